@@ -1,0 +1,76 @@
+//! Files written whole or not at all, and where `scripts/setup` puts what it fetched.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes a file so that at every moment, a power cut included, `path` holds either what it held before or all of
+/// `bytes`: a temporary file beside it is filled, flushed to the disk and renamed. Missing folders are made.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// As [`write_whole`], but before the file gets its name `check` sees the temporary one; if it fails, nothing stays.
+pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let context = || format!("cannot write {}", path.display());
+    fs::create_dir_all(folder).with_context(context)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Temporary files are private by default; the finished file follows the umask like any other.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).with_context(context)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(context)?;
+    let outcome = check(file.path())?;
+    file.persist(path).with_context(context)?;
+    // The new name itself must reach the disk too; not every file system can do that, and the data is safe.
+    if let Ok(folder) = fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(outcome)
+}
+
+/// What `scripts/setup` fetched: `.deps/<name>` of the nearest folder that has it, upwards from the current folder and
+/// then from the running program, so that `target/release/train` works from anywhere.
+#[must_use]
+pub fn fetched(name: &str) -> Option<PathBuf> {
+    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
+    starts
+        .iter()
+        .flatten()
+        .flat_map(|start| start.ancestors())
+        .map(|folder| folder.join(".deps").join(name))
+        .find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_leaves_what_was_there_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/model.onnx");
+        write_whole(&path, b"good").unwrap();
+        let error = write_checked(&path, b"bad", |temporary| -> Result<()> {
+            assert_eq!(fs::read(temporary).unwrap(), b"bad");
+            anyhow::bail!("it differs")
+        });
+        assert_eq!(error.unwrap_err().to_string(), "it differs");
+        assert_eq!(fs::read(&path).unwrap(), b"good");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), b"").unwrap();
+        let message = write_whole(&folder.path().join("file/model.onnx"), b"").unwrap_err().to_string();
+        assert!(message.contains("file/model.onnx"), "{message}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The IDX format of the MNIST files: a magic number, the extents, then the bytes.
+//!
+//! The first two bytes are zero, the third is the type (8: unsigned byte, the only one read here), the fourth the
+//! number of dimensions; each extent is a big-endian 32-bit number. Files may be gzipped.
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::read::GzDecoder;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+/// Type byte of unsigned bytes.
+const UNSIGNED_BYTE: u8 = 0x08;
+
+/// Most bytes a file may hold once unpacked: 60,000 RGB pictures of 256×256 px are 12 GB; this is beyond that.
+const MAX_BYTES: u64 = 1 << 35;
+
+/// An array of unsigned bytes, row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idx {
+    /// Extents, outermost first.
+    pub extents: Vec<usize>,
+    /// As many bytes as the extents' product.
+    pub data: Vec<u8>,
+}
+
+/// Reads a file that must have `dimensions` dimensions.
+///
+/// Every length is checked: a file that is shorter or longer than its header says is refused.
+pub fn read(path: &Path, dimensions: usize) -> Result<Idx> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut reader = BufReader::new(file);
+    let gzipped = std::io::BufRead::fill_buf(&mut reader)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .starts_with(&[0x1f, 0x8b]);
+    let parsed = if gzipped { parse(GzDecoder::new(reader), dimensions) } else { parse(reader, dimensions) };
+    parsed.with_context(|| format!("{} is not a whole IDX file", path.display()))
+}
+
+/// Reads an unpacked IDX stream to its end.
+pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
+    let mut magic = [0; 4];
+    let found = read_up_to(&mut reader, &mut magic)?;
+    ensure!(found > 0, "the file is empty");
+    ensure!(found == 4, "it ends after {found} bytes, within its magic number");
+    let expected = [0, 0, UNSIGNED_BYTE, u8::try_from(dimensions)?];
+    if magic != expected {
+        bail!(
+            "magic number 0x{:08x}: expected 0x{:08x} (unsigned bytes, {dimensions} dimension{})",
+            u32::from_be_bytes(magic),
+            u32::from_be_bytes(expected),
+            if dimensions == 1 { "" } else { "s" },
+        );
+    }
+    let mut header = vec![0; 4 * dimensions];
+    ensure!(read_up_to(&mut reader, &mut header)? == header.len(), "it ends within its header");
+    let extents: Vec<usize> = header
+        .chunks_exact(4)
+        .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
+        .collect();
+    let length = extents
+        .iter()
+        .try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64))
+        .filter(|&length| length <= MAX_BYTES)
+        .with_context(|| format!("its header promises {extents:?} bytes: more than any data set"))?;
+
+    // Grows with what is there, so that a header alone cannot claim memory. One byte more shows a longer file.
+    let mut data = Vec::new();
+    reader.take(length + 1).read_to_end(&mut data).context("its data cannot be read")?;
+    ensure!(
+        data.len() as u64 >= length,
+        "its header promises {extents:?} = {length} bytes, but only {} follow: the file is truncated",
+        data.len()
+    );
+    ensure!(data.len() as u64 == length, "more bytes follow than the {extents:?} = {length} its header promises");
+    Ok(Idx { extents, data })
+}
+
+/// Fills `buffer` as far as the stream goes and says how far that was.
+fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("it cannot be read"),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const LABELS: [u8; 11] = [0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1];
+
+    #[test]
+    fn bytes_and_extents_are_read() {
+        let idx = parse(&LABELS[..], 1).unwrap();
+        assert_eq!(idx, Idx { extents: vec![3], data: vec![7, 2, 1] });
+        let pictures = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4];
+        assert_eq!(parse(&pictures[..], 3).unwrap().extents, [1, 2, 2]);
+    }
+
+    #[test]
+    fn gzipped_files_are_read_by_their_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&LABELS).unwrap();
+        std::fs::write(&path, encoder.finish().unwrap()).unwrap();
+        assert_eq!(read(&path, 1).unwrap().data, [7, 2, 1]);
+    }
+
+    #[test]
+    fn every_broken_file_is_refused_with_what_is_wrong() {
+        let huge = [0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255];
+        let mut longer = LABELS.to_vec();
+        longer.push(0);
+        for (bytes, dimensions, word) in [
+            (&[][..], 1, "empty"),
+            (&LABELS[..3], 1, "magic number"),
+            (&LABELS[..6], 1, "header"),
+            (&LABELS[..9], 1, "truncated"),
+            (&longer, 1, "more bytes follow"),
+            (&LABELS, 3, "0x00000801"),
+            (b"this is text", 1, "0x74686973"),
+            (&huge, 3, "more than any data set"),
+        ] {
+            let message = format!("{:#}", parse(bytes, dimensions).unwrap_err());
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}
