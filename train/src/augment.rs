@@ -1,0 +1,147 @@
+//! Random changes to whole batches of training images, on the device.
+//!
+//! The random numbers are always drawn on the CPU, so that a seed means the same images on every device.
+
+use crate::recipe::Augmentation;
+use anyhow::Result;
+use std::f64::consts::PI;
+use tch::{Device, Kind, Tensor};
+
+/// `interpolation_mode` of `grid_sampler`.
+const BILINEAR: i64 = 0;
+/// `padding_mode` of `grid_sampler`: what lies outside takes the value at the border, whatever a picture's ground is.
+const BORDER: i64 = 1;
+
+/// Smallest and largest share of the image that random erasing takes, and its smallest aspect ratio (the largest is
+/// its inverse): the values of the paper and of torchvision's `RandomErasing`.
+const ERASED_AREA: (f64, f64) = (0.02, 0.33);
+const ERASED_ASPECT: f64 = 0.3;
+
+impl Augmentation {
+    /// Whether images are moved at all.
+    #[must_use]
+    pub fn is_affine(&self) -> bool {
+        self.rotation > 0.0 || self.scale > 0.0 || self.shift > 0.0 || self.shear > 0.0
+    }
+}
+
+/// Samples `images` `[N, C, H, W]` at `resolution`, each under its own random affine map.
+///
+/// With all ranges zero this is the bilinear resize with half-pixel centres that evaluation and the exported graph use.
+pub fn affine(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
+    let (count, channels, _, _) = images.size4()?;
+    let maps = random_maps(augmentation, count)?.f_to(images.device())?;
+    let grid = Tensor::f_affine_grid_generator(&maps, [count, channels, resolution, resolution], false)?;
+    Ok(images.f_grid_sampler(&grid, BILINEAR, BORDER, false)?)
+}
+
+/// Maps `[N, 2, 3]` from output to input coordinates, both −1 to 1 (`torch.nn.functional.affine_grid`): rotation ×
+/// shear / scale, and a shift.
+fn random_maps(augmentation: &Augmentation, count: i64) -> Result<Tensor> {
+    let uniform = |range: f64| -> Result<Tensor> {
+        Ok(Tensor::f_empty([count], (Kind::Float, Device::Cpu))?.f_uniform_(-1.0, 1.0)?.f_mul_scalar(range)?)
+    };
+    let angle = uniform(augmentation.rotation * PI / 180.0)?;
+    let shear = uniform(augmentation.shear * PI / 180.0)?.f_tan()?;
+    let size = uniform(augmentation.scale)?.f_add_scalar(1.0)?;
+    // A shift by the whole width is 2 in these coordinates.
+    let (x, y) = (uniform(2.0 * augmentation.shift)?, uniform(2.0 * augmentation.shift)?);
+    let (sin, cos) = (angle.f_sin()?.f_div(&size)?, angle.f_cos()?.f_div(&size)?);
+    let rows = [&cos, &cos.f_mul(&shear)?.f_sub(&sin)?, &x, &sin, &sin.f_mul(&shear)?.f_add(&cos)?, &y];
+    Ok(Tensor::f_stack(&rows, 1)?.f_view([count, 2, 3])?)
+}
+
+/// Sets one random rectangle of each image to 0, with the given probability (Zhong et al., arXiv 1708.04896).
+/// On normalised images 0 is the mean.
+pub fn erase(images: &Tensor, probability: f64) -> Result<Tensor> {
+    let (count, _, height, width) = images.size4()?;
+    let uniform = |low: f64, high: f64| -> Result<Tensor> {
+        Ok(Tensor::f_empty([count], (Kind::Float, Device::Cpu))?.f_uniform_(low, high)?)
+    };
+    let chosen = uniform(0.0, 1.0)?.f_lt(probability)?;
+    let area = uniform(ERASED_AREA.0, ERASED_AREA.1)?;
+    let aspect = uniform(ERASED_ASPECT.ln(), -ERASED_ASPECT.ln())?.f_exp()?;
+    // Sides as shares of the image's; a side longer than the image is cut to it.
+    let tall = area.f_mul(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?.f_mul(&chosen.f_to_kind(Kind::Float)?)?;
+    let wide = area.f_div(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?;
+    let inside = |side: &Tensor, extent: i64| -> Result<Tensor> {
+        let start = uniform(0.0, 1.0)?.f_mul(&(side.f_neg()?.f_add_scalar(1.0)?))?.f_mul_scalar(extent as f64)?;
+        let end = start.f_add(&side.f_mul_scalar(extent as f64)?)?;
+        let centres = Tensor::f_arange(extent, (Kind::Float, Device::Cpu))?.f_add_scalar(0.5)?.f_view([1, extent])?;
+        Ok(centres
+            .f_ge_tensor(&start.f_view([count, 1])?)?
+            .f_logical_and(&centres.f_lt_tensor(&end.f_view([count, 1])?)?)?)
+    };
+    let rows = inside(&tall, height)?.f_view([count, 1, height, 1])?;
+    let columns = inside(&wide, width)?.f_view([count, 1, 1, width])?;
+    let erased = rows.f_logical_and(&columns)?.f_to(images.device())?;
+    Ok(images.f_masked_fill(&erased, 0.0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(a: &Tensor, b: &Tensor) -> f64 {
+        (a - b).abs().max().double_value(&[])
+    }
+
+    #[test]
+    fn without_ranges_the_map_is_the_bilinear_resize() {
+        tch::manual_seed(3);
+        let images = Tensor::rand([2, 1, 28, 28], (Kind::Float, Device::Cpu));
+        for resolution in [28, 64, 20] {
+            let sampled = affine(&images, &Augmentation::default(), resolution).unwrap();
+            let resized = images.upsample_bilinear2d([resolution, resolution], false, None, None);
+            assert!(difference(&sampled, &resized) < 1e-5, "{resolution} px");
+        }
+    }
+
+    /// Far beyond what a recipe would ask for, but exact: a quarter turn moves every pixel to where a rotated array
+    /// has it.
+    #[test]
+    fn a_quarter_turn_rotates_the_array() {
+        let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
+        let maps = Tensor::from_slice(&[0_f32, -1., 0., 1., 0., 0.]).view([1, 2, 3]);
+        let grid = Tensor::affine_grid_generator(&maps, [1, 1, 8, 8], false);
+        let turned = images.grid_sampler(&grid, BILINEAR, BORDER, false);
+        assert!(
+            difference(&turned, &images.rot90(1, [2, 3])) < 1e-5
+                || difference(&turned, &images.rot90(-1, [2, 3])) < 1e-5
+        );
+    }
+
+    #[test]
+    fn maps_stay_within_their_ranges_and_reach_for_them() {
+        tch::manual_seed(4);
+        let augmentation = Augmentation { rotation: 10.0, scale: 0.1, shift: 0.1, ..Augmentation::default() };
+        let maps = random_maps(&augmentation, 20_000).unwrap();
+        let column = |row: i64, column: i64| maps.select(1, row).select(1, column);
+        let (cos, sin) = (column(0, 0), column(1, 0));
+        let size = (cos.square() + sin.square()).sqrt().reciprocal();
+        let angle = sin.divide(&cos).atan() * (180.0 / PI);
+        let shift = column(0, 2) / 2.0;
+        for (name, values, low, high) in
+            [("size", size, 0.9, 1.1), ("angle", angle, -10.0, 10.0), ("shift", shift, -0.1, 0.1)]
+        {
+            let (least, most) = (values.min().double_value(&[]), values.max().double_value(&[]));
+            let slack = (high - low) * 0.01;
+            assert!(least >= low - 1e-4 && most <= high + 1e-4, "{name}: {least} to {most}");
+            assert!(least < low + slack && most > high - slack, "{name}: {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn erasing_takes_one_rectangle_of_the_chosen_images() {
+        tch::manual_seed(5);
+        let images = Tensor::ones([2000, 1, 32, 32], (Kind::Float, Device::Cpu));
+        let share = |probability: f64| {
+            let kept = erase(&images, probability).unwrap().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float);
+            (kept.lt(1.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]), kept.min().double_value(&[]))
+        };
+        assert_eq!(share(0.0).0, 0.0);
+        let (erased, least_kept) = share(0.5);
+        assert!((erased - 0.5).abs() < 0.05, "{erased}");
+        assert!(least_kept > 0.6, "{least_kept}");
+    }
+}

@@ -1,0 +1,255 @@
+//! A checkpoint: one safetensors file that holds all a run needs to go on to the bit, or to be exported.
+//!
+//! Tensors: `model.<name>` (the weights and batch-norm statistics being trained), `average.<name>` (their moving
+//! average, if the recipe has one) and `optimizer.<name>` (its state, flat). The rest is one JSON text under the
+//! metadata key `checkpoint`. Nothing in it depends on the clock, so equal runs write equal bytes.
+
+use crate::flat::Flat;
+use crate::network::Network;
+use crate::recipe::Recipe;
+use crate::run::Epoch;
+use anyhow::{Context, Result, bail, ensure};
+use models::architecture::Architecture;
+use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Preprocessing, Training};
+use models::files;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// Key of the JSON text in the file's metadata.
+const METADATA_KEY: &str = "checkpoint";
+
+/// Version of the layout that this code writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// Prefixes of the tensors' names.
+const MODEL: &str = "model";
+const AVERAGE: &str = "average";
+const OPTIMIZER: &str = "optimizer";
+
+/// What a checkpoint says besides its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Version of the layout.
+    pub format: u32,
+    /// The run's recipe, resolved.
+    pub recipe: Recipe,
+    /// The network.
+    pub architecture: Architecture,
+    /// What it is trained on.
+    pub data: DataFacts,
+    /// How far the run is.
+    pub progress: Progress,
+    /// The epochs that are done.
+    pub history: Vec<Epoch>,
+    /// What trains it, such as `libtorch 2.13.0 on cpu, 2 threads`: the same bits come only from the same.
+    pub trained_with: String,
+}
+
+/// What a run is trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataFacts {
+    /// Name of the data set.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Name of each class.
+    pub labels: Vec<String>,
+    /// Form of a picture.
+    pub input: Input,
+    /// Mean and standard deviation of the pixels.
+    pub preprocessing: Preprocessing,
+    /// Images the weights are fitted to.
+    pub fitted: usize,
+    /// Images held out.
+    pub held_out: usize,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are done.
+    pub epochs: usize,
+    /// Steps done in the epoch under way.
+    pub step: usize,
+    /// Steps done since the start.
+    pub total_steps: u64,
+    /// Sum of the losses of the epoch under way.
+    pub loss_sum: f64,
+    /// The best epoch so far by its held-out images, counted from 1.
+    pub best: Option<Best>,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Its held-out accuracy.
+    pub accuracy: f64,
+    /// Its held-out loss, which decides between equal accuracies.
+    pub loss: f64,
+}
+
+impl Best {
+    /// Whether an epoch with this held-out accuracy and loss is better.
+    #[must_use]
+    pub fn is_beaten_by(&self, accuracy: f64, loss: f64) -> bool {
+        accuracy > self.accuracy || (accuracy >= self.accuracy && loss < self.loss)
+    }
+}
+
+/// A checkpoint in memory.
+pub struct Checkpoint {
+    /// What it says besides its tensors.
+    pub metadata: Metadata,
+    tensors: HashMap<String, Tensor>,
+    /// Where it was read from, for messages.
+    path: PathBuf,
+}
+
+/// Writes a checkpoint whole or not at all.
+pub fn write(
+    path: &Path,
+    metadata: &Metadata,
+    network: &Network,
+    average: Option<&Network>,
+    optimizer: &[(&'static str, Tensor)],
+) -> Result<()> {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (prefix, network) in std::iter::once((MODEL, network)).chain(average.map(|average| (AVERAGE, average))) {
+        for flat in [network.parameters(), network.statistics()] {
+            for (spec, view) in flat.specs().iter().zip(flat.views(false)?) {
+                tensors.push(named_bytes(&format!("{prefix}.{}", spec.name), &view)?);
+            }
+        }
+    }
+    for (name, state) in optimizer {
+        tensors.push(named_bytes(&format!("{OPTIMIZER}.{name}"), state)?);
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let text = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(metadata)?)]);
+    files::write_whole(path, &safetensors::serialize(views, Some(text))?)
+}
+
+/// A float tensor's name, shape and bytes (little-endian, row-major).
+fn named_bytes(name: &str, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u8>)> {
+    let values = Vec::<f32>::try_from(tensor.f_to(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?)?;
+    let shape = tensor.size().into_iter().map(|extent| extent as usize).collect();
+    Ok((name.to_owned(), shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint and checks that it is one of ours, whole, and fits its own description.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(path, &bytes).with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let (_, header) =
+            SafeTensors::read_metadata(bytes).context("it is no whole safetensors file: is it truncated?")?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+        let text = text.context("it is a safetensors file, but not one that train wrote (no 'checkpoint' metadata)")?;
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let version: Version = serde_json::from_str(text).context("its metadata is broken")?;
+        ensure!(version.format == FORMAT, "its format is {}: this train reads {FORMAT}", version.format);
+        let metadata: Metadata = serde_json::from_str(text).context("its metadata is broken")?;
+        metadata.architecture.validate()?;
+        let file = SafeTensors::deserialize(bytes).context("it is no whole safetensors file")?;
+        let mut tensors = HashMap::new();
+        for (name, view) in file.iter() {
+            ensure!(view.dtype() == Dtype::F32, "tensor {name} is {:?}: expected F32", view.dtype());
+            let chunks = view.data().chunks_exact(4);
+            let values: Vec<f32> =
+                chunks.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+            let shape: Vec<i64> = view.shape().iter().map(|&extent| extent as i64).collect();
+            tensors.insert(name.to_owned(), Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?);
+        }
+        Ok(Self { metadata, tensors, path: path.to_owned() })
+    }
+
+    /// The network being trained.
+    pub fn network(&self, device: Device) -> Result<Network> {
+        self.build(MODEL, device)
+    }
+
+    /// The moving average, if the run keeps one.
+    pub fn average(&self, device: Device) -> Result<Option<Network>> {
+        (self.metadata.recipe.ema > 0.0).then(|| self.build(AVERAGE, device)).transpose()
+    }
+
+    /// The network that is tested and ships: the moving average if there is one.
+    pub fn shipped(&self, device: Device) -> Result<Network> {
+        match self.average(device)? {
+            Some(average) => Ok(average),
+            None => self.network(device),
+        }
+    }
+
+    /// A tensor of the optimizer's state.
+    pub fn optimizer(&self, name: &str) -> Result<&Tensor> {
+        let name = format!("{OPTIMIZER}.{name}");
+        self.tensors.get(&name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
+    }
+
+    /// The card of the model that [`Self::shipped`] is.
+    #[must_use]
+    pub fn card(&self) -> ModelCard {
+        let Metadata { recipe, data, history, .. } = &self.metadata;
+        let last = history.last();
+        ModelCard {
+            format: CARD_FORMAT,
+            architecture: self.metadata.architecture.clone(),
+            labels: data.labels.clone(),
+            input: data.input.clone(),
+            preprocessing: data.preprocessing.clone(),
+            training: Training {
+                data_set: data.name.clone(),
+                images: data.fitted,
+                recipe: recipe.name.clone(),
+                seed: recipe.seed,
+                epochs: history.len(),
+                held_out_accuracy: last.and_then(|epoch| epoch.held_out_accuracy),
+                test_accuracy: last.map(|epoch| epoch.test_accuracy),
+                trained_with: self.metadata.trained_with.clone(),
+            },
+        }
+    }
+
+    fn build(&self, prefix: &str, device: Device) -> Result<Network> {
+        let mut network = Network::zeros(&self.metadata.architecture, device)?;
+        let (parameters, statistics) = network.state_mut();
+        for flat in [parameters, statistics] {
+            let values = self.gather(prefix, flat)?;
+            flat.copy_from(&values.f_to(device)?)?;
+        }
+        Ok(network)
+    }
+
+    /// The tensors of a buffer, one after the other.
+    fn gather(&self, prefix: &str, flat: &Flat) -> Result<Tensor> {
+        let mut parts = Vec::new();
+        for spec in flat.specs() {
+            let name = format!("{prefix}.{}", spec.name);
+            let path = self.path.display();
+            let Some(tensor) = self.tensors.get(&name) else { bail!("{path} has no tensor {name}") };
+            ensure!(
+                tensor.size() == spec.shape,
+                "{path}: tensor {name} is {:?}, its network wants {:?}",
+                tensor.size(),
+                spec.shape
+            );
+            parts.push(tensor.f_view([-1])?);
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+}

@@ -1,0 +1,206 @@
+//! `train` itself.
+
+use crate::checkpoint::Checkpoint;
+use crate::data::Source;
+use crate::device;
+use crate::progress::{Progress, duration};
+use crate::recipe::{Overrides, Recipe};
+use crate::run::Run;
+use crate::trainer::{Outcome, Trainer};
+use anyhow::{Context, Result};
+use clap::Args;
+use deploy::backend::Device;
+use deploy::text;
+use models::architecture::Kind;
+use models::files;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Exit code of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Args)]
+#[command(next_help_heading = "Training")]
+pub(super) struct Arguments {
+    /// Built-in recipe (quick, tutorial) or a TOML file; the flags below change it
+    #[arg(long, value_name = "NAME|FILE", default_value = "quick")]
+    recipe: String,
+    /// Folder with the data set's IDX files [default: MNIST, as scripts/setup fetched it]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on with an interrupted run, to the bit
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "arch", "width", "resolution", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    resume: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    device: Device,
+    /// Threads on the CPU [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    threads: Option<i32>,
+    /// Body: mobilenet-v1 (the paper's) or tutorial
+    #[arg(long, value_name = "NAME")]
+    arch: Option<Kind>,
+    /// Width multiplier, above 0 and at most 1
+    #[arg(long, value_name = "ALPHA")]
+    width: Option<f64>,
+    /// Height and width of the network's input in pixels
+    #[arg(long, value_name = "PIXELS")]
+    resolution: Option<usize>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images in one step
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Momentum (AdamW: β₁)
+    #[arg(long, value_name = "SHARE")]
+    momentum: Option<f64>,
+    /// Weight decay
+    #[arg(long, value_name = "RATE")]
+    weight_decay: Option<f64>,
+    /// Seed of every random number
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Training images held out to choose the checkpoint that ships; 0: the last one ships
+    #[arg(long, value_name = "N")]
+    hold_out: Option<usize>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let device = device::choose(self.device)?;
+        if let Some(threads) = self.threads {
+            tch::set_num_threads(threads);
+        }
+        let (mut trainer, run) = match &self.resume {
+            Some(folder) => self.resumed(folder, device)?,
+            None => self.started(device)?,
+        };
+        text::print(&introduction(&trainer, &run, self.device, device))?;
+
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_on_signal(&stop)?;
+        let began = Instant::now();
+        let outcome = trainer.run(&run, &mut Progress::default(), &stop)?;
+        text::print(&conclusion(&trainer, &run, outcome, began.elapsed().as_secs_f64()))?;
+        Ok(if outcome == Outcome::Interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    }
+
+    fn started(&self, device: tch::Device) -> Result<(Trainer, Run)> {
+        let recipe = Recipe::find(&self.recipe)?.with(&Overrides {
+            arch: self.arch,
+            width: self.width,
+            resolution: self.resolution,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            lr: self.lr,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+            hold_out: self.hold_out,
+        })?;
+        let folder = match &self.data {
+            Some(folder) => folder.clone(),
+            None => files::fetched("mnist")
+                .context("MNIST is not here: run scripts/setup, or name a folder of IDX files with --data")?,
+        };
+        let source = Source::read(&folder)?;
+        // Everything that can be refused is, before the run's folder is made.
+        let toml = recipe.to_toml()?;
+        let name = recipe.name.clone();
+        let trainer = Trainer::new(recipe, &source, device)?;
+        let run = Run::create(self.out.as_deref(), &name)?;
+        run.write_recipe(&toml)?;
+        Ok((trainer, run))
+    }
+
+    fn resumed(&self, folder: &std::path::Path, device: tch::Device) -> Result<(Trainer, Run)> {
+        let run = Run::open(folder)?;
+        let checkpoint = Checkpoint::read(&run.last())?;
+        let folder = self.data.as_deref().unwrap_or(&checkpoint.metadata.data.folder);
+        let trainer = Trainer::resume(&checkpoint, &Source::read(folder)?, device)?;
+        Ok((trainer, run))
+    }
+}
+
+/// What is about to run, and on what.
+fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device) -> String {
+    let facts = trainer.facts();
+    let recipe = trainer.recipe();
+    let on = match device::why_no_cuda() {
+        Some(reason) if asked == Device::Auto && device == tch::Device::Cpu => {
+            format!("{}; no CUDA: {reason}", trainer.trained_with())
+        }
+        _ => trainer.trained_with().to_owned(),
+    };
+    let held_out = match facts.held_out {
+        0 => "none held out: the last epoch ships".to_owned(),
+        count => format!("{} held out to choose the epoch that ships", text::grouped(count as u64)),
+    };
+    text::fields(&[
+        (
+            "recipe",
+            format!(
+                "{}, {} epochs of {} images a step, seed {}",
+                recipe.name, recipe.epochs, recipe.batch_size, recipe.seed
+            ),
+        ),
+        ("network", format!("{}, {} parameters", trainer.architecture(), text::grouped(trainer.parameters() as u64))),
+        (
+            "data",
+            format!(
+                "{}: {} images to learn from, {held_out}",
+                facts.folder.display(),
+                text::grouped(facts.fitted as u64)
+            ),
+        ),
+        ("runs on", on),
+        ("run", run.folder().display().to_string()),
+    ])
+}
+
+/// How it ended, and what to type next.
+fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
+    let folder = run.folder().display();
+    let mut text = match outcome {
+        Outcome::Finished => format!("done in {}\n", duration(seconds)),
+        Outcome::StoppedEarly => {
+            format!("stopped early after {}: the held-out accuracy no longer rises\n", duration(seconds))
+        }
+        Outcome::Interrupted => {
+            return format!("interrupted after {}; to go on:\n  train --resume {folder}\n", duration(seconds));
+        }
+    };
+    let best = trainer.progress().best.map_or(trainer.progress().epochs, |best| best.epoch);
+    if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
+        let _ = writeln!(
+            text,
+            "ships: epoch {best}, test accuracy {:.2} % ({})",
+            epoch.test_accuracy * 100.0,
+            run.best().display()
+        );
+    }
+    let _ = writeln!(text, "next:  train export {folder}");
+    text
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP finish the step under way; a second one ends the process at once.
+fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<()> {
+    let stop = Arc::clone(stop);
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}

@@ -1,0 +1,334 @@
+//! The data set on the device: bytes as they are on disk, turned into batches the network can take.
+
+use crate::augment;
+use crate::recipe::{Augmentation, Recipe};
+use crate::seed::{self, Purpose};
+use anyhow::{Context, Result, ensure};
+use models::card::{Content, Input, Polarity, Preprocessing};
+use models::dataset::{self, Dataset, Split};
+use std::path::{Path, PathBuf};
+use tch::{Device, Kind, Tensor};
+
+/// A data set as it is on disk: what it is called, what its pictures show, and its two parts.
+pub struct Source {
+    /// Its name, such as `mnist`: the folder's.
+    pub name: String,
+    /// Where it was read from.
+    pub folder: PathBuf,
+    /// Name of each class.
+    pub labels: Vec<String>,
+    /// What the pictures show.
+    pub content: Content,
+    /// What a network learns from.
+    pub train: Dataset,
+    /// What it is judged on.
+    pub test: Dataset,
+}
+
+impl Source {
+    /// Reads a folder of IDX files. Class names come from its `labels.txt` (one a line), or are the numbers.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let train = dataset::load(folder, Split::Train)?;
+        let test = dataset::load(folder, Split::Test)?;
+        ensure!(
+            train.images().shape()[1..] == test.images().shape()[1..],
+            "{}: training pictures are {:?}, test pictures {:?} (channels, height, width)",
+            folder.display(),
+            &train.images().shape()[1..],
+            &test.images().shape()[1..],
+        );
+        let classes = train.classes().max(test.classes());
+        let labels_file = folder.join("labels.txt");
+        let labels: Vec<String> = if labels_file.is_file() {
+            let text = std::fs::read_to_string(&labels_file)
+                .with_context(|| format!("cannot read {}", labels_file.display()))?;
+            text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+        } else {
+            (0..classes).map(|class| class.to_string()).collect()
+        };
+        ensure!(
+            labels.len() >= classes.max(2),
+            "{}: {} class names for labels up to {}",
+            labels_file.display(),
+            labels.len(),
+            classes.saturating_sub(1)
+        );
+        // The folder's own name, also where it is reached through a link.
+        let name = folder.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
+        let content = if name.eq_ignore_ascii_case("mnist") {
+            Content::Digit { polarity: Polarity::LightOnDark }
+        } else {
+            Content::Picture
+        };
+        Ok(Self { name, folder: folder.to_owned(), labels, content, train, test })
+    }
+
+    /// What a model trained on it takes.
+    #[must_use]
+    pub fn input(&self) -> Input {
+        let images = self.train.images();
+        let [_, channels, height, width] = *images.shape() else { unreachable!("images have four dimensions") };
+        Input {
+            name: models::card::INPUT.to_owned(),
+            layout: "NCHW".to_owned(),
+            element: "uint8".to_owned(),
+            channels,
+            height,
+            width,
+            content: self.content,
+        }
+    }
+}
+
+/// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
+pub struct Images {
+    /// Bytes as they are on disk.
+    pub images: Tensor,
+    /// The class of each.
+    pub labels: Tensor,
+}
+
+impl Images {
+    /// Copies a data set to the device.
+    pub fn on_device(set: &Dataset, device: Device) -> Result<Self> {
+        let array = set.images();
+        let shape: Vec<i64> = array.shape().iter().map(|&extent| extent as i64).collect();
+        let bytes = array.as_slice().context("pictures are not contiguous")?;
+        let labels: Vec<i64> = set.labels().iter().map(|&label| label as i64).collect();
+        Ok(Self {
+            images: Tensor::f_from_slice(bytes)?.f_view(shape.as_slice())?.f_to(device)?,
+            labels: Tensor::f_from_slice(&labels)?.f_to(device)?,
+        })
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.size()[0] as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The images at `indices` (i64 `[N]`, on any device).
+    pub fn select(&self, indices: &Tensor) -> Result<Self> {
+        let indices = indices.f_to(self.images.device())?;
+        Ok(Self { images: self.images.f_index_select(0, &indices)?, labels: self.labels.f_index_select(0, &indices)? })
+    }
+
+    /// `count` images from `start` on.
+    pub fn slice(&self, start: usize, count: usize) -> Result<Self> {
+        let (start, count) = (start as i64, count as i64);
+        Ok(Self { images: self.images.f_narrow(0, start, count)?, labels: self.labels.f_narrow(0, start, count)? })
+    }
+}
+
+/// The training images of a run, parted by the run's seed.
+pub struct TrainingData {
+    /// What the weights are fitted to.
+    pub fit: Images,
+    /// What the checkpoint that ships is chosen on, if any.
+    pub held_out: Option<Images>,
+    /// Mean and standard deviation of the pixels, as the recipe says or as the fitted images have them.
+    pub preprocessing: Preprocessing,
+}
+
+impl TrainingData {
+    /// Parts the training set of `source` and copies it to the device.
+    pub fn new(source: &Source, recipe: &Recipe, device: Device) -> Result<Self> {
+        let total = source.train.len();
+        ensure!(
+            recipe.hold_out + recipe.batch_size <= total,
+            "{}: {total} training pictures are too few for a batch of {} with {} held out",
+            source.folder.display(),
+            recipe.batch_size,
+            recipe.hold_out
+        );
+        let all = Images::on_device(&source.train, device)?;
+        let preprocessing = match &recipe.normalization {
+            Some(given) => given.clone(),
+            None => measure(&all.images)?,
+        };
+        let channels = all.images.size()[1];
+        ensure!(
+            preprocessing.mean.len() as i64 == channels && preprocessing.std.len() as i64 == channels,
+            "the recipe's normalization is for {} channels, the pictures have {channels}",
+            preprocessing.mean.len()
+        );
+        if recipe.hold_out == 0 {
+            return Ok(Self { fit: all, held_out: None, preprocessing });
+        }
+        seed::set(recipe.seed, Purpose::HoldOut, 0);
+        let order = Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?;
+        let held_out = recipe.hold_out as i64;
+        Ok(Self {
+            held_out: Some(all.select(&order.f_narrow(0, 0, held_out)?)?),
+            fit: all.select(&order.f_narrow(0, held_out, total as i64 - held_out)?)?,
+            preprocessing,
+        })
+    }
+
+    /// The order of the fitted images in an epoch, i64 `[N]` on the CPU.
+    pub fn order(&self, seed: u64, epoch: usize) -> Result<Tensor> {
+        seed::set(seed, Purpose::Order, epoch as u64);
+        Ok(Tensor::f_randperm(self.fit.len() as i64, (Kind::Int64, Device::Cpu))?)
+    }
+}
+
+/// Mean and standard deviation of each channel on the scale 0…1, rounded to four digits so that the card is readable.
+fn measure(images: &Tensor) -> Result<Preprocessing> {
+    let channels = images.size()[1];
+    let (mut mean, mut std) = (Vec::new(), Vec::new());
+    for channel in 0..channels {
+        let values = images.f_select(1, channel)?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+        let rounded = |value: f64| ((value * 1e4).round() / 1e4) as f32;
+        mean.push(rounded(values.f_mean(Kind::Double)?.f_double_value(&[])?));
+        // A channel that is the same everywhere is left as it is.
+        let spread = rounded(values.f_std(false)?.f_double_value(&[])?);
+        std.push(if spread > 0.0 { spread } else { 1.0 });
+    }
+    Ok(Preprocessing { mean, std })
+}
+
+/// Turns bytes into what the network takes: normalised, at its resolution, channels last in memory.
+pub struct Preprocessor {
+    scale: Tensor,
+    shift: Tensor,
+    resolution: i64,
+}
+
+impl Preprocessor {
+    /// For a network of this resolution.
+    pub fn new(preprocessing: &Preprocessing, resolution: usize, device: Device) -> Result<Self> {
+        let (scale, shift) = preprocessing.scale_and_shift();
+        let per_channel = |values: &[f32]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_view([1, values.len() as i64, 1, 1])?.f_to(device)?)
+        };
+        Ok(Self { scale: per_channel(&scale)?, shift: per_channel(&shift)?, resolution: resolution as i64 })
+    }
+
+    /// Bytes `[N, C, H, W]` to the network's input, exactly as the exported graph does it.
+    pub fn evaluation(&self, images: &Tensor) -> Result<Tensor> {
+        let normalised = self.normalised(&images.f_to_kind(Kind::Float)?)?;
+        let (_, _, height, width) = normalised.size4()?;
+        let square = [self.resolution, self.resolution];
+        let resized = if [height, width] == square {
+            normalised
+        } else {
+            normalised.f_upsample_bilinear2d(square, false, None, None)?
+        };
+        channels_last(&resized)
+    }
+
+    /// The same with random changes, drawn for one step (counted from the start of the run).
+    pub fn training(&self, images: &Tensor, augmentation: &Augmentation, seed: u64, step: u64) -> Result<Tensor> {
+        seed::set(seed, Purpose::Augmentation, step);
+        let mut batch = if augmentation.is_affine() {
+            let moved = augment::affine(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
+            channels_last(&self.normalised(&moved)?)?
+        } else {
+            self.evaluation(images)?
+        };
+        if augmentation.erasing > 0.0 {
+            batch = channels_last(&augment::erase(&batch, augmentation.erasing)?)?;
+        }
+        Ok(batch)
+    }
+
+    fn normalised(&self, values: &Tensor) -> Result<Tensor> {
+        Ok(values.f_mul(&self.scale)?.f_add_(&self.shift)?)
+    }
+}
+
+/// The same values with channels last in memory, which makes libtorch's depthwise convolutions much faster.
+///
+/// `tch` has no memory formats: the strides say it. For one channel both layouts are the same bytes, and only strides
+/// written out make libtorch treat the tensor as channels-last.
+fn channels_last(images: &Tensor) -> Result<Tensor> {
+    let (count, channels, height, width) = images.size4()?;
+    let interleaved = images.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    let strides = [height * width * channels, 1, width * channels, channels];
+    Ok(interleaved.f_as_strided([count, channels, height, width], strides, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Overrides;
+    use ndarray::Array4;
+
+    fn source(count: usize, channels: usize) -> Source {
+        let images = Array4::from_shape_fn((count, channels, 4, 6), |(n, c, y, x)| (n * 31 + c * 7 + y * 6 + x) as u8);
+        let set = Dataset::new(images, (0..count).map(|n| n % 3).collect()).unwrap();
+        Source {
+            name: "made".into(),
+            folder: "made".into(),
+            labels: vec!["a".into(), "b".into(), "c".into()],
+            content: Content::Picture,
+            train: set.clone(),
+            test: set,
+        }
+    }
+
+    fn recipe(hold_out: usize, batch_size: usize) -> Recipe {
+        let flags = Overrides { hold_out: Some(hold_out), batch_size: Some(batch_size), ..Overrides::default() };
+        Recipe::find("quick").unwrap().with(&flags).unwrap()
+    }
+
+    #[test]
+    fn held_out_images_are_not_fitted_to() {
+        let data = TrainingData::new(&source(50, 1), &recipe(10, 8), Device::Cpu).unwrap();
+        let held_out = data.held_out.unwrap();
+        assert_eq!((data.fit.len(), held_out.len()), (40, 10));
+        let firsts = |images: &Images| {
+            Vec::<i64>::try_from(images.images.select(3, 0).select(2, 0).select(1, 0).to_kind(Kind::Int64)).unwrap()
+        };
+        let mut all = firsts(&data.fit);
+        all.extend(firsts(&held_out));
+        all.sort_unstable();
+        let mut expected: Vec<i64> = (0..50).map(|n| i64::from((n * 31) as u8)).collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn too_few_images_are_an_error_that_says_so() {
+        let message = TrainingData::new(&source(15, 1), &recipe(10, 8), Device::Cpu).err().unwrap().to_string();
+        assert!(message.contains("15 training pictures are too few for a batch of 8 with 10 held out"), "{message}");
+    }
+
+    /// `(x / 255 − mean) / std`, as torchvision's `ToTensor` and `Normalize`.
+    #[test]
+    fn evaluation_normalises_each_channel_and_keeps_the_values_in_place() {
+        let preprocessing = Preprocessing { mean: vec![0.5, 0.1, 0.0], std: vec![0.25, 0.5, 1.0] };
+        let preprocessor = Preprocessor::new(&preprocessing, 4, Device::Cpu).unwrap();
+        let images = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).view([1, 3, 4, 4]);
+        let batch = preprocessor.evaluation(&images).unwrap();
+        for (channel, y, x) in [(0, 0, 0), (1, 2, 3), (2, 3, 1)] {
+            let value = (channel * 16 + y * 4 + x) as f64 / 255.0;
+            let expected = (value - f64::from(preprocessing.mean[channel as usize]))
+                / f64::from(preprocessing.std[channel as usize]);
+            assert!((batch.double_value(&[0, channel, y, x]) - expected).abs() < 1e-6);
+        }
+        assert_eq!(batch.stride(), [48, 1, 12, 3]);
+    }
+
+    #[test]
+    fn one_channel_is_marked_channels_last_too() {
+        let preprocessor =
+            Preprocessor::new(&Preprocessing { mean: vec![0.0], std: vec![1.0] }, 8, Device::Cpu).unwrap();
+        let batch = preprocessor.evaluation(&Tensor::zeros([2, 1, 4, 4], (Kind::Uint8, Device::Cpu))).unwrap();
+        assert_eq!((batch.size(), batch.stride()), (vec![2, 1, 8, 8], vec![64, 1, 8, 1]));
+    }
+
+    /// The mean and standard deviation every MNIST example states, here of a set whose numbers are known.
+    #[test]
+    fn mean_and_deviation_are_measured_per_channel() {
+        let images = Tensor::from_slice(&[0_u8, 255, 255, 255, 0, 0, 0, 0]).view([2, 2, 1, 2]);
+        let measured = measure(&images).unwrap();
+        assert_eq!(measured, Preprocessing { mean: vec![0.25, 0.5], std: vec![0.433, 0.5] });
+    }
+}

@@ -1,0 +1,199 @@
+//! Where the network is trained: the CPU, or a CUDA device when there is one, and why not when there is none.
+
+use anyhow::{Result, bail};
+use deploy::backend::Device;
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use serde::Serialize;
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::OnceLock;
+
+/// The version of libtorch that `tch` 0.26 is made for and `scripts/setup` installs.
+pub const LIBTORCH: &str = "2.13.0";
+
+/// The device to train on. CUDA that was asked for and is not there is an error, never the CPU.
+pub fn choose(choice: Device) -> Result<tch::Device> {
+    let count = cuda_count();
+    match choice {
+        Device::Auto if count > 0 => Ok(tch::Device::Cuda(0)),
+        Device::Auto | Device::Cpu => Ok(tch::Device::Cpu),
+        Device::Cuda(index) if index < count => Ok(tch::Device::Cuda(index)),
+        Device::Cuda(index) if count > 0 => {
+            bail!("there is no CUDA device {index}: this machine has {count}, numbered from 0 (see `train devices`)")
+        }
+        Device::Cuda(_) => bail!("CUDA cannot be used: {}", why_no_cuda().unwrap_or_default()),
+    }
+}
+
+/// Name of a device as the command line spells it.
+#[must_use]
+pub fn name(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cuda(index) => format!("cuda:{index}"),
+        tch::Device::Cpu => "cpu".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// How many CUDA devices libtorch sees.
+#[must_use]
+pub fn cuda_count() -> usize {
+    register_cuda();
+    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
+/// Loads libtorch's CUDA half if it is installed, and says whether it is. Call it before anything else.
+///
+/// The linker drops `libtorch_cuda` from a binary that calls none of its functions, and CUDA would be missing without
+/// a word; a forced link would make a binary that does not start where only the CPU half is installed. Loading the
+/// library registers its kernels.
+pub fn register_cuda() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(|| {
+        // SAFETY: the library's initialisers are libtorch's own; it stays loaded for the life of the process.
+        let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
+        library.map(std::mem::forget).is_ok()
+    })
+}
+
+/// What is there to train on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Devices {
+    /// Version of libtorch.
+    pub libtorch: &'static str,
+    /// Which set of libtorch is installed: `cpu` or `cuda`.
+    pub installed: &'static str,
+    /// Threads libtorch computes with on the CPU.
+    pub threads: usize,
+    /// Every CUDA device that libtorch can use.
+    pub cuda: Vec<CudaDevice>,
+    /// Version of cuDNN, if it can be used.
+    pub cudnn: Option<String>,
+    /// Why CUDA cannot be used, if so.
+    pub why_no_cuda: Option<String>,
+}
+
+/// A CUDA device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CudaDevice {
+    /// Number that `--device cuda:N` takes.
+    pub index: usize,
+    /// The maker's name for it.
+    pub name: String,
+    /// Memory in bytes.
+    pub memory: u64,
+}
+
+/// Looks at this machine.
+#[must_use]
+pub fn survey() -> Devices {
+    let count = cuda_count();
+    let cuda = match Driver::open().and_then(|driver| driver.devices()) {
+        Ok(devices) => devices.into_iter().take(count).collect(),
+        Err(_) => Vec::new(),
+    };
+    let cudnn = (count > 0 && tch::Cuda::cudnn_is_available()).then(|| {
+        let version = tch::utils::version_cudnn();
+        format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+    });
+    Devices {
+        libtorch: LIBTORCH,
+        installed: if register_cuda() { "cuda" } else { "cpu" },
+        threads: usize::try_from(tch::get_num_threads()).unwrap_or(1),
+        cuda,
+        cudnn,
+        why_no_cuda: why_no_cuda(),
+    }
+}
+
+/// Why CUDA cannot be used and what to do; `None` if it can.
+#[must_use]
+pub fn why_no_cuda() -> Option<String> {
+    if cuda_count() > 0 {
+        return None;
+    }
+    let driver = Driver::open().and_then(|driver| driver.devices());
+    Some(match (register_cuda(), driver) {
+        (false, Err(reason)) => format!(
+            "only the CPU set of libtorch is installed (scripts/setup --cuda installs the CUDA set), and {reason:#}"
+        ),
+        (false, Ok(devices)) => format!(
+            "this machine has {} CUDA device(s), but only the CPU set of libtorch is installed: run scripts/setup --cuda",
+            devices.len()
+        ),
+        (true, Err(reason)) => format!("the CUDA set of libtorch is installed, but {reason:#}"),
+        (true, Ok(devices)) if devices.is_empty() => {
+            "the NVIDIA driver sees no device (is CUDA_VISIBLE_DEVICES set?)".to_owned()
+        }
+        (true, Ok(_)) => {
+            let error = tch::Tensor::f_zeros([1], (tch::Kind::Float, tch::Device::Cuda(0))).err();
+            let reason = error.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
+            format!("libtorch refuses the device: {}", reason.unwrap_or_else(|| "it counts none".to_owned()))
+        }
+    })
+}
+
+/// NVIDIA's driver library, which knows names and memory even where libtorch's CUDA half is not installed.
+struct Driver {
+    library: Library,
+}
+
+type CuInit = unsafe extern "C" fn(u32) -> c_int;
+type CuDeviceGetCount = unsafe extern "C" fn(*mut c_int) -> c_int;
+type CuDeviceGetName = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+type CuDeviceTotalMem = unsafe extern "C" fn(*mut usize, c_int) -> c_int;
+
+impl Driver {
+    fn open() -> Result<Self> {
+        // SAFETY: the driver's initialisers are NVIDIA's own.
+        let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW) };
+        let Ok(library) = library else { bail!("no NVIDIA driver is installed (libcuda.so.1 is not found)") };
+        Ok(Self { library })
+    }
+
+    fn devices(&self) -> Result<Vec<CudaDevice>> {
+        // SAFETY: names and signatures are those of `cuda.h`, unchanged since CUDA 3.2; every pointer is to a live
+        // local of the size the call is told.
+        unsafe {
+            let init = self.library.get::<CuInit>(b"cuInit\0")?;
+            let get_count = self.library.get::<CuDeviceGetCount>(b"cuDeviceGetCount\0")?;
+            let get_name = self.library.get::<CuDeviceGetName>(b"cuDeviceGetName\0")?;
+            let get_memory = self.library.get::<CuDeviceTotalMem>(b"cuDeviceTotalMem_v2\0")?;
+            let status = init(0);
+            if status != 0 {
+                bail!("the NVIDIA driver does not start (cuInit: error {status})");
+            }
+            let mut count = 0;
+            let status = get_count(&raw mut count);
+            if status != 0 {
+                bail!("the NVIDIA driver does not count its devices (error {status})");
+            }
+            let mut devices = Vec::new();
+            for index in 0..count {
+                let mut name: [c_char; 256] = [0; 256];
+                let mut memory = 0;
+                if get_name(name.as_mut_ptr(), 255, index) != 0 || get_memory(&raw mut memory, index) != 0 {
+                    bail!("the NVIDIA driver does not describe device {index}");
+                }
+                let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
+                devices.push(CudaDevice { index: usize::try_from(index)?, name, memory: memory as u64 });
+            }
+            Ok(devices)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_that_is_not_there_is_an_error_with_the_reason() {
+        if cuda_count() > 0 {
+            eprintln!("skipped: this machine has a CUDA device");
+            return;
+        }
+        let message = choose(Device::Cuda(0)).unwrap_err().to_string();
+        assert!(message.contains("CUDA cannot be used") && message.len() > 40, "{message}");
+        assert_eq!(choose(Device::Auto).unwrap(), tch::Device::Cpu);
+    }
+}

@@ -1,0 +1,81 @@
+//! Batch norm in evaluation mode is one multiplication and one addition per channel: both go into the convolution
+//! before it, and the exported graph has none.
+
+use crate::flat::Flat;
+use crate::network::{BATCH_NORM_EPSILON, Network};
+use anyhow::{Context, Result, ensure};
+use models::architecture::Op;
+use std::collections::BTreeMap;
+use tch::{Device, Kind};
+
+/// A layer's weights as the graph takes them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` of the classifier.
+    pub shape: Vec<i64>,
+    /// Row-major.
+    pub weight: Vec<f32>,
+    /// `[output]`; none for a convolution without norm.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// The folded weights of every layer that has any, by the layer's name.
+///
+/// With γ, β the norm's scale and shift, μ, σ² its running mean and variance: w′ = w · γ/√(σ² + ε) and
+/// b′ = β − μ · γ/√(σ² + ε), computed in f64 and rounded once.
+pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
+    let mut values = values(network.parameters())?;
+    values.extend(self::values(network.statistics())?);
+    let mut take = |name: String| values.remove(&name).with_context(|| format!("the network has no tensor {name}"));
+    let mut folded = BTreeMap::new();
+    for layer in network.architecture().layers() {
+        let name = &layer.name;
+        let weights = match layer.op {
+            Op::GlobalAveragePool => continue,
+            Op::Linear => {
+                let (shape, weight) = take(format!("{name}.weight"))?;
+                Weights { shape, weight, bias: Some(take(format!("{name}.bias"))?.1) }
+            }
+            Op::Convolution(convolution) if !convolution.normalised => {
+                let (shape, weight) = take(format!("{name}.weight"))?;
+                Weights { shape, weight, bias: None }
+            }
+            Op::Convolution(_) => {
+                let (shape, mut weight) = take(format!("{name}.weight"))?;
+                let mut norm = |part: &str| Ok::<_, anyhow::Error>(take(format!("{name}.norm.{part}"))?.1);
+                let (scale, shift, mean, variance) = (norm("scale")?, norm("shift")?, norm("mean")?, norm("variance")?);
+                let mut bias = Vec::with_capacity(scale.len());
+                let per_channel = weight.len() / scale.len();
+                for (channel, weights) in weight.chunks_exact_mut(per_channel).enumerate() {
+                    let factor = f64::from(scale[channel]) / (f64::from(variance[channel]) + BATCH_NORM_EPSILON).sqrt();
+                    for weight in weights {
+                        *weight = (f64::from(*weight) * factor) as f32;
+                    }
+                    bias.push((f64::from(shift[channel]) - f64::from(mean[channel]) * factor) as f32);
+                }
+                Weights { shape, weight, bias: Some(bias) }
+            }
+        };
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        ensure!(
+            finite(&weights.weight) && weights.bias.as_deref().is_none_or(finite),
+            "layer {name} has weights that are no finite numbers: the training diverged"
+        );
+        folded.insert(layer.name, weights);
+    }
+    Ok(folded)
+}
+
+/// Shape and values of every tensor, by name.
+fn values(flat: &Flat) -> Result<BTreeMap<String, (Vec<i64>, Vec<f32>)>> {
+    let all = Vec::<f32>::try_from(flat.buffer().f_to(Device::Cpu)?.f_to_kind(Kind::Float)?)?;
+    let mut rest = all.as_slice();
+    let mut values = BTreeMap::new();
+    for spec in flat.specs() {
+        let (own, after) =
+            rest.split_at_checked(spec.len() as usize).context("a buffer is shorter than its tensors")?;
+        values.insert(spec.name.clone(), (spec.shape.clone(), own.to_vec()));
+        rest = after;
+    }
+    Ok(values)
+}

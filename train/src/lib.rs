@@ -1,0 +1,24 @@
+//! Builds MobileNetV1 with libtorch, trains it and exports it to ONNX.
+//!
+//! The way of a run: a [`recipe`] says what to do; [`data`] lies on the device as bytes and yields augmented batches
+//! ([`augment`]); the [`network`] is built from [`models::architecture`]; the [`trainer`] drives [`schedule`] and
+//! [`optimizer`], and writes a [`checkpoint`] that holds everything into the [`run`] folder; [`export`] turns a
+//! checkpoint into a self-contained ONNX file and proves it.
+
+pub mod augment;
+pub mod checkpoint;
+pub mod cli;
+pub mod data;
+pub mod device;
+pub mod evaluate;
+pub mod export;
+pub mod flat;
+pub mod network;
+pub mod optimizer;
+pub mod progress;
+pub mod recipe;
+pub mod run;
+pub mod schedule;
+pub mod seed;
+pub mod summary;
+pub mod trainer;

@@ -1,0 +1,288 @@
+//! The network in libtorch, built from [`Architecture::layers`].
+//!
+//! Activations are kept channels-last where the caller's batch is (see [`crate::data`]): libtorch's convolutions,
+//! norms and clamps hand the layout on, and depthwise convolutions are much faster in it.
+
+use crate::flat::{Flat, Spec};
+use anyhow::{Result, ensure};
+use models::architecture::{Architecture, Convolution, Layer, Op};
+use tch::{Device, Tensor};
+
+/// Added to the variance by batch norm; PyTorch's default.
+pub const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// Share of a batch's mean and variance in the running ones; PyTorch's default.
+const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// One step of the forward pass, with its tensors as indices into the views.
+enum Step {
+    Convolution { convolution: Convolution, weight: usize, norm: Option<Norm> },
+    Pool,
+    Linear { weight: usize, bias: usize },
+}
+
+/// A batch norm: scale and shift among the parameters, running mean and variance among the statistics.
+struct Norm {
+    scale: usize,
+    shift: usize,
+    mean: usize,
+    variance: usize,
+}
+
+/// MobileNetV1 with its weights.
+pub struct Network {
+    architecture: Architecture,
+    steps: Vec<Step>,
+    parameters: Flat,
+    parameter_views: Vec<Tensor>,
+    statistics: Flat,
+    statistic_views: Vec<Tensor>,
+    decayed: i64,
+}
+
+impl Network {
+    /// The network with every weight zero, to be filled.
+    ///
+    /// Among the parameters all weights of convolutions and of the classifier come first, then the scales, shifts and
+    /// biases, so that weight decay can leave the latter out.
+    pub fn zeros(architecture: &Architecture, device: Device) -> Result<Self> {
+        let layers = architecture.layers();
+        let weights: Vec<Spec> = layers.iter().filter_map(weight).collect();
+        let decayed = weights.iter().map(Spec::len).sum();
+        let mut parameters = weights;
+        let mut statistics = Vec::new();
+        let mut steps = Vec::new();
+        let mut next_weight = 0;
+        for Layer { name, op, output, .. } in &layers {
+            let channels = output.channels as i64;
+            let add = |specs: &mut Vec<Spec>, suffix: &str| {
+                specs.push(Spec::new(format!("{name}.{suffix}"), [channels]));
+                specs.len() - 1
+            };
+            let weight = next_weight;
+            steps.push(match *op {
+                Op::Convolution(convolution) => {
+                    next_weight += 1;
+                    let norm = convolution.normalised.then(|| Norm {
+                        scale: add(&mut parameters, "norm.scale"),
+                        shift: add(&mut parameters, "norm.shift"),
+                        mean: add(&mut statistics, "norm.mean"),
+                        variance: add(&mut statistics, "norm.variance"),
+                    });
+                    Step::Convolution { convolution, weight, norm }
+                }
+                Op::GlobalAveragePool => Step::Pool,
+                Op::Linear => {
+                    next_weight += 1;
+                    Step::Linear { weight, bias: add(&mut parameters, "bias") }
+                }
+            });
+        }
+        let (parameters, statistics) = (Flat::zeros(parameters, device)?, Flat::zeros(statistics, device)?);
+        Ok(Self {
+            architecture: architecture.clone(),
+            steps,
+            parameter_views: parameters.views(true)?,
+            statistic_views: statistics.views(false)?,
+            parameters,
+            statistics,
+            decayed,
+        })
+    }
+
+    /// The network with fresh weights, drawn from libtorch's CPU generator, as PyTorch's modules start: convolutions
+    /// and classifier uniform within ±1/√fan-in (`kaiming_uniform_` with a = √5), norms as the identity.
+    pub fn initialised(architecture: &Architecture, device: Device) -> Result<Self> {
+        let mut network = Self::zeros(architecture, device)?;
+        let _guard = tch::no_grad_guard();
+        let mut fan_in = 1;
+        let mut values = Vec::new();
+        for spec in network.parameters.specs() {
+            let mut tensor = Tensor::f_zeros([spec.len()], (tch::Kind::Float, Device::Cpu))?;
+            if spec.name.ends_with(".weight") {
+                fan_in = spec.shape[1..].iter().product();
+            }
+            if spec.name.ends_with("norm.scale") {
+                let _ = tensor.f_fill_(1.0)?;
+            } else if !spec.name.ends_with("norm.shift") {
+                let bound = 1.0 / (fan_in as f64).sqrt();
+                let _ = tensor.f_uniform_(-bound, bound)?;
+            }
+            values.push(tensor);
+        }
+        network.parameters.copy_from(&Tensor::f_cat(&values, 0)?)?;
+        for (spec, view) in network.statistics.specs().iter().zip(&mut network.statistic_views) {
+            let _ = view.f_fill_(if spec.name.ends_with("variance") { 1.0 } else { 0.0 })?;
+        }
+        Ok(network)
+    }
+
+    /// A second network of the same shape with the same values, sharing nothing.
+    pub fn duplicate(&self) -> Result<Self> {
+        let mut copy = Self::zeros(&self.architecture, self.device())?;
+        copy.parameters.copy_from(self.parameters.buffer())?;
+        copy.statistics.copy_from(self.statistics.buffer())?;
+        Ok(copy)
+    }
+
+    /// What it is built from.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Where its weights lie.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.parameters.buffer().device()
+    }
+
+    /// The trained numbers.
+    #[must_use]
+    pub fn parameters(&self) -> &Flat {
+        &self.parameters
+    }
+
+    /// The running means and variances of the batch norms.
+    #[must_use]
+    pub fn statistics(&self) -> &Flat {
+        &self.statistics
+    }
+
+    /// Both, to be written to.
+    pub fn state_mut(&mut self) -> (&mut Flat, &mut Flat) {
+        (&mut self.parameters, &mut self.statistics)
+    }
+
+    /// How many of the parameters, from the first, are weights proper: those that weight decay is for.
+    #[must_use]
+    pub fn decayed(&self) -> i64 {
+        self.decayed
+    }
+
+    /// Moves every parameter and statistic towards `other`'s: `share` of the way.
+    pub fn move_towards(&mut self, other: &Self, share: f64) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        for (own, target) in [(&self.parameters, &other.parameters), (&self.statistics, &other.statistics)] {
+            let _ = own.buffer().shallow_clone().f_lerp_(target.buffer(), share)?;
+        }
+        Ok(())
+    }
+
+    /// Logits `[N, classes]` of a normalised batch `[N, C, resolution, resolution]`. With `training`, batch norm uses
+    /// the batch's own mean and variance and moves the running ones.
+    pub fn forward(&self, batch: &Tensor, training: bool) -> Result<Tensor> {
+        let parameter = |index: usize| &self.parameter_views[index];
+        let statistic = |index: usize| &self.statistic_views[index];
+        let mut x = batch.shallow_clone();
+        for step in &self.steps {
+            x = match step {
+                Step::Convolution { convolution, weight, norm } => {
+                    let Convolution { stride, padding, groups, .. } = *convolution;
+                    let (stride, padding) = (stride as i64, padding as i64);
+                    let square = |value: i64| [value, value];
+                    let x = x.f_conv2d::<&Tensor>(
+                        parameter(*weight),
+                        None,
+                        square(stride),
+                        square(padding),
+                        square(1),
+                        groups as i64,
+                    )?;
+                    match norm {
+                        Some(norm) => x
+                            .f_batch_norm(
+                                Some(parameter(norm.scale)),
+                                Some(parameter(norm.shift)),
+                                Some(statistic(norm.mean)),
+                                Some(statistic(norm.variance)),
+                                training,
+                                BATCH_NORM_MOMENTUM,
+                                BATCH_NORM_EPSILON,
+                                true,
+                            )?
+                            .f_relu6_()?,
+                        None => x,
+                    }
+                }
+                Step::Pool => x.f_adaptive_avg_pool2d([1, 1])?,
+                Step::Linear { weight, bias } => {
+                    x.f_flatten(1, -1)?.f_linear(parameter(*weight), Some(parameter(*bias)))?
+                }
+            };
+        }
+        Ok(x.f_flatten(1, -1)?)
+    }
+
+    /// Gradients of a scalar `loss` with respect to every parameter, as one flat tensor in the parameters' order.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Tensor> {
+        ensure!(loss.numel() == 1, "a loss of {} numbers: expected one", loss.numel());
+        let gradients = Tensor::f_run_backward(&[loss], &self.parameter_views, false, false)?;
+        let _guard = tch::no_grad_guard();
+        let flat = gradients.iter().map(|gradient| gradient.f_reshape([-1])).collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::f_cat(&flat, 0)?)
+    }
+}
+
+/// The weight of a layer, if it has one: `[output, input / groups, kernel, kernel]` or `[output, input]`.
+fn weight(layer: &Layer) -> Option<Spec> {
+    let (input, output) = (layer.input.channels, layer.output.channels);
+    let shape = match layer.op {
+        Op::Convolution(Convolution { kernel, groups, .. }) => vec![output, input / groups, kernel, kernel],
+        Op::GlobalAveragePool => return None,
+        Op::Linear => vec![output, input],
+    };
+    Some(Spec::new(format!("{}.weight", layer.name), shape.into_iter().map(|extent| extent as i64).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::architecture::Kind;
+    use models::cost;
+    use tch::Kind as Element;
+
+    fn small(kind: Kind) -> Architecture {
+        Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
+    }
+
+    #[test]
+    fn the_network_has_as_many_parameters_as_the_cost_model_counts() {
+        for kind in Kind::ALL {
+            let network = Network::zeros(&small(kind), Device::Cpu).unwrap();
+            let counted = cost::of(&small(kind).layers()).parameters;
+            assert_eq!(network.parameters().buffer().numel() as u64, counted, "{kind}");
+        }
+    }
+
+    #[test]
+    fn both_kinds_yield_one_row_of_logits_for_each_picture() {
+        for kind in Kind::ALL {
+            let network = Network::initialised(&small(kind), Device::Cpu).unwrap();
+            let batch = Tensor::rand([3, 1, 32, 32], (Element::Float, Device::Cpu));
+            assert_eq!(network.forward(&batch, true).unwrap().size(), [3, 10], "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_has_a_number_for_each_parameter_and_points_uphill() {
+        tch::manual_seed(1);
+        let mut network = Network::initialised(&small(Kind::MobilenetV1), Device::Cpu).unwrap();
+        let batch = Tensor::rand([4, 1, 32, 32], (Element::Float, Device::Cpu));
+        let loss = |network: &Network| network.forward(&batch, true).unwrap().square().mean(Element::Float);
+        let before = loss(&network);
+        let gradient = network.gradients(&before).unwrap();
+        let moved = tch::no_grad(|| network.parameters().buffer() - gradient * 1e-3);
+        network.state_mut().0.copy_from(&moved).unwrap();
+        assert!(loss(&network).double_value(&[]) < before.double_value(&[]));
+    }
+
+    #[test]
+    fn a_duplicate_shares_nothing() {
+        let network = Network::initialised(&small(Kind::MobilenetV1), Device::Cpu).unwrap();
+        let mut copy = network.duplicate().unwrap();
+        let zeros = network.parameters().buffer().zeros_like();
+        copy.state_mut().0.copy_from(&zeros).unwrap();
+        assert!(network.parameters().buffer().abs().max().double_value(&[]) > 0.0);
+    }
+}

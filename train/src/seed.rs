@@ -1,0 +1,57 @@
+//! Random numbers that can be had again: every use derives its own seed from the run's.
+//!
+//! libtorch does not give its random state out through `tch`, so no state is kept: what is drawn in a step depends on
+//! the run's seed and on the step alone, and a resumed run draws what an uninterrupted one would have.
+
+/// What the random numbers are for; keeps uses with equal positions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The network's first weights.
+    Weights = 1,
+    /// Which training images are held out.
+    HoldOut = 2,
+    /// The order of an epoch.
+    Order = 3,
+    /// The augmentation of a batch.
+    Augmentation = 4,
+}
+
+/// Seeds libtorch's CPU generator for one purpose at one position (an epoch, or a step counted from the start).
+pub fn set(seed: u64, purpose: Purpose, position: u64) {
+    let mixed = mix(mix(mix(seed) ^ purpose as u64) ^ position);
+    // The seed's 64 bits are taken as they are: libtorch stores them unsigned.
+    tch::manual_seed(mixed as i64);
+}
+
+/// `SplitMix64`'s step (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// First outputs of the reference implementation (Vigna, `splitmix64.c`) seeded with 0.
+    #[test]
+    fn mixing_is_splitmix64() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn the_same_position_draws_the_same_numbers_and_another_does_not() {
+        let draw = |seed, purpose, position| {
+            set(seed, purpose, position);
+            Vec::<f64>::try_from(tch::Tensor::rand([4], (tch::Kind::Double, tch::Device::Cpu))).unwrap()
+        };
+        let first = draw(1, Purpose::Order, 0);
+        assert_eq!(first, draw(1, Purpose::Order, 0));
+        assert_ne!(first, draw(1, Purpose::Order, 1));
+        assert_ne!(first, draw(1, Purpose::Augmentation, 0));
+        assert_ne!(first, draw(2, Purpose::Order, 0));
+    }
+}

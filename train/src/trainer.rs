@@ -1,0 +1,353 @@
+//! The training loop.
+
+use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Metadata, Progress};
+use crate::data::{Images, Preprocessor, Source, TrainingData};
+use crate::device;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::network::Network;
+use crate::optimizer::{self, Optimizer};
+use crate::recipe::Recipe;
+use crate::run::{Epoch, Run};
+use crate::schedule;
+use crate::seed::{self, Purpose};
+use anyhow::{Result, bail, ensure};
+use models::architecture::Architecture;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::{Device, Reduction, Tensor};
+
+/// Most steps between two reports, so that a progress bar moves.
+const REPORT_EVERY: usize = 10;
+
+/// What the loop tells whoever watches.
+pub trait Observer {
+    /// Some steps are done. `step` and `steps` count within the epoch; `loss` is the mean since the last report.
+    fn steps(&mut self, report: &StepReport);
+    /// An epoch is done, its checkpoint written.
+    fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64);
+}
+
+/// Where the loop is.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The epoch under way, counted from 1.
+    pub epoch: usize,
+    /// Of how many.
+    pub epochs: usize,
+    /// Steps done in it.
+    pub step: usize,
+    /// Of how many.
+    pub steps: usize,
+    /// Mean loss of the steps since the last report.
+    pub loss: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Images since the last report.
+    pub images: usize,
+    /// Whether the recipe wants a line in the log for it.
+    pub logged: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// The recipe's patience was used up.
+    StoppedEarly,
+    /// Somebody asked it to stop; the checkpoint holds the step it stopped at.
+    Interrupted,
+}
+
+/// A run in memory.
+pub struct Trainer {
+    recipe: Recipe,
+    data: TrainingData,
+    facts: DataFacts,
+    test: Images,
+    preprocessor: Preprocessor,
+    network: Network,
+    average: Option<Network>,
+    optimizer: Optimizer,
+    progress: Progress,
+    history: Vec<Epoch>,
+    trained_with: String,
+}
+
+impl Trainer {
+    /// A run at its start.
+    pub fn new(recipe: Recipe, source: &Source, device: Device) -> Result<Self> {
+        let architecture = recipe.architecture(source.input().channels, source.labels.len())?;
+        seed::set(recipe.seed, Purpose::Weights, 0);
+        let network = Network::initialised(&architecture, device)?;
+        let average = if recipe.ema > 0.0 { Some(network.duplicate()?) } else { None };
+        Self::assemble(recipe, source, network, average, device)
+    }
+
+    /// A run that goes on from a checkpoint.
+    pub fn resume(checkpoint: &Checkpoint, source: &Source, device: Device) -> Result<Self> {
+        let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
+        let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
+        let mut trainer = Self::assemble(recipe.clone(), source, network, average, device)?;
+        ensure!(
+            DataFacts { folder: data.folder.clone(), ..trainer.facts.clone() } == *data,
+            "the pictures in {} are not those the run was started with ({})",
+            source.folder.display(),
+            data.folder.display()
+        );
+        for (name, state) in trainer.optimizer.state() {
+            state.shallow_clone().f_copy_(checkpoint.optimizer(name)?)?;
+        }
+        trainer.progress = progress.clone();
+        trainer.history.clone_from(history);
+        Ok(trainer)
+    }
+
+    fn assemble(
+        recipe: Recipe,
+        source: &Source,
+        network: Network,
+        average: Option<Network>,
+        device: Device,
+    ) -> Result<Self> {
+        let data = TrainingData::new(source, &recipe, device)?;
+        let facts = DataFacts {
+            name: source.name.clone(),
+            folder: source.folder.clone(),
+            labels: source.labels.clone(),
+            input: source.input(),
+            preprocessing: data.preprocessing.clone(),
+            fitted: data.fit.len(),
+            held_out: recipe.hold_out,
+        };
+        let preprocessor = Preprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
+        let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
+        let mut trained_with = format!("libtorch {} on {}", device::LIBTORCH, device::name(device));
+        if device == Device::Cpu {
+            trained_with += &format!(", {} threads", tch::get_num_threads());
+        }
+        Ok(Self {
+            test: Images::on_device(&source.test, device)?,
+            recipe,
+            data,
+            facts,
+            preprocessor,
+            network,
+            average,
+            optimizer,
+            progress: Progress::default(),
+            history: Vec::new(),
+            trained_with,
+        })
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The network's shape.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        self.network.architecture()
+    }
+
+    /// How many numbers are trained.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.network.parameters().buffer().numel()
+    }
+
+    /// What trains: libtorch's version, device and threads.
+    #[must_use]
+    pub fn trained_with(&self) -> &str {
+        &self.trained_with
+    }
+
+    /// The epochs that are done.
+    #[must_use]
+    pub fn history(&self) -> &[Epoch] {
+        &self.history
+    }
+
+    /// How far the run is.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// What it is trained on.
+    #[must_use]
+    pub fn facts(&self) -> &DataFacts {
+        &self.facts
+    }
+
+    /// The network that is tested and ships.
+    fn shipped(&self) -> &Network {
+        self.average.as_ref().unwrap_or(&self.network)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.data.fit.len() / self.recipe.batch_size
+    }
+
+    /// Trains until the recipe's epochs are done, or until `stop` is set: then the step under way is finished and a
+    /// checkpoint written. After every epoch the network is tested and a checkpoint written.
+    pub fn run(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let mut seconds = run.seconds();
+        seconds.resize(self.history.len(), 0.0);
+        while self.progress.epochs < self.recipe.epochs {
+            if self.patience_is_over() {
+                return Ok(Outcome::StoppedEarly);
+            }
+            let started = Instant::now();
+            if !self.train_epoch(observer, stop)? {
+                self.write_checkpoint(run, "last")?;
+                return Ok(Outcome::Interrupted);
+            }
+            seconds.push(started.elapsed().as_secs_f64());
+            let epoch = self.finish_epoch(run)?;
+            run.write_history(&self.history, &seconds)?;
+            observer.epoch(&epoch, self.recipe.epochs, seconds.last().copied().unwrap_or(0.0));
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// Does what is left of the epoch's steps; false if it was stopped in between.
+    fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+        let order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+        let steps = self.steps_per_epoch();
+        // Losses stay on the device until they are reported: reading each would make a GPU wait after every step.
+        let mut losses: Vec<Tensor> = Vec::new();
+        while self.progress.step < steps {
+            let (loss, learning_rate) = self.step(&order)?;
+            losses.push(loss);
+            let stopping = stop.load(Ordering::Relaxed);
+            let step = self.progress.step;
+            let logged = step.is_multiple_of(self.recipe.log_every);
+            if logged || stopping || step == steps || losses.len() >= REPORT_EVERY {
+                let report = StepReport {
+                    epoch: self.progress.epochs + 1,
+                    epochs: self.recipe.epochs,
+                    step,
+                    steps,
+                    loss: self.account(&losses, learning_rate)?,
+                    learning_rate,
+                    images: losses.len() * self.recipe.batch_size,
+                    logged,
+                };
+                losses.clear();
+                observer.steps(&report);
+            }
+            if stopping && self.progress.step < steps {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One step: forward, backward, optimizer, average. Returns the loss, still on the device, and the learning rate.
+    fn step(&mut self, order: &Tensor) -> Result<(Tensor, f64)> {
+        let Recipe { batch_size, seed, .. } = self.recipe;
+        let position = self.progress.total_steps;
+        let total = (self.steps_per_epoch() * self.recipe.epochs) as u64;
+        let rate = schedule::learning_rate(self.recipe.schedule, self.recipe.optimizer.lr, position, total);
+
+        let start = (self.progress.step * batch_size) as i64;
+        let batch = self.data.fit.select(&order.f_narrow(0, start, batch_size as i64)?)?;
+        let images = self.preprocessor.training(&batch.images, &self.recipe.augmentation, seed, position)?;
+        let logits = self.network.forward(&images, true)?;
+        let smoothing = self.recipe.label_smoothing;
+        let loss = logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, smoothing)?;
+        let mut gradient = self.network.gradients(&loss)?;
+        optimizer::clip(&mut gradient, self.recipe.clip_norm)?;
+        self.optimizer.step(self.network.parameters().buffer(), &mut gradient, rate, position)?;
+        if let Some(average) = &mut self.average {
+            // Early on the average is short, so that it forgets the random start (as TensorFlow's
+            // `ExponentialMovingAverage` with `num_updates`).
+            let decay = self.recipe.ema.min((1.0 + position as f64) / (10.0 + position as f64));
+            average.move_towards(&self.network, 1.0 - decay)?;
+        }
+        self.progress.step += 1;
+        self.progress.total_steps += 1;
+        Ok((loss.f_detach()?, rate))
+    }
+
+    /// Reads the losses of the last steps and returns their mean. A loss that is no number ends the run.
+    fn account(&mut self, losses: &[Tensor], learning_rate: f64) -> Result<f64> {
+        let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(tch::Kind::Double)?)?;
+        if let Some(index) = values.iter().position(|loss| !loss.is_finite()) {
+            bail!(
+                "the loss became {} in step {} of epoch {} at learning rate {learning_rate}: the run is stopped and its last checkpoint kept. Try a lower --lr, a longer schedule.warm_up or a clip_norm",
+                values[index],
+                self.progress.step - values.len() + index + 1,
+                self.progress.epochs + 1,
+            );
+        }
+        // One by one: the sum must not depend on where the reports fall, which an interruption moves.
+        for loss in &values {
+            self.progress.loss_sum += loss;
+        }
+        Ok(values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Tests the network, notes the epoch and writes the checkpoints.
+    fn finish_epoch(&mut self, run: &Run) -> Result<Epoch> {
+        let held_out = match &self.data.held_out {
+            Some(images) => Some(evaluate(self.shipped(), &self.preprocessor, images)?),
+            None => None,
+        };
+        let test = evaluate(self.shipped(), &self.preprocessor, &self.test)?;
+        let Progress { step, total_steps, loss_sum, .. } = self.progress;
+        let total = (self.steps_per_epoch() * self.recipe.epochs) as u64;
+        let epoch = Epoch {
+            epoch: self.progress.epochs + 1,
+            learning_rate: schedule::learning_rate(
+                self.recipe.schedule,
+                self.recipe.optimizer.lr,
+                total_steps.saturating_sub(1),
+                total,
+            ),
+            train_loss: loss_sum / step.max(1) as f64,
+            held_out_loss: held_out.map(|held_out| held_out.loss),
+            held_out_accuracy: held_out.map(|held_out| held_out.accuracy),
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+        };
+        self.history.push(epoch);
+        self.progress = Progress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
+        // With nothing held out there is nothing to choose by: the last epoch ships.
+        let improved = match (held_out, self.progress.best) {
+            (Some(Evaluation { loss, accuracy }), Some(best)) => best.is_beaten_by(accuracy, loss),
+            _ => true,
+        };
+        if improved {
+            self.progress.best =
+                held_out.map(|Evaluation { loss, accuracy }| Best { epoch: epoch.epoch, accuracy, loss });
+            // First the best, then the last: a run that dies in between goes on from the last and writes both again.
+            self.write_checkpoint(run, "best")?;
+        }
+        self.write_checkpoint(run, "last")?;
+        Ok(epoch)
+    }
+
+    fn write_checkpoint(&self, run: &Run, which: &str) -> Result<()> {
+        let metadata = Metadata {
+            format: checkpoint::FORMAT,
+            recipe: self.recipe.clone(),
+            architecture: self.network.architecture().clone(),
+            data: self.facts.clone(),
+            progress: self.progress.clone(),
+            history: self.history.clone(),
+            trained_with: self.trained_with.clone(),
+        };
+        let path = if which == "best" { run.best() } else { run.last() };
+        checkpoint::write(&path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
+    }
+
+    fn patience_is_over(&self) -> bool {
+        let Some(best) = self.progress.best else { return false };
+        self.recipe.patience > 0 && self.progress.epochs >= best.epoch + self.recipe.patience
+    }
+}
