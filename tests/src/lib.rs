@@ -1,1 +1,151 @@
-//! Stub.
+//! What the tests across crates share: the real data, small networks trained on it, and the built programs.
+
+use anyhow::{Context, Result, ensure};
+use models::architecture::Kind;
+use models::dataset::{Dataset, Split};
+use models::files;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use train::checkpoint::Checkpoint;
+use train::data::Source;
+use train::recipe::Recipe;
+use train::run::{Epoch, Run};
+use train::trainer::{Observer, StepReport, Trainer};
+
+/// Where `scripts/setup` put MNIST.
+pub fn mnist() -> Result<PathBuf> {
+    files::fetched("mnist").context("MNIST is not here: run scripts/setup")
+}
+
+/// A recipe that trains a narrow network in seconds, far enough that its answers mean something.
+#[must_use]
+pub fn small_recipe(kind: Kind) -> String {
+    format!(
+        r#"name = "small"
+epochs = 1
+batch_size = 50
+hold_out = 500
+log_every = 50
+ema = 0.98
+
+[network]
+arch = "{kind}"
+width = 0.25
+resolution = 32
+
+[optimizer]
+kind = "sgd"
+lr = 0.1
+momentum = 0.9
+nesterov = true
+weight_decay = 5e-4
+
+[schedule]
+kind = "cosine"
+warm_up = 0.2
+
+[augmentation]
+rotation = 5.0
+shift = 0.05
+"#
+    )
+}
+
+/// Writes the first pictures of MNIST as a data set of its own, named `mnist`, and returns its folder.
+pub fn subset(parent: &Path, train: usize, test: usize) -> Result<PathBuf> {
+    let folder = parent.join("mnist");
+    std::fs::create_dir_all(&folder)?;
+    for (split, prefix, count) in [(Split::Train, "train", train), (Split::Test, "t10k", test)] {
+        let set = models::dataset::load(&mnist()?, split)?.first(count);
+        write_idx(&folder, prefix, &set)?;
+    }
+    Ok(folder)
+}
+
+/// Writes a data set as the two IDX files of one part.
+pub fn write_idx(folder: &Path, prefix: &str, set: &Dataset) -> Result<()> {
+    let images = set.images();
+    let extents = [set.len(), images.shape()[2], images.shape()[3]];
+    let header = |extents: &[usize]| -> Result<Vec<u8>> {
+        let mut bytes = vec![0, 0, 8, u8::try_from(extents.len())?];
+        for &extent in extents {
+            bytes.extend(u32::try_from(extent)?.to_be_bytes());
+        }
+        Ok(bytes)
+    };
+    let mut bytes = header(&extents)?;
+    bytes.extend(images.iter());
+    std::fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), bytes)?;
+    let mut bytes = header(&extents[..1])?;
+    for &label in set.labels() {
+        bytes.push(u8::try_from(label)?);
+    }
+    std::fs::write(folder.join(format!("{prefix}-labels-idx1-ubyte")), bytes)?;
+    Ok(())
+}
+
+/// A narrow network of this kind, trained on the first 20,000 pictures of MNIST, once per process.
+pub fn trained(kind: Kind) -> Result<Checkpoint> {
+    static FILES: [OnceLock<std::result::Result<Vec<u8>, String>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let file =
+        FILES[usize::from(kind == Kind::Tutorial)].get_or_init(|| train(kind).map_err(|error| format!("{error:#}")));
+    match file {
+        Ok(bytes) => Checkpoint::from_bytes(Path::new("the small network"), bytes),
+        Err(reason) => anyhow::bail!("{reason}"),
+    }
+}
+
+/// The bytes of a trained checkpoint. Its test accuracy is checked: an agreement on an untrained network, which gives
+/// everything one answer, would prove nothing.
+fn train(kind: Kind) -> Result<Vec<u8>> {
+    // Tests run side by side, and OpenMP's threads wait for each other in busy loops: with more threads than cores
+    // everything takes many times as long.
+    tch::set_num_threads(1);
+    let mut source = Source::read(&mnist()?)?;
+    source.train = source.train.first(20_000);
+    source.test = source.test.first(1000);
+    let recipe = Recipe::parse(&small_recipe(kind))?;
+    let out = tempfile::tempdir()?;
+    let run = Run::create(Some(out.path()), &recipe.name)?;
+    let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;
+    trainer.run(&run, &mut Silent, &AtomicBool::new(false))?;
+    let accuracy = trainer.history().last().map_or(0.0, |epoch| epoch.test_accuracy);
+    ensure!(accuracy > 0.93, "the small network reached {:.1} % only", accuracy * 100.0);
+    Ok(std::fs::read(run.best())?)
+}
+
+/// Watches a run and says nothing.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn steps(&mut self, _: &StepReport) {}
+    fn epoch(&mut self, _: &Epoch, _: usize, _: f64) {}
+}
+
+/// A program of this workspace, built as this test is. Cargo builds no programs of other packages for a test.
+pub fn program(name: &'static str) -> Result<PathBuf> {
+    static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    match folder {
+        Ok(folder) => Ok(folder.join(name)),
+        Err(reason) => anyhow::bail!("{reason}"),
+    }
+}
+
+/// Builds both programs and returns the folder they are in: that of the profile this test was built with.
+fn build() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
+    let target = folder.parent().context("the profile's folder lies in target")?;
+    let profile = if folder.ends_with("debug") { "dev" } else { "release" };
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "train", "--package", "deploy", "--bins", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()?;
+    ensure!(status.success(), "the programs do not build");
+    Ok(folder.to_owned())
+}

@@ -148,7 +148,12 @@ impl Checkpoint {
     /// Reads a checkpoint and checks that it is one of ours, whole, and fits its own description.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(path, &bytes).with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
+        Self::from_bytes(path, &bytes)
+    }
+
+    /// Reads a checkpoint from memory; `path` is what messages call it.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::parse(path, bytes).with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {

@@ -1,0 +1,132 @@
+//! How far two runtimes agree on the same pictures.
+
+use anyhow::{Result, ensure};
+use models::evaluation::argmax;
+use ndarray::ArrayView2;
+use serde::Serialize;
+
+/// Largest difference of two logits that is still rounding, for a network in fp32.
+///
+/// Runtimes add up the same products in another order. On trained networks of this kind libtorch, ONNX Runtime and
+/// tract were seen to differ by 2e-5 to 5e-5 with logits up to some 20 in size, whereas a mistake in the graph (a batch
+/// norm folded wrongly, pictures normalised twice) moves logits by tenths or more. This lies well between the two.
+pub const FP32_TOLERANCE: f32 = 1e-3;
+
+/// How far two runtimes agree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Pictures compared, at least 1.
+    pub images: usize,
+    /// Largest absolute difference of two logits.
+    pub max_difference: f32,
+    /// Mean absolute difference of all logits.
+    pub mean_difference: f64,
+    /// The picture with the largest difference.
+    pub worst_image: usize,
+    /// Pictures for which the two answer differently.
+    pub other_argmax: usize,
+    /// Those of them that are no near tie: the reference's logits of the two answers are further apart than twice
+    /// [`FP32_TOLERANCE`], so that rounding alone cannot turn one into the other.
+    pub beyond_tie: usize,
+}
+
+/// Compares `other` with `reference`, both logits `[N, classes]` of the same pictures.
+///
+/// Different shapes, no pictures and a number that is not finite are errors: nothing was compared then.
+pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>) -> Result<Agreement> {
+    ensure!(
+        reference.dim() == other.dim(),
+        "logits of the shape {:?} cannot be compared with {:?}",
+        reference.dim(),
+        other.dim()
+    );
+    ensure!(!reference.is_empty(), "there are no logits to compare");
+    let mut agreement = Agreement {
+        images: reference.nrows(),
+        max_difference: 0.0,
+        mean_difference: 0.0,
+        worst_image: 0,
+        other_argmax: 0,
+        beyond_tie: 0,
+    };
+    let mut sum = 0.0;
+    for (image, (expected, found)) in reference.rows().into_iter().zip(other.rows()).enumerate() {
+        for (&expected, &found) in expected.iter().zip(found) {
+            let difference = (expected - found).abs();
+            // Two finite numbers may still be too far apart for their difference to be one.
+            ensure!(difference.is_finite(), "picture {image}: logits {expected} and {found} cannot be compared");
+            sum += f64::from(difference);
+            if difference > agreement.max_difference {
+                (agreement.max_difference, agreement.worst_image) = (difference, image);
+            }
+        }
+        let (answer, other_answer) = (argmax(expected), argmax(found));
+        if answer != other_answer {
+            agreement.other_argmax += 1;
+            if expected[answer] - expected[other_answer] > 2.0 * FP32_TOLERANCE {
+                agreement.beyond_tie += 1;
+            }
+        }
+    }
+    agreement.mean_difference = sum / reference.len() as f64;
+    Ok(agreement)
+}
+
+impl Agreement {
+    /// Whether the two agree: no logit differs by more than `tolerance`, and no answer by more than a near tie.
+    #[must_use]
+    pub fn within(&self, tolerance: f32) -> bool {
+        self.max_difference <= tolerance && self.beyond_tie == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+
+    #[test]
+    fn differences_are_measured() {
+        let reference = array![[1.0, 2.0], [5.0, 1.0], [0.0, 0.0]];
+        let other = array![[1.0, 2.0], [5.0, 1.5], [-0.25, 0.0]];
+        let agreement = compare(reference.view(), other.view()).unwrap();
+        assert_eq!((agreement.images, agreement.worst_image), (3, 1));
+        assert!((agreement.max_difference - 0.5).abs() < 1e-7);
+        assert!((agreement.mean_difference - 0.125).abs() < 1e-9);
+        // The reference itself is undecided on the last picture: a tie.
+        assert_eq!((agreement.other_argmax, agreement.beyond_tie), (1, 0));
+        assert!(agreement.within(0.5) && !agreement.within(0.499));
+    }
+
+    #[test]
+    fn another_answer_is_excused_only_by_a_near_tie() {
+        let near = compare(array![[1.0, 1.001]].view(), array![[1.001, 1.0]].view()).unwrap();
+        assert_eq!((near.other_argmax, near.beyond_tie), (1, 0));
+        let far = compare(array![[1.0, 1.01]].view(), array![[1.01, 1.0]].view()).unwrap();
+        assert_eq!((far.other_argmax, far.beyond_tie), (1, 1));
+        assert!(!far.within(1.0));
+    }
+
+    #[test]
+    fn equal_logits_agree() {
+        let logits = Array2::from_shape_fn((4, 3), |(image, class)| (image * class) as f32);
+        let agreement = compare(logits.view(), logits.view()).unwrap();
+        assert!(agreement.within(0.0));
+        assert_eq!(agreement.other_argmax, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_never_agrees() {
+        let one = array![[1.0_f32]];
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let broken = array![[broken]];
+            for (reference, other) in [(&one, &broken), (&broken, &one), (&broken, &broken)] {
+                assert!(compare(reference.view(), other.view()).is_err(), "{reference} {other}");
+            }
+        }
+        assert!(compare(array![[f32::MAX]].view(), array![[f32::MIN]].view()).is_err());
+        assert!(compare(one.view(), array![[1.0, 2.0]].view()).is_err());
+        assert!(compare(one.view(), array![[1.0], [2.0]].view()).is_err());
+        assert!(compare(Array2::zeros((0, 3)).view(), Array2::zeros((0, 3)).view()).is_err());
+    }
+}

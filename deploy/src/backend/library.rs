@@ -1,0 +1,234 @@
+//! Finds ONNX Runtime's shared library, and loads it once per process.
+//!
+//! The `ort` crate panics on a library that lacks an interface it expects, so each candidate is asked for its version
+//! and that interface here, before `ort` sees it.
+
+use libloading::{Library as Handle, Symbol};
+use std::ffi::{CStr, OsStr};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The environment variable that names the library; nothing else is tried if it is set.
+pub const VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// The library's name without a version.
+const FILE: &str = "libonnxruntime.so";
+
+/// What the system's loader is asked for.
+const SYSTEM: [&str; 2] = [FILE, "libonnxruntime.so.1"];
+
+/// ONNX Runtime, loaded.
+pub struct Library {
+    /// The file, or the bare name that the system's loader found.
+    pub path: PathBuf,
+    /// Its version, such as `1.32.0`.
+    pub version: String,
+    environment: ort::environment::Environment,
+}
+
+impl Library {
+    /// The one environment of this process.
+    #[must_use]
+    pub fn environment(&self) -> &ort::environment::Environment {
+        &self.environment
+    }
+
+    /// The execution providers that the library was compiled with, best first. Whether one of them works on this
+    /// machine is another matter.
+    #[must_use]
+    pub fn providers(&self) -> Vec<String> {
+        let (mut names, mut count) = (std::ptr::null_mut(), 0);
+        let api = ort::api();
+        // SAFETY: it writes an array of `count` terminated strings, which are copied here and then released.
+        unsafe {
+            if ort::Error::result_from_status((api.GetAvailableProviders)(&raw mut names, &raw mut count)).is_err() {
+                return Vec::new();
+            }
+            let name = |index| CStr::from_ptr(*names.add(index)).to_string_lossy().into_owned();
+            let providers = (0..usize::try_from(count).unwrap_or(0)).map(name).collect();
+            // A failure to release could only be a leak.
+            let _ = ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count));
+            providers
+        }
+    }
+}
+
+/// Where ONNX Runtime was looked for, and why each place would not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Missing {
+    /// Place and reason, in the order of the search.
+    pub tried: Vec<(String, String)>,
+    /// Whether [`VARIABLE`] was set, and so the only place.
+    pub variable: bool,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "no usable ONNX Runtime library (1.{} or newer) was found:", ort::MINOR_VERSION)?;
+        for (place, reason) in &self.tried {
+            write!(f, "\n  {place}: {reason}")?;
+        }
+        if self.variable {
+            return write!(f, "\n  Correct {VARIABLE}, or unset it to search the usual places");
+        }
+        write!(f, "\n  Run scripts/setup, or set {VARIABLE} to the file {FILE}")
+    }
+}
+
+/// Loads ONNX Runtime. The first call searches; all later ones yield what it found.
+pub fn load() -> Result<&'static Library, Missing> {
+    static LOADED: OnceLock<Result<Library, Missing>> = OnceLock::new();
+    LOADED.get_or_init(search).as_ref().map_err(Clone::clone)
+}
+
+/// Tries the places in order and takes the first good library.
+fn search() -> Result<Library, Missing> {
+    let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    let mut tried = Vec::new();
+    for (place, path) in candidates(variable.as_deref()) {
+        let loaded = match path {
+            Some(path) => open(&path),
+            None => Err("not there".to_owned()),
+        };
+        match loaded {
+            Ok(library) => return Ok(library),
+            Err(reason) => tried.push((place, reason)),
+        }
+    }
+    Err(Missing { tried, variable: variable.is_some() })
+}
+
+/// The places to look, each with a description and the path or bare name, if there is one.
+///
+/// Whoever sets the variable wants that library: another one in its place would be a silent surprise.
+fn candidates(variable: Option<&OsStr>) -> Vec<(String, Option<PathBuf>)> {
+    if let Some(path) = variable {
+        return vec![(format!("{VARIABLE}={}", path.display()), Some(PathBuf::from(path)))];
+    }
+    let mut places = Vec::new();
+    let mut place = |path: PathBuf| places.push((path.display().to_string(), path.exists().then_some(path)));
+    // A program whose own path cannot be told has nothing beside it.
+    if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        place(folder.join(FILE));
+    }
+    place(models::files::fetched("onnxruntime").unwrap_or_else(|| PathBuf::from(".deps/onnxruntime")).join(FILE));
+    places.extend(SYSTEM.map(|name| (format!("the system's loader, {name}"), Some(PathBuf::from(name)))));
+    places
+}
+
+/// Loads one candidate; otherwise says why it will not do.
+fn open(path: &Path) -> Result<Library, String> {
+    let version = probe(path)?;
+    let environment = ort::init_from(path)
+        .map_err(|error| error.to_string())?
+        .with_name("deploy")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| error.to_string())?;
+    // What ONNX Runtime logs of an error is in the error already. `ORT_LOG` is the `ort` crate's own switch.
+    if std::env::var_os("ORT_LOG").is_none() {
+        environment.set_log_level(ort::logging::LogLevel::Fatal);
+    }
+    Ok(Library { path: path.to_owned(), version, environment })
+}
+
+/// The version of the library at `path`, if it offers the interface that `ort` needs.
+fn probe(path: &Path) -> Result<String, String> {
+    if path.is_dir() {
+        return Err(format!("a folder: expected the file {FILE}"));
+    }
+    whole(path)?;
+    // SAFETY: loading a library runs its initialisers. It is ONNX Runtime, or what the user put in its place.
+    let handle = unsafe { Handle::new(path) }.map_err(|error| reason(&error))?;
+    // SAFETY: the symbol has this type in every version of ONNX Runtime (`onnxruntime_c_api.h`).
+    let base: Symbol<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase> =
+        unsafe { handle.get(b"OrtGetApiBase") }.map_err(|_| "no ONNX Runtime library: it lacks OrtGetApiBase")?;
+    // SAFETY: it takes nothing and yields a pointer to a static structure, or null.
+    let base = unsafe { base().as_ref() }.ok_or("its OrtGetApiBase yields nothing")?;
+    // SAFETY: it yields a static string, or null.
+    let version = unsafe { (base.GetVersionString)() };
+    if version.is_null() {
+        return Err("it does not tell its version".to_owned());
+    }
+    // SAFETY: not null, static and terminated.
+    let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
+    // SAFETY: it takes any number and yields null for those it does not know.
+    if unsafe { (base.GetApi)(ort::MINOR_VERSION) }.is_null() {
+        let needed = ort::MINOR_VERSION;
+        return Err(format!("ONNX Runtime {version} is too old: expected 1.{needed} or newer"));
+    }
+    Ok(version)
+}
+
+/// Refuses a library file that is shorter than it says. The system's loader maps such a file without a look, and the
+/// program would die of a bus error where the rest should be.
+fn whole(path: &Path) -> Result<(), String> {
+    // A bare name is not a path: the loader looks it up.
+    if !path.is_file() {
+        return Ok(());
+    }
+    let cannot_read = |error: std::io::Error| format!("cannot read it: {error}");
+    let length = path.metadata().map_err(cannot_read)?.len();
+    let mut header = [0; 64];
+    let mut file = std::fs::File::open(path).map_err(cannot_read)?;
+    if std::io::Read::read_exact(&mut file, &mut header).is_err() {
+        return Err(format!("no shared library: it has only {length} bytes"));
+    }
+    // Anything but a 64- or 32-bit little-endian ELF file is left to the loader, which says what it thinks of it.
+    let field =
+        |at: usize, size: usize| header[at..at + size].iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    let (sections, size, count) = match &header[..6] {
+        b"\x7fELF\x02\x01" => (field(40, 8), field(58, 2), field(60, 2)),
+        b"\x7fELF\x01\x01" => (field(32, 4), field(46, 2), field(48, 2)),
+        _ => return Ok(()),
+    };
+    // The table of sections is what linkers write last.
+    let end = sections.saturating_add(size * count);
+    if end > length {
+        return Err(format!("truncated: it has {length} bytes of {end}"));
+    }
+    Ok(())
+}
+
+/// What the loader says, without the path that the place already names.
+fn reason(error: &libloading::Error) -> String {
+    let message = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    message.split_once(": ").map_or(message.clone(), |(_, rest)| rest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_the_only_place_if_it_is_set() {
+        let places = candidates(Some(OsStr::new("/opt/ort.so")));
+        assert_eq!(places, [("ORT_DYLIB_PATH=/opt/ort.so".to_owned(), Some(PathBuf::from("/opt/ort.so")))]);
+        let places: Vec<_> = candidates(None).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places.len(), 4);
+        assert!(places[0].ends_with("/libonnxruntime.so"), "{places:?}");
+        assert!(places[1].ends_with(".deps/onnxruntime/libonnxruntime.so"), "{places:?}");
+        assert!(places[2].ends_with("libonnxruntime.so") && places[3].ends_with("libonnxruntime.so.1"), "{places:?}");
+    }
+
+    #[test]
+    fn what_is_no_library_is_refused_with_a_reason() {
+        let folder = std::env::temp_dir();
+        let reason = probe(&folder).unwrap_err();
+        assert!(reason.contains("a folder"), "{reason}");
+        let reason = probe(&folder.join("no-such-folder/libonnxruntime.so")).unwrap_err();
+        assert!(reason.contains("No such file"), "{reason}");
+        // This test program is a whole ELF file, but no ONNX Runtime.
+        let reason = probe(&std::env::current_exe().unwrap()).unwrap_err();
+        assert!(!reason.is_empty());
+    }
+
+    #[test]
+    fn the_message_names_every_place() {
+        let tried = vec![("a".to_owned(), "not there".to_owned()), ("b".to_owned(), "too old".to_owned())];
+        let message = Missing { tried, variable: false }.to_string();
+        assert!(message.contains("\n  a: not there\n  b: too old\n"), "{message}");
+        assert!(message.contains("1.24 or newer") && message.contains("scripts/setup"), "{message}");
+    }
+}

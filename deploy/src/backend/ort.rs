@@ -1,0 +1,134 @@
+//! ONNX Runtime, through its shared library.
+
+use super::library::{self, Library};
+use super::{Backend, Device, Options, Runtime, Source};
+use anyhow::{Context, Result, anyhow, ensure};
+use ndarray::{Array2, ArrayView4, Axis, s};
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use ort::value::TensorRef;
+
+/// Pictures per run: enough to keep the threads busy, few enough for the memory at any resolution.
+const BATCH: usize = 32;
+
+/// A model made ready for ONNX Runtime.
+pub struct Session {
+    inner: ort::session::Session,
+    output: String,
+    classes: Option<usize>,
+    batch: usize,
+    runtime: Runtime,
+}
+
+impl Session {
+    /// Makes a model ready on the device asked for; notes say why `auto` did not take a better one.
+    pub fn open(source: Source, options: &Options) -> Result<(Self, Vec<String>)> {
+        let library = library::load()?;
+        let on_cpu = || Self::on_cpu(library, source, options);
+        match options.device {
+            Device::Cpu => Ok((on_cpu()?, Vec::new())),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => Ok((Self::on_cuda(library, source, options, number)?, Vec::new())),
+            #[cfg(feature = "cuda")]
+            Device::Auto => match super::cuda::probe(library.environment(), 0) {
+                Ok(()) => Ok((Self::on_cuda(library, source, options, 0)?, Vec::new())),
+                Err(error) => Ok((on_cpu()?, vec![format!("CUDA cannot be used, so the processor runs: {error:#}")])),
+            },
+            #[cfg(not(feature = "cuda"))]
+            Device::Auto => Ok((on_cpu()?, Vec::new())),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => anyhow::bail!("this program was built without CUDA: rebuild it with --features cuda"),
+        }
+    }
+
+    fn on_cpu(library: &Library, source: Source, options: &Options) -> Result<Self> {
+        let session = commit(builder(library, options.threads())?, source)?;
+        let provider = <ort::ep::CPU as ort::ep::ExecutionProvider>::NAME;
+        Ok(Self::new(session, library, source, options, provider.to_owned(), "cpu".to_owned()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(library: &Library, source: Source, options: &Options, number: usize) -> Result<Self> {
+        use super::cuda;
+        let builder = cuda::register(builder(library, options.threads())?, number)?;
+        let (session, provider) = cuda::commit_and_read_back(builder, source)?;
+        Ok(Self::new(session, library, source, options, provider, format!("cuda:{number}")))
+    }
+
+    fn new(
+        session: ort::session::Session,
+        library: &Library,
+        source: Source,
+        options: &Options,
+        provider: String,
+        device: String,
+    ) -> Self {
+        Self {
+            inner: session,
+            output: source.interface.output.clone(),
+            classes: source.interface.classes,
+            batch: if source.interface.one_by_one { 1 } else { BATCH },
+            runtime: Runtime {
+                name: "onnxruntime".to_owned(),
+                version: library.version.clone(),
+                provider,
+                device,
+                threads: options.threads(),
+            },
+        }
+    }
+}
+
+/// How every session is set up, whatever provider it gets.
+pub(crate) fn builder(library: &Library, threads: usize) -> Result<SessionBuilder> {
+    let set_up = || -> ort::Result<SessionBuilder> {
+        let builder = ort::session::Session::builder(library.environment())?
+            // ort's own default lets ONNX Runtime choose a provider, and then nobody could say what runs.
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_threads(threads)?;
+        Ok(builder)
+    };
+    set_up().context("ONNX Runtime cannot be set up")
+}
+
+/// Loads the model.
+pub(crate) fn commit(mut builder: SessionBuilder, source: Source) -> Result<ort::session::Session> {
+    builder.commit_from_memory(source.bytes).with_context(|| format!("ONNX Runtime cannot load {}", source.name))
+}
+
+impl Backend for Session {
+    fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    fn run(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
+        let pictures = images.dim().0;
+        let mut scores = Array2::zeros((pictures, self.classes.unwrap_or(0)));
+        let mut done = 0;
+        for batch in images.axis_chunks_iter(Axis(0), self.batch) {
+            let batch = batch.as_standard_layout();
+            let input = TensorRef::from_array_view(batch.view())?;
+            let outputs = self.inner.run(ort::inputs![input]).context("ONNX Runtime cannot run it")?;
+            let output = outputs.get(&self.output).with_context(|| format!("it yields no '{}'", self.output))?;
+            let output = output.try_extract_array::<f32>()?;
+            let &[rows, classes] = output.shape() else {
+                return Err(anyhow!("'{}' has the shape {:?}: expected [N, classes]", self.output, output.shape()));
+            };
+            if self.classes.is_none() {
+                self.classes = Some(classes);
+                scores = Array2::zeros((pictures, classes));
+            }
+            ensure!(
+                rows == batch.dim().0 && classes == scores.dim().1,
+                "'{}' has the shape {:?}: expected [{}, {}]",
+                self.output,
+                output.shape(),
+                batch.dim().0,
+                scores.dim().1
+            );
+            scores.slice_mut(s![done..done + rows, ..]).assign(&output);
+            done += rows;
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,151 @@
+//! `deploy inspect`: what is in this file?
+
+use super::text::{counted, fields, grouped, printable};
+use super::{Format, print, print_json};
+use anyhow::Result;
+use clap::Args;
+use models::card::{Content, ModelCard, Polarity};
+use models::onnx::proto::ModelProto;
+use models::onnx::{self, Signature, TensorInfo};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Most labels shown as text.
+const LABELS: usize = 20;
+
+/// Shows what is in a model file, without running it
+#[derive(Args)]
+#[command(after_help = "Example:\n  deploy inspect --model model.onnx")]
+pub struct Arguments {
+    /// The model: any ONNX file
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// For people, or one document for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// The document that `--format json` prints.
+#[derive(Serialize)]
+struct Document {
+    model: String,
+    /// Size of the file.
+    bytes: usize,
+    producer: String,
+    ir_version: i64,
+    opset: Option<i64>,
+    /// Numbers in the initialisers.
+    parameters: u64,
+    #[serde(flatten)]
+    signature: Signature,
+    nodes: usize,
+    /// How many nodes of each operator.
+    operators: BTreeMap<String, usize>,
+    card: Option<ModelCard>,
+    /// Why the file's card cannot be used.
+    card_error: Option<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (bytes, model) = onnx::read(&arguments.model)?;
+    let document = inspect(arguments.model.display().to_string(), bytes.len(), &model)?;
+    match arguments.format {
+        Format::Text => print(&text(&document))?,
+        Format::Json => print_json(&document)?,
+    };
+    Ok(())
+}
+
+fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
+    let mut operators = BTreeMap::new();
+    let nodes: Vec<_> = model.graph.iter().flat_map(|graph| &graph.node).collect();
+    for node in &nodes {
+        *operators.entry(node.op_type.clone()).or_default() += 1;
+    }
+    // To look at a file whose card is broken is what this command is for.
+    let (card, card_error) = match ModelCard::of(model) {
+        Ok(card) => (card, None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    Ok(Document {
+        model: name,
+        bytes,
+        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
+        ir_version: model.ir_version,
+        opset: onnx::opset(model),
+        parameters: onnx::parameters(model),
+        signature: onnx::signature(model)?,
+        nodes: nodes.len(),
+        operators,
+        card,
+        card_error,
+    })
+}
+
+fn text(document: &Document) -> String {
+    let mut operators: Vec<_> = document.operators.iter().collect();
+    operators.sort_by_key(|&(name, &count)| (std::cmp::Reverse(count), name));
+    let operators: Vec<_> = operators.iter().map(|(name, count)| format!("{} {count}", printable(name))).collect();
+    let tensors = |tensors: &[TensorInfo]| {
+        tensors.iter().map(|tensor| printable(&tensor.to_string())).collect::<Vec<_>>().join("\n")
+    };
+    let unknown = || "not told".to_owned();
+    let graph = fields(&[
+        ("model", document.model.clone()),
+        ("size", format!("{} bytes", grouped(document.bytes as u64))),
+        ("producer", if document.producer.is_empty() { unknown() } else { printable(&document.producer) }),
+        ("ONNX", {
+            let opset = document.opset.map_or_else(unknown, |opset| opset.to_string());
+            format!("opset {opset}, IR version {}", document.ir_version)
+        }),
+        ("inputs", tensors(&document.signature.inputs)),
+        ("outputs", tensors(&document.signature.outputs)),
+        ("parameters", grouped(document.parameters)),
+        ("nodes", format!("{}: {}", document.nodes, operators.join(", "))),
+    ]);
+    let card = match (&document.card, &document.card_error) {
+        (Some(card), _) => format!("Model card\n{}", card_fields(card)),
+        (None, Some(error)) => format!("Model card: {error}\n"),
+        (None, None) => "Model card: none\n".to_owned(),
+    };
+    format!("{graph}\n{card}")
+}
+
+fn card_fields(card: &ModelCard) -> String {
+    let (architecture, input, training) = (&card.architecture, &card.input, &card.training);
+    let mut labels: Vec<_> = card.labels.iter().take(LABELS).map(|label| printable(label)).collect();
+    if card.labels.len() > LABELS {
+        labels.push(format!("… ({} in all)", card.labels.len()));
+    }
+    let content = match input.content {
+        Content::Digit { polarity: Polarity::LightOnDark } => "one digit, light on dark",
+        Content::Digit { polarity: Polarity::DarkOnLight } => "one digit, dark on light",
+        Content::Picture => "any picture",
+    };
+    let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
+    let percent = |share: Option<f64>| share.map_or("not told".to_owned(), |share| format!("{:.2} %", share * 100.0));
+    fields(&[
+        ("architecture", {
+            let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
+            format!("{kind}, width {width}, {resolution} px, first stride {}", architecture.stem_stride)
+        }),
+        ("labels", labels.join(", ")),
+        ("input", {
+            let (channels, height, width) = (input.channels, input.height, input.width);
+            format!("{} {} {} [{channels}, {height}, {width}]: {content}", input.name, input.element, input.layout)
+        }),
+        ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
+        ("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))),
+        ("recipe", {
+            let epochs = counted(training.epochs, "epoch");
+            format!("{}, {epochs}, seed {}", printable(&training.recipe), training.seed)
+        }),
+        ("trained with", printable(&training.trained_with)),
+        ("accuracy", {
+            let (held_out, test) = (percent(training.held_out_accuracy), percent(training.test_accuracy));
+            format!("held out {held_out}, test {test}")
+        }),
+    ])
+}

@@ -1,0 +1,102 @@
+//! The commands, one file each: what the user types becomes a call of the library, its result becomes text or JSON.
+
+pub mod backends;
+pub mod eval;
+pub mod inspect;
+pub mod parity;
+pub mod predict;
+
+use anyhow::{Context, Result, ensure};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
+use deploy::backend::{Choice, Device, Options};
+use deploy::model::Model;
+pub use deploy::text::{self, print, print_json};
+use indicatif::{ProgressBar, ProgressStyle};
+use models::dataset::{self, Dataset, Split};
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+
+/// How a result is printed: for people, or as one document for programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+// Help on single values would spread every flag of `--help` over several lines.
+#[allow(missing_docs)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Which model, and how it is to be run.
+#[derive(Args)]
+pub struct ModelArguments {
+    /// The model, as written by train export
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// auto (ONNX Runtime if its library is found, otherwise tract), tract or ort (ONNX Runtime)
+    #[arg(long, value_name = "NAME", default_value_t = Choice::Auto)]
+    backend: Choice,
+
+    /// auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    device: Device,
+
+    /// Threads on the processor [default: as many as it runs at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl ModelArguments {
+    /// Opens the model and says on standard error what there is to say.
+    pub fn open(&self) -> Result<Model> {
+        let options = Options { backend: self.backend, device: self.device, threads: self.threads.map(usize::from) };
+        options.validate().map_err(|error| crate::Cli::command().error(ErrorKind::ArgumentConflict, error))?;
+        open(&self.model, &options)
+    }
+}
+
+/// Opens a model and says on standard error what there is to say.
+pub fn open(path: &Path, options: &Options) -> Result<Model> {
+    let model = Model::open(path, options)?;
+    for note in model.notes() {
+        say(&format!("note: {note}"));
+    }
+    Ok(model)
+}
+
+/// The test set to judge a model on, and where it was: the folder given, or what `scripts/setup` fetched of the data
+/// set that the model's card names.
+pub fn test_set(model: &Model, folder: Option<&Path>) -> Result<(PathBuf, Dataset)> {
+    let folder = match folder {
+        Some(folder) => folder.to_owned(),
+        None => fetched(model)?,
+    };
+    let data = dataset::load(&folder, Split::Test)?;
+    Ok((folder, data))
+}
+
+fn fetched(model: &Model) -> Result<PathBuf> {
+    let card = model.card();
+    let card = card.with_context(|| format!("{} has no card that names its data set: give --data", model.name()))?;
+    let name = &card.training.data_set;
+    // The name comes from a file: it must not lead anywhere else.
+    let mut components = Path::new(name).components();
+    let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+    ensure!(plain, "the card's data set '{}' is no plain name: give --data", text::printable(name));
+    models::files::fetched(name)
+        .with_context(|| format!("the data set '{name}' is not in .deps/: run scripts/setup, or give --data"))
+}
+
+/// A progress bar on a terminal, nothing otherwise.
+pub fn progress(length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len}  {per_sec}  {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// One line on standard error. A closed standard error is no reason to panic.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,179 @@
+//! What a model file takes and yields, as far as this program must know it to run it.
+//!
+//! A file with our card says so itself, and is held to it. A file without one is usable when its graph leaves no
+//! choice; what was assumed is said.
+
+use anyhow::{Context, Result, bail, ensure};
+use models::card::{Content, Input, LOGITS, ModelCard, PROBABILITIES};
+use models::onnx::proto::tensor_proto::DataLocation;
+use models::onnx::proto::{GraphProto, ModelProto};
+use models::onnx::{self, Signature, TensorInfo};
+use std::collections::HashSet;
+
+/// What the scores of a model's output are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// Raw scores; softmax makes probabilities of them.
+    Logits,
+    /// Probabilities; their logarithms serve as logits.
+    Probabilities,
+}
+
+/// What a model file takes and yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The graph's one input, uint8 `[N, C, H, W]`.
+    pub input: Input,
+    /// Whether the file fixes N to 1.
+    pub one_by_one: bool,
+    /// Name of the output that is read, float `[N, classes]`.
+    pub output: String,
+    /// What that output holds.
+    pub scores: Scores,
+    /// Number of classes; `None` if only a run can tell.
+    pub classes: Option<usize>,
+    /// What had to be assumed, for people; empty with a card.
+    pub notes: Vec<String>,
+}
+
+impl Interface {
+    /// Reads the interface of a model with its card, if it has one.
+    pub fn of(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
+        let graph = model.graph.as_ref().context("it has no graph")?;
+        check(graph)?;
+        let signature = onnx::signature(model)?;
+        match card {
+            Some(card) => by_card(&signature, card).context("its card and its graph contradict each other"),
+            None => by_signature(graph, &signature),
+        }
+    }
+}
+
+/// Refuses a graph that does not hold together, which runtimes meet with anything from an odd message to a panic.
+fn check(graph: &GraphProto) -> Result<()> {
+    let mut known: HashSet<&str> = HashSet::from([""]); // The empty name stands for an optional input left out.
+    known.extend(graph.input.iter().map(|input| input.name.as_str()));
+    for tensor in &graph.initializer {
+        ensure!(
+            tensor.data_location() != DataLocation::External,
+            "its tensor '{}' is kept in another file: expected a self-contained model",
+            tensor.name
+        );
+        known.insert(&tensor.name);
+    }
+    known.extend(graph.sparse_initializer.iter().filter_map(|tensor| Some(tensor.values.as_ref()?.name.as_str())));
+    known.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
+    for node in &graph.node {
+        for input in &node.input {
+            ensure!(known.contains(input.as_str()), "its {} node needs '{input}', which nothing yields", node.op_type);
+        }
+    }
+    for output in &graph.output {
+        ensure!(
+            !output.name.is_empty() && known.contains(output.name.as_str()),
+            "its output '{}' is one that nothing yields",
+            output.name
+        );
+    }
+    Ok(())
+}
+
+/// Holds the graph to the card.
+fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
+    let (input, classes) = (&card.input, card.labels.len());
+    let expected = format!("{} uint8 [N, {}, {}, {}]", input.name, input.channels, input.height, input.width);
+    let picture = [input.channels, input.height, input.width].map(Some);
+    let found = match &signature.inputs[..] {
+        [found] if found.name == input.name && found.element == "uint8" && found.shape.get(1..) == Some(&picture) => {
+            found
+        }
+        _ => bail!("expected the one input {expected}, found {}", list(&signature.inputs)),
+    };
+    let expected = format!("{LOGITS} float [N, {classes}]");
+    let fits = |shape: &[Option<usize>]| matches!(shape, [_, count] if count.is_none_or(|count| count == classes));
+    let logits = signature.outputs.iter().find(|output| output.name == LOGITS);
+    ensure!(
+        logits.is_some_and(|logits| logits.element == "float" && fits(&logits.shape)),
+        "expected the output {expected}, found {}",
+        list(&signature.outputs)
+    );
+    Ok(Interface {
+        input: input.clone(),
+        one_by_one: one_by_one(found)?,
+        output: LOGITS.to_owned(),
+        scores: Scores::Logits,
+        classes: Some(classes),
+        notes: Vec::new(),
+    })
+}
+
+/// Takes a file without a card for what its graph says, if that leaves no choice.
+fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> {
+    let unusable = || {
+        format!(
+            "it has no model card, and without one it would have to take one input uint8 [N, C, H, W] (C 1 or 3, H and \
+             W fixed) and yield one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  It takes \
+             {}\n  and yields {}.\n  Use a file that was exported with train export, or export this one with such a \
+             signature",
+            list(&signature.inputs),
+            list(&signature.outputs)
+        )
+    };
+    let [image] = &signature.inputs[..] else { bail!(unusable()) };
+    let [_, Some(channels @ (1 | 3)), Some(height), Some(width)] = image.shape[..] else { bail!(unusable()) };
+    ensure!(image.element == "uint8" && height > 0 && width > 0, unusable());
+
+    let usable = |output: &&TensorInfo| output.element == "float" && output.shape.len() == 2;
+    let candidates: Vec<_> = signature.outputs.iter().filter(usable).collect();
+    let named = |name| candidates.iter().copied().find(|output: &&TensorInfo| output.name == name);
+    let only = if let [only] = candidates[..] { Some(only) } else { None };
+    let output = named(LOGITS).or_else(|| named(PROBABILITIES)).or(only).with_context(unusable)?;
+
+    let softmax = |name: &str| {
+        let node = graph.node.iter().find(|node| node.output.iter().any(|output| output == name));
+        node.is_some_and(|node| node.op_type == "Softmax")
+    };
+    let (scores, meaning) = if output.name == PROBABILITIES || softmax(&output.name) {
+        (Scores::Probabilities, "probabilities")
+    } else {
+        (Scores::Logits, "logits")
+    };
+    let colour = if channels == 1 { "grey" } else { "RGB" };
+    let note = format!(
+        "the file has no model card: assumed {colour} pictures, scaled to {width}x{height} px and cut to their centre, \
+         output '{}' as {meaning}, and classes named by their number",
+        output.name
+    );
+    Ok(Interface {
+        input: Input {
+            name: image.name.clone(),
+            layout: "NCHW".to_owned(),
+            element: "uint8".to_owned(),
+            channels,
+            height,
+            width,
+            content: Content::Picture,
+        },
+        one_by_one: one_by_one(image)?,
+        output: output.name.clone(),
+        scores,
+        classes: output.shape[1].filter(|&classes| classes > 0),
+        notes: vec![note],
+    })
+}
+
+/// Whether the file fixes N to 1. Any other fixed number would need pictures made up to fill the batch.
+fn one_by_one(input: &TensorInfo) -> Result<bool> {
+    match input.shape.first() {
+        Some(None) => Ok(false),
+        Some(Some(1)) => Ok(true),
+        _ => bail!("its input is {input}: expected the first extent to be open or 1"),
+    }
+}
+
+fn list(tensors: &[TensorInfo]) -> String {
+    if tensors.is_empty() {
+        return "nothing".to_owned();
+    }
+    tensors.iter().map(TensorInfo::to_string).collect::<Vec<_>>().join(", ")
+}

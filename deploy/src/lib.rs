@@ -1,0 +1,19 @@
+//! Runs an exported image classifier through tract or ONNX Runtime, and says what really runs.
+//!
+//! * [`model`]: a model file together with what runs it; what every command works with.
+//! * [`interface`]: what a model file takes and yields, by its card or by its graph.
+//! * [`backend`]: the runtimes, one file each, and the choice between them.
+//! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
+//! * [`text`]: how results are printed, here and by `train`.
+//!
+//! Nothing here knows MNIST: size, polarity and labels come from the model's card.
+
+// An array view is a pointer with extents, passed by value like a slice.
+#![allow(clippy::needless_pass_by_value)]
+
+pub mod agreement;
+pub mod backend;
+pub mod evaluate;
+pub mod interface;
+pub mod model;
+pub mod text;

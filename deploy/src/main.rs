@@ -1,0 +1,57 @@
+//! `deploy`: runs an exported image classifier and says what really runs.
+
+// An array view is a pointer with extents, passed by value like a slice.
+#![allow(clippy::needless_pass_by_value)]
+
+mod command;
+
+use clap::{Parser, Subcommand};
+use command::{backends, eval, inspect, parity, predict};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs an exported image classifier (ONNX) through tract or ONNX Runtime, and says what really runs.
+#[derive(Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  deploy predict seven.png --model model.onnx"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Predict(predict::Arguments),
+    Eval(eval::Arguments),
+    Parity(parity::Arguments),
+    Inspect(inspect::Arguments),
+    Backends(backends::Arguments),
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Parity(arguments) => parity::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Backends(arguments) => backends::run(&arguments),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast::<clap::Error>() {
+            // Flags that contradict each other: usage, exit code 2.
+            Ok(usage) => usage.exit(),
+            Err(error) => {
+                // A closed standard error is no reason to panic.
+                let _ = writeln!(std::io::stderr(), "error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -1,0 +1,132 @@
+//! A model file together with what runs it: what every command works with.
+
+use crate::backend::{self, Backend, Options, Runtime, Source};
+use crate::interface::{Interface, Scores};
+use anyhow::{Context, Result, ensure};
+use models::card::{Input, ModelCard};
+use models::onnx;
+use models::onnx::proto::ModelProto;
+use ndarray::{Array2, Array4, ArrayView4};
+use std::path::Path;
+
+/// A model that is ready to answer.
+pub struct Model {
+    name: String,
+    card: Option<ModelCard>,
+    interface: Interface,
+    labels: Vec<String>,
+    backend: Box<dyn Backend>,
+    notes: Vec<String>,
+}
+
+impl Model {
+    /// Opens a model file.
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        let (bytes, model) = onnx::read(path)?;
+        Self::ready(path.display().to_string(), &bytes, &model, options)
+    }
+
+    /// Opens a model from memory; `name` is what messages call it.
+    pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
+        let model = onnx::parse(bytes).with_context(|| format!("{name} cannot be used"))?;
+        Self::ready(name.to_owned(), bytes, &model, options)
+    }
+
+    fn ready(name: String, bytes: &[u8], model: &ModelProto, options: &Options) -> Result<Self> {
+        let told = || {
+            let card = ModelCard::of(model)?;
+            let interface = Interface::of(model, card.as_ref())?;
+            Ok((card, interface))
+        };
+        let told: Result<_> = told();
+        let (card, interface) = told.with_context(|| format!("{name} cannot be used"))?;
+        let (mut backend, mut notes) = backend::open(Source { name: &name, bytes, interface: &interface }, options)?;
+        notes.extend(interface.notes.iter().cloned());
+        let labels = match (&card, interface.classes) {
+            (Some(card), _) => card.labels.clone(),
+            (None, Some(classes)) => numbered(classes),
+            (None, None) => {
+                let Input { channels, height, width, .. } = interface.input;
+                let scores = backend.run(Array4::zeros((1, channels, height, width)).view())?;
+                numbered(scores.dim().1)
+            }
+        };
+        ensure!(!labels.is_empty(), "{name} has no classes");
+        Ok(Self { name, card, interface, labels, backend, notes })
+    }
+
+    /// What messages call this model: its path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model's card, if it has one.
+    #[must_use]
+    pub fn card(&self) -> Option<&ModelCard> {
+        self.card.as_ref()
+    }
+
+    /// What the model takes.
+    #[must_use]
+    pub fn input(&self) -> &Input {
+        &self.interface.input
+    }
+
+    /// The name of each class, in the order of the logits; at least one.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// What really runs.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        self.backend.runtime()
+    }
+
+    /// What a user should know: why `auto` did not take the better runtime, and what was assumed of a file without a
+    /// card.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The logits of pictures `[N, C, H, W]` with values 0 to 255 and any N: `[N, classes]`, all of them finite.
+    ///
+    /// Of a model that yields probabilities only, they are the logarithms of these.
+    pub fn logits(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
+        let (pictures, channels, height, width) = images.dim();
+        let Input { channels: c, height: h, width: w, .. } = self.interface.input;
+        ensure!(
+            (channels, height, width) == (c, h, w),
+            "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
+            self.name
+        );
+        let run = self.backend.run(images);
+        let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
+        ensure!(
+            logits.dim() == (pictures, self.labels.len()),
+            "{} yields {:?} scores for {pictures} pictures of {} classes",
+            self.name,
+            logits.dim(),
+            self.labels.len()
+        );
+        if self.interface.scores == Scores::Probabilities {
+            // A probability that f32 rounds to 0 still needs a finite logarithm.
+            logits.mapv_inplace(|probability| {
+                if probability < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { probability }.ln()
+            });
+        }
+        let broken = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
+        if let Some(picture) = broken {
+            anyhow::bail!("{} yields numbers that are not finite (picture {picture}): it is broken", self.name);
+        }
+        Ok(logits)
+    }
+}
+
+/// The classes of a model that does not name them.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
+}

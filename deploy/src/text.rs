@@ -1,0 +1,101 @@
+//! What the binaries print: text for people in aligned columns, JSON for programs.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+
+/// Lines of a name and a value, the values aligned. Further lines of a value are aligned too.
+#[must_use]
+pub fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in fields {
+        let indented = value.replace('\n', &format!("\n{:width$}  ", ""));
+        let _ = writeln!(text, "{name:width$}  {indented}");
+    }
+    text
+}
+
+/// A table of right-aligned cells; the first column is aligned to the left.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            let _ = if column == 0 { write!(line, "{cell:width$}") } else { write!(line, "  {cell:>width$}") };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// A number with its thousands parted: `10,000`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 image`, `2 images`.
+#[must_use]
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
+}
+
+/// A name from a file, made safe for a terminal: control characters are replaced.
+#[must_use]
+pub fn printable(name: &str) -> String {
+    name.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+/// Writes to standard output; false if the reader has had enough (`deploy … | head`), which is no error.
+pub fn print(text: &str) -> Result<bool> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// Writes a result as one JSON document.
+pub fn print_json(result: &impl Serialize) -> Result<bool> {
+    print(&(serde_json::to_string_pretty(result)? + "\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        assert_eq!(fields(&[("a", "1".into()), ("long", "2\n3".into())]), "a     1\nlong  2\n      3\n");
+        let cells = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[cells(["x", "1", "10"]), cells(["long", "20", ""])]), "x      1  10\nlong  20\n");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!((counted(1, "image"), counted(2000, "image")), ("1 image".into(), "2,000 images".into()));
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jé"), "a\u{fffd}[2Jé");
+    }
+}

@@ -1,0 +1,209 @@
+//! What a user sees of a missing, old or broken ONNX Runtime library.
+#![cfg(feature = "ort")]
+
+mod example;
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
+use example::Example;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const TEST_LIMIT: Duration = Duration::from_mins(1);
+
+/// A folder with a model, a picture and whatever a test puts there.
+struct Scene {
+    folder: TempDir,
+}
+
+/// What a command said.
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        Example::default().write(folder.path());
+        let pixels = example::pictures(1, 1).into_raw_vec_and_offset().0;
+        let picture = [b"P5 6 8 255\n".to_vec(), pixels].concat();
+        std::fs::write(folder.path().join("one.pgm"), picture).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A copy of the program in the folder. Made by another process: were this one to write the file, a test that
+    /// starts a program at that moment would inherit the open file, and the copy could not be run ("text file busy").
+    fn program(&self) -> PathBuf {
+        let copy = self.path("deploy");
+        let status = std::process::Command::new("cp").arg(cargo_bin("deploy")).arg(&copy).status().unwrap();
+        assert!(status.success());
+        copy
+    }
+
+    /// Runs a program in the folder, with the library named by the variable, if any.
+    fn run_program(&self, program: &Path, library: Option<&Path>, arguments: &[&str]) -> Said {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env_remove("ORT_DYLIB_PATH").timeout(TEST_LIMIT).args(arguments);
+        if let Some(library) = library {
+            command.env("ORT_DYLIB_PATH", library);
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    fn predict(&self, library: &Path, backend: &str) -> Said {
+        let arguments = ["predict", "one.pgm", "--model", "example.onnx", "--backend", backend];
+        self.run_program(&cargo_bin("deploy"), Some(library), &arguments)
+    }
+
+    /// A library that will not do: an error for ort, tract with a note for auto, a reason in the list; never a panic.
+    fn assert_useless(&self, library: &Path, reason: &str) {
+        let said = self.predict(library, "ort");
+        assert_eq!(said.code, Some(1), "{}", said.stderr);
+        let place = format!("ORT_DYLIB_PATH={}: ", library.display());
+        assert!(said.stderr.starts_with("error: no usable ONNX Runtime"), "{}", said.stderr);
+        assert!(said.stderr.contains(&place) && said.stderr.contains(reason), "{}", said.stderr);
+        assert!(said.stdout.is_empty(), "{}", said.stdout);
+
+        if cfg!(feature = "tract") {
+            let said = self.predict(library, "auto");
+            assert_eq!(said.code, Some(0), "{}", said.stderr);
+            assert!(said.stderr.contains("note: ONNX Runtime cannot be used, so tract runs"), "{}", said.stderr);
+            assert!(said.stderr.contains(&place) && said.stderr.contains(reason), "{}", said.stderr);
+            assert!(said.stderr.contains("example.onnx: tract "), "{}", said.stderr);
+            assert!(said.stdout.starts_with("one.pgm  "), "{}", said.stdout);
+        }
+
+        let said = self.run_program(&cargo_bin("deploy"), Some(library), &["backends"]);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert!(said.stdout.contains(reason), "{}", said.stdout);
+    }
+
+    /// Compiles a library from C; `None`, with the reason printed, where there is no compiler.
+    fn compile(&self, test: &str, source: &str) -> Option<PathBuf> {
+        let (file, library) = (self.path("fake.c"), self.path("fake.so"));
+        std::fs::write(&file, source).unwrap();
+        let gcc = std::process::Command::new("gcc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&file).status();
+        match gcc {
+            Ok(status) if status.success() => Some(library),
+            outcome => {
+                println!("skipped: {test}: gcc cannot compile a library: {outcome:?}");
+                None
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_library_is_named() {
+    let scene = Scene::new();
+    scene.assert_useless(&scene.path("no/such/library.so"), "No such file");
+}
+
+#[test]
+fn a_folder_is_no_library() {
+    let scene = Scene::new();
+    scene.assert_useless(scene.folder.path(), "a folder: expected the file libonnxruntime.so");
+}
+
+#[test]
+fn a_text_file_is_no_library() {
+    let scene = Scene::new();
+    let path = scene.path("libonnxruntime.so");
+    std::fs::write(&path, "I am text, and long enough to be taken for the header of a library, am I not?\n").unwrap();
+    scene.assert_useless(&path, "invalid ELF header");
+    std::fs::write(&path, "").unwrap();
+    scene.assert_useless(&path, "no shared library: it has only 0 bytes");
+}
+
+#[test]
+fn a_truncated_library_is_refused_before_it_is_loaded() {
+    let scene = Scene::new();
+    let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let path = scene.path("libonnxruntime.so");
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    scene.assert_useless(&path, "truncated");
+}
+
+#[test]
+fn another_library_is_told_apart() {
+    let scene = Scene::new();
+    let source = "int nothing(void) { return 0; }";
+    let Some(library) = scene.compile("another_library_is_told_apart", source) else { return };
+    scene.assert_useless(&library, "lacks OrtGetApiBase");
+}
+
+#[test]
+fn a_library_that_is_too_old_is_told_its_version() {
+    let scene = Scene::new();
+    let source = r#"
+        static const void *get_api(unsigned version) { return 0; }
+        static const char *get_version(void) { return "1.10.0"; }
+        static const struct { const void *(*api)(unsigned); const char *(*version)(void); } base =
+            { get_api, get_version };
+        const void *OrtGetApiBase(void) { return &base; }"#;
+    let Some(library) = scene.compile("a_library_that_is_too_old_is_told_its_version", source) else { return };
+    scene.assert_useless(&library, "ONNX Runtime 1.10.0 is too old: expected 1.24 or newer");
+}
+
+#[test]
+fn a_library_that_yields_nothing_is_refused() {
+    let scene = Scene::new();
+    let test = "a_library_that_yields_nothing_is_refused";
+    let Some(library) = scene.compile(test, "const void *OrtGetApiBase(void) { return 0; }") else { return };
+    scene.assert_useless(&library, "yields nothing");
+}
+
+#[test]
+fn without_a_variable_every_usual_place_is_named() {
+    let scene = Scene::new();
+    // Away from the repository, so that its .deps is not found.
+    let program = scene.program();
+    let predict = ["predict", "one.pgm", "--model", "example.onnx", "--backend", "ort"];
+    let said = scene.run_program(&program, None, &predict);
+    if said.code == Some(0) {
+        println!("skipped: without_a_variable_every_usual_place_is_named: ONNX Runtime is installed in the system");
+        return;
+    }
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    for place in [
+        &*format!("\n  {}: not there", scene.path("libonnxruntime.so").display()),
+        "\n  .deps/onnxruntime/libonnxruntime.so: not there",
+        "\n  the system's loader, libonnxruntime.so: ",
+        "\n  the system's loader, libonnxruntime.so.1: ",
+        "\n  Run scripts/setup, or set ORT_DYLIB_PATH",
+    ] {
+        assert!(said.stderr.contains(place), "{place} in {}", said.stderr);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_library_beside_the_program_is_taken() {
+    let test = "a_library_beside_the_program_is_taken";
+    if !example::onnxruntime_for(test) {
+        return;
+    }
+    let library = deploy::backend::library::load().unwrap();
+    if !library.path.is_absolute() {
+        println!("skipped: {test}: the system's loader finds ONNX Runtime, its file is unknown");
+        return;
+    }
+    let scene = Scene::new();
+    let program = scene.program();
+    std::os::unix::fs::symlink(&library.path, scene.path("libonnxruntime.so")).unwrap();
+    let said = scene.run_program(&program, None, &["backends"]);
+    assert!(
+        said.stdout.contains(&format!("library: {}", scene.path("libonnxruntime.so").display())),
+        "{}",
+        said.stdout
+    );
+}

@@ -1,0 +1,303 @@
+//! The library against numbers computed by hand, in each runtime, and against files that are no good.
+
+mod example;
+
+use deploy::agreement::{FP32_TOLERANCE, compare};
+use deploy::backend::{Choice, Device, Options};
+use deploy::evaluate::evaluate;
+use deploy::model::Model;
+use example::{Example, LABELS, logits_by_hand, pictures};
+use models::dataset::Dataset;
+use models::onnx::proto::ModelProto;
+use models::onnx::proto::tensor_proto::{DataLocation, DataType};
+use ndarray::{Array4, s};
+use prost::Message;
+
+fn options(backend: Choice, threads: usize) -> Options {
+    Options { backend, device: Device::Cpu, threads: Some(threads) }
+}
+
+/// Every backend that can be tested here.
+fn backends(test: &str) -> Vec<Choice> {
+    let mut backends = Vec::new();
+    if cfg!(feature = "tract") {
+        backends.push(Choice::Tract);
+    }
+    #[cfg(feature = "ort")]
+    if example::onnxruntime_for(test) {
+        backends.push(Choice::Ort);
+    }
+    backends
+}
+
+fn assert_answers_as_by_hand(example: &Example, backend: Choice) {
+    let images = pictures(70, example.channels);
+    let expected = logits_by_hand(images.view());
+    for threads in [1, 3] {
+        let mut model = Model::from_bytes("example", &example.bytes(), &options(backend, threads)).unwrap();
+        for count in [0, 1, 2, 70] {
+            let logits = model.logits(images.slice(s![..count, .., .., ..])).unwrap();
+            assert_eq!(logits.dim(), (count, LABELS.len()));
+            if count > 0 {
+                let agreement = compare(expected.slice(s![..count, ..]), logits.view()).unwrap();
+                assert!(agreement.within(1e-5), "{backend}, {threads} threads, {count} pictures: {agreement:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_runtime_yields_the_logits_computed_by_hand() {
+    for backend in backends("every_runtime_yields_the_logits_computed_by_hand") {
+        assert_answers_as_by_hand(&Example::default(), backend);
+        assert_answers_as_by_hand(&Example { channels: 3, ..Example::default() }, backend);
+    }
+}
+
+#[test]
+fn a_file_of_batch_one_is_run_one_by_one() {
+    for backend in backends("a_file_of_batch_one_is_run_one_by_one") {
+        assert_answers_as_by_hand(&Example { batch: Some(1), ..Example::default() }, backend);
+    }
+}
+
+#[test]
+fn a_view_with_gaps_is_read_as_it_looks() {
+    let images = pictures(8, 1);
+    let every_other = images.slice(s![..;2, .., .., ..]);
+    let flipped = images.slice(s![.., .., ..;-1, ..]);
+    for backend in backends("a_view_with_gaps_is_read_as_it_looks") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+        for view in [every_other, flipped] {
+            let agreement = compare(logits_by_hand(view).view(), model.logits(view).unwrap().view()).unwrap();
+            assert!(agreement.within(1e-5), "{backend}: {agreement:?}");
+        }
+    }
+}
+
+#[test]
+fn the_model_tells_what_runs() {
+    for backend in backends("the_model_tells_what_runs") {
+        let model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+        let runtime = model.runtime();
+        let (name, provider) = match backend {
+            Choice::Tract => ("tract", "tract-linalg"),
+            _ => ("onnxruntime", "CPUExecutionProvider"),
+        };
+        assert_eq!((&*runtime.name, &*runtime.provider, &*runtime.device, runtime.threads), (name, provider, "cpu", 2));
+        assert_eq!(model.labels(), LABELS);
+        assert_eq!(model.card(), Some(&example::card(1)));
+        assert!(model.notes().is_empty(), "{:?}", model.notes());
+    }
+}
+
+#[test]
+fn a_file_without_a_card_is_used_if_its_graph_leaves_no_choice() {
+    for backend in backends("a_file_without_a_card_is_used_if_its_graph_leaves_no_choice") {
+        for example in [
+            Example::without_card(),
+            Example { outputs: ["scores", ""], ..Example::without_card() },
+            Example { channels: 3, ..Example::without_card() },
+        ] {
+            assert_answers_as_by_hand(&example, backend);
+            let model = Model::from_bytes("example", &example.bytes(), &options(backend, 1)).unwrap();
+            assert_eq!(model.labels(), ["0", "1", "2"]);
+            let notes = model.notes().join("\n");
+            assert!(notes.contains("no model card") && notes.contains("as logits"), "{notes}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_classes_is_found_out_by_a_run_if_the_file_does_not_tell() {
+    let example = Example { classes_told: false, ..Example::without_card() };
+    for backend in backends("the_number_of_classes_is_found_out_by_a_run_if_the_file_does_not_tell") {
+        assert_answers_as_by_hand(&example, backend);
+    }
+}
+
+#[test]
+fn probabilities_alone_become_logits_with_the_same_softmax() {
+    let images = pictures(5, 1);
+    let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
+    for name in ["probabilities", "answer"] {
+        let mut model = Example { outputs: ["", name], ..Example::without_card() }.model();
+        // The product is no output then, only a value on the way.
+        assert_eq!(model.graph.as_mut().unwrap().output.len(), 1);
+        for backend in backends("probabilities_alone_become_logits_with_the_same_softmax") {
+            let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+            let probabilities = models::evaluation::softmax(model.logits(images.view()).unwrap().view());
+            assert!(compare(expected.view(), probabilities.view()).unwrap().within(1e-6));
+        }
+    }
+}
+
+#[test]
+fn pictures_of_another_shape_are_refused() {
+    for backend in backends("pictures_of_another_shape_are_refused") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 1)).unwrap();
+        for shape in [(1, 1, 8, 5), (1, 3, 8, 6), (2, 1, 6, 8)] {
+            let message = model.logits(Array4::zeros(shape).view()).unwrap_err().to_string();
+            assert!(message.contains("takes [1, 8, 6]"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_counts_right_answers() {
+    let images = pictures(300, 1);
+    let answers: Vec<_> = logits_by_hand(images.view()).rows().into_iter().map(models::evaluation::argmax).collect();
+    assert!((0..3).all(|class| answers.contains(&class)), "the example answers everything alike");
+    // Every tenth label is wrong on purpose.
+    let labels = answers.iter().enumerate().map(|(n, answer)| if n % 10 == 0 { (answer + 1) % 3 } else { *answer });
+    let data = Dataset::new(images, labels.collect()).unwrap();
+    for backend in backends("an_evaluation_counts_right_answers") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+        let mut last = 0;
+        let evaluation = evaluate(&mut model, &data, |done| last = done).unwrap();
+        assert_eq!((evaluation.images, evaluation.correct, last), (300, 270, 300));
+        assert!((evaluation.accuracy - 0.9).abs() < 1e-12 && evaluation.images_per_second > 0.0);
+    }
+}
+
+#[test]
+fn labels_beyond_the_classes_are_refused() {
+    let data = Dataset::new(pictures(2, 1), vec![0, 3]).unwrap();
+    for backend in backends("labels_beyond_the_classes_are_refused") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 1)).unwrap();
+        let message = evaluate(&mut model, &data, |_| ()).unwrap_err().to_string();
+        assert!(message.contains("labels up to 3") && message.contains("3 classes"), "{message}");
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_never_yield_an_answer() {
+    let mut model = Example::default().model();
+    model.graph.as_mut().unwrap().initializer[2].float_data[4] = f32::NAN;
+    for backend in backends("weights_that_are_no_numbers_never_yield_an_answer") {
+        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+        let message = model.logits(pictures(1, 1).view()).unwrap_err().to_string();
+        assert!(message.contains("not finite"), "{message}");
+    }
+}
+
+/// A model changed by `change`, opened by every backend: the error must hold `word`.
+fn assert_refused(example: &Example, change: impl Fn(&mut ModelProto), word: &str) {
+    let mut model = example.model();
+    change(&mut model);
+    for backend in backends("assert_refused") {
+        let opened = Model::from_bytes("bad.onnx", &model.encode_to_vec(), &options(backend, 1));
+        let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).expect_err(word);
+        assert!(message.contains("bad.onnx") && message.contains(word), "{backend}: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_contradicts_its_card_is_refused() {
+    let example = Example::default();
+    let card = |change: fn(&mut models::card::ModelCard)| {
+        move |model: &mut ModelProto| {
+            let mut card = example::card(1);
+            change(&mut card);
+            card.embed(model).unwrap();
+        }
+    };
+    assert_refused(&example, card(|card| card.input.width = 28), "expected the one input image uint8 [N, 1, 8, 28]");
+    assert_refused(&example, card(|card| card.input.name = "picture".into()), "found image uint8 [N, 1, 8, 6]");
+    let classes = |card: &mut models::card::ModelCard| {
+        card.architecture.classes = 2;
+        card.labels.truncate(2);
+    };
+    assert_refused(&example, card(classes), "expected the output logits float [N, 2]");
+    let no_json = |model: &mut ModelProto| model.metadata_props[0].value = "{".into();
+    assert_refused(&example, no_json, "its model card (metadata 'model_card') cannot be used");
+    assert_refused(&Example { batch: Some(4), ..example }, |_| (), "expected the first extent to be open or 1");
+}
+
+#[test]
+fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
+    let expectation = "it would have to take one input uint8 [N, C, H, W]";
+    let bare = Example::without_card();
+    for example in [
+        Example { element: DataType::Float, ..bare.clone() },
+        Example { outputs: ["one", "other"], ..bare.clone() },
+        Example { channels: 2, ..bare.clone() },
+    ] {
+        assert_refused(&example, |_| (), expectation);
+    }
+    let second_input = |model: &mut ModelProto| {
+        let graph = model.graph.as_mut().unwrap();
+        let mut second = graph.input[0].clone();
+        second.name = "second".into();
+        graph.input.push(second);
+    };
+    assert_refused(&bare, second_input, "image uint8 [N, 1, 8, 6], second uint8 [N, 1, 8, 6]");
+    assert_refused(&bare, |model| model.graph.as_mut().unwrap().output.clear(), "yields nothing");
+}
+
+#[test]
+fn a_broken_graph_is_an_error_and_no_panic() {
+    let example = Example::default();
+    let graph = |change: fn(&mut models::onnx::proto::GraphProto)| {
+        move |model: &mut ModelProto| change(model.graph.as_mut().unwrap())
+    };
+    assert_refused(&example, graph(|graph| graph.node.truncate(6)), "is one that nothing yields");
+    assert_refused(&example, graph(|graph| drop(graph.node.remove(2))), "Relu node needs 'convolved'");
+    let elsewhere = |graph: &mut models::onnx::proto::GraphProto| {
+        graph.initializer[1].set_data_location(DataLocation::External);
+    };
+    assert_refused(&example, graph(elsewhere), "kept in another file");
+    // From here on the runtimes themselves find the fault, each in its own words.
+    let load = "cannot load bad.onnx";
+    assert_refused(&example, graph(|graph| graph.node[3].op_type = "NoSuchOperator".into()), load);
+    assert_refused(&example, graph(|graph| graph.node[2].input.truncate(1)), load);
+    assert_refused(&example, graph(|graph| graph.node[2].attribute[0].ints = vec![1]), load);
+    assert_refused(&example, graph(|graph| graph.node[2].input[0] = "convolved".into()), load);
+    assert_refused(&example, graph(|graph| graph.initializer[1].float_data.truncate(35)), load);
+    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![4, 9]), load);
+    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![-4, 1, 3, 3]), load);
+    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![i64::MAX, i64::MAX, 3, 3]), load);
+    assert_refused(&example, graph(|graph| graph.initializer[1].data_type = 99), load);
+    assert_refused(&example, graph(|graph| graph.initializer[2].dims = vec![3, 4]), load);
+}
+
+#[test]
+fn a_truncated_file_is_an_error_and_no_panic() {
+    let bytes = Example::default().bytes();
+    for backend in backends("a_truncated_file_is_an_error_and_no_panic") {
+        for length in (0..bytes.len()).step_by(7) {
+            let opened = Model::from_bytes("short.onnx", &bytes[..length], &options(backend, 1));
+            // A file cut between two fields may be whole as protobuf; then the card or the graph is what lacks.
+            if let Ok(model) = opened {
+                assert!(model.card().is_none(), "{backend}: {length} of {} bytes were used", bytes.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn cuda_without_cuda_is_an_error() {
+    let bytes = Example::default().bytes();
+    let opened = |backend| {
+        let options = Options { backend, device: Device::Cuda(0), threads: None };
+        Model::from_bytes("example", &bytes, &options).map(|_| ()).map_err(|error| format!("{error:#}"))
+    };
+    let message = opened(Choice::Tract).unwrap_err();
+    assert!(message.contains("tract runs on the processor only"), "{message}");
+    if !cfg!(feature = "cuda") {
+        for backend in [Choice::Auto, Choice::Ort] {
+            let message = opened(backend).unwrap_err();
+            assert!(message.contains("rebuild it with --features cuda"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn both_runtimes_agree() {
+    let backends = backends("both_runtimes_agree");
+    let [one, other] = backends[..] else { return println!("skipped: both_runtimes_agree: it needs two runtimes") };
+    let (bytes, images) = (Example::default().bytes(), pictures(100, 1));
+    let logits = |backend| Model::from_bytes("example", &bytes, &options(backend, 2))?.logits(images.view());
+    let agreement = compare(logits(one).unwrap().view(), logits(other).unwrap().view()).unwrap();
+    assert!(agreement.within(FP32_TOLERANCE) && agreement.other_argmax == 0, "{agreement:?}");
+}

@@ -1,0 +1,6 @@
+//! The whole pipeline on real MNIST: parity of libtorch, tract and ONNX Runtime, the programs as a user runs them, and
+//! what they make of broken input.
+
+mod bad_input;
+mod parity;
+mod user;

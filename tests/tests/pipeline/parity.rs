@@ -1,0 +1,93 @@
+//! libtorch, tract and ONNX Runtime give the same answers to every test picture.
+
+use deploy::agreement::{FP32_TOLERANCE, compare};
+use deploy::backend::{Choice, Device, Options, library};
+use deploy::model::Model;
+use models::architecture::Kind;
+use models::dataset::{self, Split};
+use models::evaluation::{argmax, softmax};
+use models::onnx;
+use ndarray::{Array4, Axis, s};
+use train::export;
+
+const RUNTIMES: [Choice; 2] = [Choice::Tract, Choice::Ort];
+
+fn open(bytes: &[u8], backend: Choice) -> Model {
+    Model::from_bytes("exported", bytes, &Options { backend, device: Device::Cpu, threads: Some(2) }).unwrap()
+}
+
+/// `scripts/setup` installs ONNX Runtime, so a machine without it has not run it: nothing would be proven.
+#[test]
+fn onnx_runtime_is_here_to_be_compared_with() {
+    if let Err(missing) = library::load() {
+        panic!("{missing}");
+    }
+}
+
+#[test]
+fn both_runtimes_agree_with_the_trained_network_on_every_test_image() {
+    let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
+    let bytes = export::to_bytes(&checkpoint).unwrap();
+    let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap();
+    assert_eq!(test.len(), 10_000);
+    let expected = export::check::reference(&checkpoint, &test).unwrap();
+    let right = expected.rows().into_iter().zip(test.labels()).filter(|(row, label)| argmax(*row) == **label).count();
+    assert!(right > 9_300, "{right} of 10,000 are right: too few for the agreement to mean something");
+    for backend in RUNTIMES {
+        let found = open(&bytes, backend).logits(test.images()).unwrap();
+        let agreement = compare(expected.view(), found.view()).unwrap();
+        println!("{backend}: {agreement:?}");
+        assert!(agreement.within(FP32_TOLERANCE), "{backend}: {agreement:?}");
+    }
+}
+
+#[test]
+fn the_tutorials_network_survives_the_export_too() {
+    let checkpoint = tests::trained(Kind::Tutorial).unwrap();
+    let bytes = export::to_bytes(&checkpoint).unwrap();
+    let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap().first(1000);
+    let expected = export::check::reference(&checkpoint, &test).unwrap();
+    for backend in RUNTIMES {
+        let agreement = compare(expected.view(), open(&bytes, backend).logits(test.images()).unwrap().view()).unwrap();
+        assert!(agreement.within(FP32_TOLERANCE), "{backend}: {agreement:?}");
+    }
+}
+
+#[test]
+fn equal_checkpoints_become_equal_files_without_batch_norm() {
+    let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
+    let bytes = export::to_bytes(&checkpoint).unwrap();
+    assert_eq!(bytes, export::to_bytes(&checkpoint).unwrap());
+    let model = onnx::parse(&bytes).unwrap();
+    let graph = model.graph.as_ref().unwrap();
+    let operators: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
+    let mut expected = vec!["Cast", "Mul", "Add", "Resize"];
+    expected.extend(["Conv", "Clip"].repeat(27));
+    expected.extend(["GlobalAveragePool", "Flatten", "Gemm", "Softmax"]);
+    assert_eq!(operators, expected);
+    // A `value_info` that carries N would break tract at a fixed batch.
+    assert!(graph.value_info.is_empty());
+    let signature = onnx::signature(&model).unwrap();
+    assert_eq!(signature.inputs[0].to_string(), "image uint8 [N, 1, 28, 28]");
+    let outputs: Vec<String> = signature.outputs.iter().map(ToString::to_string).collect();
+    assert_eq!(outputs, ["logits float [N, 10]", "probabilities float [N, 10]"]);
+}
+
+/// A runtime must not let one picture of a batch change the answer to another, whatever the batch.
+#[test]
+fn the_batch_does_not_change_the_answers() {
+    let bytes = export::to_bytes(&tests::trained(Kind::MobilenetV1).unwrap()).unwrap();
+    let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap();
+    for backend in RUNTIMES {
+        let mut model = open(&bytes, backend);
+        let together = model.logits(test.images().slice(s![..33, .., .., ..])).unwrap();
+        for index in [0, 7, 32] {
+            let picture: Array4<u8> = test.images().slice(s![index..=index, .., .., ..]).to_owned();
+            let alone = model.logits(picture.view()).unwrap();
+            let agreement = compare(together.slice(s![index..=index, ..]), alone.view()).unwrap();
+            assert!(agreement.max_difference < 1e-4, "{backend}: {agreement:?}");
+        }
+        let probabilities = softmax(together.view());
+        assert!(probabilities.sum_axis(Axis(1)).iter().all(|sum| (sum - 1.0).abs() < 1e-5));
+    }
+}

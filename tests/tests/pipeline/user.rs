@@ -1,0 +1,115 @@
+//! The pipeline as a user runs it: train → export → inspect → eval → parity → predict.
+
+use assert_cmd::Command;
+use image::GrayImage;
+use models::architecture::Kind;
+use models::dataset::{self, Split};
+use serde_json::Value;
+use std::path::Path;
+
+fn program(name: &'static str, folder: &Path) -> Command {
+    let mut command = Command::new(tests::program(name).unwrap());
+    command.current_dir(folder);
+    command
+}
+
+fn output(command: &mut Command) -> String {
+    let assert = command.assert().success();
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn json(command: &mut Command) -> Value {
+    serde_json::from_str(&output(command.args(["--format", "json"]))).unwrap()
+}
+
+#[test]
+fn a_user_trains_exports_and_deploys() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = tests::subset(folder, 10_000, 1_000).unwrap();
+    std::fs::write(folder.join("small.toml"), tests::small_recipe(Kind::MobilenetV1)).unwrap();
+
+    let train = || program("train", folder);
+    let deploy = || program("deploy", folder);
+
+    let log = output(train().args(["--recipe", "small.toml", "--seed", "7", "--epochs", "2", "--threads", "1", "--data"]).arg(&data));
+    assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");
+    assert!(log.contains("step    50/190") && log.contains("img/s"), "{log}");
+    assert!(log.contains("train export runs/small"), "{log}");
+    let recipe = std::fs::read_to_string(folder.join("runs/small/recipe.toml")).unwrap();
+    assert!(recipe.contains("seed = 7"), "{recipe}");
+    let history = std::fs::read_to_string(folder.join("runs/small/history.csv")).unwrap();
+    assert_eq!(history.lines().count(), 3, "{history}");
+
+    // With no name it is the newest run that is exported.
+    let log = output(train().args(["export", "-o", "model.onnx"]));
+    assert!(log.contains("tract") && log.contains("onnxruntime") && log.contains("max diff"), "{log}");
+    train().args(["export", "-o", "model.onnx"]).assert().failure().code(1);
+    train().args(["export", "-o", "model.onnx", "--overwrite"]).assert().success();
+
+    let inspected = json(deploy().args(["inspect", "--model", "model.onnx"]));
+    assert_eq!(inspected["card"]["training"]["seed"], 7, "{inspected}");
+    assert_eq!(inspected["card"]["input"]["content"]["polarity"], "light-on-dark");
+
+    let mut accuracies = Vec::new();
+    for backend in ["tract", "ort"] {
+        let evaluation =
+            json(deploy().args(["eval", "--model", "model.onnx", "--backend", backend, "--data"]).arg(&data));
+        let accuracy = evaluation["accuracy"].as_f64().unwrap();
+        assert!(accuracy > 0.93, "{evaluation}");
+        accuracies.push(accuracy);
+    }
+    assert!((accuracies[0] - accuracies[1]).abs() < 1e-9, "{accuracies:?}");
+
+    let parity = output(deploy().args(["parity", "--model", "model.onnx", "--data"]).arg(&data));
+    assert!(parity.contains("tract") && parity.contains("onnxruntime"), "{parity}");
+
+    predict_finds_the_digits(folder, &data);
+}
+
+/// Test images as PNG files: untouched, and as a large dark-on-light drawing.
+fn predict_finds_the_digits(folder: &Path, data: &Path) {
+    let test = dataset::load(data, Split::Test).unwrap();
+    let mut files = Vec::new();
+    for index in 0..20 {
+        let pixels = test.images().index_axis(ndarray::Axis(0), index).iter().copied().collect();
+        let picture = GrayImage::from_raw(28, 28, pixels).unwrap();
+        let mut drawing = image::imageops::resize(&picture, 140, 140, image::imageops::FilterType::CatmullRom);
+        image::imageops::invert(&mut drawing);
+        for (kind, picture) in [("small", picture), ("large", drawing)] {
+            let name = format!("{kind}-{index}.png");
+            picture.save(folder.join(&name)).unwrap();
+            files.push((name, test.labels()[index].to_string()));
+        }
+    }
+    for backend in ["tract", "ort"] {
+        let mut command = program("deploy", folder);
+        command
+            .args(["predict", "--model", "model.onnx", "--backend", backend])
+            .args(files.iter().map(|(name, _)| name));
+        let predictions = json(&mut command);
+        let found = predictions["predictions"].as_array().unwrap();
+        assert_eq!(found.len(), files.len());
+        let right = found.iter().zip(&files).filter(|(found, (_, label))| found["label"] == label.as_str()).count();
+        assert!(right >= 36, "{backend}: {right} of {} are right", files.len());
+    }
+}
+
+#[test]
+fn the_summary_prints_the_papers_figures() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = output(program("train", here).args(["summary", "--channels", "3", "--classes", "1000"]));
+    assert!(text.contains("568,740,352") && text.contains("4,231,976"), "{text}");
+    let document = json(program("train", here).args(["summary", "--arch", "tutorial"]));
+    assert_eq!(document["total"]["multiply_adds"], 766_739_456_u64);
+    assert_eq!(document["total"]["parameters"], 6_612_224);
+}
+
+#[test]
+fn devices_say_why_cuda_is_off() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let devices = json(program("train", here).arg("devices"));
+    assert_eq!(devices["libtorch"], "2.13.0");
+    let usable = devices["cuda"].as_array().is_some_and(|devices| !devices.is_empty());
+    assert_eq!(devices["why_no_cuda"].is_null(), usable, "{devices}");
+}
