@@ -8,9 +8,6 @@
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
-// An array view is a pointer with extents, passed by value like a slice.
-#![allow(clippy::needless_pass_by_value)]
-
 pub mod agreement;
 pub mod backend;
 pub mod evaluate;

@@ -1,8 +1,5 @@
 //! `deploy`: runs an exported image classifier and says what really runs.
 
-// An array view is a pointer with extents, passed by value like a slice.
-#![allow(clippy::needless_pass_by_value)]
-
 mod command;
 
 use clap::{Parser, Subcommand};

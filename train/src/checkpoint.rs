@@ -110,6 +110,12 @@ pub struct Checkpoint {
     path: PathBuf,
 }
 
+/// The part of the metadata that every version has.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 /// Writes a checkpoint whole or not at all.
 pub fn write(
     path: &Path,
@@ -161,10 +167,6 @@ impl Checkpoint {
             SafeTensors::read_metadata(bytes).context("it is no whole safetensors file: is it truncated?")?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
         let text = text.context("it is a safetensors file, but not one that train wrote (no 'checkpoint' metadata)")?;
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
         let version: Version = serde_json::from_str(text).context("its metadata is broken")?;
         ensure!(version.format == FORMAT, "its format is {}: this train reads {FORMAT}", version.format);
         let metadata: Metadata = serde_json::from_str(text).context("its metadata is broken")?;

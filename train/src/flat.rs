@@ -56,7 +56,6 @@ impl Flat {
     }
 
     /// The buffer, `[total]`.
-    #[must_use]
     pub fn buffer(&self) -> &Tensor {
         &self.buffer
     }

@@ -13,6 +13,7 @@ pub mod device;
 pub mod evaluate;
 pub mod export;
 pub mod flat;
+pub mod memory;
 pub mod network;
 pub mod optimizer;
 pub mod progress;

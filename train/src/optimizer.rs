@@ -33,7 +33,6 @@ impl Optimizer {
     }
 
     /// The state by name, each `[total]`.
-    #[must_use]
     pub fn state(&self) -> &[(&'static str, Tensor)] {
         &self.state
     }

@@ -122,10 +122,12 @@ impl Trainer {
         };
         let preprocessor = Preprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
         let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
-        let mut trained_with = format!("libtorch {} on {}", device::LIBTORCH, device::name(device));
-        if device == Device::Cpu {
-            trained_with += &format!(", {} threads", tch::get_num_threads());
-        }
+        let threads = match (device, tch::get_num_threads()) {
+            (Device::Cpu, 1) => ", 1 thread".to_owned(),
+            (Device::Cpu, threads) => format!(", {threads} threads"),
+            _ => String::new(),
+        };
+        let trained_with = format!("libtorch {} on {}{threads}", device::LIBTORCH, device::name(device));
         Ok(Self {
             test: Images::on_device(&source.test, device)?,
             recipe,

@@ -139,7 +139,7 @@ fn a_checkpoint_that_is_none_exports_nothing() {
         let mut command = program("train");
         command.arg("export").arg(&checkpoint).arg("-o").arg(&output);
         fails(&mut command, 1, &["best.safetensors", word]);
-        assert_eq!(files_below(folder.path()), [checkpoint.clone()]);
+        assert_eq!(files_below(folder.path()), std::slice::from_ref(&checkpoint));
     }
     fails(program("train").args(["export", "no/such/run"]), 1, &["no/such/run"]);
     fails(program("train").arg("export").current_dir(folder.path()), 1, &["no run in runs/"]);

@@ -24,7 +24,7 @@ impl Arguments {
         }
         let mut fields = vec![
             ("libtorch", format!("{}, {} set", devices.libtorch, devices.installed)),
-            ("cpu", format!("{} threads", devices.threads)),
+            ("cpu", text::counted(devices.threads, "thread")),
         ];
         for cuda in &devices.cuda {
             let gib = cuda.memory as f64 / f64::from(1 << 30);

@@ -44,6 +44,7 @@ pub(crate) enum Format {
 impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> Result<ExitCode> {
+        crate::memory::keep_freed_memory();
         crate::device::register_cuda();
         match self.command {
             None => self.train.run(),

@@ -14,6 +14,7 @@ use deploy::model::Model;
 use models::dataset::Dataset;
 use ndarray::Array2;
 use serde::Serialize;
+use std::fmt::Write;
 use std::path::Path;
 
 /// Test images that are compared, or all if there are fewer.
@@ -136,7 +137,7 @@ impl Report {
                     format!("{:.1e}", agreement.mean_difference),
                     agreement.other_argmax.to_string(),
                 ]),
-                Outcome::Missing(reason) => missing += &format!("{runtime} was not checked: {reason}\n"),
+                Outcome::Missing(reason) => drop(writeln!(missing, "{runtime} was not checked: {reason}")),
             }
         }
         format!("{}{missing}", deploy::text::table(&rows))

@@ -66,8 +66,11 @@ pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
     Ok(folded)
 }
 
-/// Shape and values of every tensor, by name.
-fn values(flat: &Flat) -> Result<BTreeMap<String, (Vec<i64>, Vec<f32>)>> {
+/// Shape and values of a tensor.
+type Shaped = (Vec<i64>, Vec<f32>);
+
+/// Every tensor of a buffer, by name.
+fn values(flat: &Flat) -> Result<BTreeMap<String, Shaped>> {
     let all = Vec::<f32>::try_from(flat.buffer().f_to(Device::Cpu)?.f_to_kind(Kind::Float)?)?;
     let mut rest = all.as_slice();
     let mut values = BTreeMap::new();
