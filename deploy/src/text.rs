@@ -1,6 +1,7 @@
 //! What the binaries print: text for people in aligned columns, JSON for programs.
 
 use anyhow::{Context, Result};
+use models::evaluation::Confusion;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
@@ -32,6 +33,18 @@ pub fn table(rows: &[Vec<String>]) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused.
+#[must_use]
+pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
+    let heading = std::iter::once("true \\ answer".to_owned()).chain(labels.iter().map(|label| printable(label)));
+    let mut rows = vec![heading.collect::<Vec<_>>()];
+    for (label, counts) in labels.iter().zip(&confusion.counts) {
+        let cells = counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() });
+        rows.push(std::iter::once(printable(label)).chain(cells).collect());
+    }
+    table(&rows)
 }
 
 /// A number with its thousands parted: `10,000`.
@@ -84,6 +97,13 @@ mod tests {
         assert_eq!(fields(&[("a", "1".into()), ("long", "2\n3".into())]), "a     1\nlong  2\n      3\n");
         let cells = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         assert_eq!(table(&[cells(["x", "1", "10"]), cells(["long", "20", ""])]), "x      1  10\nlong  20\n");
+    }
+
+    #[test]
+    fn a_confusion_matrix_has_a_row_per_truth_and_a_column_per_answer() {
+        let counts = Confusion { counts: vec![vec![980, 0], vec![3, 1132]] };
+        let text = confusion(&counts, &["zero".to_owned(), "one".to_owned()]);
+        assert_eq!(text, "true \\ answer  zero   one\nzero            980     ·\none               3  1132\n");
     }
 
     #[test]

@@ -23,7 +23,6 @@ fn backends(test: &str) -> Vec<Choice> {
     if cfg!(feature = "tract") {
         backends.push(Choice::Tract);
     }
-    #[cfg(feature = "ort")]
     if example::onnxruntime_for(test) {
         backends.push(Choice::Ort);
     }

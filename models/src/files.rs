@@ -5,6 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// How the names of files that are being written begin.
+const TEMPORARY: &str = ".writing-";
+
 /// Writes a file so that at every moment, a power cut included, `path` holds either what it held before or all of
 /// `bytes`: a temporary file beside it is filled, flushed to the disk and renamed. Missing folders are made.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -20,7 +23,7 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
     let context = || format!("cannot write {}", path.display());
     fs::create_dir_all(folder).with_context(context)?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(TEMPORARY);
     // Temporary files are private by default; the finished file follows the umask like any other.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -33,6 +36,16 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
         let _ = folder.sync_all();
     }
     Ok(outcome)
+}
+
+/// Removes the temporary files that a writer who was killed left in `folder`. Nobody else may be writing there.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            // One that stays is only waste.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What `scripts/setup` fetched: `.deps/<name>` of the nearest folder that has it, upwards from the current folder and

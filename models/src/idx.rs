@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Type byte of unsigned bytes.
@@ -28,19 +28,27 @@ pub struct Idx {
 ///
 /// Every length is checked: a file that is shorter or longer than its header says is refused.
 pub fn read(path: &Path, dimensions: usize) -> Result<Idx> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut reader = BufReader::new(file);
-    let gzipped = std::io::BufRead::fill_buf(&mut reader)
-        .with_context(|| format!("cannot read {}", path.display()))?
-        .starts_with(&[0x1f, 0x8b]);
-    let parsed = if gzipped { parse(GzDecoder::new(reader), dimensions) } else { parse(reader, dimensions) };
-    parsed.with_context(|| format!("{} is not a whole IDX file", path.display()))
+    parse(open(path)?, dimensions).with_context(|| format!("{} is not a whole IDX file", path.display()))
 }
 
-/// Reads an unpacked IDX stream to its end.
-pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
+/// Reads only the header of a file that must have `dimensions` dimensions: its extents, outermost first.
+pub fn extents(path: &Path, dimensions: usize) -> Result<Vec<usize>> {
+    let header = parse_header(&mut open(path)?, dimensions);
+    header.map(|(extents, _)| extents).with_context(|| format!("{} is not a whole IDX file", path.display()))
+}
+
+/// The file's bytes, unpacked if they are gzipped, which their beginning tells.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut reader = BufReader::new(file);
+    let start = reader.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) })
+}
+
+/// The extents and their product.
+fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>, u64)> {
     let mut magic = [0; 4];
-    let found = read_up_to(&mut reader, &mut magic)?;
+    let found = read_up_to(reader, &mut magic)?;
     ensure!(found > 0, "the file is empty");
     ensure!(found == 4, "it ends after {found} bytes, within its magic number");
     let expected = [0, 0, UNSIGNED_BYTE, u8::try_from(dimensions)?];
@@ -53,7 +61,7 @@ pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
         );
     }
     let mut header = vec![0; 4 * dimensions];
-    ensure!(read_up_to(&mut reader, &mut header)? == header.len(), "it ends within its header");
+    ensure!(read_up_to(reader, &mut header)? == header.len(), "it ends within its header");
     let extents: Vec<usize> = header
         .chunks_exact(4)
         .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
@@ -63,6 +71,12 @@ pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
         .try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64))
         .filter(|&length| length <= MAX_BYTES)
         .with_context(|| format!("its header promises {extents:?} bytes: more than any data set"))?;
+    Ok((extents, length))
+}
+
+/// Reads an unpacked IDX stream to its end.
+pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
+    let (extents, length) = parse_header(&mut reader, dimensions)?;
 
     // Grows with what is there, so that a header alone cannot claim memory. One byte more shows a longer file.
     let mut data = Vec::new();
@@ -113,6 +127,7 @@ mod tests {
         encoder.write_all(&LABELS).unwrap();
         std::fs::write(&path, encoder.finish().unwrap()).unwrap();
         assert_eq!(read(&path, 1).unwrap().data, [7, 2, 1]);
+        assert_eq!(extents(&path, 1).unwrap(), [3]);
     }
 
     #[test]

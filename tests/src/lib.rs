@@ -103,10 +103,10 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
     // Tests run side by side, and OpenMP's threads wait for each other in busy loops: with more threads than cores
     // everything takes many times as long.
     tch::set_num_threads(1);
-    let mut source = Source::read(&mnist()?)?;
+    let recipe = Recipe::parse(&small_recipe(kind))?;
+    let mut source = Source::read(&mnist()?, recipe.network.resolution, None, &|_, _| ())?;
     source.train = source.train.first(20_000);
     source.test = source.test.first(1000);
-    let recipe = Recipe::parse(&small_recipe(kind))?;
     let out = tempfile::tempdir()?;
     let run = Run::create(Some(out.path()), &recipe.name)?;
     let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;

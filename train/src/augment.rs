@@ -29,9 +29,14 @@ impl Augmentation {
 ///
 /// With all ranges zero this is the bilinear resize with half-pixel centres that evaluation and the exported graph use.
 pub fn affine(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
+    let maps = random_maps(augmentation, images.size4()?.0)?.f_to(images.device())?;
+    sample(images, &maps, resolution)
+}
+
+/// Samples each of `images` `[N, C, H, W]` under its map of `maps` `[N, 2, 3]`, bilinearly.
+fn sample(images: &Tensor, maps: &Tensor, resolution: i64) -> Result<Tensor> {
     let (count, channels, _, _) = images.size4()?;
-    let maps = random_maps(augmentation, count)?.f_to(images.device())?;
-    let grid = Tensor::f_affine_grid_generator(&maps, [count, channels, resolution, resolution], false)?;
+    let grid = Tensor::f_affine_grid_generator(maps, [count, channels, resolution, resolution], false)?;
     Ok(images.f_grid_sampler(&grid, BILINEAR, BORDER, false)?)
 }
 
@@ -97,14 +102,26 @@ mod tests {
         }
     }
 
+    /// `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of one odd map, printed by PyTorch 2.13.0.
+    #[test]
+    fn a_map_samples_as_pytorchs() {
+        let images = Tensor::arange(16, (Kind::Float, Device::Cpu)).view([1, 1, 4, 4]);
+        let map = Tensor::from_slice(&[0.9_f32, -0.2, 0.1, 0.3, 1.1, -0.2]).view([1, 2, 3]);
+        let found = Vec::<f32>::try_from(sample(&images, &map, 4).unwrap().view([-1])).unwrap();
+        let expected =
+            [0.65, 1.55, 2.45, 3.0, 0.85, 2.95, 5.05, 7.0, 5.05, 7.15, 9.25, 11.35, 9.25, 11.35, 13.45, 14.75];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+        }
+    }
+
     /// Far beyond what a recipe would ask for, but exact: a quarter turn moves every pixel to where a rotated array
     /// has it.
     #[test]
     fn a_quarter_turn_rotates_the_array() {
         let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
-        let maps = Tensor::from_slice(&[0_f32, -1., 0., 1., 0., 0.]).view([1, 2, 3]);
-        let grid = Tensor::affine_grid_generator(&maps, [1, 1, 8, 8], false);
-        let turned = images.grid_sampler(&grid, BILINEAR, BORDER, false);
+        let map = Tensor::from_slice(&[0_f32, -1., 0., 1., 0., 0.]).view([1, 2, 3]);
+        let turned = sample(&images, &map, 8).unwrap();
         assert!(
             difference(&turned, &images.rot90(1, [2, 3])) < 1e-5
                 || difference(&turned, &images.rot90(-1, [2, 3])) < 1e-5

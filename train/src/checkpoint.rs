@@ -65,6 +65,8 @@ pub struct DataFacts {
     pub fitted: usize,
     /// Images held out.
     pub held_out: usize,
+    /// Fingerprint of the training images and their labels, fitted and held out.
+    pub fingerprint: String,
 }
 
 /// How far a run is.

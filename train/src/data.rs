@@ -1,84 +1,14 @@
 //! The data set on the device: bytes as they are on disk, turned into batches the network can take.
 
+pub use crate::source::Source;
+
 use crate::augment;
 use crate::recipe::{Augmentation, Recipe};
 use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
-use models::card::{Content, Input, Polarity, Preprocessing};
-use models::dataset::{self, Dataset, Split};
-use std::path::{Path, PathBuf};
+use models::card::Preprocessing;
+use models::dataset::Dataset;
 use tch::{Device, Kind, Tensor};
-
-/// A data set as it is on disk: what it is called, what its pictures show, and its two parts.
-pub struct Source {
-    /// Its name, such as `mnist`: the folder's.
-    pub name: String,
-    /// Where it was read from.
-    pub folder: PathBuf,
-    /// Name of each class.
-    pub labels: Vec<String>,
-    /// What the pictures show.
-    pub content: Content,
-    /// What a network learns from.
-    pub train: Dataset,
-    /// What it is judged on.
-    pub test: Dataset,
-}
-
-impl Source {
-    /// Reads a folder of IDX files. Class names come from its `labels.txt` (one a line), or are the numbers.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let train = dataset::load(folder, Split::Train)?;
-        let test = dataset::load(folder, Split::Test)?;
-        ensure!(
-            train.images().shape()[1..] == test.images().shape()[1..],
-            "{}: training pictures are {:?}, test pictures {:?} (channels, height, width)",
-            folder.display(),
-            &train.images().shape()[1..],
-            &test.images().shape()[1..],
-        );
-        let classes = train.classes().max(test.classes());
-        let labels_file = folder.join("labels.txt");
-        let labels: Vec<String> = if labels_file.is_file() {
-            let text = std::fs::read_to_string(&labels_file)
-                .with_context(|| format!("cannot read {}", labels_file.display()))?;
-            text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
-        } else {
-            (0..classes).map(|class| class.to_string()).collect()
-        };
-        ensure!(
-            labels.len() >= classes.max(2),
-            "{}: {} class names for labels up to {}",
-            labels_file.display(),
-            labels.len(),
-            classes.saturating_sub(1)
-        );
-        // The folder's own name, also where it is reached through a link.
-        let name = folder.file_name().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
-        let content = if name.eq_ignore_ascii_case("mnist") {
-            Content::Digit { polarity: Polarity::LightOnDark }
-        } else {
-            Content::Picture
-        };
-        Ok(Self { name, folder: folder.to_owned(), labels, content, train, test })
-    }
-
-    /// What a model trained on it takes.
-    #[must_use]
-    pub fn input(&self) -> Input {
-        let images = self.train.images();
-        let [_, channels, height, width] = *images.shape() else { unreachable!("images have four dimensions") };
-        Input {
-            name: models::card::INPUT.to_owned(),
-            layout: "NCHW".to_owned(),
-            element: "uint8".to_owned(),
-            channels,
-            height,
-            width,
-            content: self.content,
-        }
-    }
-}
 
 /// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
 pub struct Images {
@@ -142,7 +72,7 @@ impl TrainingData {
         let total = source.train.len();
         ensure!(
             recipe.hold_out + recipe.batch_size <= total,
-            "{}: {total} training pictures are too few for a batch of {} with {} held out",
+            "{}: {total} training pictures are too few for a batch of {} with {} held out: lower --hold-out or --batch-size",
             source.folder.display(),
             recipe.batch_size,
             recipe.hold_out
@@ -258,6 +188,7 @@ fn channels_last(images: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::recipe::Overrides;
+    use models::card::Content;
     use ndarray::Array4;
 
     fn source(count: usize, channels: usize) -> Source {
@@ -270,6 +201,7 @@ mod tests {
             content: Content::Picture,
             train: set.clone(),
             test: set,
+            notes: Vec::new(),
         }
     }
 

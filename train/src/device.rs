@@ -34,6 +34,17 @@ pub fn name(device: tch::Device) -> String {
     }
 }
 
+/// What computes on a device: `libtorch 2.13.0 on cpu, 2 threads`.
+#[must_use]
+pub fn running_on(device: tch::Device) -> String {
+    let threads = match (device, tch::get_num_threads()) {
+        (tch::Device::Cpu, 1) => ", 1 thread".to_owned(),
+        (tch::Device::Cpu, threads) => format!(", {threads} threads"),
+        _ => String::new(),
+    };
+    format!("libtorch {LIBTORCH} on {}{threads}", name(device))
+}
+
 /// How many CUDA devices libtorch sees.
 #[must_use]
 pub fn cuda_count() -> usize {

@@ -1,9 +1,11 @@
 //! What the network is worth in libtorch.
 
+use crate::checkpoint::Checkpoint;
 use crate::data::{Images, Preprocessor};
 use crate::network::Network;
-use anyhow::Result;
-use tch::{Kind, Reduction, Tensor};
+use anyhow::{Result, ensure};
+use ndarray::Array2;
+use tch::{Device, Kind, Reduction, Tensor};
 
 /// Images in one forward pass.
 const BATCH: usize = 500;
@@ -20,12 +22,46 @@ pub struct Evaluation {
 /// Runs the network in evaluation mode over all `images`.
 pub fn evaluate(network: &Network, preprocessor: &Preprocessor, images: &Images) -> Result<Evaluation> {
     let logits = logits(network, preprocessor, &images.images)?;
-    let loss = logits.f_cross_entropy_loss::<Tensor>(&images.labels, None, Reduction::Mean, -100, 0.0)?;
-    let right = logits.f_argmax(1, false)?.f_eq_tensor(&images.labels)?.f_sum(Kind::Int64)?;
-    Ok(Evaluation {
-        loss: loss.f_double_value(&[])?,
-        accuracy: right.f_int64_value(&[])? as f64 / images.len().max(1) as f64,
-    })
+    Answers { logits, labels: images.labels.shallow_clone() }.evaluation()
+}
+
+/// What a network answered to labelled images.
+pub struct Answers {
+    /// Float `[N, classes]`.
+    logits: Tensor,
+    /// i64 `[N]`.
+    labels: Tensor,
+}
+
+impl Answers {
+    /// Their worth in two numbers.
+    pub fn evaluation(&self) -> Result<Evaluation> {
+        let Self { logits, labels } = self;
+        let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?;
+        let right = logits.f_argmax(1, false)?.f_eq_tensor(labels)?.f_sum(Kind::Int64)?;
+        Ok(Evaluation {
+            loss: loss.f_double_value(&[])?,
+            accuracy: right.f_int64_value(&[])? as f64 / labels.numel().max(1) as f64,
+        })
+    }
+
+    /// The logits, `[N, classes]`.
+    pub fn logits(&self) -> Result<Array2<f32>> {
+        let (images, classes) = self.logits.size2()?;
+        let values = Vec::<f32>::try_from(self.logits.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
+        Ok(Array2::from_shape_vec((images as usize, classes as usize), values)?)
+    }
+}
+
+/// What the network that a checkpoint ships answers to images, on their device, as in training's own tests.
+pub fn answers(checkpoint: &Checkpoint, images: &Images) -> Result<Answers> {
+    let (card, device) = (checkpoint.card(), images.images.device());
+    let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
+    let network = checkpoint.shipped(device)?;
+    let shape = &images.images.size()[1..];
+    let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
+    ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width), the network's are {wanted:?}");
+    Ok(Answers { logits: logits(&network, &preprocessor, &images.images)?, labels: images.labels.shallow_clone() })
 }
 
 /// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode, on the network's device.

@@ -3,7 +3,7 @@
 //! The way of a run: a [`recipe`] says what to do; [`data`] lies on the device as bytes and yields augmented batches
 //! ([`augment`]); the [`network`] is built from [`models::architecture`]; the [`trainer`] drives [`schedule`] and
 //! [`optimizer`], and writes a [`checkpoint`] that holds everything into the [`run`] folder; [`export`] turns a
-//! checkpoint into a self-contained ONNX file and proves it.
+//! checkpoint into a self-contained ONNX file and proves it. [`report`] and [`tensorboard`] show what came of it.
 
 pub mod augment;
 pub mod checkpoint;
@@ -18,8 +18,11 @@ pub mod network;
 pub mod optimizer;
 pub mod progress;
 pub mod recipe;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod seed;
+pub mod source;
 pub mod summary;
+pub mod tensorboard;
 pub mod trainer;

@@ -6,7 +6,7 @@
 use crate::flat::{Flat, Spec};
 use anyhow::{Result, ensure};
 use models::architecture::{Architecture, Convolution, Layer, Op};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Added to the variance by batch norm; PyTorch's default.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -38,6 +38,7 @@ pub struct Network {
     statistics: Flat,
     statistic_views: Vec<Tensor>,
     decayed: i64,
+    training_kind: Kind,
 }
 
 impl Network {
@@ -87,6 +88,7 @@ impl Network {
             parameters,
             statistics,
             decayed,
+            training_kind: Kind::Float,
         })
     }
 
@@ -123,6 +125,11 @@ impl Network {
         copy.parameters.copy_from(self.parameters.buffer())?;
         copy.statistics.copy_from(self.statistics.buffer())?;
         Ok(copy)
+    }
+
+    /// What convolutions are computed in during training: [`Kind::Float`] unless set, or [`Kind::BFloat16`].
+    pub fn set_training_kind(&mut self, kind: Kind) {
+        self.training_kind = kind;
     }
 
     /// What it is built from.
@@ -174,15 +181,18 @@ impl Network {
     pub fn forward(&self, batch: &Tensor, training: bool) -> Result<Tensor> {
         let parameter = |index: usize| &self.parameter_views[index];
         let statistic = |index: usize| &self.statistic_views[index];
-        let mut x = batch.shallow_clone();
+        let kind = if training { self.training_kind } else { Kind::Float };
+        let mut x = batch.f_to_kind(kind)?;
         for step in &self.steps {
             x = match step {
                 Step::Convolution { convolution, weight, norm } => {
                     let Convolution { stride, padding, groups, .. } = *convolution;
                     let (stride, padding) = (stride as i64, padding as i64);
                     let square = |value: i64| [value, value];
+                    // For fp32 this is the weight itself.
+                    let weight = parameter(*weight).f_to_kind(kind)?;
                     let x = x.f_conv2d::<&Tensor>(
-                        parameter(*weight),
+                        &weight,
                         None,
                         square(stride),
                         square(padding),
@@ -207,11 +217,11 @@ impl Network {
                 }
                 Step::Pool => x.f_adaptive_avg_pool2d([1, 1])?,
                 Step::Linear { weight, bias } => {
-                    x.f_flatten(1, -1)?.f_linear(parameter(*weight), Some(parameter(*bias)))?
+                    x.f_flatten(1, -1)?.f_to_kind(Kind::Float)?.f_linear(parameter(*weight), Some(parameter(*bias)))?
                 }
             };
         }
-        Ok(x.f_flatten(1, -1)?)
+        Ok(x.f_flatten(1, -1)?.f_to_kind(Kind::Float)?)
     }
 
     /// Gradients of a scalar `loss` with respect to every parameter, as one flat tensor in the parameters' order.
@@ -238,17 +248,16 @@ fn weight(layer: &Layer) -> Option<Spec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use models::architecture::Kind;
+    use models::architecture::Kind as Body;
     use models::cost;
-    use tch::Kind as Element;
 
-    fn small(kind: Kind) -> Architecture {
+    fn small(kind: Body) -> Architecture {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
     }
 
     #[test]
     fn the_network_has_as_many_parameters_as_the_cost_model_counts() {
-        for kind in Kind::ALL {
+        for kind in Body::ALL {
             let network = Network::zeros(&small(kind), Device::Cpu).unwrap();
             let counted = cost::of(&small(kind).layers()).parameters;
             assert_eq!(network.parameters().buffer().numel() as u64, counted, "{kind}");
@@ -257,9 +266,9 @@ mod tests {
 
     #[test]
     fn both_kinds_yield_one_row_of_logits_for_each_picture() {
-        for kind in Kind::ALL {
+        for kind in Body::ALL {
             let network = Network::initialised(&small(kind), Device::Cpu).unwrap();
-            let batch = Tensor::rand([3, 1, 32, 32], (Element::Float, Device::Cpu));
+            let batch = Tensor::rand([3, 1, 32, 32], (Kind::Float, Device::Cpu));
             assert_eq!(network.forward(&batch, true).unwrap().size(), [3, 10], "{kind}");
         }
     }
@@ -267,13 +276,13 @@ mod tests {
     /// A step against the gradient that by its length should take one hundredth off the loss does so.
     #[test]
     fn the_gradient_has_a_number_for_each_parameter_and_says_how_fast_the_loss_falls() {
-        let mut network = Network::initialised(&small(Kind::MobilenetV1), Device::Cpu).unwrap();
-        let batch = Tensor::rand([16, 1, 32, 32], (Element::Float, Device::Cpu));
-        let loss = |network: &Network| network.forward(&batch, true).unwrap().square().mean(Element::Float);
+        let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
+        let batch = Tensor::rand([16, 1, 32, 32], (Kind::Float, Device::Cpu));
+        let loss = |network: &Network| network.forward(&batch, true).unwrap().square().mean(Kind::Float);
         let before = loss(&network);
         let gradient = network.gradients(&before).unwrap();
         assert_eq!(gradient.size(), network.parameters().buffer().size());
-        let slope = gradient.square().sum(Element::Double).double_value(&[]);
+        let slope = gradient.square().sum(Kind::Double).double_value(&[]);
         let before = before.double_value(&[]);
         let step = 0.01 * before / slope;
         let moved = tch::no_grad(|| network.parameters().buffer() - gradient * step);
@@ -284,10 +293,39 @@ mod tests {
 
     #[test]
     fn a_duplicate_shares_nothing() {
-        let network = Network::initialised(&small(Kind::MobilenetV1), Device::Cpu).unwrap();
+        let network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
         let mut copy = network.duplicate().unwrap();
         let zeros = network.parameters().buffer().zeros_like();
         copy.state_mut().0.copy_from(&zeros).unwrap();
         assert!(network.parameters().buffer().abs().max().double_value(&[]) > 0.0);
+    }
+
+    /// An untrained network magnifies rounding too much to compare numbers: what counts is that it learns as well.
+    #[test]
+    fn mixed_precision_learns_with_fp32_weights() {
+        let labels = Tensor::arange(32, (Kind::Int64, Device::Cpu)).remainder(2);
+        // Class 1 is bright on the left.
+        let brightness = labels.to_kind(Kind::Float).view([32, 1, 1, 1]);
+        let left = Tensor::arange(32, (Kind::Float, Device::Cpu)).lt(16.0).to_kind(Kind::Float).view([1, 1, 1, 32]);
+        let batch = Tensor::rand([32, 1, 32, 32], (Kind::Float, Device::Cpu)) + brightness * left;
+        let last_loss = |kind: Kind| {
+            let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
+            network.set_training_kind(kind);
+            let mut last = f64::NAN;
+            for _ in 0..12 {
+                let logits = network.forward(&batch, true).unwrap();
+                let loss = logits.cross_entropy_for_logits(&labels);
+                let gradient = network.gradients(&loss).unwrap();
+                assert_eq!((logits.kind(), gradient.kind()), (Kind::Float, Kind::Float));
+                let moved = tch::no_grad(|| network.parameters().buffer() - gradient * 0.1);
+                network.state_mut().0.copy_from(&moved).unwrap();
+                last = loss.double_value(&[]);
+            }
+            last
+        };
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let loss = last_loss(kind);
+            assert!(loss < 0.3, "{kind:?}: {loss}, from ln 10 = 2.3");
+        }
     }
 }

@@ -93,3 +93,112 @@ pub fn clip(gradient: &mut Tensor, longest: f64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three steps from one point with fixed gradients. The expected numbers were printed by PyTorch 2.13.0:
+    /// `torch.optim.SGD` and `torch.optim.AdamW` with the arguments each test names.
+    const START: [f32; 4] = [0.5, -1.5, 2.0, 0.25];
+    const GRADIENTS: [[f32; 4]; 3] = [[0.1, -0.2, 0.3, -0.4], [0.5, 0.25, -0.125, 1.0], [-1.0, 0.75, 0.5, -0.25]];
+
+    fn recipe(kind: OptimizerKind, momentum: f64, nesterov: bool, weight_decay: f64) -> OptimizerRecipe {
+        OptimizerRecipe { kind, lr: 0.1, momentum, nesterov, weight_decay, decay_norm_and_bias: false }
+    }
+
+    fn steps(recipe: &OptimizerRecipe, rate: f64, decayed: i64) -> Vec<Vec<f32>> {
+        let parameters = Tensor::from_slice(&START);
+        let mut optimizer = Optimizer::new(recipe, &parameters, decayed).unwrap();
+        let mut seen = Vec::new();
+        for (step, gradient) in GRADIENTS.iter().enumerate() {
+            let mut gradient = Tensor::from_slice(gradient);
+            optimizer.step(&parameters, &mut gradient, rate, step as u64).unwrap();
+            seen.push(Vec::<f32>::try_from(&parameters).unwrap());
+        }
+        seen
+    }
+
+    fn assert_close(found: &[Vec<f32>], expected: [[f32; 4]; 3]) {
+        for (found, expected) in found.iter().zip(expected) {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 3e-7, "{found} instead of {expected}");
+            }
+        }
+    }
+
+    /// `SGD(lr=0.1)`.
+    #[test]
+    fn plain_sgd_steps_as_pytorchs() {
+        let found = steps(&recipe(OptimizerKind::Sgd, 0.0, false, 0.0), 0.1, 4);
+        assert_close(
+            &found,
+            [[0.49, -1.48, 1.97, 0.29], [0.44, -1.505, 1.982_500_1, 0.19], [0.54, -1.58, 1.932_500_1, 0.215]],
+        );
+    }
+
+    /// `SGD(lr=0.1, momentum=0.9, weight_decay=0.01)`.
+    #[test]
+    fn momentum_and_weight_decay_step_as_pytorchs() {
+        let found = steps(&recipe(OptimizerKind::Sgd, 0.9, false, 0.01), 0.1, 4);
+        assert_close(
+            &found,
+            [
+                [0.489_5, -1.478_5, 1.968, 0.289_75],
+                [0.429_560_48, -1.482_671_5, 1.949_732, 0.225_235_22],
+                [0.475_185_36, -1.559_943_2, 1.881_341_1, 0.191_946_74],
+            ],
+        );
+    }
+
+    /// `SGD(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)`.
+    #[test]
+    fn nesterov_steps_as_pytorchs() {
+        let found = steps(&recipe(OptimizerKind::Sgd, 0.9, true, 0.01), 0.1, 4);
+        assert_close(
+            &found,
+            [
+                [0.480_05, -1.459_15, 1.939_2, 0.325_525],
+                [0.375_632_9, -1.486_462_6, 1.933_345_6, 0.167_104],
+                [0.516_375_9, -1.629_532_9, 1.819_898_5, 0.162_000_57],
+            ],
+        );
+    }
+
+    /// `AdamW(lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)`.
+    #[test]
+    fn adamw_steps_as_pytorchs() {
+        let found = steps(&recipe(OptimizerKind::AdamW, 0.9, false, 0.1), 0.01, 4);
+        assert_close(
+            &found,
+            [
+                [0.489_5, -1.488_5, 1.988, 0.259_75],
+                [0.480_400_06, -1.488_638_9, 1.982_690_7, 0.255_068_1],
+                [0.482_589_04, -1.493_519_8, 1.973_952, 0.252_928_5],
+            ],
+        );
+    }
+
+    #[test]
+    fn what_comes_after_the_weights_does_not_decay() {
+        for kind in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
+            let decayed = steps(&recipe(kind, 0.9, false, 0.1), 0.1, 4);
+            let half = steps(&recipe(kind, 0.9, false, 0.1), 0.1, 2);
+            let none = steps(&recipe(kind, 0.9, false, 0.0), 0.1, 4);
+            assert_eq!((&half[2][..2], &half[2][2..]), (&decayed[2][..2], &none[2][2..]));
+        }
+    }
+
+    /// `torch.nn.utils.clip_grad_norm_(…, 2.0)` of (3, 4, 12), whose norm is 13.
+    #[test]
+    fn clipping_shortens_as_pytorchs() {
+        let mut gradient = Tensor::from_slice(&[3_f32, 4.0, 12.0]);
+        clip(&mut gradient, 20.0).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&gradient).unwrap(), [3.0, 4.0, 12.0]);
+        clip(&mut gradient, 2.0).unwrap();
+        let found = Vec::<f32>::try_from(&gradient).unwrap();
+        for (found, expected) in found.iter().zip([0.461_538_43, 0.615_384_6, 1.846_153_7]) {
+            assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+        }
+    }
+}

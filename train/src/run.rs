@@ -1,5 +1,6 @@
 //! A run's folder: `runs/<name>/` with the resolved recipe, the history and the checkpoints.
 
+use crate::recipe::Recipe;
 use anyhow::{Context, Result, bail, ensure};
 use models::files;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Where runs go unless `--out` says otherwise, in the current folder.
 const RUNS: &str = "runs";
+
+/// The resolved recipe's file.
+const RECIPE: &str = "recipe.toml";
 
 /// One epoch of a run, as checkpoints and the history keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,9 +91,23 @@ impl Run {
         self.folder.join("best.safetensors")
     }
 
+    /// Checks that `recipe.toml` still is what the run was started with. Editing it changes nothing, since the
+    /// checkpoint holds the recipe: whoever did so expects something that will not happen.
+    pub fn check_recipe(&self, recipe: &Recipe) -> Result<()> {
+        let path = self.folder.join(RECIPE);
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let own = Recipe::parse(&text).with_context(|| format!("{} is not a valid recipe", path.display()))?;
+        ensure!(
+            own == *recipe,
+            "{} is not the recipe the run was started with: a run goes on as it began. Undo the change, or start a new run with --recipe",
+            path.display()
+        );
+        Ok(())
+    }
+
     /// Writes `recipe.toml`.
     pub fn write_recipe(&self, toml: &str) -> Result<()> {
-        files::write_whole(&self.folder.join("recipe.toml"), toml.as_bytes())
+        files::write_whole(&self.folder.join(RECIPE), toml.as_bytes())
     }
 
     fn history(&self) -> PathBuf {

@@ -56,6 +56,31 @@ mod tests {
         assert!(rates[9] < 0.005 && rates[9] > 0.0, "{rates:?}");
     }
 
+    /// Printed by PyTorch 2.13.0: `OneCycleLR(max_lr=0.1, total_steps=10, pct_start=0.3)` and with 8 and 0.25.
+    #[test]
+    fn one_cycle_is_pytorchs() {
+        let ten = [
+            0.004,
+            0.052,
+            0.1,
+            0.095_048_463,
+            0.081_174_565,
+            0.061_126_202,
+            0.038_874_198,
+            0.018_825_835,
+            0.004_951_936_8,
+            4e-7,
+        ];
+        let eight = [0.004, 0.1, 0.093_301_297, 0.075_000_1, 0.050_000_2, 0.025_000_3, 0.006_699_103, 4e-7];
+        for (found, expected) in
+            [(rates(ScheduleKind::OneCycle, 0.3, 10), &ten[..]), (rates(ScheduleKind::OneCycle, 0.25, 8), &eight[..])]
+        {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+            }
+        }
+    }
+
     #[test]
     fn a_constant_rate_is_constant() {
         assert!(rates(ScheduleKind::Constant, 0.0, 5).iter().all(|&rate| rate.to_bits() == 0.1_f64.to_bits()));

@@ -112,7 +112,8 @@ impl Summary {
     }
 }
 
-fn operation(op: Op) -> String {
+/// What a layer computes, in words.
+pub(crate) fn operation(op: Op) -> String {
     match op {
         Op::Convolution(Convolution { form, kernel, stride, .. }) => {
             let form = match form {

@@ -6,15 +6,15 @@ use crate::device;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
-use crate::recipe::Recipe;
+use crate::recipe::{Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use models::architecture::Architecture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 /// Most steps between two reports, so that a progress bar moves.
 const REPORT_EVERY: usize = 10;
@@ -25,6 +25,21 @@ pub trait Observer {
     fn steps(&mut self, report: &StepReport);
     /// An epoch is done, its checkpoint written.
     fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64);
+}
+
+/// Several at once, told in this order.
+impl Observer for Vec<Box<dyn Observer>> {
+    fn steps(&mut self, report: &StepReport) {
+        for observer in self {
+            observer.steps(report);
+        }
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64) {
+        for observer in self {
+            observer.epoch(epoch, epochs, seconds);
+        }
+    }
 }
 
 /// Where the loop is.
@@ -89,12 +104,13 @@ impl Trainer {
         let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
         let mut trainer = Self::assemble(recipe.clone(), source, network, average, device)?;
-        ensure!(
-            DataFacts { folder: data.folder.clone(), ..trainer.facts.clone() } == *data,
-            "the pictures in {} are not those the run was started with ({})",
-            source.folder.display(),
-            data.folder.display()
-        );
+        if let Some(difference) = data.difference(&trainer.facts) {
+            bail!(
+                "the data in {} is not what the run was started with ({}): {difference}",
+                source.folder.display(),
+                data.folder.display()
+            );
+        }
         for (name, state) in trainer.optimizer.state() {
             state.shallow_clone().f_copy_(checkpoint.optimizer(name)?)?;
         }
@@ -106,10 +122,16 @@ impl Trainer {
     fn assemble(
         recipe: Recipe,
         source: &Source,
-        network: Network,
+        mut network: Network,
         average: Option<Network>,
         device: Device,
     ) -> Result<Self> {
+        let mixed = match recipe.precision {
+            Precision::Auto => device.is_cuda(),
+            Precision::Fp32 => false,
+            Precision::Bf16 => true,
+        };
+        network.set_training_kind(if mixed { Kind::BFloat16 } else { Kind::Float });
         let data = TrainingData::new(source, &recipe, device)?;
         let facts = DataFacts {
             name: source.name.clone(),
@@ -119,15 +141,11 @@ impl Trainer {
             preprocessing: data.preprocessing.clone(),
             fitted: data.fit.len(),
             held_out: recipe.hold_out,
+            fingerprint: source.train.fingerprint(),
         };
         let preprocessor = Preprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
         let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
-        let threads = match (device, tch::get_num_threads()) {
-            (Device::Cpu, 1) => ", 1 thread".to_owned(),
-            (Device::Cpu, threads) => format!(", {threads} threads"),
-            _ => String::new(),
-        };
-        let trained_with = format!("libtorch {} on {}{threads}", device::LIBTORCH, device::name(device));
+        let trained_with = device::running_on(device) + if mixed { ", bfloat16" } else { "" };
         Ok(Self {
             test: Images::on_device(&source.test, device)?,
             recipe,
@@ -183,6 +201,12 @@ impl Trainer {
     #[must_use]
     pub fn facts(&self) -> &DataFacts {
         &self.facts
+    }
+
+    /// What it is judged on, on its device.
+    #[must_use]
+    pub fn test(&self) -> &Images {
+        &self.test
     }
 
     /// The network that is tested and ships.
@@ -249,6 +273,24 @@ impl Trainer {
         Ok(true)
     }
 
+    /// Trains for `count` steps with neither tests nor checkpoints and returns their mean loss: what `scripts/bench`
+    /// measures.
+    pub fn run_steps(&mut self, count: usize) -> Result<f64> {
+        let mut losses = Vec::with_capacity(count);
+        let mut rate = 0.0;
+        let mut order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+        for _ in 0..count {
+            if self.progress.step >= self.steps_per_epoch() {
+                self.progress = Progress { epochs: self.progress.epochs + 1, step: 0, ..self.progress.clone() };
+                order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+            }
+            let (loss, used) = self.step(&order)?;
+            losses.push(loss);
+            rate = used;
+        }
+        self.account(&losses, rate)
+    }
+
     /// One step: forward, backward, optimizer, average. Returns the loss, still on the device, and the learning rate.
     fn step(&mut self, order: &Tensor) -> Result<(Tensor, f64)> {
         let Recipe { batch_size, seed, .. } = self.recipe;
@@ -278,7 +320,7 @@ impl Trainer {
 
     /// Reads the losses of the last steps and returns their mean. A loss that is no number ends the run.
     fn account(&mut self, losses: &[Tensor], learning_rate: f64) -> Result<f64> {
-        let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(tch::Kind::Double)?)?;
+        let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?)?;
         if let Some(index) = values.iter().position(|loss| !loss.is_finite()) {
             bail!(
                 "the loss became {} in step {} of epoch {} at learning rate {learning_rate}: the run is stopped and its last checkpoint kept. Try a lower --lr, a longer schedule.warm_up or a clip_norm",

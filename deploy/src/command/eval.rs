@@ -1,11 +1,10 @@
 //! `deploy eval`: how good is this file?
 
-use super::text::{counted, fields, grouped, printable, table};
+use super::text::{confusion, counted, fields, grouped};
 use super::{Format, ModelArguments, print, print_json, progress, test_set};
 use anyhow::{Context, Result};
 use clap::Args;
 use deploy::evaluate::{Evaluation, evaluate};
-use models::evaluation::Confusion;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -19,7 +18,8 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// Folder with the test set's IDX files [default: the one that scripts/setup fetched for the model's data set]
+    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
+    /// fetched for the model's data set]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -65,33 +65,10 @@ fn text(document: &Document) -> String {
         ("accuracy", format!("{:.2} % ({} of {})", accuracy * 100.0, grouped(*correct), grouped(*images as u64))),
         ("speed", format!("{images_per_second:.0} images/s ({seconds:.2} s)")),
     ]);
-    let confusion = if labels.len() <= READABLE {
-        matrix(&evaluation.confusion, labels)
+    let matrix = if labels.len() <= READABLE {
+        confusion(&evaluation.confusion, labels)
     } else {
         format!("The confusion matrix of {} classes is in --format json.\n", labels.len())
     };
-    format!("{summary}\n{confusion}")
-}
-
-/// The confusion matrix: a row per true class, a column per answer; a dot where nothing was confused.
-fn matrix(confusion: &Confusion, labels: &[String]) -> String {
-    let heading = std::iter::once("true \\ answer".to_owned()).chain(labels.iter().map(|label| printable(label)));
-    let mut rows = vec![heading.collect::<Vec<_>>()];
-    for (label, counts) in labels.iter().zip(&confusion.counts) {
-        let cells = counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() });
-        rows.push(std::iter::once(printable(label)).chain(cells).collect());
-    }
-    table(&rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_matrix_has_a_row_per_truth_and_a_column_per_answer() {
-        let confusion = Confusion { counts: vec![vec![980, 0], vec![3, 1132]] };
-        let text = matrix(&confusion, &["zero".to_owned(), "one".to_owned()]);
-        assert_eq!(text, "true \\ answer  zero   one\nzero            980     ·\none               3  1132\n");
-    }
+    format!("{summary}\n{matrix}")
 }

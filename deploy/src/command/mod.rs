@@ -13,7 +13,7 @@ use deploy::backend::{Choice, Device, Options};
 use deploy::model::Model;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
-use models::dataset::{self, Dataset, Split};
+use models::dataset::{self, Dataset};
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
@@ -71,8 +71,16 @@ pub fn test_set(model: &Model, folder: Option<&Path>) -> Result<(PathBuf, Datase
         Some(folder) => folder.to_owned(),
         None => fetched(model)?,
     };
-    let data = dataset::load(&folder, Split::Test)?;
-    Ok((folder, data))
+    let bar = progress(0);
+    let reading = dataset::test_set(&folder, model.labels(), model.input(), &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    for note in &reading.notes {
+        say(&format!("note: {note}"));
+    }
+    Ok((folder, reading.set))
 }
 
 fn fetched(model: &Model) -> Result<PathBuf> {

@@ -26,7 +26,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
 
-    /// Folder with the test set's IDX files [default: the one that scripts/setup fetched for the model's data set]
+    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
+    /// fetched for the model's data set]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 

@@ -8,10 +8,10 @@ use deploy::backend::Runtime;
 use deploy::model::Model;
 use models::evaluation::softmax;
 use models::picture;
-use ndarray::{Array3, Array4, ArrayView1, Axis};
+use ndarray::{Array4, ArrayView1, Axis};
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Answers shown per picture unless the user says otherwise, or fewer if there are not so many classes.
 const TOP: usize = 3;
@@ -120,7 +120,7 @@ fn predict(model: &mut Model, files: &[PathBuf], top: usize) -> Result<(Vec<Pred
     let (mut names, mut inputs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in files {
         let file = path.display().to_string();
-        match read(path, model) {
+        match picture::read(path, model.input()) {
             Ok(input) => {
                 names.push(file);
                 inputs.push(input);
@@ -140,13 +140,6 @@ fn predict(model: &mut Model, files: &[PathBuf], top: usize) -> Result<(Vec<Pred
         Prediction { file, best: top[0].clone(), top }
     });
     Ok((predictions.collect(), failures))
-}
-
-/// The picture as the model takes it, `[C, H, W]`.
-fn read(path: &Path, model: &Model) -> Result<Array3<u8>> {
-    use anyhow::Context;
-    let picture = picture::open(path)?;
-    picture::prepare(&picture, model.input()).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// The `top` likeliest classes, best first; of equals the lower number.

@@ -252,8 +252,14 @@ pub fn write_data_set(folder: &Path, count: usize, label: impl Fn(usize) -> u8) 
     std::fs::write(folder.join("t10k-labels-idx1-ubyte"), labels).unwrap();
 }
 
-/// Whether ONNX Runtime is here; says that `test` is skipped if not.
-#[cfg(feature = "ort")]
+/// Whether ONNX Runtime is compiled in and here; says that `test` is skipped if it is not here.
 pub fn onnxruntime_for(test: &str) -> bool {
-    deploy::backend::library::load().inspect_err(|reason| println!("skipped: {test}: {reason}")).is_ok()
+    #[cfg(feature = "ort")]
+    let here = deploy::backend::library::load().inspect_err(|reason| println!("skipped: {test}: {reason}")).is_ok();
+    #[cfg(not(feature = "ort"))]
+    let here = {
+        println!("{test}: without ONNX Runtime, which is not compiled in");
+        false
+    };
+    here
 }

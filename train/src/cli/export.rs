@@ -1,12 +1,11 @@
 //! `train export`.
 
-use super::Format;
+use super::{Format, data};
 use crate::checkpoint::Checkpoint;
 use crate::{export, run};
 use anyhow::Result;
 use clap::Args;
 use deploy::text;
-use models::dataset::{self, Split};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +33,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         let path = run::checkpoint_path(self.run.as_deref())?;
         let checkpoint = Checkpoint::read(&path)?;
-        let test = dataset::load(self.data.as_deref().unwrap_or(&checkpoint.metadata.data.folder), Split::Test)?;
+        let test = data::test_set(&checkpoint, self.data.as_deref())?;
         let output = self.output.unwrap_or_else(|| path.with_file_name("model.onnx"));
         let report = export::export(&checkpoint, &test, &output, self.overwrite)?;
         if self.format == Format::Json {

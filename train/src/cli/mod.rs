@@ -1,7 +1,10 @@
 //! The command line: one file per command, each a thin user of the library.
 
+mod data;
 mod devices;
+mod eval;
 mod export;
+mod report;
 mod summary;
 mod train;
 
@@ -27,6 +30,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Eval(eval::Arguments),
+    Report(report::Arguments),
     Export(export::Arguments),
     Summary(summary::Arguments),
     Devices(devices::Arguments),
@@ -48,6 +53,8 @@ impl Cli {
         crate::device::register_cuda();
         match self.command {
             None => self.train.run(),
+            Some(Command::Eval(arguments)) => arguments.run(),
+            Some(Command::Report(arguments)) => arguments.run(),
             Some(Command::Export(arguments)) => arguments.run(),
             Some(Command::Summary(arguments)) => arguments.run(),
             Some(Command::Devices(arguments)) => arguments.run(),

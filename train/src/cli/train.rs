@@ -1,20 +1,23 @@
 //! `train` itself.
 
-use crate::checkpoint::Checkpoint;
-use crate::data::Source;
+use super::data;
+use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::progress::{Progress, duration};
 use crate::recipe::{Overrides, Recipe};
+use crate::report;
 use crate::run::Run;
-use crate::trainer::{Outcome, Trainer};
+use crate::tensorboard::TensorBoard;
+use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
 use clap::Args;
 use deploy::backend::Device;
 use deploy::text;
 use models::architecture::Kind;
-use models::files;
+use models::{dataset, files};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,14 +32,18 @@ pub(super) struct Arguments {
     /// Built-in recipe (quick, tutorial) or a TOML file; the flags below change it
     #[arg(long, value_name = "NAME|FILE", default_value = "quick")]
     recipe: String,
-    /// Folder with the data set's IDX files [default: MNIST, as scripts/setup fetched it]
+    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup
+    /// fetched it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Names of the classes in order, one a line [default: the folder's labels.txt, or its sub-folders]
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with an interrupted run, to the bit
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out", "arch", "width", "resolution", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
@@ -74,6 +81,9 @@ pub(super) struct Arguments {
     /// Training images held out to choose the checkpoint that ships; 0: the last one ships
     #[arg(long, value_name = "N")]
     hold_out: Option<usize>,
+    /// Write an event file for TensorBoard into the run's folder
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 impl Arguments {
@@ -91,8 +101,14 @@ impl Arguments {
         let stop = Arc::new(AtomicBool::new(false));
         stop_on_signal(&stop)?;
         let began = Instant::now();
-        let outcome = trainer.run(&run, &mut Progress::default(), &stop)?;
-        text::print(&conclusion(&trainer, &run, outcome, began.elapsed().as_secs_f64()))?;
+        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Progress::default())];
+        if self.tensorboard {
+            observers.push(Box::new(TensorBoard::create(run.folder(), trainer.progress().total_steps)?));
+        }
+        let outcome = trainer.run(&run, &mut observers, &stop)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let page = if outcome == Outcome::Interrupted { None } else { write_report(&trainer, &run) };
+        text::print(&conclusion(&trainer, &run, page.as_deref(), outcome, seconds))?;
         Ok(if outcome == Outcome::Interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
     }
 
@@ -112,9 +128,10 @@ impl Arguments {
         let folder = match &self.data {
             Some(folder) => folder.clone(),
             None => files::fetched("mnist")
-                .context("MNIST is not here: run scripts/setup, or name a folder of IDX files with --data")?,
+                .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
         };
-        let source = Source::read(&folder)?;
+        let labels = self.labels.as_deref().map(dataset::read_labels).transpose()?;
+        let source = data::source(&folder, recipe.network.resolution, labels.as_deref())?;
         // Everything that can be refused is, before the run's folder is made.
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
@@ -126,9 +143,14 @@ impl Arguments {
 
     fn resumed(&self, folder: &std::path::Path, device: tch::Device) -> Result<(Trainer, Run)> {
         let run = Run::open(folder)?;
+        // Whoever wrote here before is gone. Commands that only look at a run must not do this: it may be under way.
+        files::sweep(run.folder());
         let checkpoint = Checkpoint::read(&run.last())?;
-        let folder = self.data.as_deref().unwrap_or(&checkpoint.metadata.data.folder);
-        let trainer = Trainer::resume(&checkpoint, &Source::read(folder)?, device)?;
+        run.check_recipe(&checkpoint.metadata.recipe)?;
+        let Metadata { recipe, data, .. } = &checkpoint.metadata;
+        let folder = self.data.as_deref().unwrap_or(&data.folder);
+        let source = data::source(folder, recipe.network.resolution, Some(&data.labels))?;
+        let trainer = Trainer::resume(&checkpoint, &source, device)?;
         Ok((trainer, run))
     }
 }
@@ -159,9 +181,13 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         (
             "data",
             format!(
-                "{}: {} images to learn from, {held_out}",
+                "{}: {} images to learn from, {held_out}\n{} classes, images of {}x{} px in {}",
                 facts.folder.display(),
-                text::grouped(facts.fitted as u64)
+                text::grouped(facts.fitted as u64),
+                facts.labels.len(),
+                facts.input.width,
+                facts.input.height,
+                if facts.input.channels == 1 { "grey" } else { "colour" }
             ),
         ),
         ("runs on", on),
@@ -169,8 +195,19 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
     ])
 }
 
+/// Writes `report.html`. A run is not lost because its picture could not be drawn.
+fn write_report(trainer: &Trainer, run: &Run) -> Option<PathBuf> {
+    match report::write(run, trainer.test()) {
+        Ok(page) => Some(page),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
+            None
+        }
+    }
+}
+
 /// How it ended, and what to type next.
-fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
+fn conclusion(trainer: &Trainer, run: &Run, page: Option<&Path>, outcome: Outcome, seconds: f64) -> String {
     let folder = run.folder().display();
     let mut text = match outcome {
         Outcome::Finished => format!("done in {}\n", duration(seconds)),
@@ -189,6 +226,9 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> S
             epoch.test_accuracy * 100.0,
             run.best().display()
         );
+    }
+    if let Some(page) = page {
+        let _ = writeln!(text, "shows: {}", page.display());
     }
     let _ = writeln!(text, "next:  train export {folder}");
     text

@@ -4,7 +4,7 @@
 //! are put to the test, by the code that `deploy` runs.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Images, Preprocessor};
+use crate::data::Images;
 use crate::device::LIBTORCH;
 use crate::evaluate;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,8 @@ use deploy::agreement::{self, Agreement, FP32_TOLERANCE};
 use deploy::backend::{Choice, Device, Options};
 use deploy::model::Model;
 use models::dataset::Dataset;
-use ndarray::Array2;
+use models::fingerprint::Fingerprint;
+use ndarray::{Array2, Array4, Axis, concatenate};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -20,7 +21,7 @@ use std::path::Path;
 /// Test images that are compared, or all if there are fewer.
 const IMAGES: usize = 1000;
 
-/// Fewest test images that prove anything.
+/// Fewest images that are compared: where a small data set has fewer test images, noise makes up for them.
 const FEWEST_IMAGES: usize = 256;
 
 /// What each runtime makes of a file, compared with libtorch.
@@ -28,6 +29,8 @@ const FEWEST_IMAGES: usize = 256;
 pub struct Report {
     /// Images compared.
     pub images: usize,
+    /// How many of them are noise, for want of test images.
+    pub noise: usize,
     /// Largest difference of two logits that passes.
     pub tolerance: f32,
     /// One entry per runtime.
@@ -56,12 +59,8 @@ pub enum Outcome {
 
 /// Runs `file` through every runtime and compares it with the checkpoint's network on the first test images.
 pub fn check(checkpoint: &Checkpoint, file: &Path, test: &Dataset) -> Result<Report> {
-    ensure!(
-        test.len() >= FEWEST_IMAGES,
-        "{} test images are too few to check the exported file: expected at least {FEWEST_IMAGES}",
-        test.len()
-    );
-    let images = test.first(IMAGES);
+    let noise = FEWEST_IMAGES.saturating_sub(test.len());
+    let images = with_noise(&test.first(IMAGES), noise)?;
     let expected = reference(checkpoint, &images)?;
     let answers: std::collections::BTreeSet<usize> =
         expected.rows().into_iter().map(models::evaluation::argmax).collect();
@@ -86,22 +85,24 @@ pub fn check(checkpoint: &Checkpoint, file: &Path, test: &Dataset) -> Result<Rep
             .with_context(|| format!("{runtime} and libtorch cannot be compared"))?;
         runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
     }
-    Ok(Report { images: images.len(), tolerance: FP32_TOLERANCE, runtimes })
+    Ok(Report { images: images.len(), noise, tolerance: FP32_TOLERANCE, runtimes })
+}
+
+/// The images, followed by `count` of random pixels, always the same ones.
+fn with_noise(images: &Dataset, count: usize) -> Result<Dataset> {
+    let (_, channels, height, width) = images.images().dim();
+    let mut state = Fingerprint::default();
+    let noise = Array4::from_shape_simple_fn((count, channels, height, width), || {
+        state = state.and(&[1]);
+        state.spread() as u8
+    });
+    let labels = images.labels().iter().copied().chain(std::iter::repeat_n(0, count));
+    Dataset::new(concatenate(Axis(0), &[images.images(), noise.view()])?, labels.collect())
 }
 
 /// Logits of the trained network in libtorch, `[N, classes]`.
 pub fn reference(checkpoint: &Checkpoint, images: &Dataset) -> Result<Array2<f32>> {
-    let card = checkpoint.card();
-    let device = tch::Device::Cpu;
-    let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
-    let network = checkpoint.shipped(device)?;
-    let pictures = Images::on_device(images, device)?;
-    let shape = &pictures.images.size()[1..];
-    let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
-    ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width), the network's are {wanted:?}");
-    let logits = evaluate::logits(&network, &preprocessor, &pictures.images)?;
-    let values = Vec::<f32>::try_from(logits.f_contiguous()?.f_view([-1])?)?;
-    Ok(Array2::from_shape_vec((images.len(), card.architecture.classes), values)?)
+    evaluate::answers(checkpoint, &Images::on_device(images, tch::Device::Cpu)?)?.logits()
 }
 
 impl Report {
@@ -140,6 +141,11 @@ impl Report {
                 Outcome::Missing(reason) => drop(writeln!(missing, "{runtime} was not checked: {reason}")),
             }
         }
-        format!("{}{missing}", deploy::text::table(&rows))
+        let noise = if self.noise > 0 {
+            format!("{} of the images are noise: the test set has only {}\n", self.noise, self.images - self.noise)
+        } else {
+            String::new()
+        };
+        format!("{}{noise}{missing}", deploy::text::table(&rows))
     }
 }

@@ -1,45 +1,35 @@
-//! A picture file becomes the network's input, the same way wherever a model is used.
+//! A picture file becomes the network's input, the same way wherever a model is used or trained.
+//!
+//! `file` decodes what is on disk, upright and whole; [`prepare`] brings it to the size and colours that the network
+//! takes.
+
+mod file;
+
+pub use file::{FORMATS, decode, has_picture_ending, is_in_colour, open};
 
 use crate::card::{Content, Input};
 use crate::digit;
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageReader, RgbImage, Rgba};
+use image::{DynamicImage, GrayImage, RgbImage, Rgba};
 use ndarray::Array3;
-use std::io::Cursor;
+use std::borrow::Cow;
 use std::path::Path;
 
-/// Longest accepted side of a picture, in pixels: what the largest cameras yield. Checked before decoding.
-const MAX_SIDE: u32 = 20_000;
-
-/// Most memory that decoding one picture may take, in bytes.
-const MAX_ALLOCATION: u64 = 1 << 30;
-
-/// Decodes a picture file. The format is told by its content, not by its name.
-pub fn open(path: &Path) -> Result<DynamicImage> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    decode(&bytes).with_context(|| format!("{} is not a picture that can be read", path.display()))
-}
-
-/// Decodes a picture from memory.
-pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    if reader.format().is_none() {
-        bail!("its content is none of the formats this program reads (PNG, JPEG, BMP, PNM)");
-    }
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOCATION);
-    reader.limits(limits);
-    Ok(reader.decode()?)
+/// A picture file as a model's input, `[C, H, W]`, values 0 to 255.
+///
+/// What is trained on and what is predicted come this one way, so that equal files are equal input.
+pub fn read(path: &Path, input: &Input) -> Result<Array3<u8>> {
+    let picture = open(path)?;
+    prepare(&picture, input).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
 ///
 /// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared as
-/// a digit ([`digit::prepare`]) if the model's card says so; otherwise it is resized with anti-aliasing so that it
-/// covers the input, and its centre is cut out (torchvision's `Resize` and `CenterCrop`).
+/// a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
+/// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
+/// `CenterCrop`).
 pub fn prepare(picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
     let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
     let picture = &over_white(picture);
@@ -53,21 +43,28 @@ pub fn prepare(picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
 }
 
 /// The picture as it looks on white paper: transparent parts become white.
-fn over_white(picture: &DynamicImage) -> DynamicImage {
+fn over_white(picture: &DynamicImage) -> Cow<'_, DynamicImage> {
     if !picture.color().has_alpha() {
-        return picture.clone();
+        return Cow::Borrowed(picture);
     }
     let mut paper = image::RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
     imageops::overlay(&mut paper, &picture.to_rgba8(), 0, 0);
-    DynamicImage::ImageRgba8(paper)
+    Cow::Owned(DynamicImage::ImageRgba8(paper))
 }
 
-/// Resizes so that the picture covers `(width, height)`, and cuts out its centre.
-fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> DynamicImage {
-    if (picture.width(), picture.height()) == (width, height) {
-        return picture.clone();
+/// The largest part of the picture's centre that has the proportions of `(width, height)`, resized to that.
+///
+/// Cut out first: resizing all of a picture a thousand times as wide as high would take a thousand times the memory.
+fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, DynamicImage> {
+    let (across, down) = (picture.width(), picture.height());
+    if (across, down) == (width, height) {
+        return Cow::Borrowed(picture);
     }
-    picture.resize_to_fill(width, height, FilterType::Triangle)
+    let scale = (f64::from(width) / f64::from(across)).max(f64::from(height) / f64::from(down));
+    let kept = |wanted: u32, extent: u32| ((f64::from(wanted) / scale).round() as u32).clamp(1, extent);
+    let (kept_across, kept_down) = (kept(width, across), kept(height, down));
+    let centre = picture.crop_imm((across - kept_across) / 2, (down - kept_down) / 2, kept_across, kept_down);
+    Cow::Owned(centre.resize_exact(width, height, FilterType::Triangle))
 }
 
 /// `[H, W, 3]` to `[3, H, W]`.
@@ -123,9 +120,17 @@ mod tests {
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
 
+    /// Its whole width resized to 28 px in height would be 560,000 px.
     #[test]
-    fn text_is_not_a_picture() {
-        let message = format!("{:#}", decode(b"hello, I am a text file").unwrap_err());
-        assert!(message.contains("none of the formats"), "{message}");
+    fn a_picture_of_one_row_is_cut_before_it_is_resized() {
+        let picture = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
+        let prepared = prepare(&picture.into(), &input(1, Content::Picture)).unwrap();
+        assert_eq!(prepared.shape(), [1, 28, 28]);
+    }
+
+    #[test]
+    fn transparent_parts_are_white() {
+        let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
+        assert!(prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
     }
 }

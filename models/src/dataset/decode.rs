@@ -1,0 +1,240 @@
+//! Many picture files become one array, several at a time, and those that cannot be read are named.
+
+use super::{Dataset, Progress, Reading};
+use crate::card::Input;
+use crate::picture;
+use anyhow::{Result, anyhow, bail, ensure};
+use ndarray::Array4;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+/// Most bytes that the pictures of one part may take in memory, where they all stay: 8 GiB are 57,000 RGB pictures of
+/// 224×224 px.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// Pictures that are named when they cannot be read; the others are counted.
+const NAMED: usize = 10;
+
+/// Reads `pictures` (path and class) as the network takes them ([`picture::read`]). Their order stays, whichever thread
+/// reads which. `what` is what messages call them.
+///
+/// Pictures that cannot be read are left out and named in the notes, unless there are more than [`tolerated`].
+pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progress: Progress) -> Result<Reading> {
+    let length = input.channels * input.height * input.width;
+    let bytes = length as u64 * pictures.len() as u64;
+    ensure!(
+        bytes <= MAX_BYTES,
+        "{} {what} of {}x{}x{} bytes take {:.1} GB in memory, more than the limit of {:.1} GB: choose a lower \
+         --resolution, or use fewer",
+        pictures.len(),
+        input.channels,
+        input.height,
+        input.width,
+        bytes as f64 / 1e9,
+        MAX_BYTES as f64 / 1e9,
+    );
+    let mut values = vec![0; length * pictures.len()];
+    let failures = fill(&mut values, length, pictures, input, progress)?;
+    report(what, pictures.len(), &failures)?;
+
+    let mut labels = Vec::with_capacity(pictures.len());
+    let mut unreadable = failures.iter().map(|(index, _)| *index).peekable();
+    for (index, (_, class)) in pictures.iter().enumerate() {
+        if unreadable.next_if_eq(&index).is_none() {
+            values.copy_within(index * length..(index + 1) * length, labels.len() * length);
+            labels.push(*class);
+        }
+    }
+    values.truncate(labels.len() * length);
+    let shape = (labels.len(), input.channels, input.height, input.width);
+    let set = Dataset::new(Array4::from_shape_vec(shape, values)?, labels)?;
+    let notes = (!failures.is_empty()).then(|| {
+        format!("{} of {} {what} cannot be read and are left out:{}", failures.len(), pictures.len(), list(&failures))
+    });
+    Ok(Reading { set, notes: notes.into_iter().collect() })
+}
+
+/// Which picture could not be read, and why.
+type Failure = (usize, anyhow::Error);
+
+/// Reads every picture into its place, `length` bytes each. Returns the failures in the pictures' order.
+fn fill(
+    values: &mut [u8],
+    length: usize,
+    pictures: &[(&Path, usize)],
+    input: &Input,
+    progress: Progress,
+) -> Result<Vec<Failure>> {
+    let done = AtomicUsize::new(0);
+    let places = Mutex::new(pictures.iter().zip(values.chunks_exact_mut(length.max(1))).enumerate());
+    let work = || {
+        let mut failures = Vec::new();
+        loop {
+            // Held only while the next one is taken; a thread that died with it leaves nothing for the others.
+            let Some((index, ((path, _), place))) = places.lock().ok().and_then(|mut places| places.next()) else {
+                return failures;
+            };
+            match picture::read(path, input) {
+                Ok(values) => place.iter_mut().zip(values).for_each(|(place, value)| *place = value),
+                Err(error) => failures.push((index, error)),
+            }
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
+        }
+    };
+    let mut failures = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads(pictures.len())).map(|_| scope.spawn(work)).collect();
+        let mut failures = Vec::new();
+        for thread in threads {
+            failures.extend(thread.join().map_err(|_| anyhow!("a picture could not be decoded: its decoder broke"))?);
+        }
+        Ok::<_, anyhow::Error>(failures)
+    })?;
+    failures.sort_unstable_by_key(|(index, _)| *index);
+    Ok(failures)
+}
+
+/// Whether any of the pictures is stored in colour. Those that cannot be read have no say.
+pub(super) fn any_in_colour(pictures: &[&Path]) -> bool {
+    let found = AtomicBool::new(false);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(path) = pictures.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if found.load(Ordering::Relaxed) {
+                return;
+            }
+            if picture::is_in_colour(path).unwrap_or(false) {
+                found.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads(pictures.len()) {
+            scope.spawn(work);
+        }
+    });
+    found.into_inner()
+}
+
+/// As many threads as there are cores, but not more than there are pictures.
+fn threads(pictures: usize) -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(pictures)
+}
+
+/// How many of so many pictures may be unreadable: one in a hundred, but of a small set up to ten as long as they are
+/// no more than one in ten; one in any case. More is no accident: a wrong folder, a broken disk, an aborted copy.
+fn tolerated(pictures: usize) -> usize {
+    (pictures / 100).max((pictures / 10).min(10)).max(1)
+}
+
+/// An error if too many pictures could not be read.
+fn report(what: &str, pictures: usize, failures: &[Failure]) -> Result<()> {
+    if failures.len() > tolerated(pictures) || failures.len() == pictures {
+        bail!(
+            "{} of {pictures} {what} cannot be read ({} would be left out): repair or remove them{}",
+            failures.len(),
+            tolerated(pictures).min(pictures - 1),
+            list(failures)
+        );
+    }
+    Ok(())
+}
+
+/// The first failures, a line each.
+fn list(failures: &[Failure]) -> String {
+    let mut lines: Vec<String> = failures.iter().take(NAMED).map(|(_, error)| format!("\n  {error:#}")).collect();
+    if failures.len() > NAMED {
+        lines.push(format!("\n  and {} more", failures.len() - NAMED));
+    }
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::{Content, INPUT};
+    use image::{GrayImage, Luma};
+    use std::path::PathBuf;
+
+    fn input() -> Input {
+        Input {
+            name: INPUT.into(),
+            layout: "NCHW".into(),
+            element: "uint8".into(),
+            channels: 1,
+            height: 8,
+            width: 8,
+            content: Content::Picture,
+        }
+    }
+
+    /// So many pictures, each as grey as its number; those whose number `is_broken` are no pictures.
+    fn pictures(folder: &Path, count: u8, is_broken: impl Fn(u8) -> bool) -> Vec<PathBuf> {
+        (0..count)
+            .map(|number| {
+                let path = folder.join(format!("{number}.png"));
+                if is_broken(number) {
+                    std::fs::write(&path, "no picture").unwrap();
+                } else {
+                    GrayImage::from_pixel(16, 8, Luma([number])).save(&path).unwrap();
+                }
+                path
+            })
+            .collect()
+    }
+
+    fn read_all(paths: &[PathBuf]) -> Result<Reading> {
+        let pictures: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
+        read("test pictures in x", &pictures, &input(), &|_, _| ())
+    }
+
+    #[test]
+    fn the_order_stays_and_what_cannot_be_read_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = pictures(folder.path(), 200, |number| number % 15 == 0 && number < 150);
+        let Reading { set, notes } = read_all(&paths).unwrap();
+        assert_eq!(set.len(), 190);
+        for (picture, &label) in set.images().outer_iter().zip(set.labels()) {
+            assert!(picture.iter().all(|&value| usize::from(value) == label), "{label}");
+        }
+        let [note] = &notes[..] else { panic!("{notes:?}") };
+        assert!(note.contains("10 of 200 test pictures in x cannot be read") && note.contains("15.png"), "{note}");
+    }
+
+    #[test]
+    fn too_many_that_cannot_be_read_are_an_error_that_names_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = read_all(&pictures(folder.path(), 60, |number| number >= 45)).err().unwrap().to_string();
+        assert!(message.contains("15 of 60") && message.contains("45.png"), "{message}");
+        assert!(message.contains("54.png") && !message.contains("55.png"), "{message}");
+        assert!(message.contains("and 5 more"), "{message}");
+        assert!(read_all(&pictures(folder.path(), 1, |_| true)).is_err());
+    }
+
+    #[test]
+    fn small_and_large_sets_tolerate_a_fair_number() {
+        let numbers = [1, 5, 30, 100, 500, 1000, 5000].map(tolerated);
+        assert_eq!(numbers, [1, 1, 3, 10, 10, 10, 50]);
+    }
+
+    #[test]
+    fn one_coloured_picture_makes_a_coloured_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut paths = pictures(folder.path(), 30, |number| number == 3);
+        let any = |paths: &[PathBuf]| any_in_colour(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+        assert!(!any(&paths));
+        paths.push(folder.path().join("colour.png"));
+        image::RgbImage::new(2, 2).save(&paths[30]).unwrap();
+        assert!(any(&paths));
+    }
+
+    #[test]
+    fn more_than_fits_in_memory_is_an_error_with_numbers() {
+        let large = Input { channels: 3, height: 4096, width: 4096, ..input() };
+        let pictures = vec![(Path::new("a.png"), 0); 200];
+        let message = read("pictures", &pictures, &large, &|_, _| ()).err().unwrap().to_string();
+        assert!(message.contains("200 pictures of 3x4096x4096") && message.contains("10.1 GB"), "{message}");
+        assert!(message.contains("8.6 GB") && message.contains("--resolution"), "{message}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The two pairs of IDX files of MNIST and of the sets that copy its form: `train-images-idx3-ubyte`,
+//! `train-labels-idx1-ubyte`, and the same beginning with `t10k`, plain or gzipped.
+
+use super::{Dataset, Split};
+use crate::idx;
+use anyhow::{Result, bail, ensure};
+use ndarray::Array4;
+use std::path::{Path, PathBuf};
+
+/// What a file of a pair holds.
+#[derive(Clone, Copy)]
+enum Content {
+    Images,
+    Labels,
+}
+
+const CONTENTS: [Content; 2] = [Content::Images, Content::Labels];
+
+/// Reads one part of an IDX data set from `folder`, just as it is on disk.
+pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
+    let images_path = path(folder, split, Content::Images)?;
+    let labels_path = path(folder, split, Content::Labels)?;
+    let images = idx::read(&images_path, 3)?;
+    let labels = idx::read(&labels_path, 1)?;
+    ensure!(
+        images.extents[0] == labels.extents[0],
+        "{} holds {} pictures, but {} holds {} labels",
+        images_path.display(),
+        images.extents[0],
+        labels_path.display(),
+        labels.extents[0],
+    );
+    ensure!(!images.data.is_empty(), "{} holds no pictures", images_path.display());
+    let shape = (images.extents[0], 1, images.extents[1], images.extents[2]);
+    Dataset::new(Array4::from_shape_vec(shape, images.data)?, labels.data.into_iter().map(usize::from).collect())
+}
+
+/// Whether any file of an IDX data set is there.
+pub(super) fn are_in(folder: &Path) -> bool {
+    let files = [Split::Train, Split::Test].map(|split| CONTENTS.map(|content| find(folder, split, content)));
+    files.iter().flatten().any(Option::is_some)
+}
+
+/// Height and width of the pictures of one part.
+pub(super) fn size(folder: &Path, split: Split) -> Result<(usize, usize)> {
+    let extents = idx::extents(&path(folder, split, Content::Images)?, 3)?;
+    Ok((extents[1], extents[2]))
+}
+
+/// The smallest number of classes that covers every label of both parts.
+pub(super) fn classes(folder: &Path) -> Result<usize> {
+    let mut classes = 0;
+    for split in [Split::Train, Split::Test] {
+        let labels = idx::read(&path(folder, split, Content::Labels)?, 1)?;
+        classes = labels.data.iter().fold(classes, |classes, &label| classes.max(usize::from(label) + 1));
+    }
+    Ok(classes)
+}
+
+/// The file's path, or an error that says what to do.
+fn path(folder: &Path, split: Split, content: Content) -> Result<PathBuf> {
+    if let Some(path) = find(folder, split, content) {
+        return Ok(path);
+    }
+    if folder.is_dir() {
+        let [name, ..] = names(split, content);
+        bail!(
+            "{} has no file {name} (or {name}.gz): run scripts/setup, or name another folder with --data",
+            folder.display()
+        );
+    }
+    bail!("there is no folder {}: run scripts/setup, or name another one with --data", folder.display());
+}
+
+fn find(folder: &Path, split: Split, content: Content) -> Option<PathBuf> {
+    names(split, content).into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// What the file may be called: with a dash or a dot before `idx`, as the copies in circulation have it.
+fn names(split: Split, content: Content) -> [String; 4] {
+    let part = match split {
+        Split::Train => "train",
+        Split::Test => "t10k",
+    };
+    let (kind, dimensions) = match content {
+        Content::Images => ("images", 3),
+        Content::Labels => ("labels", 1),
+    };
+    let (dashed, dotted) =
+        (format!("{part}-{kind}-idx{dimensions}-ubyte"), format!("{part}-{kind}.idx{dimensions}-ubyte"));
+    [dashed.clone(), format!("{dashed}.gz"), dotted.clone(), format!("{dotted}.gz")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str, extents: &[u32], data: &[u8]) {
+        let mut bytes = vec![0, 0, 8, u8::try_from(extents.len()).unwrap()];
+        bytes.extend(extents.iter().flat_map(|extent| extent.to_be_bytes()));
+        bytes.extend(data);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+
+    #[test]
+    fn pictures_and_labels_are_joined() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!are_in(folder.path()));
+        write(folder.path(), "t10k-images.idx3-ubyte", &[2, 1, 3], &[1, 2, 3, 4, 5, 6]);
+        write(folder.path(), "t10k-labels-idx1-ubyte", &[2], &[9, 0]);
+        assert!(are_in(folder.path()));
+        let set = load(folder.path(), Split::Test).unwrap();
+        assert_eq!(set.images().shape(), [2, 1, 1, 3]);
+        assert_eq!(size(folder.path(), Split::Test).unwrap(), (1, 3));
+        assert_eq!(set.images()[[1, 0, 0, 2]], 6);
+        assert_eq!((set.labels(), set.classes()), (&[9, 0][..], 10));
+        let message = load(folder.path(), Split::Train).unwrap_err().to_string();
+        assert!(message.contains("train-images-idx3-ubyte") && message.contains("scripts/setup"), "{message}");
+    }
+
+    #[test]
+    fn a_label_too_few_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "t10k-images-idx3-ubyte", &[2, 1, 1], &[1, 2]);
+        write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[9]);
+        let message = load(folder.path(), Split::Test).unwrap_err().to_string();
+        assert!(message.contains("holds 2 pictures") && message.contains("holds 1 labels"), "{message}");
+    }
+
+    #[test]
+    fn classes_are_those_of_both_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "train-labels-idx1-ubyte", &[2], &[4, 0]);
+        write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[6]);
+        assert_eq!(classes(folder.path()).unwrap(), 7);
+    }
+}

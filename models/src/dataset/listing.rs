@@ -1,0 +1,163 @@
+//! What lies in and below a folder, and what of it is skipped.
+
+use crate::picture;
+use anyhow::{Context, Result};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every picture below a folder. Links are followed, but no folder is listed twice: one that leads back ends there.
+pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
+    let (mut found, mut pending) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = pending.pop() {
+        if !seen.insert(resolved(&folder)?) {
+            skipped.links += 1;
+            continue;
+        }
+        for entry in entries(&folder, skipped)? {
+            if entry.is_folder {
+                pending.push(entry.path);
+            } else if entry.is_picture() {
+                found.push(entry.path);
+            } else {
+                skipped.file(&entry.path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Where a folder really is, links followed.
+pub(super) fn resolved(folder: &Path) -> Result<PathBuf> {
+    folder.canonicalize().with_context(|| format!("cannot follow {}", folder.display()))
+}
+
+/// What lies in a folder.
+pub(super) struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name, for comparing only: what is no UTF-8 in it is replaced.
+    pub name: String,
+    /// Whether it is a folder, or a link to one.
+    pub is_folder: bool,
+    /// Whether it can be read as a file. A pipe cannot: that might never end. A link to nowhere counts: reading it will
+    /// say what is wrong.
+    is_file: bool,
+}
+
+impl Entry {
+    /// Whether it is a picture by its name.
+    pub fn is_picture(&self) -> bool {
+        self.is_file && picture::has_picture_ending(&self.path)
+    }
+}
+
+/// The entries of a folder, sorted by name, without hidden ones.
+pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
+    let context = || format!("cannot list {}", folder.display());
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            skipped.hidden += 1;
+            continue;
+        }
+        let kind = fs::metadata(&path).map(|metadata| metadata.file_type());
+        let is_folder = kind.as_ref().is_ok_and(fs::FileType::is_dir);
+        let is_file = kind.map_or(true, |kind| kind.is_file());
+        entries.push(Entry { path, name, is_folder, is_file });
+    }
+    entries.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(entries)
+}
+
+/// What is not read, and why.
+#[derive(Default)]
+pub(super) struct Skipped {
+    /// Files and folders whose name begins with a dot.
+    hidden: usize,
+    /// Files that are no pictures by their names: how many of each ending.
+    endings: BTreeMap<String, usize>,
+    /// Links to folders that are read already.
+    links: usize,
+    /// Pictures that lie in no class folder.
+    pub loose: usize,
+    /// Whole folders.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Skipped {
+    /// Notes the files beside class folders.
+    pub fn beside(&mut self, entries: &[Entry]) {
+        for entry in entries.iter().filter(|entry| !entry.is_folder) {
+            if entry.is_picture() { self.loose += 1 } else { self.file(&entry.path) }
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy().to_lowercase()));
+        *self.endings.entry(ending.unwrap_or_else(|| "without an ending".to_owned())).or_default() += 1;
+    }
+
+    /// Adds what was skipped elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.hidden += other.hidden;
+        self.links += other.links;
+        self.loose += other.loose;
+        self.folders.extend(other.folders);
+        for (ending, count) in other.endings {
+            *self.endings.entry(ending).or_default() += count;
+        }
+    }
+
+    /// What was skipped for its name, such as `3 hidden, 12 .txt`; `None` if nothing was.
+    pub fn names(&self) -> Option<String> {
+        let hidden = (self.hidden > 0).then(|| format!("{} hidden", self.hidden));
+        let links = (self.links > 0).then(|| format!("{} linked to folders that are read already", self.links));
+        let endings = self.endings.iter().map(|(ending, count)| format!("{count} {ending}"));
+        let parts: Vec<String> = hidden.into_iter().chain(endings).chain(links).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// What somebody who gave the folder `root` should know.
+    pub fn notes(&self, root: &Path) -> Vec<String> {
+        let root = root.display();
+        let names = self.names().map(|names| format!("{root}: skipped what is no picture by its name: {names}"));
+        let loose =
+            (self.loose > 0).then(|| format!("{root}: skipped {} pictures that lie in no class folder", self.loose));
+        let folders =
+            self.folders.iter().map(|folder| format!("skipped {}: beside train/ and test/", folder.display()));
+        names.into_iter().chain(loose).chain(folders).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_once_and_never_in_a_circle() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("class/deep")).unwrap();
+        fs::create_dir(root.join("elsewhere")).unwrap();
+        for file in ["class/a.png", "class/deep/b.jpg", "elsewhere/c.png", "class/.hidden.png", "class/notes.TXT"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        symlink(root.join("class"), root.join("class/deep/circle")).unwrap();
+        symlink(root, root.join("class/up")).unwrap();
+        symlink(root.join("elsewhere"), root.join("class/one")).unwrap();
+        symlink(root.join("elsewhere"), root.join("class/two")).unwrap();
+        symlink(root.join("nowhere"), root.join("class/broken.png")).unwrap();
+        let mut skipped = Skipped::default();
+        let outside = HashSet::from([resolved(root).unwrap()]);
+        let mut found = pictures_below(&root.join("class"), outside, &mut skipped).unwrap();
+        found.sort_unstable();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.png", "broken.png", "b.jpg", "c.png"]);
+        assert_eq!(skipped.names().unwrap(), "1 hidden, 1 .txt, 3 linked to folders that are read already");
+    }
+}

@@ -1,0 +1,123 @@
+//! Labelled pictures from disk, the same wherever a data folder is opened: for training, evaluation, or the check of an
+//! exported file.
+//!
+//! A [`Catalogue`] lists what a folder holds: the IDX files of MNIST and of the sets that copy its form (`idx_files`),
+//! or one sub-folder of pictures per class (`class_folders`, whose pictures `decode` reads). Reading one [`Split`] of it
+//! yields a [`Dataset`].
+
+mod catalogue;
+mod class_folders;
+mod decode;
+mod idx_files;
+mod labels;
+mod listing;
+
+pub use catalogue::{Catalogue, Progress, Reading, test_set};
+pub use idx_files::load;
+pub use labels::read_labels;
+
+use crate::fingerprint::Fingerprint;
+use anyhow::{Result, ensure};
+use ndarray::{Array4, ArrayView4, Axis, Slice};
+
+/// Which part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What a network learns from.
+    Train,
+    /// What it is judged on, and nothing else.
+    Test,
+}
+
+impl Split {
+    /// Its name: that of the sub-folder which holds it, where a folder of pictures comes in two parts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Pictures with their labels.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    images: Array4<u8>,
+    labels: Vec<usize>,
+}
+
+impl Dataset {
+    /// Joins `images` `[N, C, H, W]`, at least one, with as many labels.
+    pub fn new(images: Array4<u8>, labels: Vec<usize>) -> Result<Self> {
+        let pictures = images.len_of(Axis(0));
+        ensure!(pictures == labels.len(), "{pictures} pictures, but {} labels", labels.len());
+        ensure!(!images.is_empty(), "there are no pictures");
+        let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
+        Ok(Self { images, labels })
+    }
+
+    /// The pictures, `[N, C, H, W]`, each value 0 to 255, contiguous.
+    #[must_use]
+    pub fn images(&self) -> ArrayView4<'_, u8> {
+        self.images.view()
+    }
+
+    /// The class of each picture.
+    #[must_use]
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// How many pictures; at least one.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // A data set without pictures cannot be made.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The smallest number of classes that covers every label.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |&label| label + 1)
+    }
+
+    /// Only the first `count` pictures, or all if there are fewer.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let count = count.clamp(1, self.len());
+        let images = self.images.slice_axis(Axis(0), Slice::from(..count)).into_owned();
+        Self { images, labels: self.labels[..count].to_vec() }
+    }
+
+    /// Sixteen hexadecimal digits that change with any pixel, any label, the form of the pictures or their order: tells
+    /// whether a run goes on with what it was started with.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let numbers = self.images.shape().iter().chain(&self.labels);
+        let numbers: Vec<u8> = numbers.flat_map(|&number| (number as u64).to_le_bytes()).collect();
+        // Contiguous by construction; an empty slice could only stand for a data set that cannot be made.
+        let pixels = self.images.as_slice().unwrap_or_default();
+        Fingerprint::of(&numbers).and(pixels).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_change_shows_in_the_fingerprint() {
+        let set = |shape: (usize, usize, usize, usize), pixel: u8, labels: [usize; 2]| {
+            let mut images = Array4::zeros(shape);
+            images[[1, 0, 0, 1]] = pixel;
+            Dataset::new(images, labels.to_vec()).unwrap().fingerprint()
+        };
+        let original = set((2, 1, 2, 3), 7, [0, 1]);
+        assert_eq!(original, set((2, 1, 2, 3), 7, [0, 1]));
+        assert_eq!(original.len(), 16);
+        for changed in [set((2, 1, 2, 3), 8, [0, 1]), set((2, 1, 2, 3), 7, [1, 0]), set((2, 1, 3, 2), 7, [0, 1])] {
+            assert_ne!(original, changed);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Picture files: which there are, and how they are decoded.
+
+use anyhow::{Context, Result, bail, ensure};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::path::Path;
+
+/// Longest accepted side of a picture, in pixels: what the largest cameras yield. Checked before decoding.
+const MAX_SIDE: u32 = 20_000;
+
+/// Most memory that decoding one picture may take, and most bytes of its file.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// The formats that are read, for messages; a JPEG's orientation is that of its EXIF entry.
+pub const FORMATS: &str = "PNG, JPEG, BMP, PNM";
+
+/// Whether a file's name ends like that of a picture in one of the [`FORMATS`].
+#[must_use]
+pub fn has_picture_ending(path: &Path) -> bool {
+    path.extension().and_then(ImageFormat::from_extension).is_some_and(|format| format.reading_enabled())
+}
+
+/// Decodes a picture file. The format is told by its content, not by its name.
+pub fn open(path: &Path) -> Result<DynamicImage> {
+    let bytes = bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
+    decode(&bytes).with_context(|| format!("{} is not a picture that can be read", path.display()))
+}
+
+/// Whether a picture file stores colours, as its header says: nothing is decoded.
+pub fn is_in_colour(path: &Path) -> Result<bool> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let decoder = decoder(BufReader::new(file));
+    let decoder = decoder.with_context(|| format!("{} is not a picture that can be read", path.display()))?;
+    Ok(decoder.color_type().has_color())
+}
+
+/// The bytes of a file or a pipe, unless there are more than a picture can have.
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= MAX_BYTES, "it is longer than {MAX_BYTES} bytes");
+    Ok(bytes)
+}
+
+/// Decodes a picture from memory and turns it upright, as its EXIF orientation says: cameras store what the sensor
+/// saw.
+pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
+    let mut decoder = decoder(Cursor::new(bytes))?;
+    ensure!(!is_cut_off(bytes), "the JPEG data breaks off: is the file truncated?");
+    // A broken EXIF entry is no reason to refuse a picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// Reads a picture's header. A picture that would take too much memory is refused.
+fn decoder<'a>(file: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
+    let mut reader = ImageReader::new(file).with_guessed_format()?;
+    if reader.format().is_none() {
+        bail!("its content is none of the formats this program reads ({FORMATS})");
+    }
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder()?;
+    // As `ImageReader::decode` does: the decoders themselves do not count what they decode into.
+    let total = decoder.total_bytes();
+    ensure!(total <= MAX_BYTES, "it would take {total} bytes in memory: expected at most {MAX_BYTES}");
+    Ok(decoder)
+}
+
+/// Whether a JPEG has lost its end. The decoder fills what is missing with grey, which nobody should train on.
+///
+/// After the start of the first scan the marker "end of image" cannot occur before the end: in the compressed data a
+/// 0 follows every 255, and a thumbnail in the EXIF entry comes earlier.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    const END: [u8; 2] = [0xff, 0xd9];
+    let Some(mut rest) = bytes.strip_prefix(&[0xff, 0xd8]) else { return false };
+    loop {
+        match rest {
+            // Any number of 255 may come before a marker.
+            [0xff, 0xff, ..] => rest = &rest[1..],
+            [0xff, 0xda, scan @ ..] => return !scan.windows(2).any(|pair| pair == END),
+            // A segment: its length counts its own two bytes.
+            [0xff, _, high, low, ..] => match rest.get(2 + usize::from(u16::from_be_bytes([*high, *low]))..) {
+                Some(next) => rest = next,
+                None => return true,
+            },
+            // What is no chain of segments is the decoder's to judge.
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use image::{GrayImage, Luma, RgbImage};
+
+    /// A black picture with one white corner, 40×24 px, as a JPEG.
+    fn jpeg() -> Vec<u8> {
+        let picture = GrayImage::from_fn(40, 24, |x, y| Luma([if x < 16 && y < 8 { 255 } else { 0 }]));
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The same with an EXIF entry that says how it is to be turned (Exif 2.3, tag 0x0112, 1 to 8).
+    fn turned(orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0".to_vec();
+        exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
+        let mut bytes = jpeg();
+        let segment = [&[0xff, 0xe1, 0, u8::try_from(exif.len() + 2).unwrap()], &exif[..]].concat();
+        bytes.splice(2..2, segment);
+        bytes
+    }
+
+    #[test]
+    fn photographs_are_turned_upright() {
+        // Where the white corner ends up: bottom right after half a turn, top right after a quarter clockwise.
+        for (orientation, size, white) in
+            [(1, (40, 24), (2, 2)), (3, (40, 24), (37, 21)), (6, (24, 40), (21, 2)), (8, (24, 40), (2, 37))]
+        {
+            let picture = decode(&turned(orientation)).unwrap().to_luma8();
+            assert_eq!(picture.dimensions(), size, "orientation {orientation}");
+            assert!(picture.get_pixel(white.0, white.1)[0] > 200, "orientation {orientation}");
+            assert!(picture.get_pixel(size.0 / 2, size.1 / 2)[0] < 50, "orientation {orientation}");
+        }
+    }
+
+    /// Without the check the decoder would fill the lower half with grey.
+    #[test]
+    fn a_picture_that_breaks_off_is_refused() {
+        let mut noise = Fingerprint::default();
+        let picture = GrayImage::from_fn(100, 100, |x, _| {
+            noise = noise.and(&x.to_le_bytes());
+            Luma([noise.spread() as u8])
+        });
+        for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+            let mut whole = Cursor::new(Vec::new());
+            picture.write_to(&mut whole, format).unwrap();
+            let whole = whole.into_inner();
+            decode(&whole).unwrap();
+            for length in [3, 20, 200, whole.len() / 2, whole.len() - 100] {
+                assert!(decode(&whole[..length]).is_err(), "{format:?}, {length} of {} bytes", whole.len());
+            }
+            decode(&[&whole, &b"what some cameras append"[..]].concat()).unwrap();
+        }
+        let mut half = Cursor::new(Vec::new());
+        picture.write_to(&mut half, ImageFormat::Jpeg).unwrap();
+        let half = half.into_inner();
+        let half = &half[..half.len() / 2];
+        assert!(DynamicImage::from_decoder(decoder(Cursor::new(half)).unwrap()).is_ok(), "the check is needed no more");
+    }
+
+    #[test]
+    fn colour_is_told_by_the_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let (grey, colour) = (folder.path().join("grey.jpg"), folder.path().join("colour.png"));
+        std::fs::write(&grey, jpeg()).unwrap();
+        RgbImage::new(4, 4).save(&colour).unwrap();
+        assert_eq!((is_in_colour(&grey).unwrap(), is_in_colour(&colour).unwrap()), (false, true));
+        assert!(is_in_colour(&folder.path().join("missing.png")).is_err());
+    }
+
+    #[test]
+    fn pictures_are_told_by_their_ending_before_they_are_opened() {
+        for name in ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.pgm"] {
+            assert!(has_picture_ending(Path::new(name)), "{name}");
+        }
+        for name in ["a.txt", "b", ".png", "c.webp", "d.png.part"] {
+            assert!(!has_picture_ending(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn text_is_not_a_picture() {
+        let message = format!("{:#}", decode(b"hello, I am a text file").unwrap_err());
+        assert!(message.contains("none of the formats"), "{message}");
+    }
+}

@@ -1,0 +1,252 @@
+//! A user's own pictures, one sub-folder per class: train → eval → export → deploy, with nothing else said.
+
+use assert_cmd::Command;
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use models::dataset::{self, Dataset, Split};
+use ndarray::Axis;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const RECIPE: &str = r#"
+name = "own"
+epochs = 2
+batch_size = 32
+ema = 0.9
+[network]
+arch = "mobilenet-v1"
+width = 0.25
+resolution = 32
+[optimizer]
+kind = "sgd"
+lr = 0.1
+momentum = 0.9
+nesterov = true
+[schedule]
+kind = "cosine"
+warm_up = 0.2
+"#;
+
+/// The folder a user works in.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("own.toml"), RECIPE).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn program(&self, name: &'static str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tests::program(name).unwrap());
+        // The tests run side by side, and OpenMP's threads wait for each other in busy loops.
+        command.current_dir(self.path()).env("OMP_NUM_THREADS", "1").args(arguments);
+        command
+    }
+
+    /// Standard output and standard error of a command that works.
+    fn output(&self, name: &'static str, arguments: &[&str]) -> (String, String) {
+        let assert = self.program(name, arguments).assert().success();
+        let output = assert.get_output();
+        (String::from_utf8(output.stdout.clone()).unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+    }
+
+    fn json(&self, name: &'static str, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.output(name, &[arguments, &["--format", "json"]].concat()).0).unwrap()
+    }
+
+    /// The message of a command that fails with exit code 1.
+    fn fails(&self, name: &'static str, arguments: &[&str]) -> String {
+        let assert = self.program(name, arguments).assert().failure().code(1);
+        let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(!message.contains("panicked"), "{message}");
+        message
+    }
+
+    /// Exports the newest run and measures the file in both runtimes, which must agree with each other.
+    fn deploy(&self, least: f64) {
+        let (log, _) = self.output("train", &["export", "-o", "model.onnx"]);
+        assert!(log.contains("tract") && log.contains("onnxruntime"), "{log}");
+        let measure = |backend: &str| {
+            let arguments = ["eval", "--model", "model.onnx", "--data", "data", "--threads", "1", "--backend", backend];
+            self.json("deploy", &arguments)
+        };
+        let (tract, ort) = (measure("tract"), measure("ort"));
+        assert!(tract["accuracy"].as_f64().unwrap() >= least, "{tract}");
+        assert_eq!(tract["confusion"], ort["confusion"]);
+        let trained = self.json("train", &["eval"]);
+        let (images, expected) = (trained["images"].as_u64(), trained["accuracy"].as_f64());
+        assert_eq!((tract["images"].as_u64(), tract["accuracy"].as_f64()), (images, expected), "{trained}");
+        self.output("deploy", &["parity", "--model", "model.onnx", "--data", "data"]);
+    }
+
+    /// How many of the files, named after their class, `deploy predict` gets right.
+    fn predicted(&self, files: &[PathBuf]) -> usize {
+        let names: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
+        let document =
+            self.json("deploy", &[&["predict", "--model", "model.onnx", "--threads", "1"], &names[..]].concat());
+        let predictions = document["predictions"].as_array().unwrap();
+        assert_eq!(predictions.len(), files.len());
+        let class = |file: &PathBuf| file.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        predictions.iter().zip(files).filter(|(found, file)| found["label"] == class(file).as_str()).count()
+    }
+}
+
+/// Writes the first digits of three classes as PNG and JPEG files of many sizes, each into the folder of its class.
+fn write_digits(folder: &Path, digits: &Dataset, each: usize) {
+    let classes = ["nought", "one", "two"];
+    let mut written = [0; 3];
+    for (pixels, &label) in digits.images().axis_iter(Axis(0)).zip(digits.labels()) {
+        if label >= classes.len() || written[label] == each {
+            continue;
+        }
+        let number = written[label];
+        written[label] += 1;
+        let picture = GrayImage::from_raw(28, 28, pixels.iter().copied().collect()).unwrap();
+        let (width, height) = (20 + (number % 5) as u32 * 9, 24 + (number % 7) as u32 * 6);
+        let picture = imageops::resize(&picture, width, height, FilterType::CatmullRom);
+        let class = folder.join(classes[label]);
+        fs::create_dir_all(&class).unwrap();
+        picture.save(class.join(format!("{number:03}.{}", ["png", "jpg"][number % 2]))).unwrap();
+    }
+    assert_eq!(written, [each; 3]);
+}
+
+#[test]
+fn digits_as_picture_files_are_trained_exported_and_deployed() {
+    let place = Place::new();
+    let data = place.path().join("data");
+    let digits = dataset::load(&tests::mnist().unwrap(), Split::Train).unwrap().first(6000);
+    write_digits(&data, &digits, 400);
+    // What people's folders hold besides.
+    fs::write(data.join("notes.txt"), "from the attic").unwrap();
+    fs::write(data.join("one/.DS_Store"), "").unwrap();
+    fs::write(data.join("two/broken.jpg"), "no picture").unwrap();
+
+    let (log, notes) =
+        place.output("train", &["--recipe", "own.toml", "--data", "data", "--hold-out", "60", "--threads", "1"]);
+    assert!(log.contains("images to learn from, 60 held out"), "{log}");
+    assert!(notes.contains("skipped") && notes.contains("1 hidden, 1 .txt"), "{notes}");
+    assert!(notes.contains("cannot be read and are left out") && notes.contains("two/broken.jpg"), "{notes}");
+    place.deploy(0.9);
+
+    let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
+    assert_eq!(card["labels"], serde_json::json!(["nought", "one", "two"]));
+    assert_eq!((&card["input"]["channels"], &card["input"]["height"]), (&1.into(), &32.into()));
+    assert_eq!(card["training"]["data_set"], "data");
+
+    // Digits that the network never saw, as drawings many times its size.
+    let others = place.path().join("others");
+    write_digits(&others, &dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap(), 10);
+    let files: Vec<PathBuf> = ["nought", "one", "two"]
+        .iter()
+        .flat_map(|class| fs::read_dir(others.join(class)).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    let right = place.predicted(&files);
+    assert!(right >= 26, "{right} of 30 are right");
+
+    a_resumed_run_wants_the_same_pictures(&place);
+}
+
+fn a_resumed_run_wants_the_same_pictures(place: &Place) {
+    let resume = ["--resume", "runs/own", "--threads", "1"];
+    place.output("train", &resume);
+    let file = place.path().join("data/one/000.png");
+    let (gone, original) = (place.path().join("000.png"), fs::read(&file).unwrap());
+    fs::rename(&file, &gone).unwrap();
+    let message = place.fails("train", &resume);
+    // Gone from the training pictures, or from the test pictures, in which case another takes its place.
+    assert!(message.contains("training pictures"), "{message}");
+    let mut picture = image::load_from_memory(&original).unwrap().to_luma8();
+    imageops::invert(&mut picture);
+    picture.save(&file).unwrap();
+    let message = place.fails("train", &[&resume[..], &["--data", "data"]].concat());
+    assert!(message.contains("have changed (fingerprint"), "{message}");
+    fs::rename(&gone, &file).unwrap();
+    fs::create_dir(place.path().join("data/three")).unwrap();
+    fs::copy(&file, place.path().join("data/three/1.png")).unwrap();
+    fs::copy(&file, place.path().join("data/three/2.png")).unwrap();
+    let message = place.fails("train", &resume);
+    assert!(message.contains("the class three is none of the known ones (nought, one, two)"), "{message}");
+}
+
+/// A disc or a square somewhere on a dark ground, of a size that depends on `number`.
+fn shape(is_disc: bool, colour: Rgb<u8>, number: u32) -> RgbImage {
+    let (width, height) = (48 + number % 6 * 12, 48 + number % 4 * 16);
+    let side = f64::from(width.min(height));
+    let radius = side * (0.22 + f64::from(number % 3) * 0.06);
+    let centre = (f64::from(width) / 2.0 + f64::from(number % 5) - 2.0, f64::from(height) / 2.0);
+    RgbImage::from_fn(width, height, |x, y| {
+        let (dx, dy) = ((f64::from(x) - centre.0).abs(), (f64::from(y) - centre.1).abs());
+        let inside = if is_disc { dx.hypot(dy) < radius } else { dx.max(dy) < radius * 0.86 };
+        if inside { colour } else { Rgb([(number * 7 % 50) as u8, 20, 30]) }
+    })
+}
+
+#[test]
+fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
+    let place = Place::new();
+    let classes = [
+        ("blue disc", true, Rgb([30, 60, 220])),
+        ("red disc", true, Rgb([220, 50, 40])),
+        ("red square", false, Rgb([220, 50, 40])),
+    ];
+    for (part, numbers) in [("train", 0..160), ("test", 160..190)] {
+        for (class, is_disc, colour) in classes {
+            let folder = place.path().join("data").join(part).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for number in numbers.clone() {
+                let picture = DynamicImage::from(shape(is_disc, colour, number));
+                let (ending, format) =
+                    if number % 2 == 0 { ("png", ImageFormat::Png) } else { ("jpeg", ImageFormat::Jpeg) };
+                picture.save_with_format(folder.join(format!("{number}.{ending}")), format).unwrap();
+            }
+        }
+    }
+    place.output("train", &["--recipe", "own.toml", "--data", "data", "--epochs", "6", "--threads", "1"]);
+    place.deploy(0.95);
+    let (text, _) = place.output("train", &["export", "--overwrite", "-o", "model.onnx"]);
+    assert!(text.contains("166 of the images are noise: the test set has only 90"), "{text}");
+    let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
+    assert_eq!((&card["input"]["channels"], &card["input"]["width"]), (&3.into(), &32.into()));
+    let files: Vec<PathBuf> = classes
+        .iter()
+        .flat_map(|(class, ..)| [161, 162].map(|number| (class, number)))
+        .map(|(class, number)| place.path().join(format!("data/test/{class}/{number}.{}", ["png", "jpeg"][number % 2])))
+        .collect();
+    let right = place.predicted(&files);
+    assert!(right >= 5, "{right} of 6 are right");
+}
+
+#[test]
+fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
+    let place = Place::new();
+    let data = place.path().join("data");
+    let digits = dataset::load(&tests::mnist().unwrap(), Split::Train).unwrap().first(600);
+    write_digits(&data, &digits, 20);
+    let train = ["--recipe", "own.toml", "--data", "data", "--out", "run"];
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let message = place.fails("train", &[&train[..], arguments].concat());
+        for word in words {
+            assert!(message.contains(word), "expected '{word}' in:\n{message}");
+        }
+        assert!(!place.path().join("run").exists());
+    };
+    refused(&["--batch-size", "64"], &["48 training pictures are too few for a batch of 64", "--batch-size"]);
+    fs::write(place.path().join("labels.txt"), "one\ntwo\n").unwrap();
+    refused(&["--labels", "labels.txt"], &["the class nought is none of the known ones (one, two)"]);
+    for number in 0..10 {
+        fs::write(data.join(format!("one/{number:03}.png")), "no picture").unwrap();
+    }
+    refused(&[], &["pictures in data cannot be read", "one/000.png", "repair or remove them"]);
+    fs::create_dir(data.join("empty")).unwrap();
+    refused(&[], &["data/empty holds no pictures"]);
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    refused(&[], &["data holds neither IDX files", "nor sub-folders of pictures"]);
+}

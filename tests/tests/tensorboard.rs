@@ -1,0 +1,121 @@
+//! The event files of `train --tensorboard`, read by TensorBoard's own reader.
+//!
+//! The reader is the package `tensorboard` of the Python Package Index, in an environment of its own under the user's
+//! cache, made once. Where it cannot be made, the test says so and proves nothing.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use train::run::Epoch;
+use train::tensorboard::TensorBoard;
+use train::trainer::{Observer, StepReport};
+
+/// The version of the package; the environment's name holds it.
+const VERSION: &str = "2.21.0";
+
+/// Prints every scalar of a folder as JSON: `{tag: [[step, value], …]}`.
+const READER: &str = r"
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0})
+events.Reload()
+print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}))
+";
+
+/// The Python of an environment that has TensorBoard, made if it is not there.
+fn python() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("MOBILENET_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("mobilenet")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/mobilenet")))
+        .context("neither MOBILENET_CACHE nor HOME is set")?;
+    let folder = cache.join("venv-tensorboard");
+    let environment = folder.join(VERSION);
+    if !environment.is_dir() {
+        // Made under another name, so that a run that is killed, or another test at the same time, does no harm.
+        std::fs::create_dir_all(&folder)?;
+        let making = tempfile::Builder::new().prefix(".making-").tempdir_in(&folder)?;
+        run(Command::new("python3").args(["-m", "venv"]).arg(making.path()))?;
+        let package = format!("tensorboard=={VERSION}");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &package];
+        run(Command::new(making.path().join("bin/python")).args(pip))?;
+        // Another test may have been faster.
+        let _ = std::fs::rename(making.path(), &environment);
+        ensure!(environment.is_dir(), "{} cannot be made", environment.display());
+    }
+    Ok(environment.join("bin/python"))
+}
+
+/// Runs a program to its end and returns what it printed.
+fn run(command: &mut Command) -> Result<String> {
+    let program = format!("{command:?}");
+    let output = command.output().with_context(|| format!("cannot run {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{program}: {}", said.trim().lines().last().unwrap_or("no message"));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn report(epoch: usize, step: usize, loss: f64) -> StepReport {
+    StepReport { epoch, epochs: 3, step, steps: 20, loss, learning_rate: 0.1 / loss, images: 640, logged: false }
+}
+
+fn epoch(epoch: usize, accuracy: f64) -> Epoch {
+    Epoch {
+        epoch,
+        learning_rate: 0.01,
+        train_loss: 0.5,
+        held_out_loss: None,
+        held_out_accuracy: Some(accuracy),
+        test_loss: 1.0 - accuracy,
+        test_accuracy: accuracy,
+    }
+}
+
+/// A run that is killed in its second epoch, leaving half a record behind, and resumed from the end of the first.
+fn write_events(folder: &Path) {
+    let mut first = TensorBoard::create(folder, 0).unwrap();
+    first.steps(&report(1, 10, 2.0));
+    first.steps(&report(1, 20, 1.5));
+    first.epoch(&epoch(1, 0.75), 3, 1.0);
+    first.steps(&report(2, 10, 7.0));
+    let mut torn = std::fs::OpenOptions::new().append(true).open(first.path()).unwrap();
+    torn.write_all(&[200, 0, 0, 0, 0, 0]).unwrap();
+    let mut second = TensorBoard::create(folder, 20).unwrap();
+    second.steps(&report(2, 5, 1.25));
+    second.steps(&report(2, 20, 1.0));
+    second.epoch(&epoch(2, 0.875), 3, 1.0);
+}
+
+fn scalars(python: &Path, folder: &Path) -> Value {
+    serde_json::from_str(&run(Command::new(python).args(["-c", READER]).arg(folder)).unwrap()).unwrap()
+}
+
+#[test]
+fn tensorboard_reads_every_scalar_of_a_run_that_was_killed_and_resumed() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(reason) => {
+            // Not `println`, which the test's harness would keep to itself.
+            let _ = writeln!(std::io::stderr(), "skipped: TensorBoard {VERSION} cannot be installed: {reason:#}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_events(folder.path());
+    let found = scalars(&python, folder.path());
+
+    // What was done in vain, step 30, is forgotten.
+    assert_eq!(found["loss/train"], serde_json::json!([[10, 2.0], [20, 1.5], [25, 1.25], [40, 1.0]]), "{found}");
+    assert_eq!(found["accuracy/test"], serde_json::json!([[20, 0.75], [40, 0.875]]), "{found}");
+    assert_eq!(found["accuracy/held-out"], found["accuracy/test"]);
+    assert_eq!(found["loss/test"], serde_json::json!([[20, 0.25], [40, 0.125]]), "{found}");
+    assert!(found["loss/held-out"].is_null(), "there was none");
+    for tag in ["learning_rate", "images_per_second"] {
+        let steps: Vec<_> = found[tag].as_array().unwrap().iter().map(|point| point[0].as_i64().unwrap()).collect();
+        assert_eq!(steps, [10, 20, 25, 40], "{tag}");
+    }
+    assert_eq!(found["learning_rate"][3], serde_json::json!([40, f64::from(0.1_f32)]));
+    assert!(found["images_per_second"][0][1].as_f64().unwrap() > 0.0, "{found}");
+}

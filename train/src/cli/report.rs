@@ -1,0 +1,41 @@
+//! `train report`.
+
+use super::data;
+use crate::checkpoint::Checkpoint;
+use crate::data::Images;
+use crate::run::Run;
+use crate::{device, report};
+use anyhow::Result;
+use clap::Args;
+use deploy::backend::Device;
+use deploy::text;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Make a run's report.html again: one page with curves, confusion, calibration and the worst mistakes
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// A run's folder [default: the newest run in runs/]
+    #[arg(value_name = "RUN")]
+    run: Option<PathBuf>,
+    /// Folder of the data set whose test images are used [default: the run's]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    device: Device,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let device = device::choose(self.device)?;
+        let run = match &self.run {
+            Some(folder) => Run::open(folder)?,
+            None => Run::newest()?,
+        };
+        let test = data::test_set(&Checkpoint::read(&run.last())?, self.data.as_deref())?;
+        let path = report::write(&run, &Images::on_device(&test, device)?)?;
+        text::print(&format!("{}\n", path.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,189 @@
+//! How the run went: loss, accuracy and learning rate over the epochs, and the same in numbers.
+
+use super::Report;
+use super::axis::Axis;
+use super::chart::{Chart, Line};
+use super::figures::percent;
+use super::html::{escape, scrolling, table};
+use crate::progress::duration;
+use crate::recipe::{Recipe, ScheduleKind};
+use crate::run::Epoch;
+use crate::schedule;
+use std::fmt::Write;
+
+/// Most points of the learning rate's line.
+const RATES: u64 = 240;
+
+const TRAIN: &str = "train";
+const HELD_OUT: &str = "held-out";
+const TEST: &str = "test";
+
+/// The section of the page.
+pub(super) fn section(report: &Report) -> String {
+    let mut html = String::from("<section><h2>How it went</h2><div class=\"pair\">\n");
+    let recipe = &report.metadata.recipe;
+    html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
+    let caption = match report.metadata.data.held_out {
+        0 => "Share of the test images that are classified rightly.".to_owned(),
+        _ => "Share of the images that are classified rightly. The epoch that ships is chosen on the held-out ones, never on the test set.".to_owned(),
+    };
+    html.push_str(&figure("Accuracy", &accuracies(report), &caption));
+    html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
+    let _ = write!(
+        html,
+        "<div class=\"card\"><h3>Every epoch</h3>{}</div>",
+        scrolling("Every epoch in numbers", &epochs(report))
+    );
+    html.push_str("</div></section>\n");
+    html
+}
+
+fn figure(title: &str, chart: &Chart, caption: &str) -> String {
+    format!(
+        "<figure class=\"card chart\"><h3>{}</h3>{}<figcaption>{}</figcaption></figure>\n",
+        escape(title),
+        chart.svg(),
+        escape(caption)
+    )
+}
+
+fn line(name: &'static str, history: &[Epoch], value: impl Fn(&Epoch) -> Option<f64>) -> Line {
+    let points = history.iter().filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?))).collect();
+    Line { name, named: true, points }
+}
+
+/// All values of some lines.
+fn values(lines: &[Line]) -> Vec<f64> {
+    lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value)).collect()
+}
+
+fn mark(report: &Report) -> Option<(f64, String)> {
+    let shipped = report.shipped();
+    (report.history.len() > 1).then(|| (shipped as f64, format!("epoch {shipped} ships")))
+}
+
+fn losses(report: &Report) -> Chart {
+    let history = &report.history;
+    let mut lines = vec![
+        line(TRAIN, history, |epoch| Some(epoch.train_loss)),
+        line(HELD_OUT, history, |epoch| epoch.held_out_loss),
+        line(TEST, history, |epoch| Some(epoch.test_loss)),
+    ];
+    lines.retain(|line| !line.points.is_empty());
+    Chart {
+        id: "loss",
+        title: "Loss after each epoch".to_owned(),
+        unit: "cross-entropy",
+        x: Axis::of_epochs(1, history.len()),
+        y: Axis::of_losses(&values(&lines)),
+        lines,
+        mark: mark(report),
+        say: |value| loss(Some(value)),
+    }
+}
+
+fn accuracies(report: &Report) -> Chart {
+    let history = &report.history;
+    let mut lines = vec![
+        line(HELD_OUT, history, |epoch| epoch.held_out_accuracy),
+        line(TEST, history, |epoch| Some(epoch.test_accuracy)),
+    ];
+    lines.retain(|line| !line.points.is_empty());
+    Chart {
+        id: "accuracy",
+        title: "Accuracy after each epoch".to_owned(),
+        unit: "accuracy",
+        x: Axis::of_epochs(1, history.len()),
+        y: Axis::of_accuracies(&values(&lines), report.figures.images),
+        lines,
+        mark: mark(report),
+        say: |accuracy| percent(Some(accuracy)),
+    }
+}
+
+/// The schedule over the whole run, and the part of it that was done.
+fn rates(report: &Report) -> Chart {
+    let Recipe { schedule, ref optimizer, epochs, .. } = report.metadata.recipe;
+    let progress = &report.metadata.progress;
+    // The checkpoint that ships was written at the end of an epoch.
+    let per_epoch = progress.total_steps / progress.epochs.max(1) as u64;
+    let total = per_epoch * epochs as u64;
+    let done = report.history.len() as f64;
+    let points: Vec<(f64, f64)> = (0..=RATES)
+        .map(|index| (total.saturating_sub(1)) * index / RATES)
+        .map(|step| {
+            let rate = schedule::learning_rate(schedule, optimizer.lr, step, total);
+            (step as f64 / per_epoch.max(1) as f64, rate)
+        })
+        .collect();
+    let (taken, planned) = points.into_iter().partition(|&(epoch, _)| epoch <= done);
+    let lines = vec![
+        Line { name: "planned", named: false, points: planned },
+        Line { name: "rate", named: false, points: taken },
+    ];
+    Chart {
+        id: "rate",
+        title: format!("Learning rate over {epochs} epochs, at most {}", optimizer.lr),
+        unit: "learning rate",
+        x: Axis::of_epochs(0, epochs),
+        y: Axis::from_zero(&values(&lines)),
+        lines,
+        mark: None,
+        say: |rate| format!("{rate:.5}"),
+    }
+}
+
+/// What the training loss holds that the others do not.
+fn loss_caption(recipe: &Recipe) -> String {
+    let augmentation = recipe.augmentation;
+    let augmented = augmentation.is_affine() || augmentation.erasing > 0.0;
+    let mut reasons = Vec::new();
+    if recipe.label_smoothing > 0.0 {
+        reasons.push(format!("label smoothing {}", recipe.label_smoothing));
+    }
+    if augmented {
+        reasons.push("randomly changed images".to_owned());
+    }
+    let train = "The training loss is the mean over the epoch's steps";
+    if reasons.is_empty() {
+        return format!("{train}; the others are measured at its end.");
+    }
+    format!("{train}, with {}; the others are measured at its end without.", reasons.join(" and "))
+}
+
+fn rate_caption(recipe: &Recipe) -> String {
+    let shape = match recipe.schedule.kind {
+        ScheduleKind::Constant => "Constant",
+        ScheduleKind::Cosine => "Half a cosine down to 0",
+        ScheduleKind::OneCycle => "One cycle: half a cosine up, half a cosine down",
+    };
+    let warm_up = match recipe.schedule.warm_up {
+        share if share > 0.0 => format!(", rising in the first {} % of the steps", (share * 1000.0).round() / 10.0),
+        _ => String::new(),
+    };
+    format!("{shape}, peak {}{warm_up}.", recipe.optimizer.lr)
+}
+
+/// A loss in words; a dash where it is none.
+fn loss(loss: Option<f64>) -> String {
+    loss.filter(|loss| loss.is_finite()).map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}"))
+}
+
+fn epochs(report: &Report) -> String {
+    let held_out = report.history.iter().any(|epoch| epoch.held_out_accuracy.is_some());
+    let mut heading = vec!["epoch", "train loss"];
+    if held_out {
+        heading.extend(["held-out loss", "held-out accuracy"]);
+    }
+    heading.extend(["test loss", "test accuracy", "time"]);
+    let rows = report.history.iter().zip(&report.seconds).map(|(epoch, &seconds)| {
+        let mut row = vec![epoch.epoch.to_string(), loss(Some(epoch.train_loss))];
+        if held_out {
+            row.extend([loss(epoch.held_out_loss), percent(epoch.held_out_accuracy)]);
+        }
+        let time = if seconds > 0.0 { duration(seconds) } else { "–".to_owned() };
+        row.extend([loss(Some(epoch.test_loss)), percent(Some(epoch.test_accuracy)), time]);
+        row
+    });
+    table("numbers", "Loss and accuracy after each epoch", &heading, &rows.collect::<Vec<_>>())
+}

@@ -1,0 +1,76 @@
+//! HTML: text made safe, and tables.
+
+use std::fmt::Write;
+
+/// Text made safe for an HTML page, in elements and in quoted attributes. Control characters are replaced.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(char),
+            char if char.is_control() => safe.push('\u{fffd}'),
+            char => safe.push(char),
+        }
+    }
+    safe
+}
+
+/// A table with a heading row; the first cell of every row is its heading. All texts are made safe here.
+#[must_use]
+pub fn table(class: &str, caption: &str, heading: &[&str], rows: &[Vec<String>]) -> String {
+    let mut html = format!("<table class=\"{class}\"><caption>{}</caption><thead><tr>", escape(caption));
+    for name in heading {
+        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(name));
+    }
+    html.push_str("</tr></thead><tbody>\n");
+    for row in rows {
+        html.push_str("<tr>");
+        for (column, cell) in row.iter().enumerate() {
+            let cell = escape(cell);
+            let _ = if column == 0 {
+                write!(html, "<th scope=\"row\">{cell}</th>")
+            } else {
+                write!(html, "<td>{cell}</td>")
+            };
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody></table>");
+    html
+}
+
+/// A table of names and values.
+#[must_use]
+pub fn facts(caption: &str, facts: &[(&str, String)]) -> String {
+    let mut html = format!("<table class=\"facts\"><caption>{}</caption><tbody>\n", escape(caption));
+    for (name, value) in facts {
+        let _ = writeln!(html, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value));
+    }
+    html.push_str("</tbody></table>");
+    html
+}
+
+/// What is wider or taller than its place, in a box that scrolls and can be reached with the keyboard.
+#[must_use]
+pub fn scrolling(label: &str, content: &str) -> String {
+    format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">{content}</div>", escape(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_become_markup() {
+        assert_eq!(escape("<script>'\"&\u{1b}é"), "&lt;script&gt;&#39;&quot;&amp;\u{fffd}é");
+        let html = table("", "a<b", &["<i>"], &[vec!["<b>".into(), "</td>".into()]]);
+        assert!(html.contains("<th scope=\"row\">&lt;b&gt;</th><td>&lt;/td&gt;</td>"), "{html}");
+        assert!(!html.contains("<i>"), "{html}");
+    }
+}

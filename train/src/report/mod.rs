@@ -1,0 +1,127 @@
+//! `report.html`: one page that shows what a run came to, with nothing to load from anywhere.
+//!
+//! [`Report`] gathers what the page says: the run's checkpoints and history, and the [`Figures`] measured on the test
+//! set. Each part of the page has its file: `headline`, `curves`, `classes`, `reliability`, `pictures` and `setup`; they
+//! draw with [`chart`] and [`axis`] and write with [`html`]. The same run yields the same page on the same machine.
+
+pub mod axis;
+pub mod chart;
+mod classes;
+mod curves;
+pub mod figures;
+mod headline;
+pub mod html;
+pub mod machine;
+mod pictures;
+mod reliability;
+mod setup;
+
+pub use figures::Figures;
+pub use machine::Machine;
+
+use crate::checkpoint::{Checkpoint, Metadata};
+use crate::data::Images;
+use crate::run::{Epoch, Run};
+use anyhow::{Context, Result, ensure};
+use models::files;
+use std::path::PathBuf;
+
+/// Colours, type and layout of the page.
+const STYLE: &str = include_str!("style.css");
+
+/// What a page says.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The run's name: that of its folder.
+    pub name: String,
+    /// What the checkpoint that ships says besides its weights.
+    pub metadata: Metadata,
+    /// All epochs of the run, also those after the one that ships.
+    pub history: Vec<Epoch>,
+    /// Seconds that each was trained for; 0 where nobody knows.
+    pub seconds: Vec<f64>,
+    /// What the network that ships is worth on the test set.
+    pub figures: Figures,
+    /// Where the page is made.
+    pub machine: Machine,
+}
+
+impl Report {
+    /// Reads a run of at least one epoch and measures its network on test images, on their device.
+    pub fn of(run: &Run, test: &Images) -> Result<Self> {
+        let folder = run.folder();
+        ensure!(
+            run.best().is_file(),
+            "{} has no epoch to report on yet: go on with train --resume {}",
+            folder.display(),
+            folder.display()
+        );
+        let checkpoint = Checkpoint::read(&run.best())?;
+        let history = Checkpoint::read(&run.last())?.metadata.history;
+        let figures =
+            Figures::measure(&checkpoint, test).with_context(|| format!("cannot measure {}", run.best().display()))?;
+        // The folder's own name, also where it is given as `.`.
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mut seconds = run.seconds();
+        seconds.resize(history.len(), 0.0);
+        Ok(Self {
+            name: folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
+            metadata: checkpoint.metadata,
+            history,
+            seconds,
+            figures,
+            machine: Machine::here(),
+        })
+    }
+
+    /// The epoch that ships, counted from 1.
+    #[must_use]
+    pub fn shipped(&self) -> usize {
+        self.metadata.progress.epochs
+    }
+
+    /// How the run ended, in words.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let recipe = &self.metadata.recipe;
+        let done = self.history.len();
+        if done >= recipe.epochs {
+            "all done".to_owned()
+        } else if recipe.patience > 0 && done >= self.shipped() + recipe.patience {
+            format!("stopped early, {} planned", recipe.epochs)
+        } else {
+            format!("{} planned", recipe.epochs)
+        }
+    }
+
+    /// The page.
+    pub fn to_html(&self) -> Result<String> {
+        let title = format!("{}: {} on the test set", self.name, figures::percent(Some(self.figures.accuracy)));
+        let body = [
+            headline::header(self),
+            curves::section(self),
+            classes::section(&self.figures),
+            reliability::section(&self.figures),
+            pictures::section(&self.figures)?,
+            setup::sections(self)?,
+        ];
+        // The policy holds the page to what it promises: it loads nothing and runs nothing.
+        Ok(format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n\
+             <footer>Made by <code>train report</code>, which makes it again from the run's folder.</footer>\n</body>\n</html>\n",
+            html::escape(&title),
+            body.concat()
+        ))
+    }
+}
+
+/// Writes `report.html` into a run's folder, whole or not at all, and returns its path.
+pub fn write(run: &Run, test: &Images) -> Result<PathBuf> {
+    let path = run.folder().join("report.html");
+    files::write_whole(&path, Report::of(run, test)?.to_html()?.as_bytes())?;
+    Ok(path)
+}

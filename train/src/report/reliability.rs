@@ -1,0 +1,133 @@
+//! The reliability diagram: how sure the answers were against how often they were right.
+
+use super::axis::Axis;
+use super::figures::{Figures, percent};
+use super::html::{escape, scrolling, table};
+use deploy::text::{counted, grouped};
+use models::evaluation::{BINS, Bin, interval};
+use std::fmt::Write;
+
+/// Size of the drawing, in its own units.
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 416.0;
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = 466.0;
+/// The upper part: accuracy against confidence.
+const TOP: f64 = 26.0;
+const MIDDLE: f64 = 270.0;
+/// The lower part: how many answers.
+const LOWER: f64 = 316.0;
+const BOTTOM: f64 = 376.0;
+
+/// Confidence and accuracy closer than this are as good as equal.
+const NEAR: f64 = 0.005;
+
+/// The section of the page.
+pub(super) fn section(figures: &Figures) -> String {
+    let (ece, confidence) = (figures.calibration.ece, figures.confidence());
+    let verdict = match confidence - figures.accuracy {
+        gap if gap > NEAR => "it is surer than it should be",
+        gap if gap < -NEAR => "it is less sure than it could be",
+        _ => "on the whole it is as sure as it is right",
+    };
+    let sentence = format!(
+        "Its answers claim {} on average and are right in {}: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
+        percent(Some(confidence)),
+        percent(Some(figures.accuracy)),
+        percent(Some(ece)),
+    );
+    format!(
+        "<section><h2>How sure</h2><div class=\"pair\">\n<figure class=\"card chart\"><h3>Reliability, ECE {}</h3>{}<figcaption>{}</figcaption></figure>\n<div class=\"card\"><h3>Every bin</h3>{}</div></div></section>\n",
+        percent(Some(ece)),
+        diagram(figures),
+        escape(&sentence),
+        scrolling("Confidence and accuracy in numbers", &bins(figures))
+    )
+}
+
+fn bins(figures: &Figures) -> String {
+    let filled = figures.calibration.bins.iter().filter(|bin| bin.count > 0);
+    let rows = filled.map(|bin| {
+        let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);
+        vec![range, grouped(bin.count), percent(bin.confidence), percent(bin.accuracy)]
+    });
+    let caption = "Answers by their confidence, the probability of the answer. Bins without answers are left out.";
+    table("numbers", caption, &["confidence", "answers", "mean", "right"], &rows.collect::<Vec<_>>())
+}
+
+fn diagram(figures: &Figures) -> String {
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"reliability-title reliability-desc\"><title id=\"reliability-title\">Reliability diagram</title><desc id=\"reliability-desc\">Accuracy against confidence in {BINS} bins; the numbers are in the table beside it.</desc>\n"
+    );
+    let shares = Axis::of_shares();
+    let largest = figures.calibration.bins.iter().map(|bin| bin.count).max().unwrap_or(0);
+    let counts = Axis::of_counts(largest);
+    for tick in shares.ticks() {
+        let (x, y) = (LEFT + tick.at * (RIGHT - LEFT), MIDDLE - tick.at * (MIDDLE - TOP));
+        let _ = writeln!(
+            svg,
+            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{RIGHT}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{y:.1}\" dy=\".35em\" text-anchor=\"end\">{label}</text><path class=\"grid\" d=\"M{x:.1} {BOTTOM}v4\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            LEFT - 8.0,
+            BOTTOM + 18.0,
+            label = tick.label
+        );
+    }
+    // Of many powers of ten every second is named.
+    for tick in counts.ticks().iter().step_by(counts.ticks().len().div_ceil(4)) {
+        let y = BOTTOM - tick.at * (BOTTOM - LOWER);
+        let _ = writeln!(
+            svg,
+            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{RIGHT}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{y:.1}\" dy=\".35em\" text-anchor=\"end\">{}</text>",
+            LEFT - 8.0,
+            tick.label
+        );
+    }
+    let _ = writeln!(
+        svg,
+        "<path class=\"axis\" d=\"M{LEFT} {MIDDLE}H{RIGHT}M{LEFT} {BOTTOM}H{RIGHT}\"/><path class=\"ideal\" d=\"M{LEFT} {MIDDLE}L{RIGHT} {TOP}\"/>\
+         <text class=\"unit\" x=\"0\" y=\"12\">right answers</text><text class=\"unit\" x=\"0\" y=\"{:.1}\">answers, logarithmic</text><text class=\"unit\" x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">confidence</text>\
+         <text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">less sure than right</text><text class=\"note\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">surer than right</text>",
+        LOWER - 15.0,
+        HEIGHT - 4.0,
+        LEFT + 12.0,
+        TOP + 20.0,
+        RIGHT - 12.0,
+        MIDDLE - 12.0
+    );
+    for bin in &figures.calibration.bins {
+        draw_bin(&mut svg, bin, &counts);
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// A bin's point with the interval in which its accuracy lies, and the bar of its count.
+fn draw_bin(svg: &mut String, bin: &Bin, counts: &Axis) {
+    let across = |share: f64| LEFT + share * (RIGHT - LEFT);
+    let up = |share: f64| MIDDLE - share * (MIDDLE - TOP);
+    let (Some(confidence), Some(accuracy), Some((low, high))) =
+        (bin.confidence, bin.accuracy, interval(bin.right, bin.count))
+    else {
+        return;
+    };
+    let (x, top) = (across(confidence), BOTTOM - counts.place(bin.count as f64) * (BOTTOM - LOWER));
+    let words = format!(
+        "{} with confidence {} on average: {} right, 95 % interval {} to {}",
+        counted(usize::try_from(bin.count).unwrap_or(usize::MAX), "answer"),
+        percent(Some(confidence)),
+        percent(Some(accuracy)),
+        percent(Some(low)),
+        percent(Some(high))
+    );
+    let _ = writeln!(
+        svg,
+        "<g><title>{}</title><rect class=\"bar\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/><path class=\"whisker\" d=\"M{x:.1} {:.1}V{:.1}\"/><circle class=\"point test\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"4.5\"/></g>",
+        escape(&words),
+        across(bin.above) + 1.5,
+        across(bin.up_to) - across(bin.above) - 3.0,
+        BOTTOM - top,
+        up(low),
+        up(high),
+        up(accuracy)
+    );
+}
