@@ -3,6 +3,7 @@
 //! * [`model`]: a model file together with what runs it; what every command works with.
 //! * [`interface`]: what a model file takes and yields, by its card or by its graph.
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
+//! * [`embedded`]: the model the program carries in itself.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
@@ -10,6 +11,7 @@
 
 pub mod agreement;
 pub mod backend;
+pub mod embedded;
 pub mod evaluate;
 pub mod interface;
 pub mod model;

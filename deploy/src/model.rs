@@ -5,7 +5,6 @@ use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard};
 use models::onnx;
-use models::onnx::proto::ModelProto;
 use ndarray::{Array2, Array4, ArrayView4};
 use std::path::Path;
 
@@ -22,25 +21,20 @@ pub struct Model {
 impl Model {
     /// Opens a model file.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
-        let (bytes, model) = onnx::read(path)?;
-        Self::ready(path.display().to_string(), &bytes, &model, options)
+        Self::from_bytes(&path.display().to_string(), &onnx::read(path)?, options)
     }
 
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
         let model = onnx::parse(bytes).with_context(|| format!("{name} cannot be used"))?;
-        Self::ready(name.to_owned(), bytes, &model, options)
-    }
-
-    fn ready(name: String, bytes: &[u8], model: &ModelProto, options: &Options) -> Result<Self> {
         let told = || {
-            let card = ModelCard::of(model)?;
-            let interface = Interface::of(model, card.as_ref())?;
+            let card = ModelCard::of(&model)?;
+            let interface = Interface::of(&model, card.as_ref())?;
             Ok((card, interface))
         };
         let told: Result<_> = told();
         let (card, interface) = told.with_context(|| format!("{name} cannot be used"))?;
-        let (mut backend, mut notes) = backend::open(Source { name: &name, bytes, interface: &interface }, options)?;
+        let (mut backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
         notes.extend(interface.notes.iter().cloned());
         let labels = match (&card, interface.classes) {
             (Some(card), _) => card.labels.clone(),
@@ -52,7 +46,7 @@ impl Model {
             }
         };
         ensure!(!labels.is_empty(), "{name} has no classes");
-        Ok(Self { name, card, interface, labels, backend, notes })
+        Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
     }
 
     /// What messages call this model: its path.

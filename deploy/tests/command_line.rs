@@ -258,7 +258,6 @@ fn a_model_that_onnxruntime_cannot_load_is_told_once() {
 #[test]
 fn wrong_usage_exits_with_2() {
     let scene = Scene::new();
-    scene.assert_fails("predict picture-0.pgm", 2, &["--model <FILE>"]);
     scene.assert_fails("predict --model example.onnx", 2, &["<IMG>..."]);
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --no-such-flag"), 2, &["--no-such-flag"]);
     scene.assert_fails("predict picture-0.pgm --model example.onnx --backend caffe", 2, &["auto, tract or ort"]);

@@ -243,7 +243,7 @@ fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
     for number in 0..10 {
         fs::write(data.join(format!("one/{number:03}.png")), "no picture").unwrap();
     }
-    refused(&[], &["pictures in data cannot be read", "one/000.png", "repair or remove them"]);
+    refused(&[], &["data cannot be read", "one/000.png", "repair or remove them"]);
     fs::create_dir(data.join("empty")).unwrap();
     refused(&[], &["data/empty holds no pictures"]);
     fs::remove_dir_all(&data).unwrap();

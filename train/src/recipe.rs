@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The built-in recipes: name and text.
-pub const BUILT_IN: [(&str, &str); 2] =
-    [("quick", include_str!("../recipes/quick.toml")), ("tutorial", include_str!("../recipes/tutorial.toml"))];
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("quick", include_str!("../recipes/quick.toml")),
+    ("best", include_str!("../recipes/best.toml")),
+    ("tutorial", include_str!("../recipes/tutorial.toml")),
+];
 
 /// Everything that decides how a network is trained, but for the data and the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -367,7 +370,7 @@ mod tests {
     fn mistakes_are_named() {
         let quick = BUILT_IN[0].1;
         for (from, to, word) in [
-            ("epochs = 6", "epoch = 6", "did you mean `epochs`?"),
+            ("epochs = 7", "epoch = 7", "did you mean `epochs`?"),
             ("warm_up = 0.2", "warmup = 0.2", "did you mean `warm_up`?"),
             ("[augmentation]", "[augmentaton]", "did you mean `augmentation`?"),
             ("kind = \"cosine\"", "kind = \"cosin\"", "cosine"),

@@ -1,15 +1,14 @@
 //! `deploy inspect`: what is in this file?
 
 use super::text::{counted, fields, grouped, printable};
-use super::{Format, print, print_json};
-use anyhow::Result;
+use super::{Format, ModelFile, print, print_json};
+use anyhow::{Context, Result};
 use clap::Args;
 use models::card::{Content, ModelCard, Polarity};
 use models::onnx::proto::ModelProto;
 use models::onnx::{self, Signature, TensorInfo};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Most labels shown as text.
 const LABELS: usize = 20;
@@ -18,9 +17,8 @@ const LABELS: usize = 20;
 #[derive(Args)]
 #[command(after_help = "Example:\n  deploy inspect --model model.onnx")]
 pub struct Arguments {
-    /// The model: any ONNX file
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
 
     /// For people, or one document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -49,8 +47,9 @@ struct Document {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (bytes, model) = onnx::read(&arguments.model)?;
-    let document = inspect(arguments.model.display().to_string(), bytes.len(), &model)?;
+    let (name, bytes) = arguments.model.read()?;
+    let model = onnx::parse(&bytes).with_context(|| format!("{name} cannot be used"))?;
+    let document = inspect(name, bytes.len(), &model)?;
     match arguments.format {
         Format::Text => print(&text(&document))?,
         Format::Json => print_json(&document)?,

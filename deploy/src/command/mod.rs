@@ -10,10 +10,13 @@ use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 use deploy::backend::{Choice, Device, Options};
+use deploy::embedded;
 use deploy::model::Model;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, Dataset};
+use models::onnx;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
@@ -29,9 +32,8 @@ pub enum Format {
 /// Which model, and how it is to be run.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// The model, as written by train export
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
 
     /// auto (ONNX Runtime if its library is found, otherwise tract), tract or ort (ONNX Runtime)
     #[arg(long, value_name = "NAME", default_value_t = Choice::Auto)]
@@ -55,9 +57,28 @@ impl ModelArguments {
     }
 }
 
+/// Which model.
+#[derive(Args)]
+pub struct ModelFile {
+    /// The model, as written by train export [default: mnist-quick, which this program carries in itself]
+    #[arg(long = "model", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ModelFile {
+    /// The file's bytes and what messages call it.
+    pub fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
+        match &self.path {
+            Some(path) => Ok((path.display().to_string(), onnx::read(path)?.into())),
+            None => Ok((embedded::NAME.to_owned(), embedded::MNIST_QUICK.into())),
+        }
+    }
+}
+
 /// Opens a model and says on standard error what there is to say.
-pub fn open(path: &Path, options: &Options) -> Result<Model> {
-    let model = Model::open(path, options)?;
+pub fn open(file: &ModelFile, options: &Options) -> Result<Model> {
+    let (name, bytes) = file.read()?;
+    let model = Model::from_bytes(&name, &bytes, options)?;
     for note in model.notes() {
         say(&format!("note: {note}"));
     }

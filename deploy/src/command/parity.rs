@@ -1,7 +1,7 @@
 //! `deploy parity`: do both runtimes give the same answers?
 
 use super::text::{counted, fields, grouped, printable, table};
-use super::{Format, open, print, print_json, progress, say, test_set};
+use super::{Format, ModelFile, open, print, print_json, progress, say, test_set};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use deploy::agreement::{Agreement, FP32_TOLERANCE, compare};
@@ -12,7 +12,7 @@ use models::dataset::Dataset;
 use models::evaluation::argmax;
 use ndarray::{Array2, Axis, concatenate};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Pictures between two steps of the progress bar.
 const CHUNK: usize = 256;
@@ -22,9 +22,8 @@ const CHUNK: usize = 256;
 #[command(after_help = "The exit code is 1 if a logit differs by more than 0.001, or an answer by more than a near \
     tie.\n\nExample:\n  deploy parity --model model.onnx --images 1000")]
 pub struct Arguments {
-    /// The model, as written by train export
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
 
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
     /// fetched for the model's data set]
@@ -61,7 +60,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut reference = open_with(&arguments.model, Choice::Ort)?;
     let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: None };
     // The notes are about the file, and have been said.
-    let mut other = Model::open(&arguments.model, &options)?;
+    let (name, bytes) = arguments.model.read()?;
+    let mut other = Model::from_bytes(&name, &bytes, &options)?;
     let (folder, data) = test_set(&reference, arguments.data.as_deref())?;
     let data = first(data, arguments.images)?;
 
@@ -99,9 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn open_with(path: &Path, backend: Choice) -> Result<Model> {
+fn open_with(file: &ModelFile, backend: Choice) -> Result<Model> {
     let options = Options { backend, device: Device::Cpu, threads: None };
-    open(path, &options).context("parity needs both runtimes")
+    open(file, &options).context("parity needs both runtimes")
 }
 
 /// The part of the data set that the user asked for.

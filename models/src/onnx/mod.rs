@@ -17,15 +17,13 @@ use std::path::Path;
 /// Largest model file that is read: some fifty times the largest MobileNetV1.
 const MAX_FILE: u64 = 1 << 30;
 
-/// Reads a model file, whole.
-pub fn read(path: &Path) -> Result<(Vec<u8>, ModelProto)> {
+/// Reads a model file's bytes, whole. Whether they are a model, [`parse`] says.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", path.display());
     let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(!metadata.is_dir(), "{} is a folder: expected an ONNX file", path.display());
     ensure!(metadata.len() <= MAX_FILE, "{} has {} bytes: expected at most {MAX_FILE}", path.display(), metadata.len());
-    let bytes = std::fs::read(path).with_context(context)?;
-    let model = parse(&bytes).with_context(|| format!("{} cannot be used", path.display()))?;
-    Ok((bytes, model))
+    std::fs::read(path).with_context(context)
 }
 
 /// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with nodes is asked for too.

@@ -149,7 +149,7 @@ fn a_checkpoint_that_is_none_exports_nothing() {
 fn impossible_wishes_are_refused() {
     for (arguments, words) in [
         (&["--width", "2"][..], &["width multiplier 2"][..]),
-        (&["--recipe", "fast"], &["no recipe 'fast'", "quick, tutorial"]),
+        (&["--recipe", "fast"], &["no recipe 'fast'", "quick, best, tutorial"]),
         (&["--batch-size", "1"], &["batch_size 1"]),
         (&["--lr", "0"], &["optimizer.lr 0"]),
     ] {

@@ -66,11 +66,23 @@ fn a_user_trains_exports_and_deploys() {
     let parity = output(deploy().args(["parity", "--model", "model.onnx", "--data"]).arg(&data));
     assert!(parity.contains("tract") && parity.contains("onnxruntime"), "{parity}");
 
-    predict_finds_the_digits(folder, &data);
+    predict_finds_the_digits(folder, &data, &["--model", "model.onnx"]);
+}
+
+/// On a machine where nothing was set up: tract, and the model in the program.
+#[test]
+fn deploy_predicts_with_the_model_it_carries_in_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = tests::subset(folder.path(), 10, 20).unwrap();
+    predict_finds_the_digits(folder.path(), &data, &[]);
+    let inspected = json(program("deploy", folder.path()).arg("inspect"));
+    assert_eq!(inspected["card"]["training"]["data_set"], "mnist");
+    assert_eq!(inspected["card"]["training"]["recipe"], "quick");
+    assert!(inspected["bytes"].as_u64().unwrap() <= 1_000_000, "{inspected}");
 }
 
 /// Test images as PNG files: untouched, and as a large dark-on-light drawing.
-fn predict_finds_the_digits(folder: &Path, data: &Path) {
+fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str]) {
     let test = dataset::load(data, Split::Test).unwrap();
     let mut files = Vec::new();
     for index in 0..20 {
@@ -86,9 +98,7 @@ fn predict_finds_the_digits(folder: &Path, data: &Path) {
     }
     for backend in ["tract", "ort"] {
         let mut command = program("deploy", folder);
-        command
-            .args(["predict", "--model", "model.onnx", "--backend", backend])
-            .args(files.iter().map(|(name, _)| name));
+        command.args(["predict", "--backend", backend]).args(model).args(files.iter().map(|(name, _)| name));
         let predictions = json(&mut command);
         let found = predictions["predictions"].as_array().unwrap();
         assert_eq!(found.len(), files.len());

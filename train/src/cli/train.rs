@@ -29,7 +29,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
-    /// Built-in recipe (quick, tutorial) or a TOML file; the flags below change it
+    /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below change it
     #[arg(long, value_name = "NAME|FILE", default_value = "quick")]
     recipe: String,
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup
@@ -126,7 +126,8 @@ impl Arguments {
             hold_out: self.hold_out,
         })?;
         let folder = match &self.data {
-            Some(folder) => folder.clone(),
+            // Checkpoints name it: it must mean the same from any folder.
+            Some(folder) => std::path::absolute(folder)?,
             None => files::fetched("mnist")
                 .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
         };
@@ -141,7 +142,7 @@ impl Arguments {
         Ok((trainer, run))
     }
 
-    fn resumed(&self, folder: &std::path::Path, device: tch::Device) -> Result<(Trainer, Run)> {
+    fn resumed(&self, folder: &Path, device: tch::Device) -> Result<(Trainer, Run)> {
         let run = Run::open(folder)?;
         // Whoever wrote here before is gone. Commands that only look at a run must not do this: it may be under way.
         files::sweep(run.folder());

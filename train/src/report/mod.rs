@@ -2,7 +2,7 @@
 //!
 //! [`Report`] gathers what the page says: the run's checkpoints and history, and the [`Figures`] measured on the test
 //! set. Each part of the page has its file: `headline`, `curves`, `classes`, `reliability`, `pictures` and `setup`; they
-//! draw with [`chart`] and [`axis`] and write with [`html`]. The same run yields the same page on the same machine.
+//! draw with `chart` and `axis` and write with `html`. The same run yields the same page on the same machine.
 
 pub mod axis;
 pub mod chart;

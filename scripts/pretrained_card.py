@@ -1,0 +1,42 @@
+"""Writes the card of a shipped model in Markdown, from what the programs printed. Called by `scripts/pretrained`."""
+
+import json
+import sys
+
+name, recipe = sys.argv[1:3]
+figures, inspected, tract, ort = map(json.loads, sys.argv[3:7])
+card = inspected["card"]
+training, inputs, architecture = card["training"], card["input"], card["architecture"]
+digits = inputs["content"]["kind"] == "digit"
+
+print(f"# {name}\n")
+print(f"{'Handwritten digits' if digits else 'Pictures'} of {inputs['height']}×{inputs['width']} px, "
+      f"{len(card['labels'])} classes: {', '.join(card['labels'])}. Made by `scripts/pretrained {name}`.\n")
+rows = [
+    ("network", f"{architecture['kind']}, width {architecture['width']}, {architecture['resolution']} px, "
+                f"first stride {architecture['stem_stride']}"),
+    ("trained on", f"{training['data_set']}: {training['images']:,} images of the training set; "
+                   "the others chose the epoch"),
+    ("recipe", f"`{recipe}`, seed {training['seed']}, epoch {training['epochs']}"),
+    ("trained with", training["trained_with"]),
+    ("test accuracy, tract", f"{100 * tract['accuracy']:.2f} % ({tract['correct']:,} of {tract['images']:,})"),
+    ("test accuracy, ONNX Runtime", f"{100 * ort['accuracy']:.2f} % ({ort['correct']:,} of {ort['images']:,})"),
+    ("95 % interval", "{:.2f} % to {:.2f} %".format(*(100 * bound for bound in figures["accuracy_interval"]))),
+    ("calibration error (ECE)", f"{100 * figures['calibration']['ece']:.1f} %"),
+    ("parameters in the file", f"{inspected['parameters']:,}"),
+    ("size", f"{inspected['bytes']:,} bytes"),
+    ("input", f"`{inputs['name']}`, {inputs['element']} [N, {inputs['channels']}, {inputs['height']}, {inputs['width']}]"),
+]
+print("| | |\n|---|---|")
+for row in rows:
+    print("| {} | {} |".format(*row))
+recall, weakest = min((entry["recall"], label) for entry, label in zip(figures["classes"], figures["labels"]))
+print(f"\nWeakest class: {weakest}, {100 * recall:.1f} % found.\n")
+print("## Limits\n")
+if digits:
+    print("Knows nothing but single digits: whatever else it is shown, it calls a digit. Written as in the United States "
+          "of the\n1990s (MNIST): sevens with a bar and ones with a flag are rarer there than elsewhere.")
+else:
+    print("Knows nothing but these classes: whatever else it is shown, it calls one of them. Pictures are grey, the thing "
+          "alone,\ncentred and light on black; photographs of everyday scenes are not what it was trained on.")
+print("Trained with label smoothing, it is less sure of its answers than it could be: see the calibration error.")
