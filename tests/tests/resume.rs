@@ -185,8 +185,13 @@ fn a_run_killed_at_many_moments_ends_with_the_same_bytes() {
 #[test]
 fn ctrl_c_finishes_the_step_and_the_printed_command_goes_on() {
     let place = Place::new();
-    let child = spawn(place.start_or_resume());
-    sleep(uninterrupted().time.mul_f64(0.5));
+    let mut child = spawn(place.start_or_resume());
+    // Somewhere in the middle of the run, however fast this machine is just now.
+    let epochs = || fs::read_to_string(place.run().join("history.csv")).map_or(0, |history| history.lines().count());
+    while epochs() < EPOCHS / 2 {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it was interrupted");
+        sleep(Duration::from_millis(10));
+    }
     // SAFETY: a signal to our own child.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
     let output = child.wait_with_output().unwrap();
