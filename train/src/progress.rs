@@ -42,6 +42,14 @@ impl Progress {
     }
 }
 
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Observer for Progress {
     fn steps(&mut self, report: &StepReport) {
         let StepReport { epoch, epochs, step, steps, loss, learning_rate, images, logged } = *report;

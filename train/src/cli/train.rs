@@ -105,7 +105,10 @@ impl Arguments {
         if self.tensorboard {
             observers.push(Box::new(TensorBoard::create(run.folder(), trainer.progress().total_steps)?));
         }
-        let outcome = trainer.run(&run, &mut observers, &stop)?;
+        let outcome = trainer.run(&run, &mut observers, &stop);
+        // Takes the progress bar off the terminal before anything else is written there.
+        drop(observers);
+        let outcome = outcome?;
         let seconds = began.elapsed().as_secs_f64();
         let page = if outcome == Outcome::Interrupted { None } else { write_report(&trainer, &run) };
         text::print(&conclusion(&trainer, &run, page.as_deref(), outcome, seconds))?;
