@@ -145,15 +145,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         output.name
     );
     Ok(Interface {
-        input: Input {
-            name: image.name.clone(),
-            layout: "NCHW".to_owned(),
-            element: "uint8".to_owned(),
-            channels,
-            height,
-            width,
-            content: Content::Picture,
-        },
+        input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Picture) },
         one_by_one: one_by_one(image)?,
         output: output.name.clone(),
         scores,

@@ -61,6 +61,15 @@ pub struct Input {
     pub content: Content,
 }
 
+impl Input {
+    /// What every graph of ours takes: [`INPUT`], uint8 `[N, channels, height, width]`.
+    #[must_use]
+    pub fn new(channels: usize, height: usize, width: usize, content: Content) -> Self {
+        let (name, layout, element) = (INPUT.to_owned(), "NCHW".to_owned(), "uint8".to_owned());
+        Self { name, layout, element, channels, height, width, content }
+    }
+}
+
 /// What the pictures of a data set show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -223,15 +232,7 @@ mod tests {
                 stem_stride: 2,
             },
             labels: vec!["zero".into(), "one".into()],
-            input: Input {
-                name: INPUT.into(),
-                layout: "NCHW".into(),
-                element: "uint8".into(),
-                channels: 1,
-                height: 28,
-                width: 28,
-                content: Content::Digit { polarity: Polarity::LightOnDark },
-            },
+            input: Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
             preprocessing: Preprocessing { mean: vec![0.1307], std: vec![0.3081] },
             training: Training {
                 data_set: "mnist".into(),

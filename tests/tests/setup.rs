@@ -149,6 +149,27 @@ fn two_runs_at_once_fetch_once() {
     assert_eq!(good.requests(), FILES.len());
 }
 
+/// Other scripts call this one with no flag; that must not take anybody off CUDA.
+#[test]
+fn the_chosen_set_stays_until_another_is_asked_for() {
+    let sandbox = Sandbox::new("variant");
+    for variant in ["cpu", "cuda"] {
+        let torch = sandbox.dir.join(format!("cache/libtorch-2.13.0-{variant}/torch"));
+        fs::create_dir_all(torch.join("lib")).unwrap();
+        fs::write(torch.join("lib/libtorch_cpu.so"), "").unwrap();
+        fs::write(torch.join("VARIANT"), variant).unwrap();
+    }
+    for (flag, expected) in
+        [(None, "cpu"), (Some("--cuda"), "cuda"), (None, "cuda"), (Some("--cpu"), "cpu"), (None, "cpu")]
+    {
+        let mut arguments = vec!["--only", "libtorch"];
+        arguments.extend(flag);
+        let run = Run::of(sandbox.spawn(&arguments, &[]));
+        assert!(run.succeeded, "{run:?}");
+        assert_eq!(fs::read_to_string(sandbox.dir.join(".deps/libtorch/VARIANT")).unwrap(), expected, "{flag:?}");
+    }
+}
+
 #[test]
 fn an_option_that_is_unknown_or_has_no_effect_is_an_error() {
     let sandbox = Sandbox::new("options");

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::DataFacts;
 use anyhow::{Context, Result};
-use models::card::{Content, INPUT, Input};
+use models::card::{Content, Input};
 use models::dataset::{Catalogue, Dataset, Progress, Reading, Split};
 use std::path::{Path, PathBuf};
 
@@ -52,15 +52,7 @@ impl Source {
     #[must_use]
     pub fn input(&self) -> Input {
         let (_, channels, height, width) = self.train.images().dim();
-        Input {
-            name: INPUT.to_owned(),
-            layout: "NCHW".to_owned(),
-            element: "uint8".to_owned(),
-            channels,
-            height,
-            width,
-            content: self.content,
-        }
+        Input::new(channels, height, width, self.content)
     }
 }
 
@@ -105,15 +97,7 @@ mod tests {
             name: "made".into(),
             folder: "made".into(),
             labels: vec!["cat".into(), "ox".into()],
-            input: Input {
-                name: INPUT.into(),
-                layout: "NCHW".into(),
-                element: "uint8".into(),
-                channels: 3,
-                height: 64,
-                width: 64,
-                content: Content::Picture,
-            },
+            input: Input::new(3, 64, 64, Content::Picture),
             preprocessing: Preprocessing { mean: vec![0.5; 3], std: vec![0.25; 3] },
             fitted: 90,
             held_out: 10,

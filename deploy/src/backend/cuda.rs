@@ -149,15 +149,7 @@ mod tests {
             Ok(library) => library,
             Err(reason) => return println!("skipped: what_really_runs_is_read_back: {reason}"),
         };
-        let input = Input {
-            name: "x".into(),
-            layout: "NCHW".into(),
-            element: "uint8".into(),
-            channels: 1,
-            height: 2,
-            width: 3,
-            content: Content::Picture,
-        };
+        let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Picture) };
         let (output, scores) = ("y".into(), Scores::Logits);
         let interface = Interface { input, one_by_one: false, output, scores, classes: None, notes: Vec::new() };
         let bytes = one_node(DataType::Uint8, "Abs");

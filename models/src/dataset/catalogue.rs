@@ -2,7 +2,7 @@
 
 use super::class_folders::{ClassFolders, Picture};
 use super::{Dataset, Split, decode, idx_files, labels};
-use crate::card::{Content, INPUT, Input, Polarity};
+use crate::card::{Content, Input, Polarity};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -101,15 +101,7 @@ impl Catalogue {
                 (if decode::any_in_colour(&paths) { 3 } else { 1 }, resolution, resolution)
             }
         };
-        Ok(Input {
-            name: INPUT.to_owned(),
-            layout: "NCHW".to_owned(),
-            element: "uint8".to_owned(),
-            channels,
-            height,
-            width,
-            content: self.content(),
-        })
+        Ok(Input::new(channels, height, width, self.content()))
     }
 
     /// Reads one part as a network takes it. Each picture's class is its place in `labels`, which class folders find by

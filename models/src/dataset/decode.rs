@@ -153,20 +153,12 @@ fn list(failures: &[Failure]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::{Content, INPUT};
+    use crate::card::Content;
     use image::{GrayImage, Luma};
     use std::path::PathBuf;
 
     fn input() -> Input {
-        Input {
-            name: INPUT.into(),
-            layout: "NCHW".into(),
-            element: "uint8".into(),
-            channels: 1,
-            height: 8,
-            width: 8,
-            content: Content::Picture,
-        }
+        Input::new(1, 8, 8, Content::Picture)
     }
 
     /// So many pictures, each as grey as its number; those whose number `is_broken` are no pictures.

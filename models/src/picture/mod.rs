@@ -85,15 +85,7 @@ mod tests {
     use image::Rgb;
 
     fn input(channels: usize, content: Content) -> Input {
-        Input {
-            name: "image".into(),
-            layout: "NCHW".into(),
-            element: "uint8".into(),
-            channels,
-            height: 28,
-            width: 28,
-            content,
-        }
+        Input::new(channels, 28, 28, content)
     }
 
     #[test]
