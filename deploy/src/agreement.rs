@@ -1,16 +1,38 @@
 //! How far two runtimes agree on the same pictures.
 
 use anyhow::{Result, ensure};
+use models::card::Precision;
 use models::evaluation::argmax;
 use ndarray::ArrayView2;
 use serde::Serialize;
 
-/// Largest difference of two logits that is still rounding, for a network in fp32.
+/// How far apart the logits of two runtimes may be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// Largest absolute difference of two logits.
+    pub largest: f32,
+    /// Largest mean absolute difference of all logits.
+    pub mean: f64,
+}
+
+/// What is still rounding for 32-bit arithmetic, and so for fp16 files too, whose weights only are stored in 16 bits.
 ///
 /// Runtimes add up the same products in another order. On trained networks of this kind libtorch, ONNX Runtime and
 /// tract were seen to differ by 2e-5 to 5e-5 with logits up to some 20 in size, whereas a mistake in the graph (a batch
 /// norm folded wrongly, pictures normalised twice) moves logits by tenths or more. This lies well between the two.
-pub const FP32_TOLERANCE: f32 = 1e-3;
+pub const FP32_TOLERANCE: Tolerance = Tolerance { largest: 1e-3, mean: 1e-4 };
+
+/// What is still rounding for an int8 network.
+pub const INT8_TOLERANCE: Tolerance = Tolerance { largest: 1.0, mean: 0.1 };
+
+/// What is still rounding in a network of this precision.
+#[must_use]
+pub fn tolerance(precision: Precision) -> Tolerance {
+    match precision {
+        Precision::Fp32 | Precision::Fp16 => FP32_TOLERANCE,
+        Precision::Int8 => INT8_TOLERANCE,
+    }
+}
 
 /// How far two runtimes agree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,15 +47,17 @@ pub struct Agreement {
     pub worst_image: usize,
     /// Pictures for which the two answer differently.
     pub other_argmax: usize,
-    /// Those of them that are no near tie: the reference's logits of the two answers are further apart than twice
-    /// [`FP32_TOLERANCE`], so that rounding alone cannot turn one into the other.
+    /// Those of them that are no near tie: the reference's logits of the two answers are further apart than twice the
+    /// largest difference that is allowed, so that rounding alone cannot turn one into the other.
     pub beyond_tie: usize,
+    /// What was allowed.
+    pub tolerance: Tolerance,
 }
 
 /// Compares `other` with `reference`, both logits `[N, classes]` of the same pictures.
 ///
 /// Different shapes, no pictures and a number that is not finite are errors: nothing was compared then.
-pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>) -> Result<Agreement> {
+pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: Tolerance) -> Result<Agreement> {
     ensure!(
         reference.dim() == other.dim(),
         "logits of the shape {:?} cannot be compared with {:?}",
@@ -48,6 +72,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>) -> Result<Agr
         worst_image: 0,
         other_argmax: 0,
         beyond_tie: 0,
+        tolerance,
     };
     let mut sum = 0.0;
     for (image, (expected, found)) in reference.rows().into_iter().zip(other.rows()).enumerate() {
@@ -63,7 +88,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>) -> Result<Agr
         let (answer, other_answer) = (argmax(expected), argmax(found));
         if answer != other_answer {
             agreement.other_argmax += 1;
-            if expected[answer] - expected[other_answer] > 2.0 * FP32_TOLERANCE {
+            if expected[answer] - expected[other_answer] > 2.0 * tolerance.largest {
                 agreement.beyond_tie += 1;
             }
         }
@@ -73,10 +98,12 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>) -> Result<Agr
 }
 
 impl Agreement {
-    /// Whether the two agree: no logit differs by more than `tolerance`, and no answer by more than a near tie.
+    /// Whether the two agree: differences stay within the tolerance, and no answer differs by more than a near tie.
     #[must_use]
-    pub fn within(&self, tolerance: f32) -> bool {
-        self.max_difference <= tolerance && self.beyond_tie == 0
+    pub fn holds(&self) -> bool {
+        self.max_difference <= self.tolerance.largest
+            && self.mean_difference <= self.tolerance.mean
+            && self.beyond_tie == 0
     }
 }
 
@@ -85,48 +112,56 @@ mod tests {
     use super::*;
     use ndarray::{Array2, array};
 
+    fn within(largest: f32, mean: f64) -> Tolerance {
+        Tolerance { largest, mean }
+    }
+
     #[test]
     fn differences_are_measured() {
         let reference = array![[1.0, 2.0], [5.0, 1.0], [0.0, 0.0]];
         let other = array![[1.0, 2.0], [5.0, 1.5], [-0.25, 0.0]];
-        let agreement = compare(reference.view(), other.view()).unwrap();
+        let compare = |tolerance| compare(reference.view(), other.view(), tolerance).unwrap();
+        let agreement = compare(FP32_TOLERANCE);
         assert_eq!((agreement.images, agreement.worst_image), (3, 1));
         assert!((agreement.max_difference - 0.5).abs() < 1e-7);
         assert!((agreement.mean_difference - 0.125).abs() < 1e-9);
         // The reference itself is undecided on the last picture: a tie.
         assert_eq!((agreement.other_argmax, agreement.beyond_tie), (1, 0));
-        assert!(agreement.within(0.5) && !agreement.within(0.499));
+        assert!(compare(within(0.5, 0.125)).holds());
+        assert!(!compare(within(0.499, 1.0)).holds() && !compare(within(1.0, 0.124)).holds());
     }
 
     #[test]
     fn another_answer_is_excused_only_by_a_near_tie() {
-        let near = compare(array![[1.0, 1.001]].view(), array![[1.001, 1.0]].view()).unwrap();
+        let near = compare(array![[1.0, 1.001]].view(), array![[1.001, 1.0]].view(), FP32_TOLERANCE).unwrap();
         assert_eq!((near.other_argmax, near.beyond_tie), (1, 0));
-        let far = compare(array![[1.0, 1.01]].view(), array![[1.01, 1.0]].view()).unwrap();
+        let far = compare(array![[1.0, 1.01]].view(), array![[1.01, 1.0]].view(), within(0.004, 1.0)).unwrap();
         assert_eq!((far.other_argmax, far.beyond_tie), (1, 1));
-        assert!(!far.within(1.0));
+        assert!(!Agreement { tolerance: within(1.0, 1.0), ..far }.holds());
     }
 
     #[test]
     fn equal_logits_agree() {
         let logits = Array2::from_shape_fn((4, 3), |(image, class)| (image * class) as f32);
-        let agreement = compare(logits.view(), logits.view()).unwrap();
-        assert!(agreement.within(0.0));
+        let agreement = compare(logits.view(), logits.view(), within(0.0, 0.0)).unwrap();
+        assert!(agreement.holds());
         assert_eq!(agreement.other_argmax, 0);
     }
 
     #[test]
     fn what_cannot_be_compared_never_agrees() {
         let one = array![[1.0_f32]];
+        let compare =
+            |one: &Array2<f32>, other: &Array2<f32>| compare(one.view(), other.view(), within(f32::MAX, 1e99));
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let broken = array![[broken]];
             for (reference, other) in [(&one, &broken), (&broken, &one), (&broken, &broken)] {
-                assert!(compare(reference.view(), other.view()).is_err(), "{reference} {other}");
+                assert!(compare(reference, other).is_err(), "{reference} {other}");
             }
         }
-        assert!(compare(array![[f32::MAX]].view(), array![[f32::MIN]].view()).is_err());
-        assert!(compare(one.view(), array![[1.0, 2.0]].view()).is_err());
-        assert!(compare(one.view(), array![[1.0], [2.0]].view()).is_err());
-        assert!(compare(Array2::zeros((0, 3)).view(), Array2::zeros((0, 3)).view()).is_err());
+        assert!(compare(&array![[f32::MAX]], &array![[f32::MIN]]).is_err());
+        assert!(compare(&one, &array![[1.0, 2.0]]).is_err());
+        assert!(compare(&one, &array![[1.0], [2.0]]).is_err());
+        assert!(compare(&Array2::zeros((0, 3)), &Array2::zeros((0, 3))).is_err());
     }
 }

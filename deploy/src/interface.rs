@@ -4,11 +4,14 @@
 //! choice; what was assumed is said.
 
 use anyhow::{Context, Result, bail, ensure};
-use models::card::{Content, Input, LOGITS, ModelCard, PROBABILITIES};
+use models::card::{Content, Input, LOGITS, ModelCard, PROBABILITIES, Takes};
 use models::onnx::proto::tensor_proto::DataLocation;
 use models::onnx::proto::{GraphProto, ModelProto};
 use models::onnx::{self, Signature, TensorInfo};
 use std::collections::HashSet;
+
+/// Largest batch a file may fix.
+const MAX_BATCH: usize = 1024;
 
 /// What the scores of a model's output are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +25,14 @@ pub enum Scores {
 /// What a model file takes and yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The graph's one input, uint8 `[N, C, H, W]`.
+    /// The pictures.
     pub input: Input,
-    /// Whether the file fixes N to 1.
-    pub one_by_one: bool,
+    /// Whether the graph takes the pictures themselves.
+    pub takes: Takes,
+    /// Shape of one picture as the graph takes it, `[C, H, W]`.
+    pub picture: [usize; 3],
+    /// How many pictures the graph takes at once, if the file fixes that.
+    pub batch: Option<usize>,
     /// Name of the output that is read, float `[N, classes]`.
     pub output: String,
     /// What that output holds.
@@ -81,27 +88,44 @@ fn check(graph: &GraphProto) -> Result<()> {
 /// Holds the graph to the card.
 fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
     let (input, classes) = (&card.input, card.labels.len());
-    let expected = format!("{} uint8 [N, {}, {}, {}]", input.name, input.channels, input.height, input.width);
-    let picture = [input.channels, input.height, input.width].map(Some);
+    let (element, picture) = match card.takes {
+        Takes::Pictures => ("uint8", [input.channels, input.height, input.width]),
+        Takes::Normalised => {
+            let resolution = card.architecture.resolution;
+            ("float", [input.channels, resolution, resolution])
+        }
+    };
+    let extents = picture.map(Some);
     let found = match &signature.inputs[..] {
-        [found] if found.name == input.name && found.element == "uint8" && found.shape.get(1..) == Some(&picture) => {
+        [found] if found.name == input.name && found.element == element && found.shape.get(1..) == Some(&extents) => {
             found
         }
-        _ => bail!("expected the one input {expected}, found {}", list(&signature.inputs)),
+        _ => {
+            let [channels, height, width] = picture;
+            let expected = format!("{} {element} [N, {channels}, {height}, {width}]", input.name);
+            bail!("expected the one input {expected}, found {}", list(&signature.inputs))
+        }
     };
-    let expected = format!("{LOGITS} float [N, {classes}]");
     let fits = |shape: &[Option<usize>]| matches!(shape, [_, count] if count.is_none_or(|count| count == classes));
-    let logits = signature.outputs.iter().find(|output| output.name == LOGITS);
-    ensure!(
-        logits.is_some_and(|logits| logits.element == "float" && fits(&logits.shape)),
-        "expected the output {expected}, found {}",
-        list(&signature.outputs)
-    );
+    let output = |name| {
+        let usable = |output: &&TensorInfo| output.name == name && output.element == "float" && fits(&output.shape);
+        signature.outputs.iter().find(usable)
+    };
+    let scores = match (output(LOGITS), output(PROBABILITIES)) {
+        (Some(_), _) => Scores::Logits,
+        (None, Some(_)) => Scores::Probabilities,
+        (None, None) => bail!(
+            "expected the output {LOGITS} or {PROBABILITIES}, float [N, {classes}], found {}",
+            list(&signature.outputs)
+        ),
+    };
     Ok(Interface {
         input: input.clone(),
-        one_by_one: one_by_one(found)?,
-        output: LOGITS.to_owned(),
-        scores: Scores::Logits,
+        takes: card.takes,
+        picture,
+        batch: batch(found)?,
+        output: if scores == Scores::Logits { LOGITS } else { PROBABILITIES }.to_owned(),
+        scores,
         classes: Some(classes),
         notes: Vec::new(),
     })
@@ -146,7 +170,9 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     );
     Ok(Interface {
         input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Picture) },
-        one_by_one: one_by_one(image)?,
+        takes: Takes::Pictures,
+        picture: [channels, height, width],
+        batch: batch(image)?,
         output: output.name.clone(),
         scores,
         classes: output.shape[1].filter(|&classes| classes > 0),
@@ -154,12 +180,12 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     })
 }
 
-/// Whether the file fixes N to 1. Any other fixed number would need pictures made up to fill the batch.
-fn one_by_one(input: &TensorInfo) -> Result<bool> {
+/// The first extent, if the file fixes it.
+fn batch(input: &TensorInfo) -> Result<Option<usize>> {
     match input.shape.first() {
-        Some(None) => Ok(false),
-        Some(Some(1)) => Ok(true),
-        _ => bail!("its input is {input}: expected the first extent to be open or 1"),
+        Some(None) => Ok(None),
+        Some(&Some(batch)) if (1..=MAX_BATCH).contains(&batch) => Ok(Some(batch)),
+        _ => bail!("its input is {input}: expected the first extent to be open, or 1 to {MAX_BATCH}"),
     }
 }
 

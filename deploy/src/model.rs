@@ -1,10 +1,10 @@
 //! A model file together with what runs it: what every command works with.
 
-use crate::backend::{self, Backend, Options, Runtime, Source};
+use crate::backend::{self, Backend, Options, Pictures, Runtime, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
-use models::card::{Input, ModelCard};
-use models::onnx;
+use models::card::{Input, ModelCard, Takes};
+use models::{onnx, preprocess};
 use ndarray::{Array2, Array4, ArrayView4};
 use std::path::Path;
 
@@ -40,8 +40,8 @@ impl Model {
             (Some(card), _) => card.labels.clone(),
             (None, Some(classes)) => numbered(classes),
             (None, None) => {
-                let Input { channels, height, width, .. } = interface.input;
-                let scores = backend.run(Array4::zeros((1, channels, height, width)).view())?;
+                let [channels, height, width] = interface.picture;
+                let scores = backend.run(Pictures::Bytes(Array4::zeros((1, channels, height, width)).view()))?;
                 numbered(scores.dim().1)
             }
         };
@@ -97,7 +97,13 @@ impl Model {
             "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
             self.name
         );
-        let run = self.backend.run(images);
+        let run = match (&self.card, self.interface.takes) {
+            (Some(card), Takes::Normalised) => {
+                let values = preprocess::normalised(images, &card.preprocessing, card.architecture.resolution);
+                self.backend.run(Pictures::Normalised(values.view()))
+            }
+            _ => self.backend.run(Pictures::Bytes(images)),
+        };
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
             logits.dim() == (pictures, self.labels.len()),

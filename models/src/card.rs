@@ -6,8 +6,10 @@
 
 use crate::architecture::Architecture;
 use crate::onnx::proto::{ModelProto, StringStringEntryProto};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// The metadata key of the ONNX file that holds the card.
 pub const METADATA_KEY: &str = "model_card";
@@ -15,7 +17,7 @@ pub const METADATA_KEY: &str = "model_card";
 /// The version of the card that this code writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-/// Name of the graph's input: uint8 `[N, C, H, W]`.
+/// Name of the graph's input; see [`Takes`].
 pub const INPUT: &str = "image";
 /// Name of the graph's output of raw scores: float `[N, classes]`.
 pub const LOGITS: &str = "logits";
@@ -34,15 +36,130 @@ pub struct ModelCard {
     pub architecture: Architecture,
     /// Name of each class, in the order of the logits.
     pub labels: Vec<String>,
-    /// What the graph takes.
+    /// The pictures.
     pub input: Input,
-    /// What the graph does to its input before the first convolution.
+    /// What is done to the pictures before the first convolution.
     pub preprocessing: Preprocessing,
+    /// Who does it: the graph, or who calls it.
+    #[serde(default)]
+    pub takes: Takes,
+    /// Number format of the weights and of the arithmetic.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Where an int8 graph's ranges come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Where the weights come from.
     pub training: Training,
 }
 
-/// What the graph takes: uint8 `[N, C, H, W]`, values 0 to 255, exactly as the pictures are on disk.
+/// What the graph's input is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takes {
+    /// The pictures as they are, uint8 `[N, C, H, W]`: the [`Preprocessing`] is part of the graph.
+    #[default]
+    Pictures,
+    /// What [`crate::preprocess`] makes of them, float `[N, C, resolution, resolution]`: for pipelines that do it
+    /// themselves.
+    Normalised,
+}
+
+/// The number format of a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    Fp32,
+    /// Weights stored as 16-bit floats, which the runtime widens when it loads them; arithmetic in 32 bits.
+    Fp16,
+    /// Weights and activations as 8-bit integers, in QDQ form.
+    Int8,
+}
+
+/// Where the ranges of an int8 graph's activations come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Training images looked at.
+    pub images: usize,
+    /// How a range was made of what was seen.
+    pub observer: Observer,
+}
+
+/// How the range of an activation is chosen from the values seen in calibration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observer {
+    /// From the smallest to the largest value.
+    MinMax,
+    /// So that one value in ten thousand is cut off.
+    Percentile,
+    /// So that the mean squared error of the quantized values is smallest.
+    Mse,
+}
+
+impl Precision {
+    /// All of them, for listings.
+    pub const ALL: [Self; 3] = [Self::Fp32, Self::Fp16, Self::Int8];
+
+    /// The name used on the command line and in cards.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == name);
+        found.map_or_else(|| bail!("expected fp32, fp16 or int8"), Ok)
+    }
+}
+
+impl Observer {
+    /// All of them, for listings.
+    pub const ALL: [Self; 3] = [Self::MinMax, Self::Percentile, Self::Mse];
+
+    /// The name used on the command line and in cards.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "min-max",
+            Self::Percentile => "percentile",
+            Self::Mse => "mse",
+        }
+    }
+}
+
+impl fmt::Display for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Observer {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|observer| observer.name() == name);
+        found.map_or_else(|| bail!("expected min-max, percentile or mse"), Ok)
+    }
+}
+
+/// The pictures: uint8 `[N, C, H, W]`, values 0 to 255, exactly as they are on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// Name of the graph's input.
@@ -93,7 +210,7 @@ pub enum Polarity {
     DarkOnLight,
 }
 
-/// What the graph does to its input, in this order: scaling to 0…1, normalisation, bilinear resize (half-pixel
+/// What is done to a picture before the first convolution, in this order: scaling to 0…1, normalisation, bilinear resize (half-pixel
 /// centres, no anti-aliasing) to the network's resolution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -208,6 +325,11 @@ impl ModelCard {
             std.len()
         );
         ensure!(
+            self.calibration.is_none() || self.precision == Precision::Int8,
+            "a calibration for {}: only int8 has one",
+            self.precision
+        );
+        ensure!(
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0),
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
@@ -234,6 +356,9 @@ mod tests {
             labels: vec!["zero".into(), "one".into()],
             input: Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
             preprocessing: Preprocessing { mean: vec![0.1307], std: vec![0.3081] },
+            takes: Takes::Pictures,
+            precision: Precision::Fp32,
+            calibration: None,
             training: Training {
                 data_set: "mnist".into(),
                 images: 60_000,
@@ -274,6 +399,28 @@ mod tests {
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
         broken(|card| card.architecture.width = 7.0, "width multiplier 7");
+    }
+
+    /// Files written before these fields were known are fp32 and take pictures.
+    #[test]
+    fn a_card_without_the_later_fields_is_read() {
+        let mut json = serde_json::to_value(card()).unwrap();
+        let object = json.as_object_mut().unwrap();
+        assert!(object.remove("takes").is_some() && object.remove("precision").is_some());
+        assert_eq!(ModelCard::parse(&json.to_string()).unwrap(), card());
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+            assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
+        }
+        for observer in Observer::ALL {
+            assert_eq!(observer.to_string().parse::<Observer>().unwrap(), observer);
+            assert_eq!(serde_json::to_value(observer).unwrap(), observer.name());
+        }
+        assert!("int4".parse::<Precision>().unwrap_err().to_string().contains("fp32, fp16 or int8"));
     }
 
     /// The numbers of the PyTorch MNIST example: 0 becomes −0.4242, 255 becomes 2.8215.

@@ -10,7 +10,7 @@ use crate::recipe::Recipe;
 use crate::run::Epoch;
 use anyhow::{Context, Result, bail, ensure};
 use models::architecture::Architecture;
-use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Preprocessing, Training};
+use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
 use models::files;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -221,6 +221,9 @@ impl Checkpoint {
             labels: data.labels.clone(),
             input: data.input.clone(),
             preprocessing: data.preprocessing.clone(),
+            takes: Takes::default(),
+            precision: Precision::default(),
+            calibration: None,
             training: Training {
                 data_set: data.name.clone(),
                 images: data.fitted,

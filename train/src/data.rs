@@ -8,6 +8,7 @@ use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
 use models::card::Preprocessing;
 use models::dataset::Dataset;
+use ndarray::Array4;
 use tch::{Device, Kind, Tensor};
 
 /// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
@@ -29,6 +30,15 @@ impl Images {
             images: Tensor::f_from_slice(bytes)?.f_view(shape.as_slice())?.f_to(device)?,
             labels: Tensor::f_from_slice(&labels)?.f_to(device)?,
         })
+    }
+
+    /// Copies them back.
+    pub fn to_set(&self) -> Result<Dataset> {
+        let (count, channels, height, width) = self.images.size4()?;
+        let shape = [count, channels, height, width].map(|extent| extent as usize);
+        let bytes = Vec::<u8>::try_from(self.images.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
+        let labels = Vec::<i64>::try_from(self.labels.f_to(Device::Cpu)?)?;
+        Dataset::new(Array4::from_shape_vec(shape, bytes)?, labels.into_iter().map(|label| label as usize).collect())
     }
 
     /// How many.
@@ -189,7 +199,6 @@ mod tests {
     use super::*;
     use crate::recipe::Overrides;
     use models::card::Content;
-    use ndarray::Array4;
 
     fn source(count: usize, channels: usize) -> Source {
         let images = Array4::from_shape_fn((count, channels, 4, 6), |(n, c, y, x)| (n * 31 + c * 7 + y * 6 + x) as u8);

@@ -47,10 +47,15 @@ impl Answers {
 
     /// The logits, `[N, classes]`.
     pub fn logits(&self) -> Result<Array2<f32>> {
-        let (images, classes) = self.logits.size2()?;
-        let values = Vec::<f32>::try_from(self.logits.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
-        Ok(Array2::from_shape_vec((images as usize, classes as usize), values)?)
+        to_array(&self.logits)
     }
+}
+
+/// A float tensor `[N, classes]` on any device as an array.
+pub fn to_array(tensor: &Tensor) -> Result<Array2<f32>> {
+    let (rows, columns) = tensor.size2()?;
+    let values = Vec::<f32>::try_from(tensor.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
+    Ok(Array2::from_shape_vec((rows as usize, columns as usize), values)?)
 }
 
 /// What the network that a checkpoint ships answers to images, on their device, as in training's own tests.

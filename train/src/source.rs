@@ -1,6 +1,7 @@
 //! A data set as it is on disk, read for training.
 
 use crate::checkpoint::DataFacts;
+use crate::data::{Images, TrainingData};
 use anyhow::{Context, Result};
 use models::card::{Content, Input};
 use models::dataset::{Catalogue, Dataset, Progress, Reading, Split};
@@ -57,6 +58,21 @@ impl Source {
 }
 
 impl DataFacts {
+    /// What a run must know of its data to find them again, and to tell others apart.
+    #[must_use]
+    pub fn of(source: &Source, data: &TrainingData) -> Self {
+        Self {
+            name: source.name.clone(),
+            folder: source.folder.clone(),
+            labels: source.labels.clone(),
+            input: source.input(),
+            preprocessing: data.preprocessing.clone(),
+            fitted: data.fit.len(),
+            held_out: data.held_out.as_ref().map_or(0, Images::len),
+            fingerprint: source.train.fingerprint(),
+        }
+    }
+
     /// How a data set differs from the one a run was started with (`self`), as its end in a sentence; `None` if it is
     /// the same, wherever it lies.
     #[must_use]

@@ -133,16 +133,7 @@ impl Trainer {
         };
         network.set_training_kind(if mixed { Kind::BFloat16 } else { Kind::Float });
         let data = TrainingData::new(source, &recipe, device)?;
-        let facts = DataFacts {
-            name: source.name.clone(),
-            folder: source.folder.clone(),
-            labels: source.labels.clone(),
-            input: source.input(),
-            preprocessing: data.preprocessing.clone(),
-            fitted: data.fit.len(),
-            held_out: recipe.hold_out,
-            fingerprint: source.train.fingerprint(),
-        };
+        let facts = DataFacts::of(source, &data);
         let preprocessor = Preprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
         let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
         let trained_with = device::running_on(device) + if mixed { ", bfloat16" } else { "" };

@@ -127,8 +127,9 @@ fn sentence(nodes: &BTreeMap<String, usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Options;
     use crate::interface::{Interface, Scores};
-    use models::card::{Content, Input};
+    use models::card::{Content, Input, Takes};
 
     #[test]
     fn providers_are_counted_from_a_profile() {
@@ -151,11 +152,13 @@ mod tests {
         };
         let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Picture) };
         let (output, scores) = ("y".into(), Scores::Logits);
-        let interface = Interface { input, one_by_one: false, output, scores, classes: None, notes: Vec::new() };
+        let (takes, picture) = (Takes::Pictures, [1, 2, 3]);
+        let interface =
+            Interface { input, takes, picture, batch: None, output, scores, classes: None, notes: Vec::new() };
         let bytes = one_node(DataType::Uint8, "Abs");
         let source = Source { name: "one node", bytes: &bytes, interface: &interface };
         // Without registering CUDA the processor must be what is read back.
-        let builder = || crate::backend::ort::builder(library, 1).unwrap();
+        let builder = || crate::backend::ort::builder(library, &Options::default()).unwrap();
         let (_, nodes) = profiled(builder(), source).unwrap();
         assert_eq!(nodes, BTreeMap::from([("CPUExecutionProvider".to_owned(), 1)]));
         let message = commit_and_read_back(builder(), source).unwrap_err().to_string();

@@ -16,7 +16,7 @@ pub mod tract;
 
 use crate::interface::Interface;
 use anyhow::{Result, bail, ensure};
-use ndarray::{Array2, ArrayView4};
+use ndarray::{Array2, Array4, ArrayView4, CowArray, Ix4, s};
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -26,11 +26,33 @@ pub trait Backend: Send {
     /// What really runs.
     fn runtime(&self) -> &Runtime;
 
-    /// Runs pictures, `[N, C, H, W]` with values 0 to 255 and any N, and yields the scores of the model's output,
-    /// `[N, classes]`. The backend divides the pictures into batches as suits it best.
+    /// Runs pictures, any number N of them, and yields the scores of the model's output, `[N, classes]`. The backend
+    /// divides the pictures into batches as suits it best, or as the file demands.
     ///
-    /// The pictures' shape must be the model's; [`crate::model::Model::logits`] checks it.
-    fn run(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>>;
+    /// The pictures' kind and shape must be the model's; [`crate::model::Model::logits`] sees to it.
+    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>>;
+}
+
+/// Pictures as a graph takes them ([`models::card::Takes`]).
+#[derive(Clone, Copy)]
+pub enum Pictures<'a> {
+    /// As they are, `[N, C, H, W]`, values 0 to 255.
+    Bytes(ArrayView4<'a, u8>),
+    /// Normalised, `[N, C, resolution, resolution]`.
+    Normalised(ArrayView4<'a, f32>),
+}
+
+/// The pictures of a batch; if the file fixes the batch to more, empty ones follow.
+fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> CowArray<T, Ix4> {
+    let (count, channels, height, width) = pictures.dim();
+    match batch {
+        Some(batch) if batch > count => {
+            let mut filled = Array4::from_elem((batch, channels, height, width), T::default());
+            filled.slice_mut(s![..count, .., .., ..]).assign(&pictures);
+            filled.into()
+        }
+        _ => pictures.as_standard_layout().into_owned().into(),
+    }
 }
 
 /// What really runs.
@@ -140,6 +162,9 @@ pub struct Options {
     pub device: Device,
     /// Threads on the processor; by default as many as it runs at once.
     pub threads: Option<usize>,
+    /// Run the graph node by node as it is written, without ONNX Runtime's own rewrites, which change the last digits
+    /// of an int8 network: for comparisons. tract always rewrites, and keeps the digits.
+    pub as_written: bool,
 }
 
 impl Options {
@@ -265,7 +290,7 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        let options = Options { backend: Choice::Tract, device: Device::Cuda(0), threads: None };
+        let options = Options { backend: Choice::Tract, device: Device::Cuda(0), ..Options::default() };
         assert!(options.validate().unwrap_err().to_string().contains("--backend ort"));
         let options = Options { threads: Some(0), ..Options::default() };
         assert!(options.validate().unwrap_err().to_string().contains("at least 1"));

@@ -1,11 +1,12 @@
 //! ONNX Runtime, through its shared library.
 
 use super::library::{self, Library};
-use super::{Backend, Device, Options, Runtime, Source};
+use super::{Backend, Device, Options, Pictures, Runtime, Source, filled};
 use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array2, ArrayView4, Axis, s};
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ort::value::TensorRef;
+use ort::value::{PrimitiveTensorElementType, TensorRef};
+use std::fmt::Debug;
 
 /// Pictures per run: enough to keep the threads busy, few enough for the memory at any resolution.
 const BATCH: usize = 32;
@@ -15,7 +16,7 @@ pub struct Session {
     inner: ort::session::Session,
     output: String,
     classes: Option<usize>,
-    batch: usize,
+    batch: Option<usize>,
     runtime: Runtime,
 }
 
@@ -41,7 +42,7 @@ impl Session {
     }
 
     fn on_cpu(library: &Library, source: Source, options: &Options) -> Result<Self> {
-        let session = commit(builder(library, options.threads())?, source)?;
+        let session = commit(builder(library, options)?, source)?;
         let provider = <ort::ep::CPU as ort::ep::ExecutionProvider>::NAME;
         Ok(Self::new(session, library, source, options, provider.to_owned(), "cpu".to_owned()))
     }
@@ -49,7 +50,7 @@ impl Session {
     #[cfg(feature = "cuda")]
     fn on_cuda(library: &Library, source: Source, options: &Options, number: usize) -> Result<Self> {
         use super::cuda;
-        let builder = cuda::register(builder(library, options.threads())?, number)?;
+        let builder = cuda::register(builder(library, options)?, number)?;
         let (session, provider) = cuda::commit_and_read_back(builder, source)?;
         Ok(Self::new(session, library, source, options, provider, format!("cuda:{number}")))
     }
@@ -66,7 +67,7 @@ impl Session {
             inner: session,
             output: source.interface.output.clone(),
             classes: source.interface.classes,
-            batch: if source.interface.one_by_one { 1 } else { BATCH },
+            batch: source.interface.batch,
             runtime: Runtime {
                 name: "onnxruntime".to_owned(),
                 version: library.version.clone(),
@@ -79,13 +80,14 @@ impl Session {
 }
 
 /// How every session is set up, whatever provider it gets.
-pub(crate) fn builder(library: &Library, threads: usize) -> Result<SessionBuilder> {
+pub(crate) fn builder(library: &Library, options: &Options) -> Result<SessionBuilder> {
+    let level = if options.as_written { GraphOptimizationLevel::Disable } else { GraphOptimizationLevel::Level3 };
     let set_up = || -> ort::Result<SessionBuilder> {
         let builder = ort::session::Session::builder(library.environment())?
             // ort's own default lets ONNX Runtime choose a provider, and then nobody could say what runs.
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)?
-            .with_intra_threads(threads)?;
+            .with_optimization_level(level)?
+            .with_intra_threads(options.threads())?;
         Ok(builder)
     };
     set_up().context("ONNX Runtime cannot be set up")
@@ -101,12 +103,25 @@ impl Backend for Session {
         &self.runtime
     }
 
-    fn run(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
-        let pictures = images.dim().0;
-        let mut scores = Array2::zeros((pictures, self.classes.unwrap_or(0)));
+    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>> {
+        match pictures {
+            Pictures::Bytes(pictures) => self.run_all(pictures),
+            Pictures::Normalised(pictures) => self.run_all(pictures),
+        }
+    }
+}
+
+impl Session {
+    fn run_all<T>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>>
+    where
+        T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
+    {
+        let count = pictures.dim().0;
+        let mut scores = Array2::zeros((count, self.classes.unwrap_or(0)));
         let mut done = 0;
-        for batch in images.axis_chunks_iter(Axis(0), self.batch) {
-            let batch = batch.as_standard_layout();
+        for batch in pictures.axis_chunks_iter(Axis(0), self.batch.unwrap_or(BATCH)) {
+            let wanted = batch.dim().0;
+            let batch = filled(batch, self.batch);
             let input = TensorRef::from_array_view(batch.view())?;
             let outputs = self.inner.run(ort::inputs![input]).context("ONNX Runtime cannot run it")?;
             let output = outputs.get(&self.output).with_context(|| format!("it yields no '{}'", self.output))?;
@@ -116,7 +131,7 @@ impl Backend for Session {
             };
             if self.classes.is_none() {
                 self.classes = Some(classes);
-                scores = Array2::zeros((pictures, classes));
+                scores = Array2::zeros((count, classes));
             }
             ensure!(
                 rows == batch.dim().0 && classes == scores.dim().1,
@@ -126,8 +141,8 @@ impl Backend for Session {
                 batch.dim().0,
                 scores.dim().1
             );
-            scores.slice_mut(s![done..done + rows, ..]).assign(&output);
-            done += rows;
+            scores.slice_mut(s![done..done + wanted, ..]).assign(&output.slice(s![..wanted, ..]));
+            done += wanted;
         }
         Ok(scores)
     }

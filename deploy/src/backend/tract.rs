@@ -1,14 +1,15 @@
 //! tract: pure Rust, on the processor.
 //!
-//! The batch is fixed to one picture before the optimiser sees the model: with an open N tract keeps to code that is 5
+//! Unless the file fixes it, the batch is one picture, fixed before the optimiser sees the model: with an open N tract keeps to code that is 5
 //! to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of a batch go in parallel
 //! over threads instead, which share one plan and have a state each.
 
 use super::panic::caught;
-use super::{Backend, Options, Runtime, Source};
+use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use crate::interface::Interface;
-use anyhow::{Context, Result, anyhow, ensure};
-use ndarray::{Array2, ArrayView3, ArrayView4, ArrayViewMut1};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use models::card::Takes;
+use ndarray::{Array2, ArrayView4, ArrayViewMut2, Axis, s};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tract_onnx::prelude::*;
@@ -19,6 +20,7 @@ pub const VERSION: &str = "0.23.9";
 /// A model made ready for tract.
 pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
+    batch: usize,
     classes: usize,
     runtime: Runtime,
 }
@@ -35,24 +37,34 @@ impl Plan {
             device: "cpu".to_owned(),
             threads: options.threads(),
         };
-        Ok(Self { runnable, classes, runtime })
+        Ok(Self { runnable, batch: batch(source.interface), classes, runtime })
     }
 }
 
-/// The plan of a model for one picture, and its number of classes.
+/// How many pictures are run at once.
+fn batch(interface: &Interface) -> usize {
+    interface.batch.unwrap_or(1)
+}
+
+/// The plan of a model for one batch, and its number of classes.
 fn load(mut bytes: &[u8], interface: &Interface) -> Result<(Arc<TypedRunnableModel>, usize)> {
-    let input = &interface.input;
     // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = onnx.model_for_read(&mut bytes)?;
     model.select_outputs_by_name([&interface.output])?;
-    let fact = u8::fact([1, input.channels, input.height, input.width]);
+    let [channels, height, width] = interface.picture;
+    let shape = [batch(interface), channels, height, width];
+    let fact = match interface.takes {
+        Takes::Pictures => u8::fact(shape),
+        Takes::Normalised => f32::fact(shape),
+    };
     let model = model.with_input_fact(0, fact.into())?.into_optimized()?;
     let output = model.output_fact(0)?;
     let shape =
         output.shape.as_concrete().with_context(|| format!("its output is {output:?}: expected a fixed shape"))?;
-    let &[1, classes] = shape else {
-        return Err(anyhow!("its output for one picture has the shape {shape:?}: expected [1, classes]"));
+    let classes = match *shape {
+        [rows, classes] if rows == batch(interface) => classes,
+        _ => bail!("its output has the shape {shape:?}: expected [{}, classes]", batch(interface)),
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
     Ok((model.into_runnable()?, classes))
@@ -63,17 +75,27 @@ impl Backend for Plan {
         &self.runtime
     }
 
-    fn run(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
-        let mut scores = Array2::zeros((images.dim().0, self.classes));
-        let threads = self.runtime.threads.min(images.dim().0);
-        // Each thread takes the next picture when it is done with one, so that a slow core does not hold up the rest.
-        let work = Mutex::new(images.outer_iter().zip(scores.outer_iter_mut()));
+    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>> {
+        match pictures {
+            Pictures::Bytes(pictures) => self.run_all(pictures),
+            Pictures::Normalised(pictures) => self.run_all(pictures),
+        }
+    }
+}
+
+impl Plan {
+    fn run_all<T: Datum + Copy + Default>(&self, pictures: ArrayView4<T>) -> Result<Array2<f32>> {
+        let mut scores = Array2::zeros((pictures.dim().0, self.classes));
+        let batches = pictures.axis_chunks_iter(Axis(0), self.batch);
+        let threads = self.runtime.threads.min(batches.len());
+        // Each thread takes the next batch when it is done with one, so that a slow core does not hold up the rest.
+        let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), self.batch)));
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work_off = || {
             caught(|| {
                 let mut state = self.runnable.spawn()?;
-                while let Some((image, row)) = next() {
-                    run_one(&mut state, image, row)?;
+                while let Some((pictures, rows)) = next() {
+                    run_batch(&mut state, filled(pictures, Some(self.batch)).view(), rows)?;
                 }
                 Ok(())
             })
@@ -93,17 +115,24 @@ impl Backend for Plan {
     }
 }
 
-/// Runs one picture, `[C, H, W]`, and writes its scores.
-fn run_one(state: &mut TypedSimpleState, image: ArrayView3<u8>, mut row: ArrayViewMut1<f32>) -> Result<()> {
-    let (channels, height, width) = image.dim();
-    let pixels = image.as_standard_layout();
-    let pixels = pixels.as_slice().context("the picture is not contiguous")?;
-    let tensor = Tensor::from_shape(&[1, channels, height, width], pixels)?;
+/// Runs one batch, `[N, C, H, W]`, and writes the scores of as many pictures as there are `rows`.
+fn run_batch<T: Datum + Copy>(
+    state: &mut TypedSimpleState,
+    pictures: ArrayView4<T>,
+    mut rows: ArrayViewMut2<f32>,
+) -> Result<()> {
+    let values = pictures.as_slice().context("the pictures are not contiguous")?;
+    let tensor = Tensor::from_shape(pictures.shape(), values)?;
     let outputs = state.run(tvec!(tensor.into_tvalue()))?;
-    let output = outputs.first().context("it yields nothing")?;
-    let scores = output.to_plain_array_view::<f32>()?;
-    ensure!(scores.len() == row.len(), "it yields {} scores: expected {}", scores.len(), row.len());
-    row.iter_mut().zip(scores.iter()).for_each(|(slot, &score)| *slot = score);
+    let output = outputs.first().context("it yields nothing")?.to_plain_array_view::<f32>()?;
+    let (count, classes) = rows.dim();
+    ensure!(
+        output.ndim() == 2 && output.shape()[0] >= count && output.shape()[1] == classes,
+        "it yields scores of the shape {:?}: expected [{count}, {classes}]",
+        output.shape()
+    );
+    let output = output.into_dimensionality::<ndarray::Ix2>()?;
+    rows.assign(&output.slice(s![..count, ..]));
     Ok(())
 }
 

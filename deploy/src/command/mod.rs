@@ -51,7 +51,8 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// Opens the model and says on standard error what there is to say.
     pub fn open(&self) -> Result<Model> {
-        let options = Options { backend: self.backend, device: self.device, threads: self.threads.map(usize::from) };
+        let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));
+        let options = Options { backend, device, threads, as_written: false };
         options.validate().map_err(|error| crate::Cli::command().error(ErrorKind::ArgumentConflict, error))?;
         open(&self.model, &options)
     }

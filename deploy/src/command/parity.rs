@@ -4,7 +4,7 @@ use super::text::{counted, fields, grouped, printable, table};
 use super::{Format, ModelFile, open, print, print_json, progress, say, test_set};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use deploy::agreement::{Agreement, FP32_TOLERANCE, compare};
+use deploy::agreement::{Agreement, compare, tolerance};
 use deploy::backend::{Choice, Device, Options, Runtime};
 use deploy::model::Model;
 use indicatif::ProgressBar;
@@ -19,8 +19,8 @@ const CHUNK: usize = 256;
 
 /// Compares tract with ONNX Runtime on a test set
 #[derive(Args)]
-#[command(after_help = "The exit code is 1 if a logit differs by more than 0.001, or an answer by more than a near \
-    tie.\n\nExample:\n  deploy parity --model model.onnx --images 1000")]
+#[command(after_help = "ONNX Runtime runs the graph as it is written, without its rewrites. The exit code is 1 if \
+    logits differ by more than rounding (0.001 for fp32), or an answer by more than a near tie.\n\nExample:\n  deploy parity --model model.onnx --images 1000")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelFile,
@@ -46,7 +46,6 @@ struct Document {
     data: String,
     reference: Runtime,
     other: Runtime,
-    tolerance: f32,
     within_tolerance: bool,
     #[serde(flatten)]
     agreement: Agreement,
@@ -57,8 +56,9 @@ struct Document {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut reference = open_with(&arguments.model, Choice::Ort)?;
-    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: None };
+    let mut reference = reference(&arguments.model)?;
+    let precision = reference.card().map(|card| card.precision).unwrap_or_default();
+    let options = Options { backend: Choice::Tract, device: Device::Cpu, ..Options::default() };
     // The notes are about the file, and have been said.
     let (name, bytes) = arguments.model.read()?;
     let mut other = Model::from_bytes(&name, &bytes, &options)?;
@@ -69,15 +69,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let expected = logits(&mut reference, &data, &bar)?;
     let found = logits(&mut other, &data, &bar)?;
     bar.finish_and_clear();
-    let agreement = compare(expected.view(), found.view())?;
+    let agreement = compare(expected.view(), found.view(), tolerance(precision))?;
     let worst = agreement.worst_image;
     let document = Document {
         model: reference.name().to_owned(),
         data: folder.display().to_string(),
         reference: reference.runtime().clone(),
         other: other.runtime().clone(),
-        tolerance: FP32_TOLERANCE,
-        within_tolerance: agreement.within(FP32_TOLERANCE),
+        within_tolerance: agreement.holds(),
         worst_reference_logits: expected.row(worst).to_vec(),
         worst_other_logits: found.row(worst).to_vec(),
         agreement,
@@ -88,19 +87,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     warn_of_one_answer(&expected);
     if !document.within_tolerance {
-        let Agreement { max_difference, beyond_tie, .. } = document.agreement;
+        let Agreement { max_difference, mean_difference, beyond_tie, tolerance, .. } = document.agreement;
         bail!(
-            "tract and ONNX Runtime disagree on {}: logits differ by up to {max_difference:.1e} (at most \
-             {FP32_TOLERANCE:.0e} is rounding), {} beyond a near tie",
+            "tract and ONNX Runtime disagree on {}: logits differ by up to {max_difference:.1e}, {mean_difference:.1e} on \
+             average (at most {:.0e} and {:.0e} are rounding), {} beyond a near tie",
             document.model,
+            tolerance.largest,
+            tolerance.mean,
             counted(beyond_tie, "other answer")
         );
     }
     Ok(())
 }
 
-fn open_with(file: &ModelFile, backend: Choice) -> Result<Model> {
-    let options = Options { backend, device: Device::Cpu, threads: None };
+/// ONNX Runtime, which runs the graph as it is written: its rewrites would change an int8 network's last digits.
+fn reference(file: &ModelFile) -> Result<Model> {
+    let options = Options { backend: Choice::Ort, device: Device::Cpu, threads: None, as_written: true };
     open(file, &options).context("parity needs both runtimes")
 }
 
@@ -134,7 +136,8 @@ fn warn_of_one_answer(logits: &Array2<f32>) {
 
 fn text(document: &Document, labels: &[String], truth: usize) -> String {
     let Document { model, data, reference, other, agreement, .. } = document;
-    let Agreement { images, max_difference, mean_difference, worst_image, other_argmax, beyond_tie } = agreement;
+    let Agreement { images, max_difference, mean_difference, worst_image, other_argmax, beyond_tie, tolerance } =
+        agreement;
     let verdict = if document.within_tolerance { "agree" } else { "DISAGREE" };
     let label = |class: usize| labels.get(class).map_or_else(|| class.to_string(), |label| printable(label));
     let summary = fields(&[
@@ -142,8 +145,8 @@ fn text(document: &Document, labels: &[String], truth: usize) -> String {
         ("data", format!("{data}, {}", counted(*images, "test image"))),
         ("reference", reference.to_string()),
         ("compared", other.to_string()),
-        ("max difference", format!("{max_difference:.1e} of logits (at most {FP32_TOLERANCE:.0e} is rounding)")),
-        ("mean difference", format!("{mean_difference:.1e}")),
+        ("max difference", format!("{max_difference:.1e} of logits (at most {:.0e} is rounding)", tolerance.largest)),
+        ("mean difference", format!("{mean_difference:.1e} (at most {:.0e} is rounding)", tolerance.mean)),
         ("other answers", format!("{}, {beyond_tie} beyond a near tie", grouped(*other_argmax as u64))),
         ("worst image", format!("number {worst_image}, label {}", label(truth))),
         ("verdict", verdict.to_owned()),

@@ -4,7 +4,7 @@
 #![allow(dead_code, missing_docs, clippy::needless_pass_by_value)]
 
 use models::architecture::{Architecture, Kind};
-use models::card::{Content, FORMAT, Input, ModelCard, Preprocessing, Training};
+use models::card::{Content, FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
 use models::onnx::proto::attribute_proto::AttributeType;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
@@ -190,6 +190,9 @@ pub fn card(channels: usize) -> ModelCard {
             content: Content::Picture,
         },
         preprocessing: Preprocessing { mean: vec![0.0; channels], std: vec![1.0; channels] },
+        takes: Takes::Pictures,
+        precision: Precision::Fp32,
+        calibration: None,
         training: Training {
             data_set: "insects".into(),
             images: 12_345,

@@ -37,6 +37,18 @@ pub fn softmax(logits: ArrayView2<f32>) -> Array2<f32> {
     probabilities
 }
 
+/// Logarithms of [`softmax`], which stay finite where a probability is too small for f32.
+#[must_use]
+pub fn log_softmax(logits: ArrayView2<f32>) -> Array2<f32> {
+    let mut logarithms = logits.to_owned();
+    for mut row in logarithms.rows_mut() {
+        let largest = row.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
+        let sum: f32 = row.iter().map(|logit| (logit - largest).exp()).sum();
+        row -= largest + sum.ln();
+    }
+    logarithms
+}
+
 /// How often each class was taken for each: `counts[truth][answer]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Confusion {

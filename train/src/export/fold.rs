@@ -4,6 +4,7 @@
 use crate::flat::Flat;
 use crate::network::{BATCH_NORM_EPSILON, Network};
 use anyhow::{Context, Result, ensure};
+use half::f16;
 use models::architecture::Op;
 use std::collections::BTreeMap;
 use tch::{Device, Kind};
@@ -64,6 +65,18 @@ pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
         folded.insert(layer.name, weights);
     }
     Ok(folded)
+}
+
+/// The weights as an fp16 file holds them, widened again. Biases stay as they are.
+#[must_use]
+pub fn rounded_to_fp16(weights: &BTreeMap<String, Weights>) -> BTreeMap<String, Weights> {
+    let mut rounded = weights.clone();
+    for Weights { weight, .. } in rounded.values_mut() {
+        for weight in weight {
+            *weight = f16::from_f32(*weight).to_f32();
+        }
+    }
+    rounded
 }
 
 /// Shape and values of a tensor.

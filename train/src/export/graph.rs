@@ -1,153 +1,160 @@
 //! Writes the ONNX graph of a network, node by node, from the same layer list that the network is built from.
 
+use super::Settings;
 use super::fold::Weights;
-use anyhow::{Context, Result};
+use super::nodes::{Nodes, integer, integers, tensor, text};
+use super::quantize::{self, Quantized, Range};
+use anyhow::{Context, Result, bail, ensure};
 use models::architecture::{Convolution, Op};
-use models::card::{LOGITS, ModelCard, PROBABILITIES};
-use models::onnx::proto::attribute_proto::AttributeType;
+use models::card::{LOGITS, ModelCard, PROBABILITIES, Takes};
 use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
-use models::onnx::proto::type_proto::{self, Tensor as TensorType};
-use models::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto,
-};
+use models::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-/// The opset written: the lowest in which all of the graph's operators, and the per-channel quantization that an int8
-/// file needs (`DequantizeLinear` with an axis), mean what we use them for.
+/// The opset written unless another is asked for: the lowest in which all of the graph's operators, and the per-channel
+/// quantization that an int8 file needs (`DequantizeLinear` with an axis), mean what we use them for.
 pub const OPSET: i64 = 13;
 
-/// IR version of the file: the one that came with opset 13 (ONNX 1.8).
-const IR_VERSION: i64 = 7;
+/// The opsets that can be written: none of our operators changed its meaning between them.
+pub const OPSETS: RangeInclusive<i64> = OPSET..=24;
 
-/// Name of the open batch extent.
-const BATCH: &str = "N";
+/// The IR version that came with an opset (ONNX's `docs/Versioning.md`): a reader that knows the opset knows it.
+fn ir_version(opset: i64) -> i64 {
+    match opset {
+        ..=14 => 7,
+        15..=18 => 8,
+        19..=20 => 9,
+        21..=22 => 10,
+        23 => 11,
+        _ => 12,
+    }
+}
+
+/// Refuses an opset that cannot be written, with the reason.
+pub fn check_opset(opset: i64) -> Result<()> {
+    ensure!(
+        opset >= *OPSETS.start(),
+        "opset {opset} is too low: Softmax and the per-channel DequantizeLinear mean what the graph needs from opset {} on",
+        OPSETS.start()
+    );
+    ensure!(opset <= *OPSETS.end(), "opset {opset} is not known here: {} is the newest", OPSETS.end());
+    Ok(())
+}
 
 /// Names of ReLU6's limits, shared by all `Clip` nodes.
 const CLIP_MIN: &str = "relu6.min";
 const CLIP_MAX: &str = "relu6.max";
 
-/// Writes the graph of the network that `card` describes. The card itself is not embedded yet.
-pub fn write(card: &ModelCard, weights: &BTreeMap<String, Weights>) -> Result<ModelProto> {
-    let mut graph = Graph::default();
-    let mut x = graph.preprocessing(card)?;
-    graph.constant(CLIP_MIN, &[], &[0.0]);
-    graph.constant(CLIP_MAX, &[], &[6.0]);
+/// The numbers of a graph.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// The folded weights as they are.
+    Fp32(&'a BTreeMap<String, Weights>),
+    /// Rounded to 16 bits, and widened again by a `Cast`.
+    Fp16(&'a BTreeMap<String, Weights>),
+    /// Quantized.
+    Int8(&'a Quantized),
+}
 
+/// Writes the graph of the network that `card` describes. The card itself is not embedded yet.
+pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<ModelProto> {
+    check_opset(settings.opset)?;
+    let mut graph = Graph { nodes: Nodes::default(), numbers };
+    let mut x = graph.input(card)?;
+    if !matches!(numbers, Numbers::Int8(_)) {
+        graph.nodes.floats(CLIP_MIN, &[], &[0.0]);
+        graph.nodes.floats(CLIP_MAX, &[], &[6.0]);
+    }
     for layer in card.architecture.layers() {
         let name = layer.name.as_str();
-        match layer.op {
-            Op::Convolution(convolution) => {
-                let own = weights.get(name).with_context(|| format!("no weights for layer {name}"))?;
-                x = graph.convolution(name, &x, convolution, own);
-            }
+        x = match layer.op {
+            Op::Convolution(convolution) => graph.convolution(name, &x, convolution)?,
             Op::GlobalAveragePool => {
-                let pooled = graph.node("GlobalAveragePool", &[&x], name, vec![]);
-                x = graph.node("Flatten", &[&pooled], "features", vec![integer("axis", 1)]);
+                let pooled = graph.nodes.node("GlobalAveragePool", &[&x], name, vec![]);
+                graph.nodes.node("Flatten", &[&pooled], quantize::FEATURES, vec![integer("axis", 1)])
             }
             Op::Linear => {
-                let own = weights.get(name).with_context(|| format!("no weights for layer {name}"))?;
-                let parameters = graph.weights(name, own);
+                let x = graph.quantized(x, quantize::FEATURES)?;
+                let parameters = graph.parameters(name)?;
                 let inputs: Vec<&str> =
                     std::iter::once(x.as_str()).chain(parameters.iter().map(String::as_str)).collect();
-                x = graph.node("Gemm", &inputs, name, vec![integer("transB", 1)]);
+                graph.nodes.node("Gemm", &inputs, name, vec![integer("transB", 1)])
             }
-        }
+        };
     }
-    // The last node yields the logits under their own name.
-    if let Some(last) = graph.nodes.last_mut() {
-        last.output = vec![LOGITS.to_owned()];
+    graph.nodes.rename_last(LOGITS);
+    if settings.outputs.probabilities() {
+        graph.nodes.node("Softmax", &[LOGITS], PROBABILITIES, vec![integer("axis", 1)]);
     }
-    graph.node("Softmax", &[LOGITS], PROBABILITIES, vec![integer("axis", 1)]);
 
     let (input, classes) = (&card.input, card.architecture.classes);
+    let resolution = card.architecture.resolution;
+    let (element, picture) = match card.takes {
+        Takes::Pictures => (DataType::Uint8, [input.channels, input.height, input.width]),
+        Takes::Normalised => (DataType::Float, [input.channels, resolution, resolution]),
+    };
+    let outputs = settings.outputs.names();
     let graph = GraphProto {
         name: card.architecture.kind.name().to_owned(),
-        node: graph.nodes,
-        initializer: graph.initializers,
-        input: vec![tensor(&input.name, DataType::Uint8, &[input.channels, input.height, input.width])],
-        output: vec![tensor(LOGITS, DataType::Float, &[classes]), tensor(PROBABILITIES, DataType::Float, &[classes])],
+        node: graph.nodes.nodes,
+        initializer: graph.nodes.initializers,
+        input: vec![tensor(&input.name, element, settings.batch, &picture)],
+        output: outputs.iter().map(|name| tensor(name, DataType::Float, settings.batch, &[classes])).collect(),
         ..GraphProto::default()
     };
     Ok(ModelProto {
-        ir_version: IR_VERSION,
+        ir_version: ir_version(settings.opset),
         producer_name: "train".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: settings.opset }],
         graph: Some(graph),
         ..ModelProto::default()
     })
 }
 
-/// Nodes and initialisers so far.
-#[derive(Default)]
-struct Graph {
-    nodes: Vec<NodeProto>,
-    initializers: Vec<TensorProto>,
+/// The graph so far, and the numbers it takes its own from.
+struct Graph<'a> {
+    nodes: Nodes,
+    numbers: Numbers<'a>,
 }
 
-impl Graph {
-    /// Adds a node that yields one value, named like the node, and returns the name.
-    fn node(&mut self, op: &str, inputs: &[&str], name: &str, attribute: Vec<AttributeProto>) -> String {
-        self.nodes.push(NodeProto {
-            name: name.to_owned(),
-            op_type: op.to_owned(),
-            input: inputs.iter().map(|&input| input.to_owned()).collect(),
-            output: vec![name.to_owned()],
-            attribute,
-            ..NodeProto::default()
-        });
-        name.to_owned()
+impl Graph<'_> {
+    /// From the graph's input to the first convolution's: cast, scale and shift per channel, resize, as far as the
+    /// caller leaves it to the graph.
+    fn input(&mut self, card: &ModelCard) -> Result<String> {
+        let x = match card.takes {
+            Takes::Normalised => card.input.name.clone(),
+            Takes::Pictures => self.preprocessing(card)?,
+        };
+        self.quantized(x, quantize::INPUT)
     }
 
-    /// Adds a float initialiser.
-    fn constant(&mut self, name: &str, shape: &[i64], values: &[f32]) {
-        self.initializers.push(TensorProto {
-            name: name.to_owned(),
-            data_type: DataType::Float as i32,
-            dims: shape.to_vec(),
-            raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            ..TensorProto::default()
-        });
-    }
-
-    /// Adds a layer's weight and bias and returns their names.
-    fn weights(&mut self, layer: &str, weights: &Weights) -> Vec<String> {
-        let mut names = vec![format!("{layer}.weight")];
-        self.constant(&names[0], &weights.shape, &weights.weight);
-        if let Some(bias) = &weights.bias {
-            names.push(format!("{layer}.bias"));
-            self.constant(&names[1], &[bias.len() as i64], bias);
-        }
-        names
-    }
-
-    /// From the uint8 input to the network's: cast, scale and shift per channel, resize.
     fn preprocessing(&mut self, card: &ModelCard) -> Result<String> {
         let (scale, shift) = card.preprocessing.scale_and_shift();
         let per_channel = [1, scale.len() as i64, 1, 1];
-        self.constant("input.scale", &per_channel, &scale);
-        self.constant("input.shift", &per_channel, &shift);
+        let graph = &mut self.nodes;
+        graph.floats("input.scale", &per_channel, &scale);
+        graph.floats("input.shift", &per_channel, &shift);
         let to_float = vec![integer("to", DataType::Float as i64)];
-        let x = self.node("Cast", &[&card.input.name], "input.float", to_float);
-        let x = self.node("Mul", &[&x, "input.scale"], "input.scaled", vec![]);
-        let x = self.node("Add", &[&x, "input.shift"], "input.normalised", vec![]);
+        let x = graph.node("Cast", &[&card.input.name], "input.float", to_float);
+        let x = graph.node("Mul", &[&x, "input.scale"], "input.scaled", vec![]);
+        let x = graph.node("Add", &[&x, "input.shift"], "input.normalised", vec![]);
         let resolution = card.architecture.resolution;
         if [card.input.height, card.input.width] == [resolution; 2] {
             return Ok(x);
         }
         let factors = [1.0, 1.0, factor(card.input.height, resolution)?, factor(card.input.width, resolution)?];
-        self.constant("input.factors", &[4], &factors);
+        graph.floats("input.factors", &[4], &factors);
         let bilinear = vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")];
         // The second input, a region of interest, is not used by this mode.
-        Ok(self.node("Resize", &[&x, "", "input.factors"], "input.resized", bilinear))
+        Ok(graph.node("Resize", &[&x, "", "input.factors"], "input.resized", bilinear))
     }
 
     /// A convolution, with ReLU6 if it was followed by batch norm and ReLU6 in training.
-    fn convolution(&mut self, name: &str, x: &str, convolution: Convolution, weights: &Weights) -> String {
+    fn convolution(&mut self, name: &str, x: &str, convolution: Convolution) -> Result<String> {
         let Convolution { kernel, stride, padding, groups, normalised, .. } = convolution;
-        let parameters = self.weights(name, weights);
+        let parameters = self.parameters(name)?;
         let inputs: Vec<&str> = std::iter::once(x).chain(parameters.iter().map(String::as_str)).collect();
         let attributes = vec![
             integers("kernel_shape", &[kernel; 2]),
@@ -156,10 +163,78 @@ impl Graph {
             integer("group", groups as i64),
         ];
         if !normalised {
-            return self.node("Conv", &inputs, name, attributes);
+            return Ok(self.nodes.node("Conv", &inputs, name, attributes));
         }
-        let convolved = self.node("Conv", &inputs, &format!("{name}.conv"), attributes);
-        self.node("Clip", &[&convolved, CLIP_MIN, CLIP_MAX], name, vec![])
+        let convolved = self.nodes.node("Conv", &inputs, &format!("{name}.conv"), attributes);
+        match self.numbers {
+            // Quantized to the range 0 to at most 6, the value is clipped by that.
+            Numbers::Int8(_) => self.quantized(convolved, name),
+            _ => Ok(self.nodes.node("Clip", &[&convolved, CLIP_MIN, CLIP_MAX], name, vec![])),
+        }
+    }
+
+    /// A value, quantized and dequantized if this is an int8 graph.
+    fn quantized(&mut self, value: String, name: &str) -> Result<String> {
+        let Numbers::Int8(quantized) = self.numbers else { return Ok(value) };
+        let Range { scale, zero_point } = quantized.range(name)?;
+        let (scale_name, zero_point_name) = (format!("{name}.scale"), format!("{name}.zero"));
+        self.nodes.floats(&scale_name, &[], &[scale]);
+        self.nodes.byte(&zero_point_name, zero_point);
+        let bytes = self.nodes.node(
+            "QuantizeLinear",
+            &[&value, &scale_name, &zero_point_name],
+            &format!("{name}.quantized"),
+            vec![],
+        );
+        Ok(self.nodes.node(
+            "DequantizeLinear",
+            &[&bytes, &scale_name, &zero_point_name],
+            &format!("{name}.dequantized"),
+            vec![],
+        ))
+    }
+
+    /// Adds a layer's weight and bias and returns the names of their values as 32-bit floats.
+    fn parameters(&mut self, layer: &str) -> Result<Vec<String>> {
+        let missing = || format!("no weights for layer {layer}");
+        let name = format!("{layer}.weight");
+        let bias_name = format!("{layer}.bias");
+        let graph = &mut self.nodes;
+        let mut names = vec![name.clone()];
+        match self.numbers {
+            Numbers::Fp32(weights) | Numbers::Fp16(weights) => {
+                let Weights { shape, weight, bias } = weights.get(layer).with_context(missing)?;
+                if matches!(self.numbers, Numbers::Fp16(_)) {
+                    graph.halves(&name, shape, weight)?;
+                    let to_float = vec![integer("to", DataType::Float as i64)];
+                    names = vec![graph.node("Cast", &[&name], &format!("{name}.float"), to_float)];
+                } else {
+                    graph.floats(&name, shape, weight);
+                }
+                if let Some(bias) = bias {
+                    graph.floats(&bias_name, &[bias.len() as i64], bias);
+                    names.push(bias_name);
+                }
+            }
+            Numbers::Int8(quantized) => {
+                let quantize::Weights { shape, weight, scales, bias } =
+                    quantized.layers.get(layer).with_context(missing)?;
+                let channels = [scales.len() as i64];
+                let dequantized = |graph: &mut Nodes, name: &str, scales: &[f32]| {
+                    let scale_name = format!("{name}.scale");
+                    graph.floats(&scale_name, &channels, scales);
+                    let axis = vec![integer("axis", 0)];
+                    graph.node("DequantizeLinear", &[name, &scale_name], &format!("{name}.float"), axis)
+                };
+                graph.signed_bytes(&name, shape, weight);
+                names = vec![dequantized(graph, &name, scales)];
+                if let Some(quantize::Bias { values, scales }) = bias {
+                    graph.integers(&bias_name, &channels, values);
+                    names.push(dequantized(graph, &bias_name, scales));
+                }
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -170,50 +245,15 @@ fn factor(from: usize, to: usize) -> Result<f32> {
     let exact = to as f32 / from as f32;
     let candidates = [exact, exact.next_up(), exact.next_up().next_up()];
     let fitting = candidates.into_iter().find(|&candidate| extent(candidate) as usize == to);
-    fitting.with_context(|| format!("no 32-bit factor resizes {from} to {to} pixels"))
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
-}
-
-fn integers(name: &str, values: &[usize]) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Ints as i32,
-        ints: values.iter().map(|&value| value as i64).collect(),
-        ..AttributeProto::default()
-    }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::String as i32,
-        s: value.as_bytes().to_vec(),
-        ..AttributeProto::default()
-    }
-}
-
-/// An input or output `[N, …shape]`.
-fn tensor(name: &str, element: DataType, shape: &[usize]) -> ValueInfoProto {
-    let open = dimension::Value::DimParam(BATCH.to_owned());
-    let fixed = shape.iter().map(|&extent| dimension::Value::DimValue(extent as i64));
-    let dim = std::iter::once(open)
-        .chain(fixed)
-        .map(|value| Dimension { value: Some(value), ..Dimension::default() })
-        .collect();
-    let kind = TensorType { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..TypeProto::default() }),
-        ..ValueInfoProto::default()
+    match fitting {
+        Some(factor) => Ok(factor),
+        None => bail!("no 32-bit factor resizes {from} to {to} pixels"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::factor;
+    use super::*;
 
     #[test]
     fn every_resize_yields_the_extent_that_was_asked_for() {
@@ -224,5 +264,14 @@ mod tests {
                 assert!((f64::from(factor) - to as f64 / from as f64).abs() < 1e-5);
             }
         }
+    }
+
+    #[test]
+    fn an_opset_that_cannot_be_written_is_refused_with_the_reason() {
+        for opset in OPSETS {
+            check_opset(opset).unwrap();
+        }
+        assert!(check_opset(12).unwrap_err().to_string().contains("per-channel DequantizeLinear"));
+        assert!(check_opset(99).unwrap_err().to_string().contains("24 is the newest"));
     }
 }

@@ -17,39 +17,101 @@
 //!  probabilities  float [N, classes]
 //! ```
 
+mod body;
 pub mod check;
 pub mod fold;
 pub mod graph;
+mod nodes;
+mod observer;
+pub mod quantize;
+mod settings;
+
+pub use graph::OPSET;
+pub use settings::{CALIBRATION, Outputs, Settings};
 
 use crate::checkpoint::Checkpoint;
-use crate::export::check::Report;
-use anyhow::{Result, ensure};
-use models::dataset::Dataset;
+use crate::export::check::{Material, Report};
+use crate::export::fold::Weights;
+use crate::export::graph::Numbers;
+use crate::export::quantize::Quantized;
+use anyhow::{Context, Result, ensure};
+use models::card::{ModelCard, Precision};
 use models::files;
 use prost::Message;
+use std::collections::BTreeMap;
 use std::path::Path;
-use tch::Device;
+use tch::{Device, Tensor};
 
-/// The bytes of a checkpoint's ONNX file. The same checkpoint yields the same bytes.
-pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let network = checkpoint.shipped(Device::Cpu)?;
-    let card = checkpoint.card();
-    let mut model = graph::write(&card, &fold::fold(&network)?)?;
-    card.embed(&mut model)?;
-    Ok(model.encode_to_vec())
+/// A file in memory, with what it was written from.
+pub struct Written {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The card in it.
+    pub card: ModelCard,
+    /// What it was to be like.
+    pub settings: Settings,
+    folded: BTreeMap<String, Weights>,
+    quantized: Option<Quantized>,
 }
 
-/// Writes a checkpoint's ONNX file to `output` after it was checked on `images`. On failure nothing is left behind.
-pub fn export(checkpoint: &Checkpoint, images: &Dataset, output: &Path, overwrite: bool) -> Result<Report> {
-    ensure!(
-        overwrite || !output.exists(),
-        "{} exists already: give another name with -o, or --overwrite",
-        output.display()
-    );
-    let bytes = to_bytes(checkpoint)?;
-    files::write_checked(output, &bytes, |temporary| {
-        let report = check::check(checkpoint, temporary, images)?;
+impl Written {
+    /// Writes a checkpoint's file. An int8 file needs images to calibrate with, u8 `[N, C, H, W]`.
+    ///
+    /// The same checkpoint, settings and images yield the same bytes.
+    pub fn new(checkpoint: &Checkpoint, settings: &Settings, calibration: Option<&Tensor>) -> Result<Self> {
+        settings.validate()?;
+        let folded = fold::fold(&checkpoint.shipped(Device::Cpu)?)?;
+        let card = settings.card(checkpoint.card());
+        let quantized = match settings.precision {
+            Precision::Int8 => {
+                let images = calibration.context("int8 needs training images to calibrate with")?;
+                Some(quantize::quantize(&card, &folded, images, settings.calibration.observer)?)
+            }
+            Precision::Fp32 | Precision::Fp16 => None,
+        };
+        let mut written = Self { bytes: Vec::new(), card, settings: settings.clone(), folded, quantized };
+        let mut model = graph::write(&written.card, written.numbers(), settings)?;
+        written.card.embed(&mut model)?;
+        written.bytes = model.encode_to_vec();
+        Ok(written)
+    }
+
+    /// The numbers in the file.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers<'_> {
+        match (&self.quantized, self.card.precision) {
+            (Some(quantized), _) => Numbers::Int8(quantized),
+            (None, Precision::Fp16) => Numbers::Fp16(&self.folded),
+            (None, _) => Numbers::Fp32(&self.folded),
+        }
+    }
+
+    /// Writes the file to `output` after it was checked. On failure nothing is left behind.
+    pub fn save(&self, checkpoint: &Checkpoint, material: &Material, output: &Path, overwrite: bool) -> Result<Report> {
+        ensure!(
+            overwrite || !output.exists(),
+            "{} exists already: give another name with -o, or --overwrite",
+            output.display()
+        );
+        files::write_checked(output, &self.bytes, |temporary| self.check(checkpoint, material, temporary))
+    }
+
+    /// Checks the file in a place of its own, for a caller who does something else with the bytes.
+    pub fn prove(&self, checkpoint: &Checkpoint, material: &Material) -> Result<Report> {
+        let folder = tempfile::tempdir()?;
+        files::write_checked(&folder.path().join("model.onnx"), &self.bytes, |path| {
+            self.check(checkpoint, material, path)
+        })
+    }
+
+    fn check(&self, checkpoint: &Checkpoint, material: &Material, file: &Path) -> Result<Report> {
+        let report = check::check(checkpoint, self, file, material)?;
         report.verdict()?;
         Ok(report)
-    })
+    }
+}
+
+/// The bytes of a checkpoint's fp32 file.
+pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    Ok(Written::new(checkpoint, &Settings::default(), None)?.bytes)
 }

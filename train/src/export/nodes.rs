@@ -1,0 +1,136 @@
+//! The pieces of an ONNX graph: nodes, initialisers, attributes, inputs and outputs.
+
+use anyhow::{Result, ensure};
+use half::f16;
+use models::onnx::proto::attribute_proto::AttributeType;
+use models::onnx::proto::tensor_proto::DataType;
+use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
+use models::onnx::proto::type_proto::{self, Tensor as TensorType};
+use models::onnx::proto::{AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
+
+/// Name of the open batch extent.
+const BATCH: &str = "N";
+
+/// Nodes and initialisers so far.
+#[derive(Default)]
+pub(super) struct Nodes {
+    pub nodes: Vec<NodeProto>,
+    pub initializers: Vec<TensorProto>,
+}
+
+impl Nodes {
+    /// Adds a node that yields one value, named like the node, and returns the name.
+    pub fn node(&mut self, op: &str, inputs: &[&str], name: &str, attribute: Vec<AttributeProto>) -> String {
+        self.nodes.push(NodeProto {
+            name: name.to_owned(),
+            op_type: op.to_owned(),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![name.to_owned()],
+            attribute,
+            ..NodeProto::default()
+        });
+        name.to_owned()
+    }
+
+    /// Gives the last node's value another name.
+    pub fn rename_last(&mut self, name: &str) {
+        if let Some(last) = self.nodes.last_mut() {
+            last.output = vec![name.to_owned()];
+        }
+    }
+
+    fn constant(&mut self, element: DataType, name: &str, shape: &[i64], raw_data: Vec<u8>) {
+        self.initializers.push(TensorProto {
+            name: name.to_owned(),
+            data_type: element as i32,
+            dims: shape.to_vec(),
+            raw_data,
+            ..TensorProto::default()
+        });
+    }
+
+    /// Adds an initialiser of 32-bit floats.
+    pub fn floats(&mut self, name: &str, shape: &[i64], values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(DataType::Float, name, shape, bytes);
+    }
+
+    /// Adds an initialiser of 16-bit floats, rounded to the nearest; a value beyond their range is an error.
+    pub fn halves(&mut self, name: &str, shape: &[i64], values: &[f32]) -> Result<()> {
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        ensure!(
+            f16::from_f32(largest).is_finite(),
+            "{name} holds {largest:e}, which fp16 cannot: its largest number is 65504. Export it as fp32"
+        );
+        let bytes = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+        self.constant(DataType::Float16, name, shape, bytes);
+        Ok(())
+    }
+
+    /// Adds an initialiser of signed bytes.
+    pub fn signed_bytes(&mut self, name: &str, shape: &[i64], values: &[i8]) {
+        self.constant(DataType::Int8, name, shape, values.iter().map(|&value| value.cast_unsigned()).collect());
+    }
+
+    /// Adds an unsigned byte.
+    pub fn byte(&mut self, name: &str, value: u8) {
+        self.constant(DataType::Uint8, name, &[], vec![value]);
+    }
+
+    /// Adds an initialiser of 32-bit integers.
+    pub fn integers(&mut self, name: &str, shape: &[i64], values: &[i32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(DataType::Int32, name, shape, bytes);
+    }
+}
+
+pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
+}
+
+pub(super) fn integers(name: &str, values: &[usize]) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.iter().map(|&value| value as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
+
+pub(super) fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::String as i32,
+        s: value.as_bytes().to_vec(),
+        ..AttributeProto::default()
+    }
+}
+
+/// An input or output `[batch, …shape]`; without a number the batch is open.
+pub(super) fn tensor(name: &str, element: DataType, batch: Option<usize>, shape: &[usize]) -> ValueInfoProto {
+    let fixed = |extent: usize| dimension::Value::DimValue(extent as i64);
+    let first = batch.map_or_else(|| dimension::Value::DimParam(BATCH.to_owned()), fixed);
+    let dim = std::iter::once(first)
+        .chain(shape.iter().copied().map(fixed))
+        .map(|value| Dimension { value: Some(value), ..Dimension::default() })
+        .collect();
+    let kind = TensorType { elem_type: element as i32, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_fp16_cannot_hold_are_refused() {
+        let mut nodes = Nodes::default();
+        nodes.halves("small", &[3], &[65504.0, -1e-7, 1.0 / 3.0]).unwrap();
+        let message = nodes.halves("stem.weight", &[2], &[0.0, -65520.0]).unwrap_err().to_string();
+        assert!(message.contains("stem.weight") && message.contains("65504"), "{message}");
+    }
+}

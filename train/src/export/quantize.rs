@@ -1,0 +1,262 @@
+//! Static post-training quantization to 8 bits (Jacob et al., arXiv 1712.05877; Krishnamoorthi, arXiv 1806.08342).
+//!
+//! A real number r is stored as q with r = scale · (q − zero point). Activations are uint8 with one scale and zero
+//! point per tensor, from what [`super::observer`] saw of training images. Weights are int8 with a scale per output
+//! channel and no zero point, biases int32 with the product of the two scales, as integer convolutions add them up.
+//!
+//! It works on the folded weights and the layer list, not on a finished graph: there it is known which values ReLU6
+//! bounds, and every name is the layer's.
+
+use super::body::{Body, for_batches};
+use super::fold;
+use super::observer::Histogram;
+use anyhow::{Context, Result, ensure};
+use models::architecture::{Convolution, Form, Op};
+use models::card::{ModelCard, Observer};
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+/// Name of the network's input among the activations; the others have their layer's name.
+pub(super) const INPUT: &str = "pixels";
+/// Name of the pooled features that the classifier takes.
+pub(super) const FEATURES: &str = "features";
+
+/// Largest magnitude of a quantized weight.
+///
+/// Processors with AVX2 or AVX-512 but without VNNI add up pairs of products of uint8 and int8 in 16 bits, which
+/// overflow: 2 · 255 · 127 > 32,767. ONNX Runtime's answers would depend on the processor. With 7 bits they do not,
+/// as 2 · 255 · 64 = 32,640 (ONNX Runtime's documentation on quantization calls it `reduce_range`).
+const LARGEST_WEIGHT: i8 = 64;
+
+/// The same for depthwise convolutions, whose few products ONNX Runtime adds up in 32 bits.
+const LARGEST_DEPTHWISE_WEIGHT: i8 = 127;
+
+/// Largest magnitude of a quantized bias: leaves room for the products that are added to it.
+const LARGEST_BIAS: f64 = (1_u32 << 30) as f64;
+
+/// How the values of an activation are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Step between two values.
+    pub scale: f32,
+    /// What 0 is stored as.
+    pub zero_point: u8,
+}
+
+impl Range {
+    /// From the smallest and largest value to be told apart; 0 always lies between.
+    #[must_use]
+    pub fn between(low: f64, high: f64) -> Self {
+        let (low, high) = (low.min(0.0), high.max(0.0));
+        // Where nothing but 0 was seen, any step will do.
+        let scale = if high > low { ((high - low) / 255.0) as f32 } else { 1.0 };
+        let zero_point = (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8;
+        Self { scale, zero_point }
+    }
+
+    /// The value that stands for `value` once it was stored.
+    #[must_use]
+    pub fn nearest(self, value: f64) -> f64 {
+        let (scale, zero) = (f64::from(self.scale), f64::from(self.zero_point));
+        ((value / scale).round_ties_even() + zero).clamp(0.0, 255.0).mul_add(scale, -zero * scale)
+    }
+
+    /// The same for a tensor, as `QuantizeLinear` and `DequantizeLinear` do it.
+    fn nearest_all(self, values: &Tensor) -> Result<Tensor> {
+        let (scale, zero) = (f64::from(self.scale), f64::from(self.zero_point));
+        let stored = values.f_div_scalar(scale)?.f_round()?.f_clamp(-zero, 255.0 - zero)?;
+        Ok(stored.f_mul_scalar(scale)?)
+    }
+}
+
+/// A layer's quantized numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` of the classifier.
+    pub shape: Vec<i64>,
+    /// Row-major.
+    pub weight: Vec<i8>,
+    /// `[output]`.
+    pub scales: Vec<f32>,
+    /// None for a convolution without norm.
+    pub bias: Option<Bias>,
+}
+
+/// A quantized bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bias {
+    /// `[output]`.
+    pub values: Vec<i32>,
+    /// `[output]`: the input's scale times the weight's.
+    pub scales: Vec<f32>,
+}
+
+/// A network's quantized numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantized {
+    ranges: BTreeMap<String, Range>,
+    /// Of every layer that has weights, by its name.
+    pub layers: BTreeMap<String, Weights>,
+}
+
+impl Quantized {
+    /// How an activation is stored.
+    pub fn range(&self, name: &str) -> Result<Range> {
+        self.ranges.get(name).copied().with_context(|| format!("no range for the activation {name}"))
+    }
+
+    /// The weights as the graph's arithmetic sees them.
+    fn dequantized(&self) -> BTreeMap<String, fold::Weights> {
+        let layers = self.layers.iter().map(|(name, Weights { shape, weight, scales, bias })| {
+            let per_channel = weight.len() / scales.len().max(1);
+            let weight = weight.chunks(per_channel.max(1)).zip(scales);
+            let weight = weight.flat_map(|(weights, scale)| weights.iter().map(move |&w| f32::from(w) * scale));
+            let bias = bias.as_ref().map(|Bias { values, scales }| {
+                values.iter().zip(scales).map(|(&value, scale)| value as f32 * scale).collect()
+            });
+            (name.clone(), fold::Weights { shape: shape.clone(), weight: weight.collect(), bias })
+        });
+        layers.collect()
+    }
+
+    /// Logits `[N, classes]` of u8 images `[N, C, H, W]`: what the int8 graph computes, computed by libtorch.
+    pub fn logits(&self, card: &ModelCard, images: &Tensor) -> Result<Tensor> {
+        let body = Body::new(&card.architecture, self.dequantized())?;
+        let mut parts = Vec::new();
+        for_batches(card, images, |batch| {
+            parts.push(body.forward(batch, |name, value| self.range(name)?.nearest_all(&value))?);
+            Ok(())
+        })?;
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+}
+
+/// Quantizes folded weights; the activations' ranges come from `images`, u8 `[N, C, H, W]`.
+pub fn quantize(
+    card: &ModelCard,
+    folded: &BTreeMap<String, fold::Weights>,
+    images: &Tensor,
+    observer: Observer,
+) -> Result<Quantized> {
+    let ranges = calibrate(card, folded, images, observer)?;
+    let mut layers = BTreeMap::new();
+    let mut input = INPUT.to_owned();
+    for layer in card.architecture.layers() {
+        let name = layer.name;
+        let largest = match layer.op {
+            Op::GlobalAveragePool => {
+                FEATURES.clone_into(&mut input);
+                continue;
+            }
+            Op::Convolution(Convolution { form: Form::Depthwise, .. }) => LARGEST_DEPTHWISE_WEIGHT,
+            Op::Convolution(_) | Op::Linear => LARGEST_WEIGHT,
+        };
+        let own = folded.get(&name).with_context(|| format!("no weights for layer {name}"))?;
+        let range = ranges.get(&input).with_context(|| format!("no range for the activation {input}"))?;
+        layers.insert(name.clone(), quantized_weights(own, *range, largest));
+        input = name;
+    }
+    Ok(Quantized { ranges, layers })
+}
+
+/// A layer's weights, whose input is stored so.
+fn quantized_weights(folded: &fold::Weights, input: Range, largest: i8) -> Weights {
+    let channels = folded.shape.first().map_or(1, |&channels| channels.max(1) as usize);
+    let per_channel = (folded.weight.len() / channels).max(1);
+    let mut scales = Vec::with_capacity(channels);
+    let mut weight = Vec::with_capacity(folded.weight.len());
+    for (channel, weights) in folded.weight.chunks(per_channel).enumerate() {
+        let magnitude = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+        let bias = folded.bias.as_ref().map_or(0.0, |bias| f64::from(bias[channel].abs()));
+        // A channel with next to no weights would have a scale too small for its bias.
+        let needed = bias / (LARGEST_BIAS * f64::from(input.scale));
+        let scale = (f64::from(magnitude) / f64::from(largest)).max(needed) as f32;
+        let scale = if scale > 0.0 { scale } else { 1.0 };
+        let limit = f32::from(largest);
+        weight.extend(weights.iter().map(|weight| (weight / scale).round_ties_even().clamp(-limit, limit) as i8));
+        scales.push(scale);
+    }
+    let bias = folded.bias.as_ref().map(|bias| {
+        let scales: Vec<f32> = scales.iter().map(|scale| scale * input.scale).collect();
+        let values = bias.iter().zip(&scales);
+        let values = values.map(|(&bias, &scale)| (f64::from(bias) / f64::from(scale)).round_ties_even() as i32);
+        Bias { values: values.collect(), scales }
+    });
+    Weights { shape: folded.shape.clone(), weight, scales, bias }
+}
+
+/// The range of every activation, from the network's own arithmetic on `images`.
+fn calibrate(
+    card: &ModelCard,
+    folded: &BTreeMap<String, fold::Weights>,
+    images: &Tensor,
+    observer: Observer,
+) -> Result<BTreeMap<String, Range>> {
+    ensure!(images.size()[0] > 0, "there are no images to calibrate with");
+    let body = Body::new(&card.architecture, folded.clone())?;
+    let (scale, shift) = card.preprocessing.scale_and_shift();
+    let (mut low, mut high) = (0.0_f64, 0.0_f64);
+    for (scale, shift) in scale.into_iter().zip(shift) {
+        let (black, white) = (f64::from(shift), f64::from(255.0 * scale + shift));
+        (low, high) = (low.min(black), high.max(white));
+    }
+    let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
+    for_batches(card, images, |batch| {
+        let logits = body.forward(batch, |name, value| {
+            // The input lies between black and white, everything else between ReLU6's limits.
+            let (low, high) = if name == INPUT { (low, high) } else { (0.0, 6.0) };
+            let histogram = histograms.entry(name.to_owned()).or_insert_with(|| Histogram::new(low, high));
+            histogram.add(&value)?;
+            Ok(value)
+        })?;
+        drop(logits);
+        Ok(())
+    })?;
+    Ok(histograms.into_iter().map(|(name, histogram)| (name, histogram.range(observer))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Examples of the ONNX operator's own documentation: scale 2, zero point 128, ties to even, saturation.
+    #[test]
+    fn values_are_rounded_as_quantize_linear_does() {
+        let range = Range { scale: 2.0, zero_point: 128 };
+        let values = [0.0, 2.0, 3.0, 1000.0, -254.0, -1000.0, 1.0, 5.0];
+        let expected = [128, 129, 130, 255, 1, 0, 128, 130].map(|q: i32| f64::from(2 * (q - 128)));
+        let tensor = range.nearest_all(&Tensor::from_slice(&values)).unwrap();
+        for (index, (value, expected)) in values.into_iter().zip(expected).enumerate() {
+            assert_eq!(range.nearest(value), expected, "{value}");
+            assert_eq!(tensor.double_value(&[index as i64]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_zero_exactly() {
+        assert_eq!(Range::between(0.0, 6.0), Range { scale: 6.0 / 255.0, zero_point: 0 });
+        assert_eq!(Range::between(-1.0, 1.55), Range { scale: 0.01, zero_point: 100 });
+        assert_eq!(Range::between(0.0, 0.0).nearest(0.0), 0.0);
+        // A range that does not reach 0 is widened to it: padding is 0.
+        assert_eq!(Range::between(2.0, 6.0), Range::between(0.0, 6.0));
+    }
+
+    #[test]
+    fn each_channel_has_its_own_scale_and_its_bias_fits() {
+        let folded = fold::Weights {
+            shape: vec![3, 2, 1, 1],
+            weight: vec![0.5, -1.0, 0.001, 0.0005, 0.0, 0.0],
+            bias: Some(vec![1.0, -2.0, 3.0]),
+        };
+        let input = Range::between(0.0, 6.0);
+        let Weights { weight, scales, bias, .. } = quantized_weights(&folded, input, 64);
+        assert_eq!(weight, [32, -64, 64, 32, 0, 0]);
+        assert_eq!(scales[..2], [1.0 / 64.0, 0.001 / 64.0]);
+        let bias = bias.unwrap();
+        for ((value, scale), expected) in bias.values.iter().zip(&bias.scales).zip([1.0, -2.0, 3.0]) {
+            let found = f64::from(*value) * f64::from(*scale);
+            assert!((found - expected).abs() <= f64::from(*scale), "{found} for {expected}");
+            assert!(f64::from(value.unsigned_abs()) <= LARGEST_BIAS * 1.001);
+        }
+    }
+}
