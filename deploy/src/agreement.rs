@@ -23,7 +23,12 @@ pub struct Tolerance {
 pub const FP32_TOLERANCE: Tolerance = Tolerance { largest: 1e-3, mean: 1e-4 };
 
 /// What is still rounding for an int8 network.
-pub const INT8_TOLERANCE: Tolerance = Tolerance { largest: 1.0, mean: 0.1 };
+///
+/// A sum that falls on the border between two of 256 steps goes one way in one runtime and the other way in another, and
+/// single logits move by some hundredths. Of libtorch, ONNX Runtime (with and without its rewrites) and tract, on
+/// networks of width 0.25 and 1, no two differed by more than 0.07, or by more than 4.5e-4 on average. A wrong weight,
+/// scale or padding shows in the average, which is why that is held far closer.
+pub const INT8_TOLERANCE: Tolerance = Tolerance { largest: 0.3, mean: 2e-3 };
 
 /// What is still rounding in a network of this precision.
 #[must_use]

@@ -4,7 +4,7 @@ mod command;
 
 use clap::{Parser, Subcommand};
 use command::{backends, eval, inspect, parity, predict};
-use std::io::Write;
+use deploy::text;
 use std::process::ExitCode;
 
 /// Runs an exported image classifier (ONNX) through tract or ONNX Runtime, and says what really runs.
@@ -39,16 +39,5 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast::<clap::Error>() {
-            // Flags that contradict each other: usage, exit code 2.
-            Ok(usage) => usage.exit(),
-            Err(error) => {
-                // A closed standard error is no reason to panic.
-                let _ = writeln!(std::io::stderr(), "error: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
-    }
+    run(Cli::parse().command).map_or_else(text::failure, |()| ExitCode::SUCCESS)
 }

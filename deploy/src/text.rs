@@ -5,6 +5,21 @@ use models::evaluation::Confusion;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+/// Says on standard error why a program ends, and yields its exit code: 2 for flags that contradict each other, as for
+/// any other wrong usage, and 1 for everything else.
+#[must_use]
+pub fn failure(error: anyhow::Error) -> ExitCode {
+    match error.downcast::<clap::Error>() {
+        Ok(usage) => usage.exit(),
+        Err(error) => {
+            // A closed standard error is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Lines of a name and a value, the values aligned. Further lines of a value are aligned too.
 #[must_use]

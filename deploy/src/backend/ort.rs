@@ -3,6 +3,8 @@
 use super::library::{self, Library};
 use super::{Backend, Device, Options, Pictures, Runtime, Source, filled};
 use anyhow::{Context, Result, anyhow, ensure};
+use models::onnx;
+use models::onnx::proto::ModelProto;
 use ndarray::{Array2, ArrayView4, Axis, s};
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
@@ -91,6 +93,21 @@ pub(crate) fn builder(library: &Library, options: &Options) -> Result<SessionBui
         Ok(builder)
     };
     set_up().context("ONNX Runtime cannot be set up")
+}
+
+/// The graph as ONNX Runtime runs it on the processor: after its rewrites, with operators of its own such as
+/// `QLinearConv`. A graph with 2 GB of weights and more cannot be had so.
+pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
+    let library = library::load()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("rewritten.onnx");
+    let context = || format!("ONNX Runtime cannot load {name}");
+    let mut builder = builder(library, &Options::default())?
+        .with_optimized_model_path(&path)
+        .map_err(ort::Error::<()>::from)
+        .with_context(context)?;
+    builder.commit_from_memory(bytes).with_context(context)?;
+    onnx::parse(&onnx::read(&path)?)
 }
 
 /// Loads the model.

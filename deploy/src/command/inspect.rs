@@ -4,7 +4,7 @@ use super::text::{counted, fields, grouped, printable};
 use super::{Format, ModelFile, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
-use models::card::{Content, ModelCard, Polarity};
+use models::card::{Calibration, Content, ModelCard, Polarity, Precision, Takes};
 use models::onnx::proto::ModelProto;
 use models::onnx::{self, Signature, TensorInfo};
 use serde::Serialize;
@@ -19,6 +19,11 @@ const LABELS: usize = 20;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelFile,
+
+    /// Also show what ONNX Runtime makes of the graph on this processor: the operators that really run
+    #[cfg(feature = "ort")]
+    #[arg(long)]
+    rewritten: bool,
 
     /// For people, or one document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -41,6 +46,8 @@ struct Document {
     nodes: usize,
     /// How many nodes of each operator.
     operators: BTreeMap<String, usize>,
+    /// The same after ONNX Runtime's rewrites, if asked for.
+    rewritten: Option<BTreeMap<String, usize>>,
     card: Option<ModelCard>,
     /// Why the file's card cannot be used.
     card_error: Option<String>,
@@ -49,7 +56,11 @@ struct Document {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (name, bytes) = arguments.model.read()?;
     let model = onnx::parse(&bytes).with_context(|| format!("{name} cannot be used"))?;
-    let document = inspect(name, bytes.len(), &model)?;
+    let mut document = inspect(name, bytes.len(), &model)?;
+    #[cfg(feature = "ort")]
+    if arguments.rewritten {
+        document.rewritten = Some(operators(&deploy::backend::ort::rewritten(&document.model, &bytes)?));
+    }
     match arguments.format {
         Format::Text => print(&text(&document))?,
         Format::Json => print_json(&document)?,
@@ -58,11 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
-    let mut operators = BTreeMap::new();
-    let nodes: Vec<_> = model.graph.iter().flat_map(|graph| &graph.node).collect();
-    for node in &nodes {
-        *operators.entry(node.op_type.clone()).or_default() += 1;
-    }
+    let operators = operators(model);
     // To look at a file whose card is broken is what this command is for.
     let (card, card_error) = match ModelCard::of(model) {
         Ok(card) => (card, None),
@@ -76,22 +83,37 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
         opset: onnx::opset(model),
         parameters: onnx::parameters(model),
         signature: onnx::signature(model)?,
-        nodes: nodes.len(),
+        nodes: operators.values().sum(),
         operators,
+        rewritten: None,
         card,
         card_error,
     })
 }
 
+/// How many nodes of each operator a graph has.
+fn operators(model: &ModelProto) -> BTreeMap<String, usize> {
+    let mut operators = BTreeMap::new();
+    for node in model.graph.iter().flat_map(|graph| &graph.node) {
+        *operators.entry(node.op_type.clone()).or_default() += 1;
+    }
+    operators
+}
+
+/// Such as `60: Conv 27, Clip 27, …`, the most frequent first.
+fn counts(operators: &BTreeMap<String, usize>) -> String {
+    let mut sorted: Vec<_> = operators.iter().collect();
+    sorted.sort_by_key(|&(name, &count)| (std::cmp::Reverse(count), name));
+    let counts: Vec<_> = sorted.iter().map(|(name, count)| format!("{} {count}", printable(name))).collect();
+    format!("{}: {}", operators.values().sum::<usize>(), counts.join(", "))
+}
+
 fn text(document: &Document) -> String {
-    let mut operators: Vec<_> = document.operators.iter().collect();
-    operators.sort_by_key(|&(name, &count)| (std::cmp::Reverse(count), name));
-    let operators: Vec<_> = operators.iter().map(|(name, count)| format!("{} {count}", printable(name))).collect();
     let tensors = |tensors: &[TensorInfo]| {
         tensors.iter().map(|tensor| printable(&tensor.to_string())).collect::<Vec<_>>().join("\n")
     };
     let unknown = || "not told".to_owned();
-    let graph = fields(&[
+    let mut graph = vec![
         ("model", document.model.clone()),
         ("size", format!("{} bytes", grouped(document.bytes as u64))),
         ("producer", if document.producer.is_empty() { unknown() } else { printable(&document.producer) }),
@@ -102,8 +124,12 @@ fn text(document: &Document) -> String {
         ("inputs", tensors(&document.signature.inputs)),
         ("outputs", tensors(&document.signature.outputs)),
         ("parameters", grouped(document.parameters)),
-        ("nodes", format!("{}: {}", document.nodes, operators.join(", "))),
-    ]);
+        ("nodes", counts(&document.operators)),
+    ];
+    if let Some(rewritten) = &document.rewritten {
+        graph.push(("in ort", counts(rewritten)));
+    }
+    let graph = fields(&graph);
     let card = match (&document.card, &document.card_error) {
         (Some(card), _) => format!("Model card\n{}", card_fields(card)),
         (None, Some(error)) => format!("Model card: {error}\n"),
@@ -135,6 +161,19 @@ fn card_fields(card: &ModelCard) -> String {
             let (channels, height, width) = (input.channels, input.height, input.width);
             format!("{} {} {} [{channels}, {height}, {width}]: {content}", input.name, input.element, input.layout)
         }),
+        (
+            "graph takes",
+            match card.takes {
+                Takes::Pictures => "the pictures as they are".to_owned(),
+                Takes::Normalised => "floats, normalised and resized by the caller (deploy does)".to_owned(),
+            },
+        ),
+        ("precision", {
+            let ranges = card.calibration.map(|Calibration { images, observer }| {
+                format!(", ranges from {} ({observer})", counted(images, "training image"))
+            });
+            format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), purpose(card.precision))
+        }),
         ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
         ("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))),
         ("recipe", {
@@ -147,4 +186,13 @@ fn card_fields(card: &ModelCard) -> String {
             format!("held out {held_out}, test {test}")
         }),
     ])
+}
+
+/// Which runtime a precision is for, as measured; see the README.
+fn purpose(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "for every runtime",
+        Precision::Fp16 => "for every runtime; weights are stored in 16 bits, arithmetic is in 32",
+        Precision::Int8 => "for ONNX Runtime, and for size; tract is slower in it than in fp32",
+    }
 }

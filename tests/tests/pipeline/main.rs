@@ -2,5 +2,6 @@
 //! what they make of broken input.
 
 mod bad_input;
+mod export;
 mod parity;
 mod user;

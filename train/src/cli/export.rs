@@ -1,15 +1,17 @@
 //! `train export`.
 
-use super::{Format, data};
+use super::{Cli, Format, data};
 use crate::checkpoint::{Checkpoint, DataFacts};
 use crate::data::TrainingData;
 use crate::export::check::Material;
-use crate::export::{CALIBRATION, OPSET, Outputs, Settings, Written};
+use crate::export::{CALIBRATION, OPSET, Outputs, Settings, Written, triton};
 use crate::run;
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
 use deploy::text;
 use models::card::{Calibration, Observer, Precision, Takes};
+use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ pub(super) struct Arguments {
     /// Where to write, or - for standard output [default: model.onnx beside the checkpoint]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write a model repository for Triton or KServe into this folder instead of a single file
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    triton: Option<PathBuf>,
     /// Replace the file if it exists
     #[arg(long)]
     overwrite: bool,
@@ -96,6 +101,7 @@ impl Arguments {
         let path = run::checkpoint_path(self.run.as_deref())?;
         let checkpoint = Checkpoint::read(&path)?;
         let output = self.output.clone().unwrap_or_else(|| path.with_file_name("model.onnx"));
+        let to_stdout = output == Path::new("-");
         let test = data::test_set(&checkpoint, self.data.as_deref())?;
         let training = match settings.precision {
             Precision::Fp32 => None,
@@ -105,29 +111,32 @@ impl Arguments {
         let held_out = training.as_ref().and_then(|data| data.held_out.as_ref());
         let held_out = held_out.map(crate::data::Images::to_set).transpose()?;
         let judges = held_out.as_ref().map_or((&test, "test"), |set| (set, "held out"));
-        let material = Material { test: &test, judges: Some(judges) };
+        let material = Material { test: &test, judges };
         let written = Written::new(&checkpoint, &settings, calibration.as_ref())?;
 
-        let to_stdout = output == Path::new("-");
-        let report = if to_stdout {
-            written.prove(&checkpoint, &material)?
+        let (report, place) = if let Some(folder) = &self.triton {
+            // Refuses before the long work.
+            triton::target(&written, folder, self.overwrite)?;
+            let report = written.prove(&checkpoint, &material)?;
+            (report, triton::write(&written, folder, self.overwrite)?.display().to_string())
+        } else if to_stdout {
+            (written.prove(&checkpoint, &material)?, "standard output".to_owned())
         } else {
-            written.save(&checkpoint, &material, &output, self.overwrite)?
+            let report = written.save(&checkpoint, &material, &output, self.overwrite)?;
+            (report, output.display().to_string())
         };
         let text = match self.format {
             Format::Json => {
-                let document = serde_json::json!({
-                    "checkpoint": path, "output": output, "bytes": written.bytes.len(), "check": report
-                });
+                let bytes = written.bytes.len();
+                let document = json!({ "checkpoint": path, "output": place, "bytes": bytes, "check": report });
                 format!("{}\n", serde_json::to_string_pretty(&document)?)
             }
             Format::Text => format!(
-                "{} ({}, epoch {}) as {} to {} ({} bytes)\n\n{}",
+                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n\n{}",
                 path.display(),
                 checkpoint.metadata.architecture,
                 checkpoint.metadata.history.len(),
                 settings.precision,
-                if to_stdout { "standard output".into() } else { output.display().to_string() },
                 text::grouped(written.bytes.len() as u64),
                 report.to_text()
             ),
@@ -145,7 +154,10 @@ impl Arguments {
     fn settings(&self) -> Result<Settings> {
         if self.precision != Precision::Int8 {
             for (flag, given) in [("--calibrate", self.calibrate.is_some()), ("--observer", self.observer.is_some())] {
-                ensure!(!given, "{flag} has no effect on {}: it is for --precision int8", self.precision);
+                if given {
+                    let message = format!("{flag} has no effect on {}: it is for --precision int8", self.precision);
+                    return Err(Cli::command().error(ErrorKind::ArgumentConflict, message).into());
+                }
             }
         }
         let settings = Settings {

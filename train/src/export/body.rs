@@ -1,7 +1,7 @@
 //! The folded network in libtorch, with a tap on every activation that an int8 graph quantizes.
 
 use super::fold::Weights;
-use super::quantize::{FEATURES, INPUT};
+use super::quantize::INPUT;
 use crate::data::Preprocessor;
 use anyhow::{Context, Result};
 use models::architecture::{Architecture, Convolution, Op};
@@ -54,7 +54,7 @@ impl Body {
                     let x = x.f_conv2d(weight, bias.as_ref(), stride, padding, [1, 1], groups as i64)?;
                     if normalised { tap(name, x.f_relu6()?)? } else { x }
                 }
-                (_, Some(weight)) => tap(FEATURES, x)?.f_linear(weight, bias.as_ref())?,
+                (_, Some(weight)) => x.f_linear(weight, bias.as_ref())?,
                 (_, None) => x.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)?,
             };
         }

@@ -1,15 +1,15 @@
 //! The proof of a new file: every runtime at hand runs it, and must agree with the network in libtorch.
 //!
-//! The chain has two links. The trained network, batch norms and all, is compared with the folded one, both in
-//! libtorch; then what the file's numbers stand for (folded, and rounded or quantized as the file is) is computed in
-//! libtorch, and every runtime must agree with that, by the code that `deploy` runs. So a tolerance never has to make
-//! room for what a precision costs, and a wrong node or number has nowhere to hide. What it costs is measured on its
-//! own: as accuracy on the images held out of training.
+//! First every number in the file is read back and compared with the folded network's. Then the trained network, batch
+//! norms and all, is compared with the folded one, both in libtorch. Last, what the file's numbers stand for (folded, and
+//! rounded or quantized as the file is) is computed in libtorch, and every runtime must agree with that, by the code that
+//! `deploy` runs. So a tolerance never has to make room for what a precision costs, and a wrong node or number has
+//! nowhere to hide. What it costs is measured on its own: as accuracy on the images held out of training.
 
-use super::Written;
 use super::body::{self, Body};
 use super::fold::{self, Weights};
 use super::graph::Numbers;
+use super::{Written, numbers};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::device::LIBTORCH;
@@ -22,6 +22,7 @@ use models::card::{ModelCard, Precision};
 use models::dataset::Dataset;
 use models::evaluation::{argmax, log_softmax};
 use models::fingerprint::Fingerprint;
+use models::onnx;
 use ndarray::{Array2, Array4, Axis, concatenate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +45,7 @@ pub struct Material<'a> {
     /// Pictures on which the runtimes are compared.
     pub test: &'a Dataset,
     /// Pictures on which the accuracy that fp16 and int8 cost is measured, and what they are called.
-    pub judges: Option<(&'a Dataset, &'static str)>,
+    pub judges: (&'a Dataset, &'static str),
 }
 
 /// What each runtime makes of a file, compared with libtorch.
@@ -107,6 +108,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         images.len()
     );
     let folded = fold::fold(&checkpoint.shipped(tch::Device::Cpu)?)?;
+    numbers::compare(&onnx::parse(&onnx::read(file)?)?.graph.unwrap_or_default(), &folded)?;
     let own = in_libtorch(&written.card, &folded, &images)?;
     let outcome = Outcome::Agreement(agreement::compare(trained.view(), own.view(), FP32_TOLERANCE)?);
     let mut runtimes = vec![Checked { runtime: format!("libtorch {LIBTORCH}, batch norms folded"), outcome }];
@@ -120,12 +122,13 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         )?,
     };
     let expected = if written.settings.outputs.logits() { expected } else { log_softmax(expected.view()) };
-    let mut accuracy = match material.judges {
-        Some((set, name)) if written.card.precision != Precision::Fp32 => {
-            let trained = share_right(&reference(checkpoint, set)?, set);
-            Some(Accuracy { images: set.len(), set: name, trained, runtimes: BTreeMap::new() })
+    let (judges, set) = material.judges;
+    let mut accuracy = match written.card.precision {
+        Precision::Fp32 => None,
+        Precision::Fp16 | Precision::Int8 => {
+            let trained = share_right(&reference(checkpoint, judges)?, judges);
+            Some(Accuracy { images: judges.len(), set, trained, runtimes: BTreeMap::new() })
         }
-        _ => None,
     };
     for (backend, as_written) in [(Choice::Tract, false), (Choice::Ort, true), (Choice::Ort, false)] {
         if let (Choice::Ort, Err(missing)) = (backend, library::load()) {
@@ -143,8 +146,9 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         let tolerance = agreement::tolerance(written.card.precision);
         let agreement = agreement::compare(expected.view(), found.view(), tolerance)
             .with_context(|| format!("{runtime} and libtorch cannot be compared"))?;
-        if let (Some(accuracy), Some((set, _)), false) = (&mut accuracy, material.judges, as_written) {
-            accuracy.runtimes.insert(model.runtime().name.clone(), share_right(&model.logits(set.images())?, set));
+        if let (Some(accuracy), false) = (&mut accuracy, as_written) {
+            let share = share_right(&model.logits(judges.images())?, judges);
+            accuracy.runtimes.insert(model.runtime().name.clone(), share);
         }
         runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
     }

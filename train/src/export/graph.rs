@@ -72,10 +72,9 @@ pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<
             Op::Convolution(convolution) => graph.convolution(name, &x, convolution)?,
             Op::GlobalAveragePool => {
                 let pooled = graph.nodes.node("GlobalAveragePool", &[&x], name, vec![]);
-                graph.nodes.node("Flatten", &[&pooled], quantize::FEATURES, vec![integer("axis", 1)])
+                graph.nodes.node("Flatten", &[&pooled], "features", vec![integer("axis", 1)])
             }
             Op::Linear => {
-                let x = graph.quantized(x, quantize::FEATURES)?;
                 let parameters = graph.parameters(name)?;
                 let inputs: Vec<&str> =
                     std::iter::once(x.as_str()).chain(parameters.iter().map(String::as_str)).collect();
@@ -228,9 +227,16 @@ impl Graph<'_> {
                 };
                 graph.signed_bytes(&name, shape, weight);
                 names = vec![dequantized(graph, &name, scales)];
-                if let Some(quantize::Bias { values, scales }) = bias {
-                    graph.integers(&bias_name, &channels, values);
-                    names.push(dequantized(graph, &bias_name, scales));
+                match bias {
+                    Some(quantize::Bias::Int32 { values, scales }) => {
+                        graph.integers(&bias_name, &channels, values);
+                        names.push(dequantized(graph, &bias_name, scales));
+                    }
+                    Some(quantize::Bias::Fp32(values)) => {
+                        graph.floats(&bias_name, &channels, values);
+                        names.push(bias_name);
+                    }
+                    None => (),
                 }
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A real number r is stored as q with r = scale · (q − zero point). Activations are uint8 with one scale and zero
 //! point per tensor, from what [`super::observer`] saw of training images. Weights are int8 with a scale per output
-//! channel and no zero point, biases int32 with the product of the two scales, as integer convolutions add them up.
+//! channel and no zero point, biases int32 with the product of the two scales, as integer convolutions add them up. The
+//! classifier, a thousandth of the arithmetic, takes floats and yields floats; only its weights are stored in 8 bits.
 //!
 //! It works on the folded weights and the layer list, not on a finished graph: there it is known which values ReLU6
 //! bounds, and every name is the layer's.
@@ -18,8 +19,6 @@ use tch::Tensor;
 
 /// Name of the network's input among the activations; the others have their layer's name.
 pub(super) const INPUT: &str = "pixels";
-/// Name of the pooled features that the classifier takes.
-pub(super) const FEATURES: &str = "features";
 
 /// Largest magnitude of a quantized weight.
 ///
@@ -28,8 +27,9 @@ pub(super) const FEATURES: &str = "features";
 /// as 2 · 255 · 64 = 32,640 (ONNX Runtime's documentation on quantization calls it `reduce_range`).
 const LARGEST_WEIGHT: i8 = 64;
 
-/// The same for depthwise convolutions, whose few products ONNX Runtime adds up in 32 bits.
-const LARGEST_DEPTHWISE_WEIGHT: i8 = 127;
+/// The same where no such sums are made: depthwise convolutions add up their few products in 32 bits, and the
+/// classifier computes in floats.
+const LARGEST_WEIGHT_ALONE: i8 = 127;
 
 /// Largest magnitude of a quantized bias: leaves room for the products that are added to it.
 const LARGEST_BIAS: f64 = (1_u32 << 30) as f64;
@@ -82,13 +82,30 @@ pub struct Weights {
     pub bias: Option<Bias>,
 }
 
-/// A quantized bias.
+/// A bias.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bias {
-    /// `[output]`.
-    pub values: Vec<i32>,
-    /// `[output]`: the input's scale times the weight's.
-    pub scales: Vec<f32>,
+pub enum Bias {
+    /// Of a layer that computes in integers.
+    Int32 {
+        /// `[output]`.
+        values: Vec<i32>,
+        /// `[output]`: the input's scale times the weight's.
+        scales: Vec<f32>,
+    },
+    /// `[output]`, of the classifier.
+    Fp32(Vec<f32>),
+}
+
+impl Bias {
+    /// As floats.
+    fn dequantized(&self) -> Vec<f32> {
+        match self {
+            Self::Int32 { values, scales } => {
+                values.iter().zip(scales).map(|(&value, scale)| value as f32 * scale).collect()
+            }
+            Self::Fp32(values) => values.clone(),
+        }
+    }
 }
 
 /// A network's quantized numbers.
@@ -111,9 +128,7 @@ impl Quantized {
             let per_channel = weight.len() / scales.len().max(1);
             let weight = weight.chunks(per_channel.max(1)).zip(scales);
             let weight = weight.flat_map(|(weights, scale)| weights.iter().map(move |&w| f32::from(w) * scale));
-            let bias = bias.as_ref().map(|Bias { values, scales }| {
-                values.iter().zip(scales).map(|(&value, scale)| value as f32 * scale).collect()
-            });
+            let bias = bias.as_ref().map(Bias::dequantized);
             (name.clone(), fold::Weights { shape: shape.clone(), weight: weight.collect(), bias })
         });
         layers.collect()
@@ -143,44 +158,51 @@ pub fn quantize(
     let mut input = INPUT.to_owned();
     for layer in card.architecture.layers() {
         let name = layer.name;
-        let largest = match layer.op {
-            Op::GlobalAveragePool => {
-                FEATURES.clone_into(&mut input);
-                continue;
-            }
-            Op::Convolution(Convolution { form: Form::Depthwise, .. }) => LARGEST_DEPTHWISE_WEIGHT,
-            Op::Convolution(_) | Op::Linear => LARGEST_WEIGHT,
+        let Some(own) = folded.get(&name) else {
+            ensure!(layer.op == Op::GlobalAveragePool, "no weights for layer {name}");
+            continue;
         };
-        let own = folded.get(&name).with_context(|| format!("no weights for layer {name}"))?;
-        let range = ranges.get(&input).with_context(|| format!("no range for the activation {input}"))?;
-        layers.insert(name.clone(), quantized_weights(own, *range, largest));
-        input = name;
+        let weights = match layer.op {
+            Op::Convolution(Convolution { form, normalised: true, .. }) => {
+                let range = ranges.get(&input).with_context(|| format!("no range for the activation {input}"))?;
+                let largest = if form == Form::Depthwise { LARGEST_WEIGHT_ALONE } else { LARGEST_WEIGHT };
+                input.clone_from(&name);
+                quantized_weights(own, Some(*range), largest)
+            }
+            _ => quantized_weights(own, None, LARGEST_WEIGHT_ALONE),
+        };
+        layers.insert(name, weights);
     }
     Ok(Quantized { ranges, layers })
 }
 
-/// A layer's weights, whose input is stored so.
-fn quantized_weights(folded: &fold::Weights, input: Range, largest: i8) -> Weights {
+/// The weights of a layer that computes in integers, whose input is stored so, or of the classifier.
+fn quantized_weights(folded: &fold::Weights, input: Option<Range>, largest: i8) -> Weights {
     let channels = folded.shape.first().map_or(1, |&channels| channels.max(1) as usize);
     let per_channel = (folded.weight.len() / channels).max(1);
     let mut scales = Vec::with_capacity(channels);
     let mut weight = Vec::with_capacity(folded.weight.len());
     for (channel, weights) in folded.weight.chunks(per_channel).enumerate() {
         let magnitude = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
-        let bias = folded.bias.as_ref().map_or(0.0, |bias| f64::from(bias[channel].abs()));
         // A channel with next to no weights would have a scale too small for its bias.
-        let needed = bias / (LARGEST_BIAS * f64::from(input.scale));
+        let needed = match (input, &folded.bias) {
+            (Some(input), Some(bias)) => f64::from(bias[channel].abs()) / (LARGEST_BIAS * f64::from(input.scale)),
+            _ => 0.0,
+        };
         let scale = (f64::from(magnitude) / f64::from(largest)).max(needed) as f32;
         let scale = if scale > 0.0 { scale } else { 1.0 };
         let limit = f32::from(largest);
         weight.extend(weights.iter().map(|weight| (weight / scale).round_ties_even().clamp(-limit, limit) as i8));
         scales.push(scale);
     }
-    let bias = folded.bias.as_ref().map(|bias| {
-        let scales: Vec<f32> = scales.iter().map(|scale| scale * input.scale).collect();
-        let values = bias.iter().zip(&scales);
-        let values = values.map(|(&bias, &scale)| (f64::from(bias) / f64::from(scale)).round_ties_even() as i32);
-        Bias { values: values.collect(), scales }
+    let bias = folded.bias.as_ref().map(|bias| match input {
+        Some(input) => {
+            let scales: Vec<f32> = scales.iter().map(|scale| scale * input.scale).collect();
+            let values = bias.iter().zip(&scales);
+            let values = values.map(|(&bias, &scale)| (f64::from(bias) / f64::from(scale)).round_ties_even() as i32);
+            Bias::Int32 { values: values.collect(), scales }
+        }
+        None => Bias::Fp32(bias.clone()),
     });
     Weights { shape: folded.shape.clone(), weight, scales, bias }
 }
@@ -249,14 +271,17 @@ mod tests {
             bias: Some(vec![1.0, -2.0, 3.0]),
         };
         let input = Range::between(0.0, 6.0);
-        let Weights { weight, scales, bias, .. } = quantized_weights(&folded, input, 64);
+        let Weights { weight, scales, bias, .. } = quantized_weights(&folded, Some(input), 64);
         assert_eq!(weight, [32, -64, 64, 32, 0, 0]);
         assert_eq!(scales[..2], [1.0 / 64.0, 0.001 / 64.0]);
-        let bias = bias.unwrap();
-        for ((value, scale), expected) in bias.values.iter().zip(&bias.scales).zip([1.0, -2.0, 3.0]) {
+        let Some(Bias::Int32 { values, scales }) = bias else { panic!("{bias:?}") };
+        for ((value, scale), expected) in values.iter().zip(&scales).zip([1.0, -2.0, 3.0]) {
             let found = f64::from(*value) * f64::from(*scale);
             assert!((found - expected).abs() <= f64::from(*scale), "{found} for {expected}");
             assert!(f64::from(value.unsigned_abs()) <= LARGEST_BIAS * 1.001);
         }
+        let classifier = quantized_weights(&folded, None, 127);
+        assert_eq!(classifier.weight[..2], [64, -127]);
+        assert_eq!(classifier.bias, folded.bias.map(Bias::Fp32));
     }
 }

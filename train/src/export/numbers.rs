@@ -1,0 +1,87 @@
+//! The numbers in a new file, read back and compared with the network's one by one.
+//!
+//! Runs alone would miss a wrong weight that no image of the check brings to bear, such as one of a channel that ReLU6
+//! holds at 0 or at 6.
+
+use super::fold::Weights;
+use anyhow::{Context, Result, bail, ensure};
+use half::f16;
+use models::onnx::proto::tensor_proto::DataType;
+use models::onnx::proto::{GraphProto, TensorProto};
+use std::collections::BTreeMap;
+
+/// Compares every weight and bias of a graph with the folded network: equal to the bit in fp32, the nearest number that
+/// the format has otherwise.
+pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) -> Result<()> {
+    let tensors: BTreeMap<&str, &TensorProto> =
+        graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    for (layer, Weights { shape, weight, bias }) in folded {
+        let extents = [shape.as_slice(), &[bias.as_ref().map_or(0, Vec::len) as i64]];
+        let parts = [("weight", Some(weight)), ("bias", bias.as_ref())];
+        for ((part, expected), extents) in parts.into_iter().zip(extents) {
+            let Some(expected) = expected else { continue };
+            let name = format!("{layer}.{part}");
+            let tensor = tensors.get(name.as_str()).with_context(|| format!("the new file has no {name}"))?;
+            ensure!(tensor.dims == extents, "{name} in the new file is {:?}: expected {extents:?}", tensor.dims);
+            let found = read(tensor, &tensors)?;
+            ensure!(found.len() == expected.len(), "{name} in the new file has {} numbers", found.len());
+            for (index, (&(found, error), &expected)) in found.iter().zip(expected).enumerate() {
+                ensure!(
+                    (found - f64::from(expected)).abs() <= error.of(f64::from(expected)),
+                    "{name} in the new file holds {found} at {index}, where the network has {expected}. Nothing was written"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How far a number may be from the one it stands for.
+#[derive(Clone, Copy)]
+enum Error {
+    None,
+    /// Half of the last of eleven significant bits, or of the smallest number.
+    Half,
+    /// Half a step of this scale.
+    Step(f64),
+}
+
+impl Error {
+    fn of(self, expected: f64) -> f64 {
+        match self {
+            Self::None => 0.0,
+            Self::Half => (expected.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25)),
+            // The scale itself is rounded to 24 bits.
+            Self::Step(scale) => scale * 0.5 + expected.abs() * 2.0_f64.powi(-23),
+        }
+    }
+}
+
+/// The numbers that a tensor stands for.
+fn read(tensor: &TensorProto, all: &BTreeMap<&str, &TensorProto>) -> Result<Vec<(f64, Error)>> {
+    let bytes = &tensor.raw_data;
+    let fixed = |chunk: &[u8]| [chunk[0], chunk[1], chunk[2], chunk[3]];
+    Ok(match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) => {
+            bytes.chunks_exact(4).map(|chunk| (f64::from(f32::from_le_bytes(fixed(chunk))), Error::None)).collect()
+        }
+        Ok(DataType::Float16) => {
+            let values = bytes.chunks_exact(2).map(|chunk| f16::from_le_bytes([chunk[0], chunk[1]]));
+            values.map(|value| (value.to_f64(), Error::Half)).collect()
+        }
+        Ok(kind @ (DataType::Int8 | DataType::Int32)) => {
+            let name = format!("{}.scale", tensor.name);
+            let scales = all.get(name.as_str()).with_context(|| format!("the new file has no {name}"))?;
+            let scales: Vec<f64> = read(scales, all)?.into_iter().map(|(scale, _)| scale).collect();
+            let stored: Vec<f64> = if kind == DataType::Int8 {
+                bytes.iter().map(|byte| f64::from(byte.cast_signed())).collect()
+            } else {
+                bytes.chunks_exact(4).map(|chunk| f64::from(i32::from_le_bytes(fixed(chunk)))).collect()
+            };
+            let per_channel = (stored.len() / scales.len().max(1)).max(1);
+            let channels = stored.chunks(per_channel).zip(&scales);
+            channels.flat_map(|(values, &s)| values.iter().map(move |value| (value * s, Error::Step(s)))).collect()
+        }
+        _ => bail!("{} in the new file has an element type that is never written", tensor.name),
+    })
+}

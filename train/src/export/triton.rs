@@ -1,0 +1,90 @@
+//! A model repository for NVIDIA Triton and servers that read the same form (`KServe`): for who outgrows one machine and
+//! runs the same file on an existing serving engine.
+//!
+//! ```text
+//!  DIR/mnist-quick/config.pbtxt     names, types and shapes; dynamic batching
+//!                  labels.txt       one class a line, in the order of the outputs
+//!                  1/model.onnx     version 1
+//! ```
+
+use super::Written;
+use anyhow::{Context, Result, ensure};
+use models::card::{ModelCard, Takes};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Largest batch the server puts together: beyond it a processor gains nothing, and a GPU little.
+const MAX_BATCH: usize = 64;
+
+/// How long the first picture of a batch waits for others, in microseconds.
+const QUEUE_DELAY: usize = 500;
+
+/// The model's name in the repository, such as `mnist-quick`.
+#[must_use]
+pub fn name(card: &ModelCard) -> String {
+    let name = format!("{}-{}", card.training.data_set, card.training.recipe);
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
+}
+
+/// The server's description of a file (`ModelConfig` in Triton's `model_config.proto`). The batch is no part of the
+/// shapes there.
+pub fn config(written: &Written) -> Result<String> {
+    let (card, settings) = (&written.card, &written.settings);
+    ensure!(settings.batch.is_none(), "a serving engine puts its batches together itself: leave --batch dynamic");
+    let resolution = card.architecture.resolution;
+    let (element, [channels, height, width]) = match card.takes {
+        Takes::Pictures => ("TYPE_UINT8", [card.input.channels, card.input.height, card.input.width]),
+        Takes::Normalised => ("TYPE_FP32", [card.input.channels, resolution, resolution]),
+    };
+    let mut text = format!(
+        "name: \"{}\"\nbackend: \"onnxruntime\"\nmax_batch_size: {MAX_BATCH}\n\
+         input [\n  {{ name: \"{}\" data_type: {element} dims: [ {channels}, {height}, {width} ] }}\n]\noutput [\n",
+        name(card),
+        card.input.name
+    );
+    let outputs = settings.outputs.names();
+    for (index, output) in outputs.iter().enumerate() {
+        let comma = if index + 1 < outputs.len() { "," } else { "" };
+        let classes = card.labels.len();
+        writeln!(
+            text,
+            "  {{ name: \"{output}\" data_type: TYPE_FP32 dims: [ {classes} ] label_filename: \"labels.txt\" }}{comma}"
+        )?;
+    }
+    writeln!(text, "]\ndynamic_batching {{ max_queue_delay_microseconds: {QUEUE_DELAY} }}")?;
+    Ok(text)
+}
+
+/// The model's own folder in the repository, if the model can be written there.
+pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<PathBuf> {
+    config(written)?;
+    let broken = written.card.labels.iter().find(|label| label.contains(['\n', '\r']));
+    ensure!(broken.is_none(), "the label {broken:?} has more than one line: labels.txt has one a line");
+    let target = repository.join(name(&written.card));
+    ensure!(overwrite || !target.exists(), "{} exists already: give another folder, or --overwrite", target.display());
+    Ok(target)
+}
+
+/// Adds the model to a repository, whole or not at all, and returns its own folder.
+pub fn write(written: &Written, folder: &Path, overwrite: bool) -> Result<PathBuf> {
+    let target = target(written, folder, overwrite)?;
+    let context = || format!("cannot write {}", target.display());
+    fs::create_dir_all(folder).with_context(context)?;
+    let new = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).with_context(context)?;
+    let config = config(written)?;
+    let model = new.path().join("model");
+    let version = model.join("1");
+    let labels: String = written.card.labels.iter().map(|label| format!("{label}\n")).collect();
+    fs::create_dir_all(&version)
+        .and_then(|()| fs::write(version.join("model.onnx"), &written.bytes))
+        .and_then(|()| fs::write(model.join("config.pbtxt"), config))
+        .and_then(|()| fs::write(model.join("labels.txt"), labels))
+        .with_context(context)?;
+    // What was there before goes with the temporary folder.
+    if target.exists() {
+        fs::rename(&target, new.path().join("before")).with_context(context)?;
+    }
+    fs::rename(&model, &target).with_context(context)?;
+    Ok(target)
+}
