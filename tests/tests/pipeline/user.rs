@@ -48,10 +48,29 @@ fn a_user_trains_exports_and_deploys() {
     assert!(log.contains("tract") && log.contains("onnxruntime") && log.contains("max diff"), "{log}");
     train().args(["export", "-o", "model.onnx"]).assert().failure().code(1);
     train().args(["export", "-o", "model.onnx", "--overwrite"]).assert().success();
+    // To standard output, where the report must not be in the way; and the same bytes again.
+    let piped = train().args(["export", "-o", "-"]).assert().success();
+    assert_eq!(piped.get_output().stdout, std::fs::read(folder.join("model.onnx")).unwrap());
+    assert!(String::from_utf8_lossy(&piped.get_output().stderr).contains("onnxruntime"));
 
     let inspected = json(deploy().args(["inspect", "--model", "model.onnx"]));
     assert_eq!(inspected["card"]["training"]["seed"], 7, "{inspected}");
     assert_eq!(inspected["card"]["input"]["content"]["polarity"], "light-on-dark");
+
+    // A flag without effect is wrong usage.
+    let unused = train().args(["export", "-o", "unused.onnx", "--observer", "mse"]).assert().failure().code(2);
+    assert!(String::from_utf8_lossy(&unused.get_output().stderr).contains("--precision int8"));
+    let small = ["export", "-o", "small.onnx", "--precision", "int8", "--calibrate", "200", "--observer", "percentile"];
+    let report = json(train().args(small));
+    assert_eq!(
+        (report["check"]["accuracy"]["set"].as_str(), report["check"]["accuracy"]["images"].as_u64()),
+        (Some("held out"), Some(500))
+    );
+    let inspected = json(deploy().args(["inspect", "--model", "small.onnx", "--rewritten"]));
+    assert_eq!(inspected["card"]["precision"], "int8", "{inspected}");
+    assert_eq!(inspected["card"]["calibration"]["images"], 200, "{inspected}");
+    assert_eq!(inspected["rewritten"]["QLinearConv"], 27, "{inspected}");
+    deploy().args(["parity", "--model", "small.onnx", "--data"]).arg(&data).assert().success();
 
     let mut accuracies = Vec::new();
     for backend in ["tract", "ort"] {
