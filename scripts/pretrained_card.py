@@ -23,6 +23,7 @@ rows = [
     ("test accuracy, ONNX Runtime", f"{100 * ort['accuracy']:.2f} % ({ort['correct']:,} of {ort['images']:,})"),
     ("95 % interval", "{:.2f} % to {:.2f} %".format(*(100 * bound for bound in figures["accuracy_interval"]))),
     ("calibration error (ECE)", f"{100 * figures['calibration']['ece']:.1f} %"),
+    ("multiply-adds", f"{inspected['multiply_adds']:,} a picture"),
     ("parameters in the file", f"{inspected['parameters']:,}"),
     ("size", f"{inspected['bytes']:,} bytes"),
     ("input", f"`{inputs['name']}`, {inputs['element']} [N, {inputs['channels']}, {inputs['height']}, {inputs['width']}]"),

@@ -5,6 +5,7 @@ use super::{Format, ModelFile, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
 use models::card::{Calibration, Content, ModelCard, Polarity, Precision, Takes};
+use models::cost;
 use models::onnx::proto::ModelProto;
 use models::onnx::{self, Signature, TensorInfo};
 use serde::Serialize;
@@ -41,6 +42,8 @@ struct Document {
     opset: Option<i64>,
     /// Numbers in the initialisers.
     parameters: u64,
+    /// Multiply-adds for one picture, of the network that the card describes.
+    multiply_adds: Option<u64>,
     #[serde(flatten)]
     signature: Signature,
     nodes: usize,
@@ -82,6 +85,7 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
         ir_version: model.ir_version,
         opset: onnx::opset(model),
         parameters: onnx::parameters(model),
+        multiply_adds: card.as_ref().map(|card| cost::of(&card.architecture.layers()).multiply_adds),
         signature: onnx::signature(model)?,
         nodes: operators.values().sum(),
         operators,
@@ -154,7 +158,9 @@ fn card_fields(card: &ModelCard) -> String {
     fields(&[
         ("architecture", {
             let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
-            format!("{kind}, width {width}, {resolution} px, first stride {}", architecture.stem_stride)
+            let cost = grouped(cost::of(&architecture.layers()).multiply_adds);
+            let stride = architecture.stem_stride;
+            format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds a picture")
         }),
         ("labels", labels.join(", ")),
         ("input", {
