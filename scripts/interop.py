@@ -1,4 +1,4 @@
-"""An exported network in runtimes that others wrote, against PyTorch. Called by `scripts/interop`."""
+"""Exported files in runtimes that others wrote, against a PyTorch network of its own. Called by `scripts/interop`."""
 
 import copy
 import itertools
@@ -23,23 +23,21 @@ import onnxruntime
 import openvino
 import torch
 import torch.nn.functional as F
+from numpy import ndarray
 from torch import nn
 
 MNIST = Path(".deps/mnist")
 IMAGES = 1000
-# Largest difference of a logit, most other answers: from PyTorch in fp32, and between two runtimes with one file.
+# Largest difference of a logit and most other answers, against PyTorch in fp32 and between two runtimes of one file.
 TOLERANCES = {"fp32": (1e-3, 1), "fp16": (0.05, 1), "int8": (math.inf, 5)}
-MUTUAL_TOLERANCES = {"fp32": (1e-3, 1), "fp16": (1e-3, 1), "int8": (math.inf, 5)}
+MUTUAL_TOLERANCES = TOLERANCES | {"fp16": (1e-3, 1)}
 ACCURACY_TOLERANCE = 0.005
-# What is known not to load. Anything else that does not is an error.
+# Whatever else does not load is an error.
 KNOWN_REFUSALS = {
-    ("onnx2torch", "fp16"),  # it wants every weight as an initialiser, not behind a Cast
-    ("onnx2torch", "int8"),  # it has no QuantizeLinear
-    ("OpenCV", "int8"),  # it wants axis = 0 spelled out in the file
+    ("onnx2torch", "fp16"),  # wants every weight as an initialiser, not behind a Cast
+    ("onnx2torch", "int8"),  # has no QuantizeLinear
+    ("OpenCV", "int8"),  # wants the axis of DequantizeLinear in the file even if it is 0
 }
-
-
-# -- the network, from the paper and from the checkpoint, by nothing that `train` is made of
 
 
 class Layer(nn.Sequential):
@@ -51,41 +49,37 @@ class Layer(nn.Sequential):
 
 
 class MobileNetV1(nn.Module):
-    """Table 1 of arXiv 1704.04861, with the preparation of the pictures in front."""
+    """Table 1 of arXiv 1704.04861 behind the preparation of the pictures, written without a look at `train`."""
 
-    def __init__(self, metadata: dict):
+    def __init__(self, architecture: dict, preprocessing: dict):
         super().__init__()
-        architecture, preprocessing = metadata["architecture"], metadata["data"]["preprocessing"]
         narrow = lambda channels: max(int(architecture["width"] * channels), 8)
         blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
         self.resolution = architecture["resolution"]
         for name in ("mean", "std"):
-            values = torch.tensor(preprocessing[name]).view(1, -1, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+            self.register_buffer(name, torch.tensor(preprocessing[name]).view(1, -1, 1, 1))
         inputs = narrow(32)
-        self.body = nn.Sequential()
-        self.body.stem = Layer(architecture["channels"], inputs, 3, architecture["stem_stride"])
+        self.stem = Layer(architecture["channels"], inputs, 3, architecture["stem_stride"])
+        self.blocks = nn.Sequential()
         for number, (channels, stride) in enumerate(blocks, 1):
             block = nn.Sequential()
             block.depthwise = Layer(inputs, inputs, 3, stride, groups=inputs)
             block.pointwise = Layer(inputs, narrow(channels), 1, 1)
-            self.body.add_module(f"block{number}", block)
+            self.blocks.add_module(f"block{number}", block)
             inputs = narrow(channels)
-        self.body.pool = nn.AdaptiveAvgPool2d(1)
-        self.body.flatten = nn.Flatten()
-        self.body.classifier = nn.Linear(inputs, architecture["classes"])
+        self.classifier = nn.Linear(inputs, architecture["classes"])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = (image.float() / 255 - self.mean) / self.std
-        return self.body(F.interpolate(x, (self.resolution,) * 2, mode="bilinear", align_corners=False))
+        x = F.interpolate(x, (self.resolution, self.resolution), mode="bilinear", align_corners=False)
+        return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: ndarray) -> ndarray:
         with torch.inference_mode():
             return self(torch.from_numpy(images)).numpy()
 
 
 def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """The checkpoint's own words and its tensors."""
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
@@ -93,32 +87,38 @@ def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     tensors = {}
     for name, entry in header.items():
         first, end = entry["data_offsets"]
-        values = np.frombuffer(data[start + first : start + end], np.dtype("<f4"))
-        tensors[name] = torch.from_numpy(values.copy()).view(entry["shape"])
+        values = np.frombuffer(data[start + first : start + end], "<f4").reshape(entry["shape"])
+        tensors[name] = torch.from_numpy(values.copy())
     return metadata, tensors
 
 
 def torch_name(name: str) -> str:
-    """What PyTorch calls a tensor of the checkpoint."""
     layer, _, last = name.rpartition(".")
-    norm = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+    layer = f"blocks.{layer}" if layer.startswith("block") else layer
     if layer.endswith(".norm"):
-        return f"{layer}.{norm[last]}"
-    return name if layer == "classifier" else f"{layer}.conv.{last}"
+        last = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}[last]
+    elif layer != "classifier":
+        last = f"conv.{last}"
+    return f"{layer}.{last}"
 
 
 def read_network(path: Path) -> MobileNetV1:
     metadata, tensors = read_safetensors(path)
+    if (metadata["architecture"]["kind"], metadata["data"]["name"]) != ("mobilenet-v1", "mnist"):
+        sys.exit(f"interop: {path} is not a mobilenet-v1 on MNIST: give the folder of another run")
+    network = MobileNetV1(metadata["architecture"], metadata["data"]["preprocessing"]).eval()
     prefix = "average." if metadata["recipe"]["ema"] > 0 else "model."
-    network = MobileNetV1(metadata).eval()
-    weights = {torch_name(name.removeprefix(prefix)): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    missing, unexpected = network.body.load_state_dict(weights, strict=False)
-    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
+    shipped = [name for name in tensors if name.startswith(prefix)]
+    ours = {torch_name(name.removeprefix(prefix)): tensors[name] for name in shipped}
+    # Counters of batches are only PyTorch's, and mean and std are in the metadata.
+    theirs = {name: tensor for name, tensor in network.state_dict().items() if name not in ours}
+    assert all(name in ("mean", "std") or name.endswith("num_batches_tracked") for name in theirs), theirs.keys()
+    network.load_state_dict(theirs | ours)
     return network
 
 
 def rounded_to_fp16(network: MobileNetV1) -> MobileNetV1:
-    """What the fp16 file holds: batch norms folded in, then the weights rounded, the biases not."""
+    """As the fp16 file has it: batch norms folded in, then the weights rounded, the biases not."""
     network = copy.deepcopy(network)
     for layer in [module for module in network.modules() if isinstance(module, Layer)]:
         layer.conv, layer.norm = nn.utils.fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity()
@@ -126,9 +126,6 @@ def rounded_to_fp16(network: MobileNetV1) -> MobileNetV1:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.data = module.weight.data.half().float()
     return network
-
-
-# -- the runtimes
 
 
 def session(file: Path, as_written: bool = False) -> onnxruntime.InferenceSession:
@@ -139,7 +136,7 @@ def session(file: Path, as_written: bool = False) -> onnxruntime.InferenceSessio
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def opencv_logits(file: Path, images: np.ndarray, batch: int) -> np.ndarray:
+def opencv_logits(file: Path, images: ndarray, batch: int) -> ndarray:
     network = cv2.dnn.readNetFromONNX(str(file))
     answers = []
     for start in range(0, len(images), batch):
@@ -149,11 +146,11 @@ def opencv_logits(file: Path, images: np.ndarray, batch: int) -> np.ndarray:
 
 
 def openvino_model(file: Path) -> openvino.CompiledModel:
-    # On its own it computes fp32 files in bf16 where the processor can, which says nothing about the file.
+    # Left alone it computes in bf16 where the processor can, which says nothing about the file.
     return openvino.Core().compile_model(file, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
 
 
-def onnx2torch_logits(file: Path, images: np.ndarray) -> np.ndarray:
+def onnx2torch_logits(file: Path, images: ndarray) -> ndarray:
     with torch.inference_mode():
         return onnx2torch.convert(str(file)).eval()(torch.from_numpy(images))[0].numpy()
 
@@ -165,148 +162,128 @@ def deploy(*arguments: str | Path) -> dict:
     return json.loads(done.stdout)
 
 
-def deploy_logits(file: Path, backend: str, pictures: list[Path], reference: np.ndarray) -> np.ndarray:
+def deploy_logits(file: Path, backend: str, pictures: list[Path], reference: ndarray) -> ndarray:
     """`deploy` tells probabilities: their logarithms are the logits but for a constant, which the reference lends."""
-    options = ["--backend", backend, "--threads", "1", "--top-k", str(reference.shape[1])]
+    options = ["--model", file, "--backend", backend, "--threads", "1", "--top-k", str(reference.shape[1])]
     logits = np.empty_like(reference)
-    for row, prediction in zip(logits, deploy("predict", "--model", file, *options, *pictures)["predictions"], strict=True):
+    for row, prediction in zip(logits, deploy("predict", *options, *pictures)["predictions"], strict=True):
         for answer in prediction["top"]:
             row[answer["class"]] = math.log(answer["probability"])
     return logits + (reference - logits).mean(1, keepdims=True)
 
 
-def runtimes(images: np.ndarray, pictures: list[Path], reference: np.ndarray) -> dict[str, Callable[[Path], np.ndarray]]:
-    """What yields a file's logits, by name."""
-    ort, opencv = f"onnxruntime {onnxruntime.__version__}", f"OpenCV {cv2.__version__}"
-    found = {
+def runtimes(images: ndarray, pictures: list[Path], reference: ndarray) -> dict[str, Callable[[Path], ndarray]]:
+    ort, opencv = f"onnxruntime {version('onnxruntime')}", f"OpenCV {cv2.__version__}"
+    ours = {backend["name"]: f"{backend['name']} {backend['version']}" for backend in deploy("backends")["backends"]}
+    return {
         ort: lambda file: session(file).run(["logits"], {"image": images})[0],
         f"{ort}, as written": lambda file: session(file, as_written=True).run(["logits"], {"image": images})[0],
         f"{opencv}, 1 at once": lambda file: opencv_logits(file, images, 1),
         f"{opencv}, {len(images)} at once": lambda file: opencv_logits(file, images, len(images)),
         f"OpenVINO {version('openvino')}": lambda file: openvino_model(file)(images)["logits"],
         f"onnx2torch {version('onnx2torch')}": lambda file: onnx2torch_logits(file, images),
+        f"deploy, {ours['tract']}": lambda file: deploy_logits(file, "tract", pictures, reference),
+        f"deploy, {ours['onnxruntime']}": lambda file: deploy_logits(file, "ort", pictures, reference),
     }
-    versions = {backend["name"]: backend["version"] for backend in deploy("backends")["backends"]}
-    for name, option in [("tract", "tract"), ("onnxruntime", "ort")]:
-        found[f"deploy, {name} {versions[name]}"] = lambda file, option=option: deploy_logits(
-            file, option, pictures, reference
-        )
-    return found
-
-
-# -- table 1: do all of them read the files alike?
 
 
 def export(run: str, file: Path, *options: str) -> Path:
-    command = [os.environ["TRAIN"], "export", run, "-o", file, "--overwrite", *options]
+    command = [os.environ["TRAIN"], "export", run, "-o", str(file), "--overwrite", *options]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-        sys.exit(f"interop: {' '.join(map(str, command))} failed")
+        sys.exit(f"interop: {' '.join(command)} failed")
     return file
 
 
 def first_line(error: Exception) -> str:
-    lines = str(getattr(error, "err", error)).strip("> \n").splitlines()  # cv2.error begins with its own source file
-    return lines[0][:200] if lines else type(error).__name__
+    # OpenCV and OpenVINO begin with places in their own sources.
+    lines = str(getattr(error, "err", error)).strip("> \n").splitlines()
+    telling = [line for line in lines if not line.startswith("Exception from")]
+    return f"{type(error).__name__}: {telling[0]}"[:300] if telling else type(error).__name__
 
 
-def checked(file: Path) -> str:
-    """The word of ONNX's own checker and of its strict shape inference."""
-    try:
-        onnx.checker.check_model(file, full_check=True)
-        onnx.shape_inference.infer_shapes(onnx.load(file), check_type=True, strict_mode=True, data_prop=True)
-    except Exception as error:
-        return first_line(error)
-    return "ok"
+def check(file: Path) -> None:
+    onnx.checker.check_model(file, full_check=True)
+    onnx.shape_inference.infer_shapes(onnx.load(file), check_type=True, strict_mode=True, data_prop=True)
 
 
-def other_answers(a: np.ndarray, b: np.ndarray) -> int:
+def other_answers(a: ndarray, b: ndarray) -> int:
     return int((a.argmax(1) != b.argmax(1)).sum())
 
 
-def within(difference: np.ndarray, others: int, tolerance: tuple[float, int]) -> bool:
-    return bool(abs(difference).max() <= tolerance[0]) and others <= tolerance[1]  # not so for NaN
+def agree(a: ndarray, b: ndarray, labels: ndarray, tolerance: tuple[float, int]) -> bool:
+    gap = abs((a.argmax(1) == labels).mean() - (b.argmax(1) == labels).mean())
+    near = abs(a - b).max() <= tolerance[0]  # false for NaN
+    return bool(near) and other_answers(a, b) <= tolerance[1] and gap <= ACCURACY_TOLERANCE
 
 
-def disagreements(answers: dict[str, np.ndarray], precision: str, reference: np.ndarray, labels: np.ndarray) -> list[str]:
-    accuracy = lambda logits: (logits.argmax(1) == labels).mean()
-    found = []
-    for name, logits in answers.items():
-        same = within(logits - reference, other_answers(logits, reference), TOLERANCES[precision])
-        if not same or abs(accuracy(logits) - accuracy(reference)) > ACCURACY_TOLERANCE:
-            found.append(f"{precision}: {name} disagrees with PyTorch in fp32")
-    for (one, a), (two, b) in itertools.combinations(answers.items(), 2):
-        difference = a - b
-        difference -= difference.mean(1, keepdims=True)  # the constant that `deploy` does not tell
-        same = within(difference, other_answers(a, b), MUTUAL_TOLERANCES[precision])
-        if not same or abs(accuracy(a) - accuracy(b)) > ACCURACY_TOLERANCE:
-            found.append(f"{precision}: {one} and {two} disagree")
+def disagreements(answers: dict[str, ndarray], precision: str, reference: ndarray, labels: ndarray) -> list[str]:
+    found = [
+        f"{precision}: {name} disagrees with PyTorch in fp32"
+        for name, logits in answers.items()
+        if not agree(logits, reference, labels, TOLERANCES[precision])
+    ]
+    if found:
+        return found
+    # Without the constant that `deploy` does not tell.
+    centred = [(name, logits - logits.mean(1, keepdims=True)) for name, logits in answers.items()]
+    for (one, a), (other, b) in itertools.combinations(centred, 2):
+        if not agree(a, b, labels, MUTUAL_TOLERANCES[precision]):
+            found.append(f"{precision}: {one} disagrees with {other}")
     return found
 
 
 def print_table(rows: list[list[str]], left: int) -> None:
-    """The first `left` columns to the left, numbers to the right; a row that ends early ends in free text."""
+    """The first `left` columns to the left, numbers to the right; a row that is short ends in free text."""
     widths = [max(map(len, column)) for column in zip(*(row for row in rows if len(row) == len(rows[0])))]
     for row in rows:
         cells = [f"{cell:{'<' if i < left else '>'}{widths[i]}}" for i, cell in enumerate(row)]
         print("  ".join(cells).rstrip(), flush=True)
 
 
-def compare(run: str, files: Path, network: MobileNetV1, images: np.ndarray, labels: np.ndarray) -> list[str]:
-    """Prints the table and returns what is wrong."""
+def compare(run: str, files: Path, network: MobileNetV1, images: ndarray, labels: ndarray) -> list[str]:
+    """Prints table 1 and returns what is wrong."""
     reference = network.logits(images)
     pictures = [files / f"{number:04}.png" for number in range(len(images))]
     for picture, image in zip(pictures, images):
         cv2.imwrite(str(picture), image[0])
-    pytorch = f"PyTorch {torch.__version__}"
+    pytorch = {"fp32": network, "fp16": rounded_to_fp16(network)}
     rows = [["file", "checker", "runtime", "max diff", "mean diff", "other answers", "accuracy"]]
     wrong = []
     for precision in TOLERANCES:
         file = export(run, files / f"{precision}.onnx", "--precision", precision)
-        verdict = checked(file)
-        if verdict != "ok":
-            wrong.append(f"{precision}: the checker refuses it: {verdict}")
+        contestants = runtimes(images, pictures, reference)
+        if precision in pytorch:
+            contestants = {f"PyTorch {version('torch')}": lambda _: pytorch[precision].logits(images)} | contestants
+        verdict = "ok"
+        try:
+            check(file)
+        except Exception as error:
+            verdict = "refused"
+            wrong.append(f"{precision}: the checker refuses the file: {first_line(error)}")
         answers = {}
-        if precision == "fp32":
-            answers[f"{pytorch}, the reference"] = reference
-        if precision == "fp16":
-            answers[f"{pytorch}, weights so rounded"] = rounded_to_fp16(network).logits(images)
-        prefix = [precision, "ok" if verdict == "ok" else "refused"]
-        for name, logits_of in runtimes(images, pictures, reference).items():
+        for name, logits_of in contestants.items():
             try:
-                answers[name] = logits_of(file)
+                logits = answers[name] = logits_of(file)
             except Exception as error:
-                rows.append([*prefix, name, f"cannot load: {first_line(error)}"])
+                rows.append([precision, verdict, name, f"cannot load: {first_line(error)}"])
                 if (name.split()[0], precision) not in KNOWN_REFUSALS:
-                    wrong.append(f"{precision}: {name} should load it")
-        for name, logits in answers.items():
-            difference = abs(logits - reference)
-            numbers = [f"{difference.max():.1e}", f"{difference.mean():.1e}", str(other_answers(logits, reference))]
-            rows.append([*prefix, name, *numbers, f"{(logits.argmax(1) == labels).mean():.2%}"])
+                    wrong.append(f"{precision}: {name} cannot load the file")
+                continue
+            difference, right = abs(logits - reference), (logits.argmax(1) == labels).mean()
+            figures = [f"{difference.max():.1e}", f"{difference.mean():.1e}", str(other_answers(logits, reference))]
+            rows.append([precision, verdict, name, *figures, f"{right:.1%}"])
         wrong += disagreements(answers, precision, reference, labels)
-    print(f"{run}: the first {len(images)} test images, logits against {pytorch} in fp32\n")
+    print(f"{run}: the first {len(images)} test images; logits against PyTorch in fp32\n")
     print_table(rows, 3)
-    operations = [operation.get_rt_info() for operation in openvino_model(file).get_runtime_model().get_ops()]
-    convolutions = Counter(str(one["runtimePrecision"]) for one in operations if one["layerType"] == "Convolution")
-    print(f"\nOpenVINO computes the convolutions of the int8 file in: {dict(convolutions)}")
     return wrong
 
 
-# -- table 2: is our file any worse than PyTorch's own?
-
-
-def torch_export(network: MobileNetV1, images: np.ndarray, file: Path) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(images[:2]),),
-            file,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            external_data=False,
-            verbose=False,
-        )
+def torch_export(network: MobileNetV1, images: ndarray, file: Path) -> Path:
+    example = (torch.from_numpy(images[:2]),)
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    batch = ({0: torch.export.Dim("N")},)
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(network, example, file, **names, dynamic_shapes=batch, external_data=False, verbose=False)
     return file
 
 
@@ -317,49 +294,42 @@ def milliseconds(work: Callable[[], object], times: int = 1) -> float:
     return (time.perf_counter() - started) * 1000 / times
 
 
-def alternate(measurements: list[Callable[[], float]], rounds: int) -> list[float]:
-    """The median of each, taking turns after one turn to warm up."""
-    turns = [[measure() for measure in measurements] for _ in range(rounds + 1)][1:]
-    return [statistics.median(values) for values in zip(*turns)]
-
-
-def latency(file: Path, images: np.ndarray, times: int) -> Callable[[], float]:
+def measurements(file: Path, images: ndarray, picture: Path) -> dict[str, Callable[[], float]]:
     loaded = session(file)
-    return lambda: milliseconds(lambda: loaded.run(["logits"], {"image": images}), times)
-
-
-def race(run: str, files: Path, network: MobileNetV1, images: np.ndarray, rounds: int) -> None:
-    ours = export(run, files / "logits.onnx", "--outputs", "logits")  # PyTorch's has no other output either
-    both = [ours, torch_export(network, images, files / "torch.onnx")]
-    graphs = [onnx.load(file).graph for file in both]
-    picture = files / "one.png"
-    cv2.imwrite(str(picture), images[0, 0])
-    tract = ["--backend", "tract", "--threads", "1"]
-    measured: dict[str, Callable[[Path], Callable[[], float]]] = {
-        "onnxruntime: load, ms": lambda file: lambda: milliseconds(lambda: session(file)),
-        "onnxruntime: 1 image, ms": lambda file: latency(file, images[:1], 100),
-        "onnxruntime: 32 images, ms": lambda file: latency(file, images[:32], 10),
-        "tract: deploy predict, one picture, ms": lambda file: (
-            lambda: milliseconds(lambda: deploy("predict", picture, "--model", file, *tract))
-        ),
-        "tract: deploy eval, images/s": lambda file: (
-            lambda: deploy("eval", "--model", file, "--data", MNIST, *tract)["images_per_second"]
-        ),
+    run = lambda batch, times: milliseconds(lambda: loaded.run(["logits"], {"image": images[:batch]}), times)
+    tract = ["--model", file, "--backend", "tract", "--threads", "1"]
+    return {
+        "onnxruntime: load, ms": lambda: milliseconds(lambda: session(file)),
+        "onnxruntime: 1 image, ms": lambda: run(1, 100),
+        "onnxruntime: 32 images, ms": lambda: run(32, 10),
+        "deploy, tract: one picture in all, ms": lambda: milliseconds(lambda: deploy("predict", picture, *tract)),
+        "deploy, tract: test set, images/s": lambda: deploy("eval", "--data", MNIST, *tract)["images_per_second"],
     }
-    rows = [["", "ours", "torch's", "ours / torch's"]]
-    figure = lambda name, values: rows.append([name, *(f"{value:.5g}" for value in values), f"{values[0] / values[1]:.2f}"])
-    rows.append(["bytes", *(f"{file.stat().st_size:,}" for file in both), f"{both[0].stat().st_size / both[1].stat().st_size:.2f}"])
-    figure("nodes", [len(graph.node) for graph in graphs])
-    operators = [Counter(node.op_type for node in graph.node) for graph in graphs]
+
+
+def race(run: str, files: Path, network: MobileNetV1, images: ndarray, turns: int) -> None:
+    """Prints table 2."""
+    # Without probabilities, which torch's file does not have either.
+    ours = export(run, files / "ours.onnx", "--outputs", "logits")
+    both = [ours, torch_export(network, images, files / "torch.onnx")]
+    picture = files / "picture.png"
+    cv2.imwrite(str(picture), images[0, 0])
+    rows = [["", "ours", "torch's", "ratio"]]
+    figures = lambda name, values: rows.append([name, *(f"{x:,.4g}" for x in values), f"{values[0] / values[1]:.2f}"])
+    operators = [Counter(node.op_type for node in onnx.load(file).graph.node) for file in both]
+    figures("KB", [file.stat().st_size / 1000 for file in both])
+    figures("nodes", [one.total() for one in operators])
     rows += [[f"  {name}", *(str(one[name]) for one in operators), ""] for name in sorted(operators[0] | operators[1])]
-    for name, of in measured.items():
-        figure(name, alternate([of(file) for file in both], rounds))
-    print(f"\nfp32 file against torch.onnx.export of PyTorch {torch.__version__}, 1 thread, median of {rounds} alternating turns\n")
+    measured = [measurements(file, images, picture) for file in both]
+    for name in measured[0]:
+        taking_turns = [[one[name]() for one in measured] for _ in range(turns + 1)]
+        figures(name, [statistics.median(values) for values in zip(*taking_turns[1:])])  # the first warms up
+    print(f"\n{run} as fp32 against torch.onnx.export; 1 thread, medians of {turns} alternating turns\n")
     print_table(rows, 1)
 
 
 def main() -> None:
-    run, files, tables, rounds = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    run, files, tables, turns = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     read = lambda name, header: np.fromfile(MNIST / name, np.uint8)[header:]
@@ -368,8 +338,9 @@ def main() -> None:
     network = read_network(Path(run) / "best.safetensors")
     wrong = compare(run, files, network, images, labels) if "1" in tables else []
     if "2" in tables:
-        race(run, files, network, images, rounds)
-    sys.exit("\n".join(["", *wrong]) if wrong else 0)
+        race(run, files, network, images, turns)
+    if wrong:
+        sys.exit("\ninterop: " + "\ninterop: ".join(wrong))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ const BILINEAR: i64 = 0;
 /// `padding_mode` of `grid_sampler`: what lies outside takes the value at the border, whatever a picture's ground is.
 const BORDER: i64 = 1;
 
+/// Points in each direction whose displacement is drawn; between them it is interpolated. On MNIST they lie some six
+/// pixels apart, as far as the displacements of Simard et al. (smoothed over σ = 4 px of 29) hang together.
+const CONTROL_POINTS: i64 = 5;
+
 /// Smallest and largest share of the image that random erasing takes, and its smallest aspect ratio (the largest is
 /// its inverse): the values of the paper and of torchvision's `RandomErasing`.
 const ERASED_AREA: (f64, f64) = (0.02, 0.33);
@@ -20,24 +24,43 @@ const ERASED_ASPECT: f64 = 0.3;
 impl Augmentation {
     /// Whether images are moved at all.
     #[must_use]
-    pub fn is_affine(&self) -> bool {
-        self.rotation > 0.0 || self.scale > 0.0 || self.shift > 0.0 || self.shear > 0.0
+    pub fn moves(&self) -> bool {
+        let Self { rotation, scale, shift, shear, elastic, erasing: _ } = *self;
+        [rotation, scale, shift, shear, elastic].into_iter().any(|range| range > 0.0)
     }
 }
 
-/// Samples `images` `[N, C, H, W]` at `resolution`, each under its own random affine map.
+/// Samples `images` `[N, C, H, W]` at `resolution`, each under its own random affine map and elastic displacement.
 ///
 /// With all ranges zero this is the bilinear resize with half-pixel centres that evaluation and the exported graph use.
-pub fn affine(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
-    let maps = random_maps(augmentation, images.size4()?.0)?.f_to(images.device())?;
-    sample(images, &maps, resolution)
+pub fn moved(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
+    let count = images.size4()?.0;
+    let maps = random_maps(augmentation, count)?.f_to(images.device())?;
+    let field = match augmentation.elastic {
+        elastic if elastic > 0.0 => Some(random_field(elastic, count, resolution)?.f_to(images.device())?),
+        _ => None,
+    };
+    sample(images, &maps, field.as_ref(), resolution)
 }
 
-/// Samples each of `images` `[N, C, H, W]` under its map of `maps` `[N, 2, 3]`, bilinearly.
-fn sample(images: &Tensor, maps: &Tensor, resolution: i64) -> Result<Tensor> {
+/// Samples each of `images` `[N, C, H, W]` under its map of `maps` `[N, 2, 3]`, displaced by `field`
+/// `[N, resolution, resolution, 2]` (x and y in the map's coordinates), bilinearly.
+fn sample(images: &Tensor, maps: &Tensor, field: Option<&Tensor>, resolution: i64) -> Result<Tensor> {
     let (count, channels, _, _) = images.size4()?;
-    let grid = Tensor::f_affine_grid_generator(maps, [count, channels, resolution, resolution], false)?;
+    let mut grid = Tensor::f_affine_grid_generator(maps, [count, channels, resolution, resolution], false)?;
+    if let Some(field) = field {
+        grid = grid.f_add(field)?;
+    }
     Ok(images.f_grid_sampler(&grid, BILINEAR, BORDER, false)?)
+}
+
+/// Smooth random displacements `[N, resolution, resolution, 2]` of this standard deviation at the control points, a
+/// share of the picture; bicubic between them.
+fn random_field(elastic: f64, count: i64, resolution: i64) -> Result<Tensor> {
+    let points = Tensor::f_randn([count, 2, CONTROL_POINTS, CONTROL_POINTS], (Kind::Float, Device::Cpu))?;
+    let field = points.f_upsample_bicubic2d([resolution, resolution], true, None, None)?;
+    // The picture's side is 2 in these coordinates.
+    Ok(field.f_mul_scalar(2.0 * elastic)?.f_permute([0, 2, 3, 1])?)
 }
 
 /// Maps `[N, 2, 3]` from output to input coordinates, both −1 to 1 (`torch.nn.functional.affine_grid`): rotation ×
@@ -96,7 +119,7 @@ mod tests {
         tch::manual_seed(3);
         let images = Tensor::rand([2, 1, 28, 28], (Kind::Float, Device::Cpu));
         for resolution in [28, 64, 20] {
-            let sampled = affine(&images, &Augmentation::default(), resolution).unwrap();
+            let sampled = moved(&images, &Augmentation::default(), resolution).unwrap();
             let resized = images.upsample_bilinear2d([resolution, resolution], false, None, None);
             assert!(difference(&sampled, &resized) < 1e-5, "{resolution} px");
         }
@@ -107,7 +130,7 @@ mod tests {
     fn a_map_samples_as_pytorchs() {
         let images = Tensor::arange(16, (Kind::Float, Device::Cpu)).view([1, 1, 4, 4]);
         let map = Tensor::from_slice(&[0.9_f32, -0.2, 0.1, 0.3, 1.1, -0.2]).view([1, 2, 3]);
-        let found = Vec::<f32>::try_from(sample(&images, &map, 4).unwrap().view([-1])).unwrap();
+        let found = Vec::<f32>::try_from(sample(&images, &map, None, 4).unwrap().view([-1])).unwrap();
         let expected =
             [0.65, 1.55, 2.45, 3.0, 0.85, 2.95, 5.05, 7.0, 5.05, 7.15, 9.25, 11.35, 9.25, 11.35, 13.45, 14.75];
         for (found, expected) in found.iter().zip(expected) {
@@ -121,7 +144,7 @@ mod tests {
     fn a_quarter_turn_rotates_the_array() {
         let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let map = Tensor::from_slice(&[0_f32, -1., 0., 1., 0., 0.]).view([1, 2, 3]);
-        let turned = sample(&images, &map, 8).unwrap();
+        let turned = sample(&images, &map, None, 8).unwrap();
         assert!(
             difference(&turned, &images.rot90(1, [2, 3])) < 1e-5
                 || difference(&turned, &images.rot90(-1, [2, 3])) < 1e-5
@@ -146,6 +169,29 @@ mod tests {
             assert!(least >= low - 1e-4 && most <= high + 1e-4, "{name}: {least} to {most}");
             assert!(least < low + slack && most > high - slack, "{name}: {least} to {most}");
         }
+    }
+
+    /// `F.grid_sample` over the identity's grid with one displacement for all pixels is a shift by that much.
+    #[test]
+    fn a_displacement_moves_pixels_by_its_share_of_the_picture() {
+        let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
+        let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
+        // A pixel to the right is an eighth of the picture, 2 / 8 in the grid's coordinates.
+        let field = Tensor::from_slice(&[0.25_f32, 0.0]).view([1, 1, 1, 2]).expand([1, 8, 8, 2], false);
+        let moved = sample(&images, &identity, Some(&field), 8).unwrap();
+        assert!(difference(&moved.narrow(3, 0, 7), &images.narrow(3, 1, 7)) < 1e-6);
+    }
+
+    #[test]
+    fn displacements_have_the_deviation_asked_for_and_are_smooth() {
+        tch::manual_seed(6);
+        let field = random_field(0.05, 2000, 28).unwrap();
+        assert_eq!(field.size(), [2000, 28, 28, 2]);
+        // At the corners are control points; a share of 0.05 is 0.1 in the grid's coordinates.
+        let corner = field.select(1, 0).select(1, 27).std(true).double_value(&[]);
+        assert!((corner - 0.1).abs() < 0.005, "{corner}");
+        let step = (field.narrow(2, 1, 27) - field.narrow(2, 0, 27)).square().mean(Kind::Float).sqrt();
+        assert!(step.double_value(&[]) < 0.03, "{step:?} from one pixel to the next");
     }
 
     #[test]

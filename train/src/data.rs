@@ -166,8 +166,8 @@ impl Preprocessor {
     /// The same with random changes, drawn for one step (counted from the start of the run).
     pub fn training(&self, images: &Tensor, augmentation: &Augmentation, seed: u64, step: u64) -> Result<Tensor> {
         seed::set(seed, Purpose::Augmentation, step);
-        let mut batch = if augmentation.is_affine() {
-            let moved = augment::affine(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
+        let mut batch = if augmentation.moves() {
+            let moved = augment::moved(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
             channels_last(&self.normalised(&moved)?)?
         } else {
             self.evaluation(images)?

@@ -171,6 +171,9 @@ pub struct Augmentation {
     pub shift: f64,
     /// Shear by up to this many degrees to either side.
     pub shear: f64,
+    /// Standard deviation of a smooth random displacement, as a share of the picture: strokes bend (Simard, Steinkraus,
+    /// Platt 2003, "Best practices for convolutional neural networks applied to visual document analysis").
+    pub elastic: f64,
     /// Probability that a rectangle of the image is erased (Zhong et al., arXiv 1708.04896).
     pub erasing: f64,
 }
@@ -283,11 +286,12 @@ impl Recipe {
             "optimizer.lr {}: expected a number above 0",
             self.optimizer.lr
         );
-        let Augmentation { rotation, scale, shift, shear, erasing } = self.augmentation;
+        let Augmentation { rotation, scale, shift, shear, elastic, erasing } = self.augmentation;
         within("augmentation.rotation", rotation, 180.0)?;
         within("augmentation.shear", shear, 60.0)?;
         share("augmentation.scale", scale)?;
         within("augmentation.shift", shift, 1.0)?;
+        within("augmentation.elastic", elastic, 1.0)?;
         within("augmentation.erasing", erasing, 1.0)?;
         ensure!(
             !self.optimizer.nesterov || (self.optimizer.kind == OptimizerKind::Sgd && self.optimizer.momentum > 0.0),

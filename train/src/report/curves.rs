@@ -136,7 +136,7 @@ fn rates(report: &Report) -> Chart {
 /// What the training loss holds that the others do not.
 fn loss_caption(recipe: &Recipe) -> String {
     let augmentation = recipe.augmentation;
-    let augmented = augmentation.is_affine() || augmentation.erasing > 0.0;
+    let augmented = augmentation.moves() || augmentation.erasing > 0.0;
     let mut reasons = Vec::new();
     if recipe.label_smoothing > 0.0 {
         reasons.push(format!("label smoothing {}", recipe.label_smoothing));
