@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import openvino
 import torch
 import torch.nn.functional as F
 from numpy import ndarray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 MNIST = Path(".deps/mnist")
@@ -32,11 +33,12 @@ IMAGES = 1000
 TOLERANCES = {"fp32": (1e-3, 1), "fp16": (0.05, 1), "int8": (math.inf, 5)}
 MUTUAL_TOLERANCES = TOLERANCES | {"fp16": (1e-3, 1)}
 ACCURACY_TOLERANCE = 0.005
+# How much worse our int8 file may be than the one of ONNX Runtime's quantizer.
+LOST_ACCURACY, EXTRA_BYTES = 0.0005, 0.1
 # Whatever else does not load is an error.
 KNOWN_REFUSALS = {
     ("onnx2torch", "fp16"),  # wants every weight as an initialiser, not behind a Cast
     ("onnx2torch", "int8"),  # has no QuantizeLinear
-    ("OpenCV", "int8"),  # wants the axis of DequantizeLinear in the file even if it is 0
 }
 
 
@@ -128,11 +130,14 @@ def rounded_to_fp16(network: MobileNetV1) -> MobileNetV1:
     return network
 
 
-def session(file: Path, as_written: bool = False) -> onnxruntime.InferenceSession:
+def session(file: Path, as_written: bool = False, optimised: Path | None = None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimised:
+        options.optimized_model_filepath = str(optimised)
+        options.log_severity_level = 3  # that the graph it writes is for this processor
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
@@ -294,17 +299,37 @@ def milliseconds(work: Callable[[], object], times: int = 1) -> float:
     return (time.perf_counter() - started) * 1000 / times
 
 
-def measurements(file: Path, images: ndarray, picture: Path) -> dict[str, Callable[[], float]]:
+def latencies(file: Path, images: ndarray) -> dict[str, Callable[[], float]]:
     loaded = session(file)
     run = lambda batch, times: milliseconds(lambda: loaded.run(["logits"], {"image": images[:batch]}), times)
+    return {
+        "onnxruntime: 1 image, ms": lambda: run(1, 100),
+        "onnxruntime: 32 images, ms": lambda: run(32, 10),
+    }
+
+
+def measurements(file: Path, images: ndarray, picture: Path) -> dict[str, Callable[[], float]]:
     tract = ["--model", file, "--backend", "tract", "--threads", "1"]
     return {
         "onnxruntime: load, ms": lambda: milliseconds(lambda: session(file)),
-        "onnxruntime: 1 image, ms": lambda: run(1, 100),
-        "onnxruntime: 32 images, ms": lambda: run(32, 10),
+        **latencies(file, images),
         "deploy, tract: one picture in all, ms": lambda: milliseconds(lambda: deploy("predict", picture, *tract)),
         "deploy, tract: test set, images/s": lambda: deploy("eval", "--data", MNIST, *tract)["images_per_second"],
     }
+
+
+def medians(measured: list[dict[str, Callable[[], float]]], turns: int) -> Iterator[tuple[str, list[float]]]:
+    for name in measured[0]:
+        taking_turns = [[one[name]() for one in measured] for _ in range(turns + 1)]
+        yield name, [statistics.median(values) for values in zip(*taking_turns[1:])]  # the first warms up
+
+
+def operators(file: Path) -> Counter:
+    return Counter(node.op_type for node in onnx.load(file).graph.node)
+
+
+def compared(name: str, values: list[float], form: str = ",.4g") -> list[str]:
+    return [name, *(f"{value:{form}}" for value in values), f"{values[0] / values[1]:.2f}"]
 
 
 def race(run: str, files: Path, network: MobileNetV1, images: ndarray, turns: int) -> None:
@@ -315,30 +340,114 @@ def race(run: str, files: Path, network: MobileNetV1, images: ndarray, turns: in
     picture = files / "picture.png"
     cv2.imwrite(str(picture), images[0, 0])
     rows = [["", "ours", "torch's", "ratio"]]
-    figures = lambda name, values: rows.append([name, *(f"{x:,.4g}" for x in values), f"{values[0] / values[1]:.2f}"])
-    operators = [Counter(node.op_type for node in onnx.load(file).graph.node) for file in both]
-    figures("KB", [file.stat().st_size / 1000 for file in both])
-    figures("nodes", [one.total() for one in operators])
-    rows += [[f"  {name}", *(str(one[name]) for one in operators), ""] for name in sorted(operators[0] | operators[1])]
-    measured = [measurements(file, images, picture) for file in both]
-    for name in measured[0]:
-        taking_turns = [[one[name]() for one in measured] for _ in range(turns + 1)]
-        figures(name, [statistics.median(values) for values in zip(*taking_turns[1:])])  # the first warms up
+    counts = [operators(file) for file in both]
+    rows.append(compared("KB", [file.stat().st_size / 1000 for file in both]))
+    rows.append(compared("nodes", [count.total() for count in counts]))
+    rows += [[f"  {name}", *(str(count[name]) for count in counts), ""] for name in sorted(counts[0] | counts[1])]
+    rows += itertools.starmap(compared, medians([measurements(file, images, picture) for file in both], turns))
     print(f"\n{run} as fp32 against torch.onnx.export; 1 thread, medians of {turns} alternating turns\n")
     print_table(rows, 1)
+
+
+def mix(value: int) -> int:
+    """SplitMix64's step, as in `train/src/seed.rs`."""
+    z = (value + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def calibration(run: str) -> ndarray:
+    """The images that `train export` calibrates with: the first that the run fitted its weights to."""
+    recipe = read_safetensors(Path(run) / "best.safetensors")[0]["recipe"]
+    images, held_out = read_images("train"), recipe["hold_out"]
+    if held_out == 0:
+        return images[:IMAGES]
+    torch.manual_seed(mix(mix(mix(recipe["seed"]) ^ 2)))  # the purpose HoldOut at position 0
+    return images[torch.randperm(len(images))[held_out : held_out + IMAGES].numpy()]
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self, images: ndarray):
+        self.batches = iter(np.split(images, range(100, len(images), 100)))
+
+    def get_next(self) -> dict[str, ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"image": batch}
+
+
+def ort_quantize(fp32: Path, images: ndarray, file: Path) -> Path:
+    """As ours: convolutions with what follows them and the classifier's weights, but not what prepares pictures."""
+    quantize_static(
+        fp32,
+        file,
+        Batches(images),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "Clip", "Gemm"],
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+    )
+    return file
+
+
+def activation_scales(file: Path) -> dict[str, float]:
+    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(file).graph.initializer}
+    nodes = [node for node in onnx.load(file).graph.node if node.op_type == "QuantizeLinear"]
+    return {node.output[0]: float(scales[node.input[1]]) for node in nodes}
+
+
+def compare_int8(run: str, files: Path, images: ndarray, labels: ndarray, turns: int) -> list[str]:
+    """Prints table 3 and returns what is wrong."""
+    fp32 = export(run, files / "ours.onnx", "--outputs", "logits")
+    ours = export(run, files / "ours-int8.onnx", "--outputs", "logits", "--precision", "int8")
+    both = [ours, ort_quantize(fp32, calibration(run), files / "onnxruntime-int8.onnx")]
+    scales = [list(activation_scales(file).values()) for file in both]
+    print(len(scales[0]), len(scales[1]), *zip(activation_scales(both[0]).items(), activation_scales(both[1]).items()), sep="\n")
+    sizes, rights, graphs = [file.stat().st_size for file in both], [], []
+    for file in both:
+        optimised = file.with_suffix(".optimised.onnx")
+        loaded = session(file, optimised=optimised)
+        answers = [loaded.run(["logits"], {"image": part})[0].argmax(1) for part in np.split(images, 10)]
+        rights.append(int((np.concatenate(answers) == labels).sum()))
+        graphs.append(operators(optimised))
+    accuracies = [100 * right / len(labels) for right in rights]
+    rows = [["", "ours", "onnxruntime's", "ratio"], compared("bytes", sizes, ",")]
+    rows.append(["accuracy, %", *(f"{x:.2f}" for x in accuracies), f"{accuracies[0] - accuracies[1]:+.2f} points"])
+    rows.append(compared("nodes", [operators(file).total() for file in both]))
+    rows.append(compared("nodes in onnxruntime, optimised", [graph.total() for graph in graphs]))
+    rows.append(compared("  QLinearConv", [graph["QLinearConv"] for graph in graphs]))
+    rows += itertools.starmap(compared, medians([latencies(file, images) for file in both], turns))
+    print(f"\n{run} as int8 against onnxruntime.quantization, calibrated with the same {IMAGES} training images;")
+    print(f"accuracy on {len(labels)} test images; 1 thread, medians of {turns} alternating turns\n")
+    print_table(rows, 1)
+    wrong = []
+    if rights[1] - rights[0] > LOST_ACCURACY * len(labels):
+        wrong.append("int8: our file is less accurate than the one of onnxruntime's quantizer")
+    if sizes[0] > sizes[1] * (1 + EXTRA_BYTES):
+        wrong.append("int8: our file is larger than the one of onnxruntime's quantizer")
+    return wrong
+
+
+def read_images(part: str) -> ndarray:
+    return np.fromfile(MNIST / f"{part}-images-idx3-ubyte", np.uint8)[16:].reshape(-1, 1, 28, 28)
 
 
 def main() -> None:
     run, files, tables, turns = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    read = lambda name, header: np.fromfile(MNIST / name, np.uint8)[header:]
-    images = read("t10k-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)[:IMAGES]
-    labels = read("t10k-labels-idx1-ubyte", 8)[:IMAGES]
+    images = read_images("t10k")
+    labels = np.fromfile(MNIST / "t10k-labels-idx1-ubyte", np.uint8)[8:]
     network = read_network(Path(run) / "best.safetensors")
-    wrong = compare(run, files, network, images, labels) if "1" in tables else []
+    wrong = compare(run, files, network, images[:IMAGES], labels[:IMAGES]) if "1" in tables else []
     if "2" in tables:
         race(run, files, network, images, turns)
+    if "3" in tables:
+        wrong += compare_int8(run, files, images, labels, turns)
     if wrong:
         sys.exit("\ninterop: " + "\ninterop: ".join(wrong))
 

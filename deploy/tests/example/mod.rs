@@ -217,7 +217,7 @@ pub fn node(operator: &str, inputs: &[&str], output: &str, attribute: Vec<Attrib
 }
 
 fn integer(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: Some(i), ..AttributeProto::default() }
 }
 
 fn integers(name: &str, ints: &[i64]) -> AttributeProto {

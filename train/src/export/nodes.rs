@@ -85,7 +85,12 @@ impl Nodes {
 }
 
 pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i: Some(value),
+        ..AttributeProto::default()
+    }
 }
 
 pub(super) fn integers(name: &str, values: &[usize]) -> AttributeProto {
