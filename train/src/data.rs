@@ -72,7 +72,7 @@ pub struct TrainingData {
     pub fit: Images,
     /// What the checkpoint that ships is chosen on, if any.
     pub held_out: Option<Images>,
-    /// Mean and standard deviation of the pixels, as the recipe says or as the fitted images have them.
+    /// Mean and standard deviation of the pixels, as the recipe says or as the training images have them.
     pub preprocessing: Preprocessing,
 }
 

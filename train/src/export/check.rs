@@ -108,7 +108,11 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         images.len()
     );
     let folded = fold::fold(&checkpoint.shipped(tch::Device::Cpu)?)?;
-    numbers::compare(&onnx::parse(&onnx::read(file)?)?.graph.unwrap_or_default(), &folded)?;
+    let graph = onnx::parse(&onnx::read(file)?)?.graph.unwrap_or_default();
+    numbers::compare(&graph, &folded)?;
+    if let Numbers::Int8(quantized) = written.numbers() {
+        numbers::compare_ranges(&graph, quantized)?;
+    }
     let own = in_libtorch(&written.card, &folded, &images)?;
     let outcome = Outcome::Agreement(agreement::compare(trained.view(), own.view(), FP32_TOLERANCE)?);
     let mut runtimes = vec![Checked { runtime: format!("libtorch {LIBTORCH}, batch norms folded"), outcome }];

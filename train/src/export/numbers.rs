@@ -4,6 +4,7 @@
 //! holds at 0 or at 6.
 
 use super::fold::Weights;
+use super::quantize::{Quantized, Range};
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use models::onnx::proto::tensor_proto::DataType;
@@ -32,6 +33,21 @@ pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) ->
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// Compares the scale and zero point of every quantized activation, to the bit.
+pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Result<()> {
+    for (name, Range { scale, zero_point }) in quantized.ranges() {
+        let holds = |part: &str, bytes: &[u8]| {
+            let name = format!("{name}.{part}");
+            graph.initializer.iter().any(|tensor| tensor.name == name && tensor.raw_data == bytes)
+        };
+        ensure!(
+            holds("scale", &scale.to_le_bytes()) && holds("zero", &[zero_point]),
+            "the range of {name} in the new file is not the one that was found (scale {scale}, zero point {zero_point}). Nothing was written"
+        );
     }
     Ok(())
 }

@@ -122,6 +122,11 @@ impl Quantized {
         self.ranges.get(name).copied().with_context(|| format!("no range for the activation {name}"))
     }
 
+    /// How every activation is stored, by its name.
+    pub fn ranges(&self) -> impl Iterator<Item = (&str, Range)> {
+        self.ranges.iter().map(|(name, range)| (name.as_str(), *range))
+    }
+
     /// The weights as the graph's arithmetic sees them.
     fn dequantized(&self) -> BTreeMap<String, fold::Weights> {
         let layers = self.layers.iter().map(|(name, Weights { shape, weight, scales, bias })| {
