@@ -187,6 +187,9 @@ fn multiply(tensor: &mut TensorProto, factor: f32) {
     }
 }
 
+/// One thing done wrong in a graph.
+type Fault = Box<dyn Fn(&mut GraphProto)>;
+
 #[test]
 fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
@@ -196,7 +199,7 @@ fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
         let mut file = written(&checkpoint, &of(precision));
         let good = file.bytes.clone();
         let layers: Vec<String> = file.card.architecture.layers().into_iter().map(|layer| layer.name).collect();
-        let mut faults: Vec<(String, Box<dyn Fn(&mut GraphProto)>)> = vec![
+        let mut faults: Vec<(String, Fault)> = vec![
             ("shift of the pixels".into(), Box::new(|graph| change(graph, "input.shift", |t| multiply(t, 1.01)))),
             ("scale of the pixels".into(), Box::new(|graph| change(graph, "input.scale", |t| multiply(t, 1.01)))),
             (

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// Where to write, or - for standard output [default: model.onnx beside the checkpoint]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write a model repository for Triton or KServe into this folder instead of a single file
+    /// Write a model repository, as Triton and the like serve from, into this folder instead of a single file
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     triton: Option<PathBuf>,
     /// Replace the file if it exists

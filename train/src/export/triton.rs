@@ -75,7 +75,7 @@ pub fn write(written: &Written, folder: &Path, overwrite: bool) -> Result<PathBu
     let config = config(written)?;
     let model = new.path().join("model");
     let version = model.join("1");
-    let labels: String = written.card.labels.iter().map(|label| format!("{label}\n")).collect();
+    let labels = written.card.labels.join("\n") + "\n";
     fs::create_dir_all(&version)
         .and_then(|()| fs::write(version.join("model.onnx"), &written.bytes))
         .and_then(|()| fs::write(model.join("config.pbtxt"), config))
