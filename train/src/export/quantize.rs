@@ -1,7 +1,7 @@
 //! Static post-training quantization to 8 bits (Jacob et al., arXiv 1712.05877; Krishnamoorthi, arXiv 1806.08342).
 //!
 //! A real number r is stored as q with r = scale · (q − zero point). Activations are uint8 with one scale and zero
-//! point per tensor, from what [`super::observer`] saw of training images. Weights are int8 with a scale per output
+//! point per tensor, from what an observer saw of training images. Weights are int8 with a scale per output
 //! channel and no zero point, biases int32 with the product of the two scales, as integer convolutions add them up. The
 //! classifier, a thousandth of the arithmetic, takes floats and yields floats; only its weights are stored in 8 bits.
 //!
