@@ -59,11 +59,14 @@ struct Document {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (name, bytes) = arguments.model.read()?;
     let model = onnx::parse(&bytes).with_context(|| format!("{name} cannot be used"))?;
-    let mut document = inspect(name, bytes.len(), &model)?;
+    let document = inspect(name, bytes.len(), &model)?;
     #[cfg(feature = "ort")]
-    if arguments.rewritten {
-        document.rewritten = Some(operators(&deploy::backend::ort::rewritten(&document.model, &bytes)?));
-    }
+    let document = if arguments.rewritten {
+        let rewritten = deploy::backend::ort::rewritten(&document.model, &bytes)?;
+        Document { rewritten: Some(operators(&rewritten)), ..document }
+    } else {
+        document
+    };
     match arguments.format {
         Format::Text => print(&text(&document))?,
         Format::Json => print_json(&document)?,
