@@ -112,6 +112,16 @@ impl Precision {
             Self::Int8 => "int8",
         }
     }
+
+    /// Which runtime it is for, as `scripts/bench export` measured it.
+    #[must_use]
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Fp32 => "for every runtime",
+            Self::Fp16 => "for every runtime; weights are stored in 16 bits, arithmetic is in 32",
+            Self::Int8 => "for ONNX Runtime, and for size; tract is slower in it than in fp32",
+        }
+    }
 }
 
 impl fmt::Display for Precision {

@@ -4,7 +4,7 @@ use super::text::{counted, fields, grouped, printable};
 use super::{Format, ModelFile, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
-use models::card::{Calibration, Content, ModelCard, Polarity, Precision, Takes};
+use models::card::{Calibration, Content, ModelCard, Polarity, Takes};
 use models::cost;
 use models::onnx::proto::ModelProto;
 use models::onnx::{self, Signature, TensorInfo};
@@ -181,7 +181,7 @@ fn card_fields(card: &ModelCard) -> String {
             let ranges = card.calibration.map(|Calibration { images, observer }| {
                 format!(", ranges from {} ({observer})", counted(images, "training image"))
             });
-            format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), purpose(card.precision))
+            format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), card.precision.purpose())
         }),
         ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
         ("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))),
@@ -195,13 +195,4 @@ fn card_fields(card: &ModelCard) -> String {
             format!("held out {held_out}, test {test}")
         }),
     ])
-}
-
-/// Which runtime a precision is for, as measured; see the README.
-fn purpose(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Fp32 => "for every runtime",
-        Precision::Fp16 => "for every runtime; weights are stored in 16 bits, arithmetic is in 32",
-        Precision::Int8 => "for ONNX Runtime, and for size; tract is slower in it than in fp32",
-    }
 }

@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, ValueEnum};
 use deploy::text;
 use models::card::{Calibration, Observer, Precision, Takes};
 use serde_json::json;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tch::{Device, Tensor};
@@ -102,6 +102,10 @@ impl Arguments {
         let checkpoint = Checkpoint::read(&path)?;
         let output = self.output.clone().unwrap_or_else(|| path.with_file_name("model.onnx"));
         let to_stdout = output == Path::new("-");
+        ensure!(
+            !to_stdout || !std::io::stdout().is_terminal(),
+            "the file is not written to a terminal: redirect or pipe standard output"
+        );
         let test = data::test_set(&checkpoint, self.data.as_deref())?;
         let training = match settings.precision {
             Precision::Fp32 => None,
@@ -132,12 +136,14 @@ impl Arguments {
                 format!("{}\n", serde_json::to_string_pretty(&document)?)
             }
             Format::Text => format!(
-                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n\n{}",
+                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n{}: {}\n\n{}",
                 path.display(),
                 checkpoint.metadata.architecture,
                 checkpoint.metadata.history.len(),
                 settings.precision,
                 text::grouped(written.bytes.len() as u64),
+                settings.precision,
+                settings.precision.purpose(),
                 report.to_text()
             ),
         };
