@@ -51,6 +51,7 @@ fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> C
             filled.slice_mut(s![..count, .., .., ..]).assign(&pictures);
             filled.into()
         }
+        _ if pictures.is_standard_layout() => pictures.into(),
         _ => pictures.as_standard_layout().into_owned().into(),
     }
 }
