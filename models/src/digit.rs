@@ -19,14 +19,19 @@ const MIN_CONTRAST: u8 = 32;
 /// Prepares a picture of one digit for a network whose pictures are `size` `(width, height)` pixels with the given
 /// polarity.
 ///
-/// A picture that already has that size and polarity goes through untouched. In any other the ground is found at the
+/// `found` says how the digit stands out in the picture; `None` finds it out. A picture that already has that size and polarity goes through untouched. In any other the ground is found at the
 /// border, the ink is what differs from it, is cropped, fitted into the box and centred by mass. A picture without
 /// ink is an error.
-pub fn prepare(picture: &GrayImage, polarity: Polarity, size: (u32, u32)) -> Result<GrayImage> {
+pub fn prepare(
+    picture: &GrayImage,
+    found: Option<Polarity>,
+    polarity: Polarity,
+    size: (u32, u32),
+) -> Result<GrayImage> {
     ensure!(picture.width() > 0 && picture.height() > 0, "the picture has no pixels");
     let ground = border_median(picture);
     let threshold = otsu_threshold(picture);
-    let light_ink = ground <= threshold;
+    let light_ink = found.map_or(ground <= threshold, |found| found == Polarity::LightOnDark);
     if picture.dimensions() == size && light_ink == (polarity == Polarity::LightOnDark) {
         return Ok(picture.clone());
     }
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn ink_of_either_polarity_fills_the_box_and_is_centred() {
         for (ink, ground) in [(250, 10), (20, 200), (90, 160)] {
-            let digit = prepare(&bar(ink, ground), Polarity::LightOnDark, SIZE).unwrap();
+            let digit = prepare(&bar(ink, ground), None, Polarity::LightOnDark, SIZE).unwrap();
             assert_eq!(digit.dimensions(), SIZE);
             assert_eq!(bounds(&digit, 127), (12, 4, 5, 20), "ink {ink} on {ground}");
             assert_eq!(digit.get_pixel(0, 0)[0], 0);
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_network_of_dark_ink_gets_dark_ink() {
-        let digit = prepare(&bar(250, 10), Polarity::DarkOnLight, SIZE).unwrap();
+        let digit = prepare(&bar(250, 10), None, Polarity::DarkOnLight, SIZE).unwrap();
         assert_eq!((digit.get_pixel(0, 0)[0], digit.get_pixel(14, 14)[0]), (255, 0));
     }
 
@@ -165,7 +170,7 @@ mod tests {
     fn a_picture_without_ink_says_so() {
         for level in [0, 128, 255] {
             let blank = GrayImage::from_pixel(50, 40, Luma([level]));
-            let message = prepare(&blank, Polarity::LightOnDark, SIZE).unwrap_err().to_string();
+            let message = prepare(&blank, None, Polarity::LightOnDark, SIZE).unwrap_err().to_string();
             assert!(message.contains("no ink"), "{message}");
         }
     }
@@ -176,7 +181,7 @@ mod tests {
             GrayImage::from_fn(28, 28, |x, y| Luma([if x.abs_diff(14) < 3 && y.abs_diff(14) < 9 { 255 } else { 0 }]));
         let mut inverted = picture.clone();
         imageops::invert(&mut inverted);
-        let digit = prepare(&inverted, Polarity::LightOnDark, SIZE).unwrap();
+        let digit = prepare(&inverted, None, Polarity::LightOnDark, SIZE).unwrap();
         assert_eq!(digit.get_pixel(14, 14)[0], 255);
         assert_eq!(digit.get_pixel(1, 1)[0], 0);
     }

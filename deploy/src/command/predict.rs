@@ -24,7 +24,7 @@ const CHUNK: usize = 64;
 #[command(after_help = "A picture that cannot be used is named and skipped, and the exit code is 1.\n\n\
     Example:\n  deploy predict seven.png photo.jpg --model model.onnx --top-k 2")]
 pub struct Arguments {
-    /// Pictures: PNG, JPEG, BMP or PNM, of any size
+    /// Pictures: PNG, JPEG, WebP, BMP or PNM, of any size
     #[arg(required = true, value_name = "IMG")]
     images: Vec<PathBuf>,
 
@@ -120,7 +120,7 @@ fn predict(model: &mut Model, files: &[PathBuf], top: usize) -> Result<(Vec<Pred
     let (mut names, mut inputs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in files {
         let file = path.display().to_string();
-        match picture::read(path, model.input()) {
+        match picture::Reader::default().read(path, model.input()) {
             Ok(input) => {
                 names.push(file);
                 inputs.push(input);

@@ -262,7 +262,7 @@ mod tests {
             assert_eq!(set.images().dim(), (count, 1, 12, 12));
             let files = folders.pictures(folder.path(), split).unwrap();
             for ((file, found), &label) in files.iter().zip(set.images().axis_iter(Axis(0))).zip(set.labels()) {
-                assert_eq!(found, picture::read(&file.path, &input).unwrap());
+                assert_eq!(found, picture::Reader::default().read(&file.path, &input).unwrap());
                 assert!(file.path.starts_with(folder.path().join(&labels[label])));
             }
         }

@@ -267,7 +267,7 @@ mod tests {
     fn what_is_missing_is_named() {
         for (names, words) in [
             (&["a/"][..], &["class folder", "/a holds no pictures (PNG, JPEG"][..]),
-            (&["a/1.png", "a/2.png", "b/1.webp", "b/2.webp"], &["/b holds no pictures", "only 2 .webp"]),
+            (&["a/1.png", "a/2.png", "b/1.tiff", "b/2.tiff"], &["/b holds no pictures", "only 2 .tiff"]),
             (&["a/1.png", "b/1.png", "b/2.png"], &["/a holds one picture", "at least two"]),
             (
                 &["train/a/1.png", "test/a/1.png", "test/b/1.png"],

@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 8 << 30;
 /// Pictures that are named when they cannot be read; the others are counted.
 const NAMED: usize = 10;
 
-/// Reads `pictures` (path and class) as the network takes them ([`picture::read`]). Their order stays, whichever thread
+/// Reads `pictures` (path and class) as the network takes them ([`picture::Reader::read`]). Their order stays, whichever thread
 /// reads which. `what` is what messages call them.
 ///
 /// Pictures that cannot be read are left out and named in the notes, unless there are more than [`tolerated`].
@@ -76,7 +76,7 @@ fn fill(
             let Some((index, ((path, _), place))) = places.lock().ok().and_then(|mut places| places.next()) else {
                 return failures;
             };
-            match picture::read(path, input) {
+            match picture::Reader::default().read(path, input) {
                 Ok(values) => place.iter_mut().zip(values).for_each(|(place, value)| *place = value),
                 Err(error) => failures.push((index, error)),
             }

@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-/// Longest accepted side of a picture, in pixels: what the largest cameras yield. Checked before decoding.
-const MAX_SIDE: u32 = 20_000;
+/// Most pixels a picture may have by default: what the largest cameras yield.
+pub const MAX_PIXELS: u64 = 200_000_000;
 
 /// Most memory that decoding one picture may take, and most bytes of its file.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// The formats that are read, for messages; a JPEG's orientation is that of its EXIF entry.
-pub const FORMATS: &str = "PNG, JPEG, BMP, PNM";
+pub const FORMATS: &str = "PNG, JPEG, WebP, BMP, PNM";
 
 /// Whether a file's name ends like that of a picture in one of the [`FORMATS`].
 #[must_use]
@@ -22,16 +22,16 @@ pub fn has_picture_ending(path: &Path) -> bool {
     path.extension().and_then(ImageFormat::from_extension).is_some_and(|format| format.reading_enabled())
 }
 
-/// Decodes a picture file. The format is told by its content, not by its name.
-pub fn open(path: &Path) -> Result<DynamicImage> {
+/// Decodes a picture file of at most so many pixels. The format is told by its content, not by its name.
+pub(super) fn open(path: &Path, max_pixels: u64) -> Result<DynamicImage> {
     let bytes = bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
-    decode(&bytes).with_context(|| format!("{} is not a picture that can be read", path.display()))
+    decode(&bytes, max_pixels).with_context(|| format!("{} is not a picture that can be read", path.display()))
 }
 
 /// Whether a picture file stores colours, as its header says: nothing is decoded.
 pub fn is_in_colour(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let decoder = decoder(BufReader::new(file));
+    let decoder = decoder(BufReader::new(file), u64::MAX);
     let decoder = decoder.with_context(|| format!("{} is not a picture that can be read", path.display()))?;
     Ok(decoder.color_type().has_color())
 }
@@ -46,8 +46,8 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 
 /// Decodes a picture from memory and turns it upright, as its EXIF orientation says: cameras store what the sensor
 /// saw.
-pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
-    let mut decoder = decoder(Cursor::new(bytes))?;
+pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage> {
+    let mut decoder = decoder(Cursor::new(bytes), max_pixels)?;
     ensure!(!is_cut_off(bytes), "the JPEG data breaks off: is the file truncated?");
     // A broken EXIF entry is no reason to refuse a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -56,18 +56,19 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
     Ok(picture)
 }
 
-/// Reads a picture's header. A picture that would take too much memory is refused.
-fn decoder<'a>(file: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
+/// Reads a picture's header. A picture of too many pixels, or one that would take too much memory, is refused.
+fn decoder<'a>(file: impl BufRead + Seek + 'a, max_pixels: u64) -> Result<impl ImageDecoder + 'a> {
     let mut reader = ImageReader::new(file).with_guessed_format()?;
     if reader.format().is_none() {
         bail!("its content is none of the formats this program reads ({FORMATS})");
     }
     let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    ensure!(pixels <= max_pixels, "it has {width}x{height} = {pixels} pixels: expected at most {max_pixels}");
     // As `ImageReader::decode` does: the decoders themselves do not count what they decode into.
     let total = decoder.total_bytes();
     ensure!(total <= MAX_BYTES, "it would take {total} bytes in memory: expected at most {MAX_BYTES}");
@@ -127,7 +128,7 @@ mod tests {
         for (orientation, size, white) in
             [(1, (40, 24), (2, 2)), (3, (40, 24), (37, 21)), (6, (24, 40), (21, 2)), (8, (24, 40), (2, 37))]
         {
-            let picture = decode(&turned(orientation)).unwrap().to_luma8();
+            let picture = decode(&turned(orientation), MAX_PIXELS).unwrap().to_luma8();
             assert_eq!(picture.dimensions(), size, "orientation {orientation}");
             assert!(picture.get_pixel(white.0, white.1)[0] > 200, "orientation {orientation}");
             assert!(picture.get_pixel(size.0 / 2, size.1 / 2)[0] < 50, "orientation {orientation}");
@@ -146,17 +147,17 @@ mod tests {
             let mut whole = Cursor::new(Vec::new());
             picture.write_to(&mut whole, format).unwrap();
             let whole = whole.into_inner();
-            decode(&whole).unwrap();
+            decode(&whole, MAX_PIXELS).unwrap();
             for length in [3, 20, 200, whole.len() / 2, whole.len() - 100] {
-                assert!(decode(&whole[..length]).is_err(), "{format:?}, {length} of {} bytes", whole.len());
+                assert!(decode(&whole[..length], MAX_PIXELS).is_err(), "{format:?}, {length} of {} bytes", whole.len());
             }
-            decode(&[&whole, &b"what some cameras append"[..]].concat()).unwrap();
+            decode(&[&whole, &b"what some cameras append"[..]].concat(), MAX_PIXELS).unwrap();
         }
         let mut half = Cursor::new(Vec::new());
         picture.write_to(&mut half, ImageFormat::Jpeg).unwrap();
         let half = half.into_inner();
         let half = &half[..half.len() / 2];
-        assert!(DynamicImage::from_decoder(decoder(Cursor::new(half)).unwrap()).is_ok(), "the check is needed no more");
+        assert!(DynamicImage::from_decoder(decoder(Cursor::new(half), MAX_PIXELS).unwrap()).is_ok(), "the check is needed no more");
     }
 
     #[test]
@@ -171,17 +172,17 @@ mod tests {
 
     #[test]
     fn pictures_are_told_by_their_ending_before_they_are_opened() {
-        for name in ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.pgm"] {
+        for name in ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.pgm", "f.webp"] {
             assert!(has_picture_ending(Path::new(name)), "{name}");
         }
-        for name in ["a.txt", "b", ".png", "c.webp", "d.png.part"] {
+        for name in ["a.txt", "b", ".png", "c.tiff", "d.png.part"] {
             assert!(!has_picture_ending(Path::new(name)), "{name}");
         }
     }
 
     #[test]
     fn text_is_not_a_picture() {
-        let message = format!("{:#}", decode(b"hello, I am a text file").unwrap_err());
+        let message = format!("{:#}", decode(b"hello, I am a text file", MAX_PIXELS).unwrap_err());
         assert!(message.contains("none of the formats"), "{message}");
     }
 }

@@ -1,13 +1,13 @@
 //! A picture file becomes the network's input, the same way wherever a model is used or trained.
 //!
-//! `file` decodes what is on disk, upright and whole; [`prepare`] brings it to the size and colours that the network
+//! `file` decodes what is on disk, upright and whole; [`Reader`] brings it to the size and colours that the network
 //! takes.
 
 mod file;
 
-pub use file::{FORMATS, decode, has_picture_ending, is_in_colour, open};
+pub use file::{FORMATS, MAX_PIXELS, has_picture_ending, is_in_colour};
 
-use crate::card::{Content, Input};
+use crate::card::{Content, Input, Polarity};
 use crate::digit;
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
@@ -16,30 +16,56 @@ use ndarray::Array3;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// A picture file as a model's input, `[C, H, W]`, values 0 to 255.
-///
-/// What is trained on and what is predicted come this one way, so that equal files are equal input.
-pub fn read(path: &Path, input: &Input) -> Result<Array3<u8>> {
-    let picture = open(path)?;
-    prepare(&picture, input).with_context(|| format!("{} cannot be used", path.display()))
+/// How picture files are read, where the user may have a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Most pixels a picture may have; more are refused by the header, before anything is decoded.
+    pub max_pixels: u64,
+    /// How the digit stands out in the pictures; `None` finds it out for each. It has no effect on other pictures.
+    pub polarity: Option<Polarity>,
 }
 
-/// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
-///
-/// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared as
-/// a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
-/// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
-/// `CenterCrop`).
-pub fn prepare(picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
-    let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
-    let picture = &over_white(picture);
-    let bytes = match (input.channels, input.content) {
-        (1, Content::Digit { polarity }) => digit::prepare(&picture.to_luma8(), polarity, size)?.into_raw(),
-        (1, Content::Picture) => cover(picture, size).to_luma8().into_raw(),
-        (3, _) => planes(&cover(picture, size).to_rgb8()),
-        (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
-    };
-    Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
+impl Default for Reader {
+    fn default() -> Self {
+        Self { max_pixels: MAX_PIXELS, polarity: None }
+    }
+}
+
+impl Reader {
+    /// A picture file as a model's input, `[C, H, W]`, values 0 to 255.
+    ///
+    /// What is trained on and what is predicted come this one way, so that equal files are equal input.
+    pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
+        let picture = file::open(path, self.max_pixels)?;
+        self.prepare(&picture, input).with_context(|| format!("{} cannot be used", path.display()))
+    }
+
+    /// The same for a picture file that is in memory already; `name` is what messages call it.
+    pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
+        let picture = file::decode(bytes, self.max_pixels);
+        let picture = picture.with_context(|| format!("{name} is not a picture that can be read"))?;
+        self.prepare(&picture, input).with_context(|| format!("{name} cannot be used"))
+    }
+
+    /// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
+    ///
+    /// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared
+    /// as a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
+    /// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
+    /// `CenterCrop`).
+    pub fn prepare(&self, picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
+        let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
+        let picture = &over_white(picture);
+        let bytes = match (input.channels, input.content) {
+            (1, Content::Digit { polarity }) => {
+                digit::prepare(&picture.to_luma8(), self.polarity, polarity, size)?.into_raw()
+            }
+            (1, Content::Picture) => cover(picture, size).to_luma8().into_raw(),
+            (3, _) => planes(&cover(picture, size).to_rgb8()),
+            (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
+        };
+        Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
+    }
 }
 
 /// The picture as it looks on white paper: transparent parts become white.
@@ -81,7 +107,6 @@ pub fn grey(values: &[u8], width: usize, height: usize) -> Option<GrayImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::card::Polarity;
     use image::Rgb;
 
     fn input(channels: usize, content: Content) -> Input {
@@ -92,14 +117,14 @@ mod tests {
     fn a_picture_of_the_right_size_is_not_touched() {
         let picture = GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 200 } else { 0 }]));
         let content = Content::Digit { polarity: Polarity::LightOnDark };
-        let prepared = prepare(&picture.clone().into(), &input(1, content)).unwrap();
+        let prepared = Reader::default().prepare(&picture.clone().into(), &input(1, content)).unwrap();
         assert_eq!(prepared.into_raw_vec_and_offset().0, picture.into_raw());
     }
 
     #[test]
     fn colours_become_planes() {
         let picture = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
-        let prepared = prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
         assert_eq!((prepared[[0, 5, 5]], prepared[[1, 5, 5]], prepared[[2, 5, 5]]), (1, 2, 3));
     }
 
@@ -107,7 +132,7 @@ mod tests {
     fn a_wide_picture_keeps_its_centre() {
         let picture =
             RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
-        let prepared = prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
         assert_eq!(prepared[[0, 14, 14]], 9);
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
@@ -116,13 +141,13 @@ mod tests {
     #[test]
     fn a_picture_of_one_row_is_cut_before_it_is_resized() {
         let picture = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
-        let prepared = prepare(&picture.into(), &input(1, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap();
         assert_eq!(prepared.shape(), [1, 28, 28]);
     }
 
     #[test]
     fn transparent_parts_are_white() {
         let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
-        assert!(prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
+        assert!(Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
     }
 }
