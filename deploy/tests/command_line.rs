@@ -85,7 +85,7 @@ fn predict_prints_a_line_per_picture_and_says_what_runs() {
     let said = scene.deploy(&format!("predict picture-0.pgm picture-1.pgm picture-2.pgm {TRACT} --threads 2"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stderr.starts_with("example.onnx: tract 0."), "{}", said.stderr);
-    assert!(said.stderr.contains("tract-linalg on cpu, 2 threads"), "{}", said.stderr);
+    assert!(said.stderr.contains("tract-linalg with own depthwise on cpu, 2 threads"), "{}", said.stderr);
     let answers = answers(3);
     let lines: Vec<_> = said.stdout.lines().collect();
     assert_eq!(lines.len(), 3);
@@ -148,7 +148,9 @@ fn eval_counts_right_answers() {
     let scene = Scene::new();
     let said = scene.deploy(&format!("eval {TRACT} --data ."));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    for word in ["90.00 % (81 of 90)", "90 test images", "true \\ answer", "images/s", "tract-linalg on cpu"] {
+    for word in
+        ["90.00 % (81 of 90)", "90 test images", "true \\ answer", "images/s", "tract-linalg with own depthwise on cpu"]
+    {
         assert!(said.stdout.contains(word), "{}", said.stdout);
     }
     let document = scene.deploy(&format!("eval {TRACT} --data . --format json")).json();

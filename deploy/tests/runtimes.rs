@@ -85,7 +85,7 @@ fn the_model_tells_what_runs() {
         let model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
         let runtime = model.runtime();
         let (name, provider) = match backend {
-            Choice::Tract => ("tract", "tract-linalg"),
+            Choice::Tract => ("tract", "tract-linalg with own depthwise"),
             _ => ("onnxruntime", "CPUExecutionProvider"),
         };
         assert_eq!((&*runtime.name, &*runtime.provider, &*runtime.device, runtime.threads), (name, provider, "cpu", 2));
@@ -93,6 +93,20 @@ fn the_model_tells_what_runs() {
         assert_eq!(model.card(), Some(&example::card(1)));
         assert!(model.notes().is_empty(), "{:?}", model.notes());
     }
+}
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
+    let images = pictures(20, 1);
+    let (bytes, own) = (Example::default().bytes(), options(Choice::Tract, 2));
+    let mut logits = Vec::new();
+    for stock_tract in [false, true] {
+        let mut model = Model::from_bytes("example", &bytes, &Options { stock_tract, ..own }).unwrap();
+        assert_eq!(model.runtime().provider == "tract-linalg", stock_tract, "{}", model.runtime());
+        logits.push(model.logits(images.view()).unwrap());
+    }
+    assert!(compare(logits[1].view(), logits[0].view(), EXACT).unwrap().holds());
 }
 
 #[test]

@@ -24,6 +24,7 @@ epochs = 20
 batch_size = 50
 hold_out = 50
 ema = 0.9
+norm_images = 100
 clip_norm = 5.0
 label_smoothing = 0.1
 [network]

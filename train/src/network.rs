@@ -179,9 +179,28 @@ impl Network {
     /// Logits `[N, classes]` of a normalised batch `[N, C, resolution, resolution]`. With `training`, batch norm uses
     /// the batch's own mean and variance and moves the running ones.
     pub fn forward(&self, batch: &Tensor, training: bool) -> Result<Tensor> {
+        let kind = if training { self.training_kind } else { Kind::Float };
+        self.pass(batch, kind, training.then_some(BATCH_NORM_MOMENTUM))
+    }
+
+    /// Sets the running means and variances of the batch norms to their averages over normalised batches
+    /// `[N, C, resolution, resolution]` ("precise batch norm": Wu and Johnson, arXiv 2105.07576, section 3).
+    ///
+    /// Those of training lag behind the weights and are of augmented pictures, which this network will not see again.
+    pub fn measure_norms(&mut self, batches: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        for (index, batch) in batches.into_iter().enumerate() {
+            // The share of the newest in the average of all so far; the first replaces what was there.
+            let _ = self.pass(&batch?, Kind::Float, Some(1.0 / (index + 1) as f64))?;
+        }
+        Ok(())
+    }
+
+    /// The forward pass in `kind`; with `momentum` batch norm uses the batch's own mean and variance and moves the
+    /// running ones towards them by that share.
+    fn pass(&self, batch: &Tensor, kind: Kind, momentum: Option<f64>) -> Result<Tensor> {
         let parameter = |index: usize| &self.parameter_views[index];
         let statistic = |index: usize| &self.statistic_views[index];
-        let kind = if training { self.training_kind } else { Kind::Float };
         let mut x = batch.f_to_kind(kind)?;
         for step in &self.steps {
             x = match step {
@@ -206,8 +225,8 @@ impl Network {
                                 Some(parameter(norm.shift)),
                                 Some(statistic(norm.mean)),
                                 Some(statistic(norm.variance)),
-                                training,
-                                BATCH_NORM_MOMENTUM,
+                                momentum.is_some(),
+                                momentum.unwrap_or(BATCH_NORM_MOMENTUM),
                                 BATCH_NORM_EPSILON,
                                 true,
                             )?
@@ -253,6 +272,33 @@ mod tests {
 
     fn small(kind: Body) -> Architecture {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
+    }
+
+    /// Batch norm with the measured mean and variance does what it does with the batch's own, but for the variance's
+    /// divisor, n − 1 instead of n.
+    #[test]
+    fn measured_norms_are_those_of_the_pictures() {
+        tch::manual_seed(1);
+        let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
+        let _guard = tch::no_grad_guard();
+        let batch = || Tensor::randn([64, 1, 32, 32], (Kind::Float, Device::Cpu)) * 3.0 + 2.0;
+        let pictures = batch();
+        let expected = network.duplicate().unwrap().forward(&pictures, true).unwrap();
+        let difference =
+            |network: &Network| (network.forward(&pictures, false).unwrap() - &expected).abs().max().double_value(&[]);
+        let before = difference(&network);
+        network.measure_norms([Ok(pictures.shallow_clone())]).unwrap();
+        let after = difference(&network);
+        assert!(after < 0.02 * before, "{before} {after}");
+        // Several batches count alike, whatever their order.
+        let batches = [batch(), batch(), batch()];
+        let measured = |order: [usize; 3]| {
+            let mut network = network.duplicate().unwrap();
+            network.measure_norms(order.map(|index| Ok(batches[index].shallow_clone()))).unwrap();
+            network.statistics().buffer().copy()
+        };
+        let difference = (measured([0, 1, 2]) - measured([2, 0, 1])).abs().max().double_value(&[]);
+        assert!(difference < 1e-5, "{difference}");
     }
 
     #[test]

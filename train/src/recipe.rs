@@ -39,6 +39,10 @@ pub struct Recipe {
     /// 0: no average.
     #[serde(default)]
     pub ema: f64,
+    /// Training images, as they are on disk, over which the batch norms of the network that ships are measured after
+    /// every epoch; 0: it keeps what training saw, augmented pictures.
+    #[serde(default)]
+    pub norm_images: usize,
     /// Longest gradient (L2 norm over all parameters); a longer one is shortened to it. 0: any length.
     #[serde(default)]
     pub clip_norm: f64,
@@ -277,6 +281,12 @@ impl Recipe {
         at_least_one("log_every", self.log_every)?;
         share("label_smoothing", self.label_smoothing)?;
         share("ema", self.ema)?;
+        ensure!(
+            self.norm_images == 0 || self.norm_images >= self.batch_size,
+            "norm_images {} has no effect: expected 0, or at least a batch ({})",
+            self.norm_images,
+            self.batch_size
+        );
         share("optimizer.momentum", self.optimizer.momentum)?;
         share("schedule.warm_up", self.schedule.warm_up)?;
         not_negative("clip_norm", self.clip_norm)?;
@@ -382,6 +392,11 @@ mod tests {
             ("momentum = 0.9", "momentum = 1.0", "optimizer.momentum 1"),
             ("momentum = 0.9", "momentum = 0.0", "nesterov has no effect"),
             ("hold_out = 2000", "hold_out = 0\npatience = 3", "patience has no effect"),
+            (
+                "hold_out = 2000",
+                "norm_images = 100",
+                "norm_images 100 has no effect: expected 0, or at least a batch (128)",
+            ),
         ] {
             assert!(quick.contains(from), "{from}");
             let message = format!("{:#}", Recipe::parse(&quick.replace(from, to)).unwrap_err());

@@ -327,8 +327,22 @@ impl Trainer {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
+    /// Measures the batch norms of the network that ships over training images as they are on disk, if the recipe wants
+    /// it so.
+    fn measure_norms(&mut self) -> Result<()> {
+        let (seed, epoch, size) = (self.recipe.seed, self.progress.epochs, self.recipe.batch_size);
+        let order = self.data.order(seed, epoch)?;
+        let (fit, preprocessor) = (&self.data.fit, &self.preprocessor);
+        let batches = (0..self.recipe.norm_images.min(fit.len()) / size).map(|index| {
+            let indices = order.f_narrow(0, (index * size) as i64, size as i64)?;
+            preprocessor.evaluation(&fit.select(&indices)?.images)
+        });
+        self.average.as_mut().unwrap_or(&mut self.network).measure_norms(batches)
+    }
+
     /// Tests the network, notes the epoch and writes the checkpoints.
     fn finish_epoch(&mut self, run: &Run) -> Result<Epoch> {
+        self.measure_norms()?;
         let held_out = match &self.data.held_out {
             Some(images) => Some(evaluate(self.shipped(), &self.preprocessor, images)?),
             None => None,

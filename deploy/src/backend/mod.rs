@@ -63,7 +63,7 @@ pub struct Runtime {
     pub name: String,
     /// The runtime's own version.
     pub version: String,
-    /// What computes: `tract-linalg`, or ONNX Runtime's execution provider, such as `CPUExecutionProvider`.
+    /// What computes: `tract-linalg` (`… with own depthwise`), or ONNX Runtime's execution provider, such as `CPUExecutionProvider`.
     pub provider: String,
     /// `cpu`, `cuda:0` and so on.
     pub device: String,
@@ -166,6 +166,8 @@ pub struct Options {
     /// Run the graph node by node as it is written, without ONNX Runtime's own rewrites, which change the last digits
     /// of an int8 network: for comparisons. tract always rewrites, and keeps the digits.
     pub as_written: bool,
+    /// Run tract as it is, without this program's own depthwise operator: for comparisons.
+    pub stock_tract: bool,
 }
 
 impl Options {
@@ -174,6 +176,10 @@ impl Options {
         if let (Choice::Tract, Device::Cuda(_)) = (self.backend, self.device) {
             bail!("tract runs on the processor only: for --device {} use --backend ort", self.device);
         }
+        ensure!(
+            !self.stock_tract || self.backend == Choice::Tract,
+            "--stock-tract has no effect but with --backend tract"
+        );
         ensure!(self.threads != Some(0), "0 threads: expected at least 1");
         Ok(())
     }
@@ -293,6 +299,8 @@ mod tests {
     fn options_that_contradict_each_other_are_refused() {
         let options = Options { backend: Choice::Tract, device: Device::Cuda(0), ..Options::default() };
         assert!(options.validate().unwrap_err().to_string().contains("--backend ort"));
+        let options = Options { stock_tract: true, ..Options::default() };
+        assert!(options.validate().unwrap_err().to_string().contains("--backend tract"));
         let options = Options { threads: Some(0), ..Options::default() };
         assert!(options.validate().unwrap_err().to_string().contains("at least 1"));
         assert!(Options::default().threads() >= 1);

@@ -46,13 +46,22 @@ pub struct ModelArguments {
     /// Threads on the processor [default: as many as it runs at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+
+    /// Run tract as it is, without this program's own depthwise operator, for comparisons (with --backend tract)
+    #[cfg(feature = "tract")]
+    #[arg(long)]
+    stock_tract: bool,
 }
 
 impl ModelArguments {
     /// Opens the model and says on standard error what there is to say.
     pub fn open(&self) -> Result<Model> {
         let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));
-        let options = Options { backend, device, threads, as_written: false };
+        #[cfg(feature = "tract")]
+        let stock_tract = self.stock_tract;
+        #[cfg(not(feature = "tract"))]
+        let stock_tract = false;
+        let options = Options { backend, device, threads, stock_tract, ..Options::default() };
         options.validate().map_err(|error| crate::Cli::command().error(ErrorKind::ArgumentConflict, error))?;
         open(&self.model, &options)
     }

@@ -97,7 +97,7 @@ fn every_form_of_a_file_gives_the_same_answers() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
     let test = test_images(101);
     let logits = |written: &Written, backend| {
-        let options = Options { backend, device: Device::Cpu, threads: Some(2), as_written: false };
+        let options = Options { backend, device: Device::Cpu, threads: Some(2), ..Options::default() };
         Model::from_bytes("exported", &written.bytes, &options).unwrap().logits(test.images()).unwrap()
     };
     for precision in Precision::ALL {

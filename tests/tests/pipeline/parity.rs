@@ -13,8 +13,12 @@ use train::export;
 const RUNTIMES: [Choice; 2] = [Choice::Tract, Choice::Ort];
 
 fn open(bytes: &[u8], backend: Choice) -> Model {
-    Model::from_bytes("exported", bytes, &Options { backend, device: Device::Cpu, threads: Some(2), as_written: false })
-        .unwrap()
+    Model::from_bytes(
+        "exported",
+        bytes,
+        &Options { backend, device: Device::Cpu, threads: Some(2), ..Options::default() },
+    )
+    .unwrap()
 }
 
 /// `scripts/setup` installs ONNX Runtime, so a machine without it has not run it: nothing would be proven.

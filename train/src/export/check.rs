@@ -142,7 +142,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
             }
             continue;
         }
-        let mut model = Model::open(file, &Options { backend, device: Device::Cpu, threads: None, as_written })
+        let mut model = Model::open(file, &Options { backend, device: Device::Cpu, as_written, ..Options::default() })
             .with_context(|| format!("the new file does not load in {backend}"))?;
         ensure!(model.card() == Some(&written.card), "the new file's model card is not the one that was written");
         let runtime = format!("{}{}", model.runtime(), if as_written { ", as written" } else { "" });

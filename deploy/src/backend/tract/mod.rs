@@ -1,15 +1,20 @@
 //! tract: pure Rust, on the processor.
 //!
-//! Unless the file fixes it, the batch is one picture, fixed before the optimiser sees the model: with an open N tract keeps to code that is 5
-//! to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of a batch go in parallel
-//! over threads instead, which share one plan and have a state each.
+//! Unless the file fixes it, the batch is one picture, fixed before the optimiser sees the model: with an open N tract
+//! keeps to code that is 5 to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of
+//! a batch go in parallel over threads instead, which share one plan and have a state each. [`depthwise`] is an operator
+//! of our own in tract's graph.
 
+mod depthwise;
+
+use self::depthwise::Lane;
 use super::panic::caught;
 use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::card::Takes;
 use ndarray::{Array2, ArrayView4, ArrayViewMut2, Axis, s};
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tract_onnx::prelude::*;
@@ -20,6 +25,8 @@ pub const VERSION: &str = "0.23.9";
 /// A model made ready for tract.
 pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
+    /// One for each thread that has run so far, kept for the next pictures.
+    states: Vec<TypedSimpleState>,
     batch: usize,
     classes: usize,
     runtime: Runtime,
@@ -28,16 +35,18 @@ pub struct Plan {
 impl Plan {
     /// Makes a model ready.
     pub fn open(source: Source, options: &Options) -> Result<Self> {
-        let loaded = caught(|| load(source.bytes, source.interface));
-        let (runnable, classes) = loaded.with_context(|| format!("tract cannot load {}", source.name))?;
+        let lanes = if options.stock_tract { Vec::new() } else { Lane::available() };
+        let loaded = caught(|| load(source.bytes, source.interface, &lanes));
+        let Loaded { runnable, classes, depthwise } =
+            loaded.with_context(|| format!("tract cannot load {}", source.name))?;
         let runtime = Runtime {
             name: "tract".to_owned(),
             version: VERSION.to_owned(),
-            provider: "tract-linalg".to_owned(),
+            provider: if depthwise > 0 { "tract-linalg with own depthwise" } else { "tract-linalg" }.to_owned(),
             device: "cpu".to_owned(),
             threads: options.threads(),
         };
-        Ok(Self { runnable, batch: batch(source.interface), classes, runtime })
+        Ok(Self { runnable, states: Vec::new(), batch: batch(source.interface), classes, runtime })
     }
 }
 
@@ -46,8 +55,16 @@ fn batch(interface: &Interface) -> usize {
     interface.batch.unwrap_or(1)
 }
 
-/// The plan of a model for one batch, and its number of classes.
-fn load(mut bytes: &[u8], interface: &Interface) -> Result<(Arc<TypedRunnableModel>, usize)> {
+/// The plan of a model for one batch.
+struct Loaded {
+    runnable: Arc<TypedRunnableModel>,
+    classes: usize,
+    /// How many of its operators are our own.
+    depthwise: usize,
+}
+
+/// Makes the plan. Without `lanes` tract is left as it is.
+fn load(mut bytes: &[u8], interface: &Interface, lanes: &[Lane]) -> Result<Loaded> {
     // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = onnx.model_for_read(&mut bytes)?;
@@ -58,7 +75,9 @@ fn load(mut bytes: &[u8], interface: &Interface) -> Result<(Arc<TypedRunnableMod
         Takes::Pictures => u8::fact(shape),
         Takes::Normalised => f32::fact(shape),
     };
-    let model = model.with_input_fact(0, fact.into())?.into_optimized()?;
+    let mut model = model.with_input_fact(0, fact.into())?.into_typed()?.into_decluttered()?;
+    let depthwise = if lanes.is_empty() { 0 } else { depthwise::rewrite(&mut model, lanes)? };
+    let model = model.into_optimized()?;
     let output = model.output_fact(0)?;
     let shape =
         output.shape.as_concrete().with_context(|| format!("its output is {output:?}: expected a fixed shape"))?;
@@ -67,7 +86,7 @@ fn load(mut bytes: &[u8], interface: &Interface) -> Result<(Arc<TypedRunnableMod
         _ => bail!("its output has the shape {shape:?}: expected [{}, classes]", batch(interface)),
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
-    Ok((model.into_runnable()?, classes))
+    Ok(Loaded { runnable: model.into_runnable()?, classes, depthwise })
 }
 
 impl Backend for Plan {
@@ -84,33 +103,41 @@ impl Backend for Plan {
 }
 
 impl Plan {
-    fn run_all<T: Datum + Copy + Default>(&self, pictures: ArrayView4<T>) -> Result<Array2<f32>> {
+    fn run_all<T: Datum + Copy + Default>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>> {
         let mut scores = Array2::zeros((pictures.dim().0, self.classes));
-        let batches = pictures.axis_chunks_iter(Axis(0), self.batch);
+        let size = self.batch;
+        let batches = pictures.axis_chunks_iter(Axis(0), size);
         let threads = self.runtime.threads.min(batches.len());
+        // A state that broke off in the middle is not used again.
+        let mut states = mem::take(&mut self.states);
+        while states.len() < threads {
+            states.push(caught(|| Ok(self.runnable.spawn()?)).context("tract cannot run it")?);
+        }
         // Each thread takes the next batch when it is done with one, so that a slow core does not hold up the rest.
-        let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), self.batch)));
+        let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), size)));
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work_off = || {
-            caught(|| {
-                let mut state = self.runnable.spawn()?;
+        let work_off = |state: &mut TypedSimpleState| {
+            let run = || {
                 while let Some((pictures, rows)) = next() {
-                    run_batch(&mut state, filled(pictures, Some(self.batch)).view(), rows)?;
+                    run_batch(state, filled(pictures, Some(size)).view(), rows)?;
                 }
                 Ok(())
-            })
-            .context("tract cannot run it")
+            };
+            caught(run).context("tract cannot run it")
         };
-        if threads <= 1 {
-            work_off()?;
+        if let [state] = &mut states[..threads] {
+            work_off(state)?;
         } else {
+            let work_off = &work_off;
             thread::scope(|scope| {
-                let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work_off)).collect();
+                let start = |state| scope.spawn(move || work_off(state));
+                let workers: Vec<_> = states[..threads].iter_mut().map(start).collect();
                 workers.into_iter().try_for_each(|worker| {
                     worker.join().unwrap_or_else(|_| Err(anyhow!("a thread that ran tract panicked")))
                 })
             })?;
         }
+        self.states = states;
         Ok(scores)
     }
 }
@@ -140,7 +167,7 @@ fn run_batch<T: Datum + Copy>(
 mod tests {
     #[test]
     fn the_version_is_the_one_that_is_built() {
-        let lock = include_str!("../../../Cargo.lock");
+        let lock = include_str!("../../../../Cargo.lock");
         let entry = lock.split("[[package]]").find(|entry| entry.contains("name = \"tract-onnx\"")).unwrap();
         assert!(entry.contains(&format!("version = \"{}\"", super::VERSION)), "{entry}");
     }

@@ -1,0 +1,323 @@
+//! The arithmetic: a plane at a time, some rows and as many columns as the processor has lanes at once.
+//!
+//! A plane is first copied into a padded one, so that no output has a border case. For a stride of 2 its even and odd
+//! columns are parted on the way: then three neighbours of neighbouring outputs lie side by side in either case. The
+//! last columns of a row are computed twice where its length is no multiple of the lanes.
+
+use super::lanes::Lanes;
+
+/// Rows and columns of a kernel.
+const TAPS: usize = 3;
+
+/// What a depthwise convolution with kernels of 3×3 does, for one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Depthwise {
+    /// Number of planes it yields.
+    pub channels: usize,
+    /// Whether each plane is computed from the input plane of the same number; otherwise all are from the only one.
+    pub own_plane: bool,
+    /// Rows and columns of an input plane.
+    pub input: [usize; 2],
+    /// Rows and columns of an output plane.
+    pub output: [usize; 2],
+    /// 1 or 2, for rows and columns.
+    pub stride: usize,
+    /// Rows of zeros above the plane, and columns to its left.
+    pub padding: [usize; 2],
+    /// `[channels, 3, 3]`.
+    pub weights: Vec<f32>,
+    /// `[channels]`.
+    pub bias: Vec<f32>,
+    /// What the results are brought between: ReLU6 is 0 and 6.
+    pub clamp: [f32; 2],
+}
+
+/// Instruction sets that there is code for, fastest first on the processors that have several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// 16 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 8 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 4 numbers at once, by the instructions of 8.
+    #[cfg(target_arch = "x86_64")]
+    Avx2Half,
+    /// 4 numbers at once: SSE2 or NEON, without which no such processor is made.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    Baseline,
+    /// One after the other.
+    Scalar,
+}
+
+impl Lane {
+    /// All that this processor has.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut lanes = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                lanes.push(Self::Avx512);
+            }
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                lanes.extend([Self::Avx2, Self::Avx2Half]);
+            }
+        }
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        lanes.push(Self::Baseline);
+        lanes.push(Self::Scalar);
+        lanes
+    }
+
+    /// Numbers at once.
+    #[must_use]
+    pub fn width(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2Half => 4,
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Self::Baseline => 4,
+            Self::Scalar => 1,
+        }
+    }
+}
+
+impl Depthwise {
+    /// Planes of the input.
+    #[must_use]
+    pub fn input_channels(&self) -> usize {
+        if self.own_plane { self.channels } else { 1 }
+    }
+
+    /// Whether the sizes fit together. All else relies on it.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let padded = |output: usize| output.checked_sub(1)?.checked_mul(self.stride)?.checked_add(TAPS);
+        let numbers = || padded(self.output[0])?.checked_mul(padded(self.output[1])?)?.checked_mul(size_of::<f32>());
+        matches!(self.stride, 1 | 2)
+            && numbers().is_some_and(|bytes| isize::try_from(bytes).is_ok())
+            && self.weights.len() == self.channels.saturating_mul(TAPS * TAPS)
+            && self.bias.len() == self.channels
+            && self.input.iter().all(|&extent| extent > 0)
+    }
+
+    /// Computes the planes `[C, H, W]` of one picture with the widest of the `lanes` that a row fills.
+    ///
+    /// # Panics
+    /// If the sizes do not fit together ([`Depthwise::is_sound`]) or the slices are not of these sizes.
+    pub fn run(&self, lanes: &[Lane], input: &[f32], output: &mut [f32]) {
+        assert!(self.is_sound(), "a depthwise convolution of sizes that do not fit together");
+        assert_eq!(input.len(), self.input_channels() * self.input[0] * self.input[1], "numbers of the input");
+        assert_eq!(output.len(), self.channels * self.output[0] * self.output[1], "numbers of the output");
+        let lane = lanes.iter().copied().find(|lane| lane.width() <= self.output[1]);
+        // SAFETY: `available` yields only what the processor has, and the sizes were checked.
+        unsafe {
+            match lane.unwrap_or(Lane::Scalar) {
+                #[cfg(target_arch = "x86_64")]
+                Lane::Avx512 => self.run_avx512(input, output),
+                #[cfg(target_arch = "x86_64")]
+                Lane::Avx2 => self.run_avx2(input, output),
+                #[cfg(target_arch = "x86_64")]
+                Lane::Avx2Half => self.run_avx2_half(input, output),
+                #[cfg(target_arch = "x86_64")]
+                Lane::Baseline => self.planes::<std::arch::x86_64::__m128>(input, output),
+                #[cfg(target_arch = "aarch64")]
+                Lane::Baseline => self.planes::<std::arch::aarch64::float32x4_t>(input, output),
+                Lane::Scalar => self.planes::<f32>(input, output),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn run_avx512(&self, input: &[f32], output: &mut [f32]) {
+        // SAFETY: this function is compiled for the instruction set.
+        unsafe { self.planes::<std::arch::x86_64::__m512>(input, output) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn run_avx2(&self, input: &[f32], output: &mut [f32]) {
+        // SAFETY: this function is compiled for the instruction set.
+        unsafe { self.planes::<std::arch::x86_64::__m256>(input, output) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn run_avx2_half(&self, input: &[f32], output: &mut [f32]) {
+        // SAFETY: this function is compiled for the instruction set.
+        unsafe { self.planes::<super::lanes::Half>(input, output) }
+    }
+
+    /// # Safety
+    /// The processor must have the instruction set of `L`, and a row of the output at least `L::WIDTH` numbers.
+    #[inline(always)]
+    unsafe fn planes<L: Lanes>(&self, input: &[f32], output: &mut [f32]) {
+        let [rows, columns] = self.input;
+        let mut padded = Padded::new(self);
+        let planes = output.chunks_exact_mut(self.output[0] * self.output[1]);
+        let kernels = self.weights.chunks_exact(TAPS * TAPS).zip(&self.bias);
+        for (channel, (plane, (weights, &bias))) in planes.zip(kernels).enumerate() {
+            if self.own_plane || channel == 0 {
+                padded.fill(&input[channel * rows * columns..][..rows * columns], columns);
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                match self.stride {
+                    1 => padded.convolve::<L, 1, 4>(plane, weights, bias, self.clamp),
+                    _ => padded.convolve::<L, 2, 2>(plane, weights, bias, self.clamp),
+                }
+            }
+        }
+    }
+}
+
+/// A plane with its zeros, and its columns parted into even and odd ones for a stride of 2.
+struct Padded {
+    values: Vec<f32>,
+    /// Numbers from one row to the next.
+    pitch: usize,
+    /// Where the odd columns of a row begin; 0 for a stride of 1.
+    odd: usize,
+    padding: [usize; 2],
+    rows: usize,
+    output: [usize; 2],
+}
+
+impl Padded {
+    fn new(depthwise: &Depthwise) -> Self {
+        let [height, width] = depthwise.output;
+        let rows = (height - 1) * depthwise.stride + TAPS;
+        let (pitch, odd) = if depthwise.stride == 1 { (width + 2, 0) } else { (2 * width + 1, width + 1) };
+        let (padding, output) = (depthwise.padding, depthwise.output);
+        Self { values: vec![0.0; rows * pitch], pitch, odd, padding, rows, output }
+    }
+
+    /// Takes a plane of rows of so many `columns`. The zeros around it stay.
+    #[inline(always)]
+    fn fill(&mut self, plane: &[f32], columns: usize) {
+        let [above, left] = self.padding;
+        let rows = self.values.chunks_exact_mut(self.pitch).take(self.rows).skip(above);
+        for (row, source) in rows.zip(plane.chunks_exact(columns)) {
+            if self.odd == 0 {
+                let row = row.get_mut(left..).unwrap_or_default();
+                let count = row.len().min(columns);
+                row[..count].copy_from_slice(&source[..count]);
+            } else {
+                let (even, odd) = row.split_at_mut(self.odd);
+                // Column `left` of the padded row is the first of the plane.
+                let (first, second) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
+                let first = first.get_mut(left / 2..).unwrap_or_default();
+                let second = second.get_mut(left.div_ceil(2)..).unwrap_or_default();
+                let count = (columns / 2).min(first.len()).min(second.len());
+                // In this form the compiler parts many at once.
+                let pairs = source.chunks_exact(2).zip(&mut first[..count]).zip(&mut second[..count]);
+                for ((pair, one), other) in pairs {
+                    (*one, *other) = (pair[0], pair[1]);
+                }
+                // The plane, or the padded row, may end between the two of a pair.
+                for (to, value) in first[count..].iter_mut().zip(source[2 * count..].iter().step_by(2)) {
+                    *to = *value;
+                }
+            }
+        }
+    }
+
+    /// Convolves the plane with one kernel, `BLOCK` rows of the result at once.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set of `L`, a row of the result at least `L::WIDTH` numbers, `plane` the
+    /// numbers of the output, and `STRIDE` must be the one that the padded plane was made for.
+    #[inline(always)]
+    unsafe fn convolve<L: Lanes, const STRIDE: usize, const BLOCK: usize>(
+        &self,
+        plane: &mut [f32],
+        weights: &[f32],
+        bias: f32,
+        clamp: [f32; 2],
+    ) {
+        let [height, width] = self.output;
+        let mut row = 0;
+        // SAFETY: rows up to `height` are asked for, each of the planes' size.
+        unsafe {
+            let kernel = Kernel::<L>::new(weights, bias, clamp);
+            while row + BLOCK <= height {
+                self.rows::<L, STRIDE, BLOCK>(row, plane.as_mut_ptr().add(row * width), &kernel);
+                row += BLOCK;
+            }
+            while row < height {
+                self.rows::<L, STRIDE, 1>(row, plane.as_mut_ptr().add(row * width), &kernel);
+                row += 1;
+            }
+        }
+    }
+
+    /// Computes `COUNT` rows from number `row` on.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes, const STRIDE: usize, const COUNT: usize>(
+        &self,
+        row: usize,
+        to: *mut f32,
+        kernel: &Kernel<L>,
+    ) {
+        let width = self.output[1];
+        let (pitch, odd) = (self.pitch, self.odd);
+        let mut column = 0;
+        loop {
+            // SAFETY: the padded plane has `STRIDE` rows per row of the result and two more, and in each the neighbours
+            // of every column; `column` is at most `width` less the lanes.
+            unsafe {
+                let from = self.values.as_ptr().add(row * STRIDE * pitch + column);
+                let mut sums = [kernel.bias; COUNT];
+                for line in 0..(COUNT - 1) * STRIDE + TAPS {
+                    let from = from.add(line * pitch);
+                    let (second, third) = if STRIDE == 1 { (1, 2) } else { (odd, 1) };
+                    let neighbours = [L::load(from), L::load(from.add(second)), L::load(from.add(third))];
+                    for (index, sum) in sums.iter_mut().enumerate() {
+                        if line >= index * STRIDE && line < index * STRIDE + TAPS {
+                            let weights = &kernel.weights[line - index * STRIDE];
+                            for (neighbour, weight) in neighbours.iter().zip(weights) {
+                                *sum = sum.plus_product(*neighbour, *weight);
+                            }
+                        }
+                    }
+                }
+                for (index, sum) in sums.iter().enumerate() {
+                    sum.clamped(kernel.least, kernel.most).store(to.add(index * width + column));
+                }
+            }
+            if column + L::WIDTH == width {
+                return;
+            }
+            column = (column + L::WIDTH).min(width - L::WIDTH);
+        }
+    }
+}
+
+/// One kernel, each number in all lanes.
+struct Kernel<L> {
+    weights: [[L; TAPS]; TAPS],
+    bias: L,
+    least: L,
+    most: L,
+}
+
+impl<L: Lanes> Kernel<L> {
+    #[inline(always)]
+    unsafe fn new(weights: &[f32], bias: f32, [least, most]: [f32; 2]) -> Self {
+        // SAFETY: the caller has the instruction set.
+        unsafe {
+            let mut all = [[L::splat(0.0); TAPS]; TAPS];
+            for (to, &weight) in all.as_flattened_mut().iter_mut().zip(weights) {
+                *to = L::splat(weight);
+            }
+            Self { weights: all, bias: L::splat(bias), least: L::splat(least), most: L::splat(most) }
+        }
+    }
+}

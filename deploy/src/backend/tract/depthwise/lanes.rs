@@ -1,0 +1,182 @@
+//! Numbers that the processor works on at once: one trait, one implementation per width and instruction set.
+
+/// `WIDTH` numbers side by side.
+///
+/// # Safety
+/// Every function needs the instruction set of its type, and `load` and `store` need `WIDTH` numbers there. All are
+/// inlined into a caller that was compiled for that instruction set.
+pub(super) trait Lanes: Copy {
+    /// How many numbers.
+    const WIDTH: usize;
+
+    /// All the same number.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// The numbers at an address, which need not be aligned.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes the numbers to an address, which need not be aligned.
+    unsafe fn store(self, to: *mut f32);
+
+    /// `self + a · b`, rounded once where the instruction set has it.
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self;
+
+    /// Brings the numbers between `least` and `most`.
+    unsafe fn clamped(self, least: Self, most: Self) -> Self;
+}
+
+impl Lanes for f32 {
+    const WIDTH: usize = 1;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { from.read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { to.write(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+        // Without the instruction `mul_add` would be a slow function call.
+        if cfg!(target_feature = "fma") || cfg!(target_arch = "aarch64") { a.mul_add(b, self) } else { a * b + self }
+    }
+
+    #[inline(always)]
+    unsafe fn clamped(self, least: Self, most: Self) -> Self {
+        let raised = if self < least { least } else { self };
+        if raised > most { most } else { raised }
+    }
+}
+
+/// Implements the trait for a type by the instructions that do each thing.
+macro_rules! lanes {
+    ($type:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $plus_product:ident, $larger:ident, $smaller:ident) => {
+        impl Lanes for $type {
+            const WIDTH: usize = $width;
+
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the caller has the instruction set.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the caller has the instruction set, and the numbers.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the caller has the instruction set, and the room.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+                // SAFETY: the caller has the instruction set.
+                unsafe { $plus_product(self, a, b) }
+            }
+
+            #[inline(always)]
+            unsafe fn clamped(self, least: Self, most: Self) -> Self {
+                // SAFETY: the caller has the instruction set.
+                unsafe { $smaller($larger(self, least), most) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Half;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    // SSE2, which every such processor has; it knows no multiplication and addition in one.
+    lanes!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_and_add, _mm_max_ps, _mm_min_ps);
+    // AVX2 with FMA.
+    lanes!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, fused_256, _mm256_max_ps, _mm256_min_ps);
+    // AVX-512F.
+    lanes!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, fused_512, _mm512_max_ps, _mm512_min_ps);
+
+    /// Four numbers by the instructions that AVX2 and FMA have for them. Those of SSE2 would cost dearly between them.
+    #[derive(Clone, Copy)]
+    pub struct Half(__m128);
+    lanes!(Half, 4, splat_half, load_half, store_half, fused_half, larger_half, smaller_half);
+
+    #[inline(always)]
+    unsafe fn splat_half(value: f32) -> Half {
+        // SAFETY: SSE is always there.
+        Half(unsafe { _mm_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const f32) -> Half {
+        // SAFETY: the caller has the numbers.
+        Half(unsafe { _mm_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(to: *mut f32, Half(values): Half) {
+        // SAFETY: the caller has the room.
+        unsafe { _mm_storeu_ps(to, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn fused_half(Half(sum): Half, Half(a): Half, Half(b): Half) -> Half {
+        // SAFETY: the caller has FMA.
+        Half(unsafe { _mm_fmadd_ps(a, b, sum) })
+    }
+
+    #[inline(always)]
+    unsafe fn larger_half(Half(a): Half, Half(b): Half) -> Half {
+        // SAFETY: SSE is always there.
+        Half(unsafe { _mm_max_ps(a, b) })
+    }
+
+    #[inline(always)]
+    unsafe fn smaller_half(Half(a): Half, Half(b): Half) -> Half {
+        // SAFETY: SSE is always there.
+        Half(unsafe { _mm_min_ps(a, b) })
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_and_add(sum: __m128, a: __m128, b: __m128) -> __m128 {
+        // SAFETY: SSE2 is always there.
+        unsafe { _mm_add_ps(sum, _mm_mul_ps(a, b)) }
+    }
+
+    #[inline(always)]
+    unsafe fn fused_256(sum: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the caller has FMA.
+        unsafe { _mm256_fmadd_ps(a, b, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn fused_512(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller has AVX-512F.
+        unsafe { _mm512_fmadd_ps(a, b, sum) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::Lanes;
+    use std::arch::aarch64::*;
+
+    // NEON, which every such processor has.
+    lanes!(float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32, vmaxq_f32, vminq_f32);
+}
