@@ -2,11 +2,14 @@
 
 import json
 import sys
+import tomllib
 
 name, recipe = sys.argv[1:3]
 figures, inspected, tract, ort = map(json.loads, sys.argv[3:7])
 card = inspected["card"]
 training, inputs, architecture = card["training"], card["input"], card["architecture"]
+with open(f"runs/pretrained/{name}/recipe.toml", "rb") as file:
+    held_out = tomllib.load(file)["hold_out"]
 digits = inputs["content"]["kind"] == "digit"
 
 print(f"# {name}\n")
@@ -15,8 +18,9 @@ print(f"{'Handwritten digits' if digits else 'Pictures'} of {inputs['height']}×
 rows = [
     ("network", f"{architecture['kind']}, width {architecture['width']}, {architecture['resolution']} px, "
                 f"first stride {architecture['stem_stride']}"),
-    ("trained on", f"{training['data_set']}: {training['images']:,} images of the training set; "
-                   "the others chose the epoch"),
+    ("trained on", f"{training['data_set']}: "
+                   + (f"{training['images']:,} images of the training set; {held_out:,} others chose the epoch"
+                      if held_out else f"all {training['images']:,} images of the training set")),
     ("recipe", f"`{recipe}`, seed {training['seed']}, epoch {training['epochs']}"),
     ("trained with", training["trained_with"]),
     ("test accuracy, tract", f"{100 * tract['accuracy']:.2f} % ({tract['correct']:,} of {tract['images']:,})"),

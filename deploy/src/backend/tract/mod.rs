@@ -2,10 +2,12 @@
 //!
 //! Unless the file fixes it, the batch is one picture, fixed before the optimiser sees the model: with an open N tract
 //! keeps to code that is 5 to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of
-//! a batch go in parallel over threads instead, which share one plan and have a state each. [`depthwise`] is an operator
-//! of our own in tract's graph.
+//! a batch go in parallel over threads instead, which share one plan and have a state each.
+//!
+//! Before tract's optimiser sees the graph, `depthwise` puts an operator of our own into it and `resize` changes an order.
 
 mod depthwise;
+mod resize;
 
 use self::depthwise::Lane;
 use super::panic::caught;
@@ -76,7 +78,11 @@ fn load(mut bytes: &[u8], interface: &Interface, lanes: &[Lane]) -> Result<Loade
         Takes::Normalised => f32::fact(shape),
     };
     let mut model = model.with_input_fact(0, fact.into())?.into_typed()?.into_decluttered()?;
-    let depthwise = if lanes.is_empty() { 0 } else { depthwise::rewrite(&mut model, lanes)? };
+    let mut depthwise = 0;
+    if !lanes.is_empty() {
+        depthwise = depthwise::rewrite(&mut model, lanes)?;
+        resize::columns_first(&mut model)?;
+    }
     let model = model.into_optimized()?;
     let output = model.output_fact(0)?;
     let shape =

@@ -1,0 +1,127 @@
+"""How fast `deploy` is: whole processes against Python, threads over a folder, tract with and without our depthwise
+operator, and what our own path adds to the runtimes. Called by `scripts/bench deploy`.
+
+What is compared takes turns; medians of the turns are printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import bench_export
+import numpy
+from PIL import Image
+
+DEPLOY, TRAIN = "target/release/deploy", "target/release/train"
+QUICK = "models/pretrained/mnist-quick.onnx"
+PICTURES = 1000
+NETWORKS = [
+    ("0.25 @ 64", QUICK),
+    ("0.25 @ 224", ["--width", "0.25", "--resolution", "224", "--epochs", "6", "--lr", "0.05"]),
+    ("1.0 @ 224", ["--width", "1.0", "--resolution", "224", "--epochs", "2", "--lr", "0.05"]),
+]
+
+
+def pictures(folder):
+    """The first test images as PNG files."""
+    with open(".deps/mnist/t10k-images-idx3-ubyte", "rb") as file:
+        file.seek(16)
+        images = numpy.frombuffer(file.read(PICTURES * 784), numpy.uint8).reshape(PICTURES, 28, 28)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(os.path.join(folder, f"{index:04}.png"))
+    return os.path.join(folder, "0000.png")
+
+
+def seconds(*command):
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True)
+    taken = time.perf_counter() - started
+    if done.returncode != 0:
+        sys.exit(f"bench: {' '.join(command)} failed:\n{done.stderr.decode()}")
+    return taken
+
+
+def alternating(rounds, commands):
+    """Medians of so many turns, in seconds, after one that does not count."""
+    times = {name: [] for name in commands}
+    for turn in range(rounds + 1):
+        for name, command in commands.items():
+            taken = seconds(*command)
+            if turn:
+                times[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def network(name, flags, folder):
+    """The model file of a network; one that is not shipped is trained for a minute."""
+    if isinstance(flags, str):
+        return flags
+    run, model = os.path.join(folder, name.replace(" ", "")), os.path.join(folder, f"{name.replace(' ', '')}.onnx")
+    data = bench_export.subset(os.path.join(folder, "data"), 1500, 300)
+    bench_export.call(TRAIN, *flags, "--data", data, "--out", run, "--hold-out", "100", "--batch-size", "16")
+    bench_export.call(TRAIN, "export", run, "-o", model)
+    return model
+
+
+def start(rounds, image):
+    predict = [DEPLOY, "predict", image, "--backend"]
+    times = alternating(rounds, {
+        "tract": [*predict, "tract"],
+        "ort": [*predict, "ort"],
+        "python": [sys.executable, "scripts/bench_predict.py", QUICK, image],
+    })
+    print("Whole process, one picture, embedded model, warm file cache")
+    for name, label in (("tract", "deploy, tract"), ("ort", "deploy, ONNX Runtime"), ("python", "Python, onnxruntime and Pillow")):
+        print(f"  {label:32} {1e3 * times[name]:8.1f} ms   {times['python'] / times[name]:6.1f} x")
+
+
+def folder(rounds, pictures, models):
+    print(f"\nA folder of {PICTURES:,} pictures of 28x28 px, tract, whole process")
+    for name, model in models:
+        predict = [DEPLOY, "predict", pictures, "--format", "csv", "--backend", "tract", "--model", model, "--threads"]
+        times = alternating(rounds, {threads: [*predict, threads] for threads in ("1", "2")})
+        one, two = (PICTURES / times[threads] for threads in ("1", "2"))
+        print(f"  {name:12} 1 thread {one:7.0f} img/s   2 threads {two:7.0f} img/s   {two / one:5.2f} x")
+
+
+def runtimes(rounds, models):
+    print("\nOne picture, one thread, medians in ms")
+    print(f"  {'':12} {'ort':>8} {'tract':>8} {'as it is':>8}  own/stock  tract/ort   our path adds: tract, ort (batch 1, 32)")
+    for name, model in models:
+        report = json.loads(bench_export.call(
+            DEPLOY, "bench", "--model", model, "--threads", "1", "--batch-sizes", "1,32", "--stock-tract",
+            "--rounds", str(rounds), "--format", "json"))
+        median, added = {}, []
+        for series in report["series"]:
+            key = "stock" if series["runtime"]["provider"] == "tract-linalg" else series["runtime"]["name"]
+            median[key, series["batch"]] = series["seconds"]["p50"]
+            if key != "stock":
+                added.append((key, series["batch"], series["seconds"]["p50"] - series["raw_seconds"]["p50"],
+                              series["seconds"]["p50"] / series["raw_seconds"]["p50"]))
+        ort, own, stock = (1e3 * median[key, 1] for key in ("onnxruntime", "tract", "stock"))
+        text = ", ".join(f"{key} {1e6 * more:+.0f} us" if batch == 1 else f"{key} {100 * (ratio - 1):+.1f} %"
+                         for key, batch, more, ratio in added)
+        print(f"  {name:12} {ort:8.3f} {own:8.3f} {stock:8.3f}  {stock / own:8.2f}x  {own / ort:8.2f}x   {text}")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench deploy")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        data = os.path.join(place, "pictures")
+        os.mkdir(data)
+        image = pictures(data)
+        models = [(name, network(name, flags, place)) for name, flags in NETWORKS]
+        start(arguments.rounds, image)
+        folder(arguments.rounds, data, models)
+        runtimes(arguments.rounds, models)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""What `deploy predict` is compared with: the same prediction as people write it in Python. Called by
+`scripts/bench deploy`."""
+
+import sys
+
+import numpy
+import onnxruntime
+from PIL import Image
+
+model, path = sys.argv[1:]
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+image = numpy.asarray(Image.open(path).convert("L"))[None, None]
+(logits,) = session.run(["logits"], {"image": image})
+print(logits.argmax())
