@@ -9,6 +9,9 @@ use std::fmt::Write;
 /// Aligned columns. Their widths are known before the first picture is: from the names.
 pub struct Text {
     file: usize,
+    /// Of the best answer, which may be [`UNKNOWN`].
+    best: usize,
+    /// Of the other answers.
     label: usize,
 }
 
@@ -16,16 +19,16 @@ impl Text {
     /// For pictures of these names and a model of these labels; `unknown` if pictures may be unknown.
     pub fn of(names: impl Iterator<Item = String>, labels: &[String], unknown: bool) -> Self {
         let width = |name: &str| printable(name).chars().count();
-        let unknown = unknown.then_some(UNKNOWN);
-        let labels = labels.iter().map(String::as_str).chain(unknown);
-        Self { file: names.map(|name| width(&name)).max().unwrap_or(0), label: labels.map(width).max().unwrap_or(0) }
+        let label = labels.iter().map(|label| width(label)).max().unwrap_or(0);
+        let best = if unknown { label.max(width(UNKNOWN)) } else { label };
+        Self { file: names.map(|name| width(&name)).max().unwrap_or(0), best, label }
     }
 
     /// File, best answer, and the other answers in parentheses; all of them if none is likely enough.
     fn line(&self, Prediction { file, label, class, probability, top, .. }: &Prediction) -> String {
-        let (file_width, label_width) = (self.file, self.label);
+        let (file_width, best_width, label_width) = (self.file, self.best, self.label);
         let (file, label, percent) = (printable(file), printable(label), probability * 100.0);
-        let mut line = format!("{file:file_width$}  {label:label_width$}  {percent:6.2} %");
+        let mut line = format!("{file:file_width$}  {label:best_width$}  {percent:6.2} %");
         let others = top.iter().skip(usize::from(class.is_some()));
         let other = |Answer { label, probability, .. }: &Answer| {
             format!("{:label_width$} {:5.2} %", printable(label), probability * 100.0)
@@ -70,7 +73,7 @@ mod tests {
         let text = Text::of(["a.png".to_owned()].into_iter(), &["ox".into()], true);
         let likely = prediction("a.png", &[("ox", 0.5)]);
         let unknown = Prediction { label: UNKNOWN.into(), class: None, ..likely.clone() };
-        assert_eq!(text.line(&unknown), "a.png  unknown   50.00 %   (ox      50.00 %)\n");
+        assert_eq!(text.line(&unknown), "a.png  unknown   50.00 %   (ox 50.00 %)\n");
         assert_eq!(text.line(&likely), "a.png  ox        50.00 %\n");
     }
 }
