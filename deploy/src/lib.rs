@@ -4,6 +4,8 @@
 //! * [`interface`]: what a model file takes and yields, by its card or by its graph.
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
 //! * [`embedded`]: the model the program carries in itself.
+//! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
+//!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
@@ -13,6 +15,10 @@ pub mod agreement;
 pub mod backend;
 pub mod embedded;
 pub mod evaluate;
+pub mod inputs;
 pub mod interface;
 pub mod model;
+pub mod pipeline;
+pub mod predict;
+pub mod saved_inputs;
 pub mod text;

@@ -9,8 +9,7 @@ pub mod cuda;
 pub mod library;
 #[cfg(feature = "ort")]
 pub mod ort;
-#[cfg(feature = "tract")]
-mod panic;
+pub(crate) mod panic;
 #[cfg(feature = "tract")]
 pub mod tract;
 

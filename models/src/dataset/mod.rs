@@ -15,6 +15,7 @@ mod listing;
 pub use catalogue::{Catalogue, Progress, Reading, test_set};
 pub use idx_files::load;
 pub use labels::read_labels;
+pub use listing::pictures_in;
 
 use crate::fingerprint::Fingerprint;
 use anyhow::{Result, ensure};

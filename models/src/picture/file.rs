@@ -24,7 +24,8 @@ pub fn has_picture_ending(path: &Path) -> bool {
 
 /// Decodes a picture file of at most so many pixels. The format is told by its content, not by its name.
 pub(super) fn open(path: &Path, max_pixels: u64) -> Result<DynamicImage> {
-    let bytes = bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = File::open(path).map_err(Into::into).and_then(bytes);
+    let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
     decode(&bytes, max_pixels).with_context(|| format!("{} is not a picture that can be read", path.display()))
 }
 
@@ -37,9 +38,9 @@ pub fn is_in_colour(path: &Path) -> Result<bool> {
 }
 
 /// The bytes of a file or a pipe, unless there are more than a picture can have.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn bytes(source: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    source.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     ensure!(bytes.len() as u64 <= MAX_BYTES, "it is longer than {MAX_BYTES} bytes");
     Ok(bytes)
 }

@@ -11,9 +11,10 @@ use crate::card::{Content, Input, Polarity};
 use crate::digit;
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, RgbImage, Rgba};
-use ndarray::Array3;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, Rgba};
+use ndarray::{Array3, ArrayView3};
 use std::borrow::Cow;
+use std::io::Cursor;
 use std::path::Path;
 
 /// How picture files are read, where the user may have a say.
@@ -47,6 +48,22 @@ impl Reader {
         self.prepare(&picture, input).with_context(|| format!("{name} cannot be used"))
     }
 
+    /// The same for a picture file that comes through a pipe, and is read to its end.
+    pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Array3<u8>> {
+        let bytes = file::bytes(source).with_context(|| format!("cannot read {name}"))?;
+        self.from_bytes(name, &bytes, input)
+    }
+
+    /// The polarity that a picture for this input is brought to, if it is prepared as a digit: only then
+    /// [`Reader::polarity`] has an effect.
+    #[must_use]
+    pub fn digit_polarity(input: &Input) -> Option<Polarity> {
+        match (input.channels, input.content) {
+            (1, Content::Digit { polarity }) => Some(polarity),
+            _ => None,
+        }
+    }
+
     /// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
     ///
     /// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared
@@ -56,12 +73,10 @@ impl Reader {
     pub fn prepare(&self, picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let picture = &over_white(picture);
-        let bytes = match (input.channels, input.content) {
-            (1, Content::Digit { polarity }) => {
-                digit::prepare(&picture.to_luma8(), self.polarity, polarity, size)?.into_raw()
-            }
-            (1, Content::Picture) => cover(picture, size).to_luma8().into_raw(),
-            (3, _) => planes(&cover(picture, size).to_rgb8()),
+        let bytes = match (input.channels, Self::digit_polarity(input)) {
+            (_, Some(polarity)) => digit::prepare(&picture.to_luma8(), self.polarity, polarity, size)?.into_raw(),
+            (1, None) => cover(picture, size).to_luma8().into_raw(),
+            (3, None) => planes(&cover(picture, size).to_rgb8()),
             (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
         };
         Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
@@ -98,10 +113,20 @@ fn planes(picture: &RgbImage) -> Vec<u8> {
     (0..3).flat_map(|channel| picture.pixels().map(move |pixel| pixel[channel])).collect()
 }
 
-/// A model's input of one channel as a picture, to look at.
-#[must_use]
-pub fn grey(values: &[u8], width: usize, height: usize) -> Option<GrayImage> {
-    GrayImage::from_raw(u32::try_from(width).ok()?, u32::try_from(height).ok()?, values.to_vec())
+/// A model's input, `[C, H, W]` with C 1 (grey) or 3 (RGB), as a PNG file, to look at.
+pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
+    let (channels, height, width) = values.dim();
+    let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
+    // `[C, H, W]` to `[H, W, C]`.
+    let pixels = values.permuted_axes([1, 2, 0]).iter().copied().collect();
+    let picture = match channels {
+        1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageLuma8),
+        3 => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageRgb8),
+        _ => bail!("[{channels}, {height}, {width}] is no picture: expected 1 or 3 channels"),
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    picture.context("the picture is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]
@@ -126,6 +151,26 @@ mod tests {
         let picture = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
         let prepared = Reader::default().prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
         assert_eq!((prepared[[0, 5, 5]], prepared[[1, 5, 5]], prepared[[2, 5, 5]]), (1, 2, 3));
+    }
+
+    #[test]
+    fn an_input_becomes_a_picture_file_and_comes_back() {
+        for channels in [1, 3] {
+            let values = Array3::from_shape_fn((channels, 28, 28), |(c, y, x)| (c * 70 + y * 5 + x) as u8);
+            let file = png(values.view()).unwrap();
+            let again = Reader::default().read_from("-", &file[..], &input(channels, Content::Picture)).unwrap();
+            assert_eq!(again, values);
+        }
+        assert!(png(Array3::zeros((2, 4, 4)).view()).unwrap_err().to_string().contains("1 or 3 channels"));
+    }
+
+    #[test]
+    fn only_a_grey_digit_is_prepared_as_one() {
+        let polarity = Polarity::DarkOnLight;
+        let digit = Content::Digit { polarity };
+        assert_eq!(Reader::digit_polarity(&input(1, digit)), Some(polarity));
+        assert_eq!(Reader::digit_polarity(&input(3, digit)), None);
+        assert_eq!(Reader::digit_polarity(&input(1, Content::Picture)), None);
     }
 
     #[test]

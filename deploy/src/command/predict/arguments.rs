@@ -1,0 +1,167 @@
+//! What the user types.
+
+use crate::Cli;
+use crate::command::ModelArguments;
+use anyhow::{Result, ensure};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
+use deploy::inputs::{STANDARD_INPUT, Source};
+use deploy::model::Model;
+use deploy::predict::Settings;
+use deploy::saved_inputs::SavedInputs;
+use models::card::Polarity;
+use models::picture::{MAX_PIXELS, Reader};
+use std::path::PathBuf;
+
+/// Answers shown per picture unless the user says otherwise, or fewer if there are not so many classes.
+const TOP: usize = 3;
+
+const EXAMPLES: &str = "\
+A picture that cannot be used is named and skipped, the rest is done, and the exit code is 1.
+
+Examples:
+  deploy predict seven.png                      with mnist-quick, which this program carries in itself
+  deploy predict photos/ 'scans/*.jpg' --model pets.onnx --top-k 2
+  curl -s https://example.org/seven.png | deploy predict -
+  deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'
+  deploy predict photos/ --format csv --threshold 0.8 > answers.csv
+  deploy predict seven.jpg --save-input seen    and look at seen/seven.png";
+
+/// Says what is on pictures
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Pictures (PNG, JPEG, WebP, BMP or PNM, of any size), folders of them, patterns such as 'scans/*.jpg', or - for
+    /// a picture from standard input
+    #[arg(required = true, value_name = "IMG")]
+    pub images: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub model: ModelArguments,
+
+    /// Answers to show per picture [default: 3]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+
+    /// Call a picture "unknown" whose likeliest class is less likely than this, 0 to 1
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub threshold: Option<f32>,
+
+    /// text (for people), json (one document), jsonl (a JSON object per line and picture, as soon as it is known) or
+    /// csv
+    #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Pictures that the runtime is given at once [default: 64 per thread, fewer if they are large]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+
+    /// Most pixels a picture may have; more are refused before they are decoded
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: u64,
+
+    /// How digits stand out: auto (finds it out for each picture), light-on-dark or dark-on-light; for models of digits
+    /// [default: auto]
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    polarity: Option<PolarityChoice>,
+
+    /// Write what the network saw of each picture into this folder, as PNG
+    #[arg(long, value_name = "DIR")]
+    save_input: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, for people.
+    Text,
+    /// One document.
+    Json,
+    /// One object per line.
+    Jsonl,
+    /// A table with a header.
+    Csv,
+}
+
+/// How the digit stands out in the pictures.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PolarityChoice {
+    Auto,
+    LightOnDark,
+    DarkOnLight,
+}
+
+impl From<PolarityChoice> for Option<Polarity> {
+    fn from(choice: PolarityChoice) -> Self {
+        match choice {
+            PolarityChoice::Auto => None,
+            PolarityChoice::LightOnDark => Some(Polarity::LightOnDark),
+            PolarityChoice::DarkOnLight => Some(Polarity::DarkOnLight),
+        }
+    }
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let found = text.parse().ok().filter(|probability| (0.0..=1.0).contains(probability));
+    found.ok_or_else(|| "expected a probability, 0 to 1".to_owned())
+}
+
+impl Arguments {
+    /// Refuses what can be told to be wrong before anything is opened.
+    pub fn validate(&self) -> Result<()> {
+        let piped = self.images.iter().filter(|image| image.as_os_str() == STANDARD_INPUT).count();
+        ensure!(piped <= 1, usage("- is given twice, but standard input can be read only once"));
+        Ok(())
+    }
+
+    /// What the flags mean for this model and these pictures.
+    pub fn settings(&self, model: &Model, sources: &[Source]) -> Result<Settings> {
+        let is_digit = Reader::digit_polarity(model.input()).is_some();
+        ensure!(
+            self.polarity.is_none() || is_digit,
+            usage(&format!("--polarity is for models of digits: {} takes pictures as they are", model.name()))
+        );
+        Ok(Settings {
+            reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },
+            top: top(self.top_k, model.labels().len())?,
+            threshold: self.threshold.unwrap_or(0.0),
+            batch: self.batch.map(usize::from),
+            saved: self.save_input.as_ref().map(|folder| SavedInputs::plan(folder, sources)).transpose()?,
+        })
+    }
+}
+
+/// Wrong usage that clap cannot see by itself.
+fn usage(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
+}
+
+/// How many answers to show.
+fn top(asked: Option<usize>, classes: usize) -> Result<usize> {
+    if let Some(asked) = asked {
+        ensure!((1..=classes).contains(&asked), "--top-k {asked}: expected 1 to {classes}, the model's classes");
+    }
+    Ok(asked.unwrap_or(TOP.min(classes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_answers_than_classes() {
+        assert_eq!(top(None, 2).unwrap(), 2);
+        assert_eq!(top(Some(5), 10).unwrap(), 5);
+        for asked in [0, 11] {
+            assert!(top(Some(asked), 10).unwrap_err().to_string().contains("expected 1 to 10"));
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_a_probability() {
+        assert_eq!((probability("0"), probability("0.5"), probability("1")), (Ok(0.0), Ok(0.5), Ok(1.0)));
+        for text in ["-0.1", "1.1", "50%", "NaN", "inf", ""] {
+            assert!(probability(text).unwrap_err().contains("0 to 1"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! One document for programs, printed in the end.
+
+use super::Printer;
+use crate::command::print_json;
+use anyhow::Result;
+use deploy::backend::Runtime;
+use deploy::model::Model;
+use deploy::predict::{Failure, Outcome, Prediction};
+use serde::Serialize;
+
+/// Everything there is to say.
+#[derive(Serialize)]
+pub struct Document {
+    model: String,
+    runtime: Runtime,
+    notes: Vec<String>,
+    predictions: Vec<Prediction>,
+    errors: Vec<Failure>,
+}
+
+impl Document {
+    /// With what is known of the model, and notes on the pictures.
+    pub fn new(model: &Model, notes: &[String]) -> Self {
+        Self {
+            model: model.name().to_owned(),
+            runtime: model.runtime().clone(),
+            notes: [model.notes(), notes].concat(),
+            predictions: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl Printer for Document {
+    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+        for outcome in outcomes {
+            match outcome {
+                Ok(prediction) => self.predictions.push(prediction),
+                Err(failure) => self.errors.push(failure),
+            }
+        }
+        Ok(true)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        print_json(&self).map(|_| ())
+    }
+}

@@ -1,0 +1,87 @@
+//! `deploy predict`: what is on these pictures?
+//!
+//! `arguments` turns what the user types into settings of [`deploy::predict`]; its results are printed by `text`,
+//! `json`, `jsonl` or `csv`, each a [`Printer`].
+
+mod arguments;
+mod csv;
+mod json;
+mod jsonl;
+mod text;
+
+pub use arguments::Arguments;
+
+use super::text::{counted, printable};
+use super::{progress, say};
+use anyhow::{Result, ensure};
+use arguments::Format;
+use deploy::inputs::Inputs;
+use deploy::model::Model;
+use deploy::predict::{Outcome, Settings, predict};
+use indicatif::{ProgressBar, ProgressFinish};
+use std::io::IsTerminal;
+
+/// From so many pictures on a progress bar is worth its place.
+const MANY: usize = 16;
+
+/// Prints results in one format.
+trait Printer {
+    /// Prints what became of the next pictures; false if nobody reads on.
+    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool>;
+
+    /// Prints what can be printed only in the end.
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    arguments.validate()?;
+    let inputs = Inputs::of(&arguments.images)?;
+    for note in &inputs.notes {
+        say(&format!("note: {}", printable(note)));
+    }
+    let mut model = arguments.model.open()?;
+    let settings = arguments.settings(&model, &inputs.sources)?;
+    if arguments.format != Format::Json {
+        say(&format!("{}: {}", model.name(), model.runtime()));
+    }
+    let mut printer = printer(arguments, &inputs, &model, &settings);
+    let bar = bar(arguments.format, inputs.sources.len());
+    let mut failed = 0;
+    predict(&mut model, &inputs.sources, &settings, |outcomes| {
+        for failure in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            failed += 1;
+            bar.suspend(|| say(&format!("error: {}", printable(&failure.error))));
+        }
+        let count = outcomes.len() as u64;
+        let goes_on = printer.add(outcomes)?;
+        bar.inc(count);
+        Ok(goes_on)
+    })?;
+    bar.finish_and_clear();
+    printer.finish()?;
+    ensure!(failed == 0, "{failed} of {} could not be used", counted(inputs.sources.len(), "picture"));
+    Ok(())
+}
+
+fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
+    match arguments.format {
+        Format::Text => {
+            let names = inputs.sources.iter().map(deploy::inputs::Source::name);
+            Box::new(text::Text::of(names, model.labels(), arguments.threshold.is_some()))
+        }
+        Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
+        Format::Jsonl => Box::new(jsonl::Lines),
+        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some())),
+    }
+}
+
+/// A bar on a terminal for many pictures, unless the results themselves appear there one by one.
+fn bar(format: Format, pictures: usize) -> ProgressBar {
+    if pictures < MANY || (format != Format::Json && std::io::stdout().is_terminal()) {
+        return ProgressBar::hidden();
+    }
+    // Cleared also when an error ends the work.
+    progress(pictures).with_finish(ProgressFinish::AndClear)
+}

@@ -1,0 +1,79 @@
+//! Lines for people.
+
+use super::Printer;
+use crate::command::text::{print, printable};
+use anyhow::Result;
+use deploy::predict::{Answer, Outcome, Prediction, UNKNOWN};
+use std::fmt::Write;
+
+/// Aligned columns. Their widths are known before the first picture is: from the names.
+pub struct Text {
+    file: usize,
+    /// Of the best answer, which may be [`UNKNOWN`].
+    best: usize,
+    /// Of the other answers.
+    label: usize,
+}
+
+impl Text {
+    /// For pictures of these names and a model of these labels; `unknown` if pictures may be unknown.
+    pub fn of(names: impl Iterator<Item = String>, labels: &[String], unknown: bool) -> Self {
+        let width = |name: &str| printable(name).chars().count();
+        let label = labels.iter().map(|label| width(label)).max().unwrap_or(0);
+        let best = if unknown { label.max(width(UNKNOWN)) } else { label };
+        Self { file: names.map(|name| width(&name)).max().unwrap_or(0), best, label }
+    }
+
+    /// File, best answer, and the other answers in parentheses; all of them if none is likely enough.
+    fn line(&self, Prediction { file, label, class, probability, top, .. }: &Prediction) -> String {
+        let (file_width, best_width, label_width) = (self.file, self.best, self.label);
+        let (file, label, percent) = (printable(file), printable(label), probability * 100.0);
+        let mut line = format!("{file:file_width$}  {label:best_width$}  {percent:6.2} %");
+        let others = top.iter().skip(usize::from(class.is_some()));
+        let other = |Answer { label, probability, .. }: &Answer| {
+            format!("{:label_width$} {:5.2} %", printable(label), probability * 100.0)
+        };
+        let others: Vec<_> = others.map(other).collect();
+        if !others.is_empty() {
+            let _ = write!(line, "   ({})", others.join(", "));
+        }
+        line + "\n"
+    }
+}
+
+impl Printer for Text {
+    /// Failures are said on standard error alone.
+    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+        print(&outcomes.iter().flatten().map(|prediction| self.line(prediction)).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prediction(file: &str, top: &[(&str, f32)]) -> Prediction {
+        let answer = |&(label, probability): &(&str, f32)| Answer { label: label.into(), class: 0, probability };
+        let top: Vec<_> = top.iter().map(answer).collect();
+        let Answer { label, class, probability } = top[0].clone();
+        Prediction { file: file.into(), label, class: Some(class), probability, top, input: None }
+    }
+
+    #[test]
+    fn lines_are_aligned() {
+        let names = ["a.png", "bb.png"].map(str::to_owned);
+        let text = Text::of(names.into_iter(), &["ox".into(), "cat".into()], false);
+        assert_eq!(text.line(&prediction("a.png", &[("cat", 1.0)])), "a.png   cat  100.00 %\n");
+        let line = text.line(&prediction("bb.png", &[("ox", 0.75), ("cat", 0.2), ("ox", 0.05)]));
+        assert_eq!(line, "bb.png  ox    75.00 %   (cat 20.00 %, ox   5.00 %)\n");
+    }
+
+    #[test]
+    fn an_unknown_picture_shows_its_best_guess() {
+        let text = Text::of(["a.png".to_owned()].into_iter(), &["ox".into()], true);
+        let likely = prediction("a.png", &[("ox", 0.5)]);
+        let unknown = Prediction { label: UNKNOWN.into(), class: None, ..likely.clone() };
+        assert_eq!(text.line(&unknown), "a.png  unknown   50.00 %   (ox 50.00 %)\n");
+        assert_eq!(text.line(&likely), "a.png  ox        50.00 %\n");
+    }
+}

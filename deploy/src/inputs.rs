@@ -1,0 +1,203 @@
+//! What the user names becomes a list of pictures: files, folders, patterns and standard input.
+
+use anyhow::{Context, Result, bail, ensure};
+use glob::MatchOptions;
+use models::card::Input;
+use models::dataset;
+use models::picture::Reader;
+use ndarray::Array3;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What stands for standard input.
+pub const STANDARD_INPUT: &str = "-";
+
+/// Patterns match as in a shell: `*` ends at a folder and leaves hidden files alone.
+const AS_IN_A_SHELL: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// Where one picture comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, whatever its name.
+    File(PathBuf),
+    /// Standard input, up to its end.
+    StandardInput,
+}
+
+impl Source {
+    /// What results and messages call it: the path, or `-`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::StandardInput => STANDARD_INPUT.to_owned(),
+        }
+    }
+
+    /// The picture as a model's input, `[C, H, W]`, values 0 to 255.
+    pub fn read(&self, reader: &Reader, input: &Input) -> Result<Array3<u8>> {
+        match self {
+            Self::File(path) => reader.read(path, input),
+            Self::StandardInput => reader.read_from("standard input", std::io::stdin().lock(), input),
+        }
+    }
+
+    /// Bytes of the file, 0 if that cannot be told.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::File(path) => fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            Self::StandardInput => 0,
+        }
+    }
+}
+
+/// The pictures that were named.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// In the order in which they were named; those of a folder or a pattern sorted.
+    pub sources: Vec<Source>,
+    /// What was skipped in folders.
+    pub notes: Vec<String>,
+}
+
+impl Inputs {
+    /// Lists what the arguments name, without opening a picture.
+    ///
+    /// A folder stands for the pictures in and below it, `-` for standard input. A name with `*`, `?` or `[` that is
+    /// none of a file is a pattern, as in a shell, with `**` for any number of folders. A folder without pictures and a
+    /// pattern without a match are errors; a file that is missing is not: reading it will tell.
+    pub fn of(arguments: &[PathBuf]) -> Result<Self> {
+        let mut inputs = Self::default();
+        for argument in arguments {
+            if argument.as_os_str() == STANDARD_INPUT {
+                inputs.sources.push(Source::StandardInput);
+            } else if let Some(pattern) = pattern(argument) {
+                inputs.add_matches(pattern)?;
+            } else {
+                inputs.add(argument)?;
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// A file, or the pictures of a folder.
+    fn add(&mut self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            let (pictures, notes) = dataset::pictures_in(path)?;
+            self.sources.extend(pictures.into_iter().map(Source::File));
+            self.notes.extend(notes);
+        } else {
+            self.sources.push(Source::File(path.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn add_matches(&mut self, pattern: &str) -> Result<()> {
+        let matches = match glob::glob_with(pattern, AS_IN_A_SHELL) {
+            Ok(matches) => matches,
+            Err(error) => bail!("there is no file {pattern}, and it is no pattern either: {error}"),
+        };
+        let before = self.sources.len();
+        let mut added: Vec<PathBuf> = Vec::new();
+        for path in matches {
+            let path = path.with_context(|| format!("cannot list what {pattern} matches"))?;
+            // `**` yields a folder and what lies in it.
+            if !added.iter().any(|folder| path.starts_with(folder)) {
+                self.add(&path)?;
+                if path.is_dir() {
+                    added.push(path);
+                }
+            }
+        }
+        ensure!(self.sources.len() > before, "no file matches the pattern {pattern}, and none has that very name");
+        Ok(())
+    }
+}
+
+/// The argument as a pattern, if it can only be one.
+fn pattern(argument: &Path) -> Option<&str> {
+    let text = argument.to_str()?;
+    let is_free = || fs::symlink_metadata(argument).is_err();
+    (text.contains(['*', '?', '[']) && is_free()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with these empty files, and what arguments within it name, relative to it.
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new(files: &[&str]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for file in files {
+                let path = folder.path().join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "").unwrap();
+            }
+            Self(folder)
+        }
+
+        fn list(&self, arguments: &[&str]) -> Result<Inputs> {
+            let at = |argument: &&str| if *argument == "-" { argument.into() } else { self.0.path().join(argument) };
+            Inputs::of(&arguments.iter().map(at).collect::<Vec<_>>())
+        }
+
+        fn names(&self, arguments: &[&str]) -> Vec<String> {
+            let inputs = self.list(arguments).unwrap();
+            let prefix = format!("{}/", self.0.path().display());
+            inputs.sources.iter().map(|source| source.name().replace(&prefix, "")).collect()
+        }
+
+        fn error(&self, arguments: &[&str]) -> String {
+            format!("{:#}", self.list(arguments).unwrap_err())
+        }
+    }
+
+    #[test]
+    fn what_is_named_keeps_its_order_and_folders_are_sorted() {
+        let folder = Folder::new(&["z.png", "in/b.png", "in/deep/a.jpg", "in/notes.txt", "in/.hidden.png"]);
+        let names = folder.names(&["z.png", "in", "-", "missing.png"]);
+        assert_eq!(names, ["z.png", "in/b.png", "in/deep/a.jpg", "-", "missing.png"]);
+        let notes = folder.list(&["in"]).unwrap().notes;
+        assert!(notes.len() == 1 && notes[0].ends_with("in: skipped what is no picture by its name: 1 hidden, 1 .txt"));
+    }
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        let folder = Folder::new(&["b.jpg", "a.jpg", "c.png", ".d.jpg", "in/e.jpg", "in/deep/f.jpg", "g.JPG"]);
+        assert_eq!(folder.names(&["*.jpg"]), ["a.jpg", "b.jpg"]);
+        assert_eq!(folder.names(&["?.[jp][pn]g"]), ["a.jpg", "b.jpg", "c.png"]);
+        assert_eq!(folder.names(&["in/**/*.jpg"]), ["in/deep/f.jpg", "in/e.jpg"]);
+        for every in ["in*", "in/**", "in/**/*", "i?/*"] {
+            let mut names = folder.names(&[every]);
+            names.sort_unstable();
+            assert_eq!(names, ["in/deep/f.jpg", "in/e.jpg"], "{every}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_that_very_name_is_no_pattern() {
+        let folder = Folder::new(&["a[1].png", "a1.png", "b*.png", "bc.png"]);
+        assert_eq!(folder.names(&["a[1].png", "b*.png"]), ["a[1].png", "b*.png"]);
+        fs::remove_file(folder.0.path().join("a[1].png")).unwrap();
+        assert_eq!(folder.names(&["a[1].png"]), ["a1.png"]);
+    }
+
+    #[test]
+    fn what_names_nothing_is_an_error() {
+        let folder = Folder::new(&["a.png", "none/notes.txt"]);
+        for (argument, words) in [
+            ("*.jpg", &["no file matches the pattern", "*.jpg"][..]),
+            ("a[.png", &["there is no file", "a[.png", "no pattern either"]),
+            ("none", &["none holds no pictures (PNG, ", "only 1 .txt"]),
+            ("non*", &["none holds no pictures"]),
+        ] {
+            let message = folder.error(&["a.png", argument]);
+            assert!(words.iter().all(|word| message.contains(word)), "{argument}: {message}");
+        }
+    }
+}

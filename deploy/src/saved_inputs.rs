@@ -1,0 +1,106 @@
+//! What the network saw of each picture, written as a PNG file to look at.
+
+use crate::inputs::Source;
+use anyhow::{Context, Result, ensure};
+use models::{files, picture};
+use ndarray::ArrayView3;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where each picture's input goes.
+#[derive(Debug)]
+pub struct SavedInputs {
+    folder: PathBuf,
+    names: Vec<String>,
+}
+
+impl SavedInputs {
+    /// Makes the folder, if it is missing, and gives every picture a name of its own in it.
+    ///
+    /// A folder in which one of the pictures lies is refused: the picture might be replaced.
+    pub fn plan(folder: &Path, sources: &[Source]) -> Result<Self> {
+        let context = || format!("cannot write into {}", folder.display());
+        fs::create_dir_all(folder).with_context(context)?;
+        let real = folder.canonicalize().with_context(context)?;
+        let mut parents = HashSet::new();
+        for source in sources {
+            let Source::File(path) = source else { continue };
+            let parent = match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            ensure!(
+                !parents.insert(parent) || parent.canonicalize().ok().as_ref() != Some(&real),
+                "{} is to be read from the folder that inputs are to be saved in, {}: name another one",
+                path.display(),
+                folder.display()
+            );
+        }
+        Ok(Self { folder: folder.to_owned(), names: names(sources) })
+    }
+
+    /// Writes the input of the picture of this number, `[C, H, W]`, and tells where.
+    pub fn write(&self, number: usize, input: ArrayView3<u8>) -> Result<PathBuf> {
+        let name = self.names.get(number).with_context(|| format!("picture {number} has no name to be saved under"))?;
+        let path = self.folder.join(name);
+        files::write_whole(&path, &picture::png(input)?)?;
+        Ok(path)
+    }
+}
+
+/// The picture's own name with the ending `.png`; from the second picture of a name on, with a number: `seven-2.png`.
+/// Names that differ in case alone count as equal, as they do on some file systems.
+fn names(sources: &[Source]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let name = |source: &Source| {
+        let stem = match source {
+            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Source::StandardInput => "stdin".to_owned(),
+        };
+        let number = numbers.entry(stem.to_lowercase()).or_default();
+        loop {
+            *number += 1;
+            let name = if *number == 1 { format!("{stem}.png") } else { format!("{stem}-{number}.png") };
+            if taken.insert(name.to_lowercase()) {
+                return name;
+            }
+        }
+    };
+    sources.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    fn sources(names: &[&str]) -> Vec<Source> {
+        names.iter().map(|name| if *name == "-" { Source::StandardInput } else { Source::File(name.into()) }).collect()
+    }
+
+    #[test]
+    fn no_two_pictures_share_a_name() {
+        let found =
+            names(&sources(&["a/7.png", "b/7.jpg", "7-2.png", "c/7.bmp", "-", "stdin.png", "B/X.png", "x.pgm"]));
+        let expected = ["7.png", "7-2.png", "7-2-2.png", "7-3.png", "stdin.png", "stdin-2.png", "X.png", "x-2.png"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn pictures_are_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("photos/new")).unwrap();
+        let read = [Source::StandardInput, Source::File(at("photos/a.png"))];
+        let message = SavedInputs::plan(&at("photos/new/.."), &read).unwrap_err().to_string();
+        assert!(message.contains("photos/a.png is to be read from the folder") && message.contains("another"));
+        let saved = SavedInputs::plan(&at("photos/new"), &read).unwrap();
+        let path = saved.write(1, Array3::zeros((1, 4, 4)).view()).unwrap();
+        assert_eq!(path, at("photos/new/a.png"));
+        assert!(fs::read(path).unwrap().starts_with(b"\x89PNG"));
+        fs::write(at("file"), "").unwrap();
+        assert!(SavedInputs::plan(&at("file"), &read).unwrap_err().to_string().contains("cannot write into"));
+    }
+}

@@ -1,0 +1,359 @@
+//! `deploy predict` as a user meets it: what may be named, every format, and what goes wrong.
+#![cfg(feature = "tract")]
+
+mod example;
+mod scene;
+
+use example::{Example, LABELS, logits_by_hand, pictures};
+use models::evaluation::{argmax, softmax};
+use models::picture;
+use ndarray::{Array3, Axis};
+use scene::{Said, Scene, TRACT, answers};
+use serde_json::Value;
+use std::fs;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader};
+
+/// The signature and the header of a PNG file that claims to be 60,000×60,000 px.
+const HUGE_PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\0\0\0\0\xa5\xb9\x2a\x9e";
+
+/// Puts so many [`pictures`] into the sub-folder `photos`, `00.png` and so on.
+fn add_photos(scene: &Scene, count: usize) {
+    fs::create_dir_all(scene.path("photos")).unwrap();
+    for (n, pixels) in pictures(count, 1).outer_iter().enumerate() {
+        fs::write(scene.path(&format!("photos/{n:02}.png")), picture::png(pixels).unwrap()).unwrap();
+    }
+}
+
+fn labels_of(said: &Said) -> Vec<String> {
+    let predictions = said.json()["predictions"].as_array().unwrap().clone();
+    predictions.iter().map(|prediction| prediction["label"].as_str().unwrap().to_owned()).collect()
+}
+
+fn expected_labels(count: usize) -> Vec<&'static str> {
+    answers(count).into_iter().map(|class| LABELS[class]).collect()
+}
+
+#[test]
+fn predict_prints_a_line_per_picture_and_says_what_runs() {
+    let scene = Scene::new();
+    let said = scene.deploy(&format!("predict picture-0.pgm picture-1.pgm picture-2.pgm {TRACT} --threads 2"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stderr.starts_with("example.onnx: tract 0."), "{}", said.stderr);
+    assert!(said.stderr.contains("tract-linalg with own depthwise on cpu, 2 threads"), "{}", said.stderr);
+    let answers = answers(3);
+    let lines: Vec<_> = said.stdout.lines().collect();
+    assert_eq!(lines.len(), 3);
+    for (n, line) in lines.iter().enumerate() {
+        assert!(line.starts_with(&format!("picture-{n}.pgm  {}  ", LABELS[answers[n]])), "{line}");
+        assert!(line.matches('%').count() == 3 && line.ends_with("%)"), "{line}");
+    }
+}
+
+#[test]
+fn predict_prints_one_json_document() {
+    let scene = Scene::new();
+    let said = scene.deploy(&format!("predict picture-1.pgm picture-2.pgm {TRACT} --top-k 2 --format json"));
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    let document = said.json();
+    assert_eq!(document["model"], "example.onnx");
+    assert_eq!(document["runtime"]["name"], "tract");
+    assert_eq!(document["predictions"].as_array().unwrap().len(), 2);
+    let expected = softmax(logits_by_hand(pictures(3, 1).view()).view());
+    let prediction = &document["predictions"][1];
+    let class = argmax(expected.index_axis(Axis(0), 2));
+    assert_eq!(prediction["file"], "picture-2.pgm");
+    assert_eq!((&prediction["class"], &prediction["label"]), (&Value::from(class), &Value::from(LABELS[class])));
+    let probability = prediction["probability"].as_f64().unwrap();
+    assert!((probability - f64::from(expected[[2, class]])).abs() < 1e-5);
+    assert_eq!(prediction["top"].as_array().unwrap().len(), 2);
+    assert_eq!(prediction["top"][0]["label"], prediction["label"]);
+}
+
+#[test]
+fn a_bad_picture_is_named_and_the_rest_is_done() {
+    let scene = Scene::new();
+    let pictures = "notes.png picture-0.pgm no-such.png picture-1.pgm";
+    let said = scene.deploy(&format!("predict {pictures} {TRACT}"));
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
+    for word in ["notes.png is not a picture", "cannot read no-such.png", "2 of 4 pictures could not be used"] {
+        assert!(said.stderr.contains(word), "{}", said.stderr);
+    }
+    let said = scene.deploy(&format!("predict {pictures} {TRACT} --format json"));
+    assert_eq!(said.code, Some(1));
+    let document = said.json();
+    assert_eq!(document["predictions"].as_array().unwrap().len(), 2);
+    assert_eq!(document["errors"][0]["file"], "notes.png");
+    assert!(document["errors"][1]["error"].as_str().unwrap().contains("no-such.png"));
+}
+
+#[test]
+fn more_answers_than_classes_cannot_be_had() {
+    let scene = Scene::new();
+    for k in [0, 4] {
+        scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --top-k {k}"), 1, &["expected 1 to 3"]);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let scene = Scene::new();
+    // The read end is closed before the first write.
+    let script = format!(
+        "'{}' predict picture-0.pgm picture-1.pgm {TRACT} 2>err; echo $? > code",
+        assert_cmd::cargo::cargo_bin("deploy").display()
+    );
+    let status = std::process::Command::new("bash")
+        .current_dir(scene.folder.path())
+        .args(["-c", &format!("({script}) | true")])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(std::fs::read_to_string(scene.path("code")).unwrap(), "0\n");
+    let stderr = std::fs::read_to_string(scene.path("err")).unwrap();
+    assert!(stderr.starts_with("example.onnx: tract") && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn a_folder_of_any_size_gives_the_same_answers_in_order_with_any_threads_and_batch() {
+    let scene = Scene::new();
+    add_photos(&scene, 90);
+    let whole = scene.deploy(&format!("predict photos {TRACT} --threads 1 --format json"));
+    assert_eq!(
+        (whole.code, labels_of(&whole)),
+        (Some(0), expected_labels(90).into_iter().map(str::to_owned).collect())
+    );
+    for options in ["--threads 2", "--threads 3 --batch 7", "--threads 1 --batch 1", "--threads 2 --batch 1000"] {
+        let said = scene.deploy(&format!("predict photos {TRACT} --format json {options}"));
+        assert_eq!(said.json()["predictions"], whole.json()["predictions"], "{options}");
+    }
+}
+
+#[test]
+fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
+    let scene = Scene::new();
+    add_photos(&scene, 3);
+    fs::write(scene.path("photos/.hidden.png"), "").unwrap();
+    fs::write(scene.path("photos/notes.txt"), "").unwrap();
+    let third = picture::png(pictures(3, 1).index_axis(Axis(0), 2)).unwrap();
+    let arguments = format!("predict picture-1.pgm photos - picture-[02].pgm {TRACT} --format json");
+    let document = scene.deploy_with_input(&arguments, third);
+    assert_eq!(document.code, Some(0), "{}", document.stderr);
+    let files: Vec<_> =
+        document.json()["predictions"].as_array().unwrap().iter().map(|one| one["file"].clone()).collect();
+    let expected =
+        ["picture-1.pgm", "photos/00.png", "photos/01.png", "photos/02.png", "-", "picture-0.pgm", "picture-2.pgm"];
+    assert_eq!(files, expected);
+    let all = expected_labels(3);
+    assert_eq!(labels_of(&document), [1, 0, 1, 2, 2, 0, 2].map(|n| all[n]));
+    let note = "photos: skipped what is no picture by its name: 1 hidden, 1 .txt";
+    assert_eq!(document.stderr, format!("note: {note}\n"));
+    assert_eq!(document.json()["notes"][0], note);
+}
+
+#[test]
+fn what_names_no_picture_is_an_error() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("empty")).unwrap();
+    scene.assert_fails(&format!("predict picture-0.pgm *.jpg {TRACT}"), 1, &["no file matches the pattern *.jpg"]);
+    scene.assert_fails(&format!("predict picture-0.pgm empty {TRACT}"), 1, &["the folder empty holds no pictures"]);
+    scene.assert_fails(&format!("predict - picture-0.pgm - {TRACT}"), 2, &["- is given twice"]);
+}
+
+#[test]
+fn standard_input_that_is_no_picture_is_named() {
+    let scene = Scene::new();
+    let said = scene.deploy_with_input(&format!("predict - {TRACT}"), b"no picture".to_vec());
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+    assert!(said.stderr.contains("error: standard input is not a picture"), "{}", said.stderr);
+    assert!(said.stderr.ends_with("error: 1 of 1 picture could not be used\n"), "{}", said.stderr);
+}
+
+#[test]
+fn json_lines_come_one_per_picture_in_order_errors_too() {
+    let scene = Scene::new();
+    let files = "picture-0.pgm notes.png picture-1.pgm missing.png picture-2.pgm";
+    let said = scene.deploy(&format!("predict {files} {TRACT} --format jsonl --batch 2"));
+    assert_eq!(said.code, Some(1));
+    let lines: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().map(|line| line["file"].as_str().unwrap()).eq(files.split(' ')), "{}", said.stdout);
+    let whole = scene.deploy(&format!("predict {files} {TRACT} --format json")).json();
+    for (line, prediction) in [(0, 0), (2, 1), (4, 2)] {
+        assert_eq!(lines[line], whole["predictions"][prediction]);
+    }
+    assert_eq!((&lines[1], &lines[3]), (&whole["errors"][0], &whole["errors"][1]));
+    for word in ["example.onnx: tract 0.", "error: notes.png is not a picture", "2 of 5 pictures could not be used"] {
+        assert!(said.stderr.contains(word), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn csv_has_a_header_and_comes_back_whatever_the_names() {
+    let scene = Scene::new();
+    fs::rename(scene.path("picture-0.pgm"), scene.path("a,\"b\".pgm")).unwrap();
+    let said = scene.deploy(&format!("predict a,\"b\".pgm notes.png picture-1.pgm {TRACT} --format csv --top-k 2"));
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let mut table = csv::Reader::from_reader(said.stdout.as_bytes());
+    let header: Vec<_> = table.headers().unwrap().iter().map(str::to_owned).collect();
+    let first = ["file", "label", "probability", "class"];
+    assert_eq!(header, [&first[..], &["label_1", "probability_1", "label_2", "probability_2", "error"]].concat());
+    let records: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    let files: Vec<_> = records.iter().map(|record| &record[0]).collect();
+    assert_eq!(files, ["a,\"b\".pgm", "notes.png", "picture-1.pgm"]);
+    let expected = softmax(logits_by_hand(pictures(1, 1).view()).view());
+    let class = answers(1)[0];
+    assert_eq!((&records[0][1], &records[0][3], &records[0][4]), (LABELS[class], &*class.to_string(), LABELS[class]));
+    for column in [2, 5] {
+        assert!((records[0][column].parse::<f32>().unwrap() - expected[[0, class]]).abs() < 1e-5);
+    }
+    assert_eq!(&records[0][8], "");
+    assert!((1..8).all(|column| records[1][column].is_empty()) && records[1][8].contains("not a picture"));
+}
+
+#[test]
+fn what_is_not_likely_enough_is_unknown_in_every_format() {
+    let scene = Scene::new();
+    let sure = LABELS[answers(1)[0]];
+    let predict = |rest: &str| scene.deploy(&format!("predict picture-0.pgm {TRACT} --top-k 1 {rest}"));
+    let document = predict("--threshold 1 --format json").json();
+    let prediction = &document["predictions"][0];
+    assert_eq!((&prediction["label"], &prediction["class"]), (&Value::from("unknown"), &Value::Null));
+    assert_eq!(
+        (&prediction["top"][0]["label"], &prediction["top"][0]["probability"]),
+        (&Value::from(sure), &prediction["probability"])
+    );
+    let line: Value = serde_json::from_str(&predict("--threshold 1 --format jsonl").stdout).unwrap();
+    assert_eq!(line, *prediction);
+    let table = predict("--threshold 1 --format csv").stdout;
+    assert!(table.lines().nth(1).unwrap().starts_with("picture-0.pgm,unknown,0."), "{table}");
+    let text = predict("--threshold 1").stdout;
+    assert!(text.starts_with("picture-0.pgm  unknown  ") && text.contains(&format!("({sure}")), "{text}");
+    let text = predict("--threshold 0").stdout;
+    assert!(text.starts_with(&format!("picture-0.pgm  {sure} ")), "{text}");
+    scene.assert_fails(
+        &format!("predict picture-0.pgm {TRACT} --threshold 1.5"),
+        2,
+        &["expected a probability, 0 to 1"],
+    );
+}
+
+#[test]
+fn a_picture_of_too_many_pixels_is_refused_by_its_header() {
+    let scene = Scene::new();
+    fs::write(scene.path("huge.png"), HUGE_PNG).unwrap();
+    let said = scene.deploy(&format!("predict huge.png picture-0.pgm {TRACT}"));
+    assert_eq!((said.code, said.stdout.lines().count()), (Some(1), 1), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("huge.png") && said.stderr.contains("60000x60000 = 3600000000 pixels"),
+        "{}",
+        said.stderr
+    );
+    let said = scene.deploy(&format!("predict picture-0.pgm {TRACT} --max-pixels 47"));
+    assert!(said.code == Some(1) && said.stderr.contains("6x8 = 48 pixels: expected at most 47"), "{}", said.stderr);
+    assert_eq!(scene.deploy(&format!("predict picture-0.pgm {TRACT} --max-pixels 48")).code, Some(0));
+    scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --max-pixels 0"), 2, &["--max-pixels"]);
+}
+
+#[test]
+fn inputs_are_saved_under_names_of_their_own() {
+    let scene = Scene::new();
+    add_photos(&scene, 2);
+    fs::create_dir(scene.path("more")).unwrap();
+    fs::copy(scene.path("picture-2.pgm"), scene.path("more/00.pgm")).unwrap();
+    let said = scene.deploy(&format!("predict photos more notes.png {TRACT} --save-input seen --format csv"));
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let mut saved: Vec<_> = fs::read_dir(scene.path("seen")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    saved.sort_unstable();
+    assert_eq!(saved, ["00-2.png", "00.png", "01.png"]);
+    let column = said.stdout.lines().map(|line| line.split(',').rev().nth(1).unwrap()).collect::<Vec<_>>();
+    assert_eq!(column, ["input", "seen/00.png", "seen/01.png", "seen/00-2.png", ""]);
+    // What was saved is what the network sees again.
+    let again = scene.deploy(&format!("predict seen/00.png seen/01.png seen/00-2.png {TRACT} --format json"));
+    assert_eq!(labels_of(&again), expected_labels(3));
+
+    scene.assert_fails(&format!("predict photos {TRACT} --save-input photos"), 1, &["name another one"]);
+    scene.assert_fails(&format!("predict photos {TRACT} --save-input notes.png"), 1, &["cannot write into notes.png"]);
+}
+
+#[test]
+fn colours_are_predicted_and_saved_in_colour() {
+    let scene = Scene::new();
+    fs::write(scene.path("colour.onnx"), Example { channels: 3, ..Example::default() }.bytes()).unwrap();
+    let pixels = pictures(1, 3);
+    fs::write(scene.path("colour.png"), picture::png(pixels.index_axis(Axis(0), 0)).unwrap()).unwrap();
+    let model = "--model colour.onnx --backend tract";
+    let said = scene.deploy(&format!("predict colour.png {model} --save-input seen --format json"));
+    let class = argmax(logits_by_hand(pixels.view()).row(0));
+    assert_eq!(labels_of(&said), [LABELS[class]], "{}", said.stderr);
+    assert_eq!(said.json()["predictions"][0]["input"], "seen/colour.png");
+    assert_eq!(fs::read(scene.path("seen/colour.png")).unwrap(), fs::read(scene.path("colour.png")).unwrap());
+}
+
+#[test]
+fn a_polarity_is_for_models_of_digits() {
+    let scene = Scene::new();
+    for polarity in ["auto", "light-on-dark", "dark-on-light"] {
+        let arguments = format!("predict picture-0.pgm {TRACT} --polarity {polarity}");
+        scene.assert_fails(&arguments, 2, &["--polarity is for models of digits: example.onnx"]);
+    }
+    scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --polarity grey"), 2, &["light-on-dark"]);
+    // A frame of ink fills a border, so that only the user knows what is ink.
+    let frame = Array3::from_shape_fn(
+        (1, 60, 60),
+        |(_, y, x)| {
+            if (5..55).contains(&x) && (5..55).contains(&y) { 230 } else { 20 }
+        },
+    );
+    fs::write(scene.path("frame.png"), picture::png(frame.view()).unwrap()).unwrap();
+    let saved = |polarity: &str| {
+        let said =
+            scene.deploy(&format!("predict frame.png --backend tract --polarity {polarity} --save-input {polarity}"));
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        fs::read(scene.path(&format!("{polarity}/frame.png"))).unwrap()
+    };
+    assert_eq!(saved("auto"), saved("light-on-dark"));
+    assert_ne!(saved("auto"), saved("dark-on-light"));
+}
+
+/// Starts the binary with standard output and standard error in pipes.
+#[cfg(unix)]
+fn start(scene: &Scene, arguments: &str) -> std::process::Child {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("deploy"));
+    command.current_dir(scene.folder.path()).args(arguments.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_leaves_early_ends_the_work() {
+    let scene = Scene::new();
+    add_photos(&scene, 60);
+    // More lines than a pipe holds.
+    let folders = "photos ".repeat(100);
+    let mut child = start(&scene, &format!("predict {folders} {TRACT} --format jsonl --batch 1 --threads 2"));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["file"], "photos/00.png");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(0), 1), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn answers_do_not_wait_for_the_last_picture_and_ctrl_c_ends_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    let scene = Scene::new();
+    add_photos(&scene, 60);
+    // The last picture never comes: nobody writes into that pipe.
+    assert!(Command::new("mkfifo").arg(scene.path("endless.png")).status().unwrap().success());
+    let mut child = start(&scene, &format!("predict photos endless.png {TRACT} --format jsonl --batch 10 --threads 2"));
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(60);
+    assert_eq!(lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()).count(), 60);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+}
