@@ -5,14 +5,17 @@
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
 //! * [`embedded`]: the model the program carries in itself.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
+//! * [`bench`]: how fast it is here; [`machine`]: what here is.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
 pub mod agreement;
 pub mod backend;
+pub mod bench;
 pub mod embedded;
 pub mod evaluate;
 pub mod interface;
+pub mod machine;
 pub mod model;
 pub mod text;

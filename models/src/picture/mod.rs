@@ -148,6 +148,12 @@ mod tests {
     #[test]
     fn transparent_parts_are_white() {
         let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
-        assert!(Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
+        assert!(
+            Reader::default()
+                .prepare(&picture.into(), &input(1, Content::Picture))
+                .unwrap()
+                .iter()
+                .all(|&value| value == 255)
+        );
     }
 }
