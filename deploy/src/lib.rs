@@ -7,16 +7,19 @@
 //! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
 //!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
+//! * [`bench`]: how fast it is here; [`machine`]: what here is.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
 pub mod agreement;
 pub mod backend;
+pub mod bench;
 pub mod embedded;
 pub mod evaluate;
 pub mod inputs;
 pub mod interface;
+pub mod machine;
 pub mod model;
 pub mod pipeline;
 pub mod predict;

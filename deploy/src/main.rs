@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{backends, eval, inspect, parity, predict};
+use command::{backends, bench, eval, inspect, parity, predict};
 use deploy::text;
 use std::process::ExitCode;
 
@@ -24,6 +24,7 @@ enum Command {
     Predict(predict::Arguments),
     Eval(eval::Arguments),
     Parity(parity::Arguments),
+    Bench(bench::Arguments),
     Inspect(inspect::Arguments),
     Backends(backends::Arguments),
 }
@@ -33,6 +34,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Parity(arguments) => parity::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Backends(arguments) => backends::run(&arguments),
     }

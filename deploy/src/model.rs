@@ -1,5 +1,6 @@
 //! A model file together with what runs it: what every command works with.
 
+use crate::backend::prepared::Prepared;
 use crate::backend::{self, Backend, Options, Pictures, Runtime, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
@@ -90,19 +91,10 @@ impl Model {
     ///
     /// Of a model that yields probabilities only, they are the logarithms of these.
     pub fn logits(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
-        let (pictures, channels, height, width) = images.dim();
-        let Input { channels: c, height: h, width: w, .. } = self.interface.input;
-        ensure!(
-            (channels, height, width) == (c, h, w),
-            "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
-            self.name
-        );
-        let run = match (&self.card, self.interface.takes) {
-            (Some(card), Takes::Normalised) => {
-                let values = preprocess::normalised(images, &card.preprocessing, card.architecture.resolution);
-                self.backend.run(Pictures::Normalised(values.view()))
-            }
-            _ => self.backend.run(Pictures::Bytes(images)),
+        let pictures = images.dim().0;
+        let run = match self.taken(images)? {
+            Some(values) => self.backend.run(Pictures::Normalised(values.view())),
+            None => self.backend.run(Pictures::Bytes(images)),
         };
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
@@ -123,6 +115,32 @@ impl Model {
             anyhow::bail!("{} yields numbers that are not finite (picture {picture}): it is broken", self.name);
         }
         Ok(logits)
+    }
+
+    /// The runtime's own call on pictures as [`Model::logits`] takes them, to be timed.
+    pub(crate) fn prepared(&mut self, images: ArrayView4<u8>) -> Result<Prepared<'_>> {
+        match self.taken(images)? {
+            Some(values) => self.backend.prepared(Pictures::Normalised(values.view())),
+            None => self.backend.prepared(Pictures::Bytes(images)),
+        }
+    }
+
+    /// The pictures as the graph takes them, if that is not as they are. Pictures of another size than the model's are
+    /// an error.
+    fn taken(&self, images: ArrayView4<u8>) -> Result<Option<Array4<f32>>> {
+        let (_, channels, height, width) = images.dim();
+        let Input { channels: c, height: h, width: w, .. } = self.interface.input;
+        ensure!(
+            (channels, height, width) == (c, h, w),
+            "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
+            self.name
+        );
+        Ok(match (&self.card, self.interface.takes) {
+            (Some(card), Takes::Normalised) => {
+                Some(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution))
+            }
+            _ => None,
+        })
     }
 }
 

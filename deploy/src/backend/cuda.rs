@@ -3,42 +3,128 @@
 //! ONNX Runtime runs on the processor what CUDA cannot run, without a word. What really runs is known only from a
 //! profile of a run, node by node.
 
-use super::Source;
+use super::library::Library;
 use super::ort::commit;
-use anyhow::{Context, Result, anyhow, ensure};
+use super::{Source, nvidia};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::type_proto::{Tensor, Value};
 use models::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto};
 use ndarray::Array4;
-use ort::environment::Environment;
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
-/// Adds the CUDA execution provider for the device of this number.
-pub fn register(builder: SessionBuilder, number: usize) -> Result<SessionBuilder> {
-    let provider = CUDA::default().with_device_id(i32::try_from(number)?).build().error_on_failure();
-    builder.with_execution_providers([provider]).map_err(|error| unusable(number, &error))
+/// How cuDNN chooses among its convolutions (`cudnn_conv_algo_search` of ONNX Runtime).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Tries all of them on the first run of each shape: the fastest in the end, and ONNX Runtime's default.
+    Exhaustive,
+    /// Takes what cuDNN's rules of thumb say.
+    Heuristic,
+    /// Always takes the same one.
+    Default,
 }
 
-/// The error of a device that cannot be used, with what to do about it.
-fn unusable(number: usize, reason: &impl ToString) -> anyhow::Error {
+impl FromStr for Search {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "exhaustive" => Ok(Self::Exhaustive),
+            "heuristic" => Ok(Self::Heuristic),
+            "default" => Ok(Self::Default),
+            _ => bail!("expected exhaustive, heuristic or default"),
+        }
+    }
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exhaustive => "exhaustive",
+            Self::Heuristic => "heuristic",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// How CUDA is to run a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// How convolutions are chosen; ONNX Runtime's default is exhaustive.
+    pub search: Option<Search>,
+    /// Most bytes that ONNX Runtime takes for tensors (`gpu_mem_limit`); by default no limit. What CUDA and cuDNN need
+    /// for themselves comes on top.
+    pub memory: Option<u64>,
+}
+
+impl Tuning {
+    fn provider(self, number: usize) -> Result<CUDA> {
+        // ONNX Runtime's default lets newer GPUs round the factors of a convolution to 10 bits of mantissa (TF32), and
+        // the answers would no longer be those of fp32.
+        let mut provider = CUDA::default().with_device_id(i32::try_from(number)?).with_tf32(false);
+        if let Some(search) = self.search {
+            provider = provider.with_conv_algorithm_search(match search {
+                Search::Exhaustive => ConvAlgorithmSearch::Exhaustive,
+                Search::Heuristic => ConvAlgorithmSearch::Heuristic,
+                Search::Default => ConvAlgorithmSearch::Default,
+            });
+        }
+        if let Some(bytes) = self.memory {
+            provider = provider.with_memory_limit(usize::try_from(bytes)?);
+        }
+        Ok(provider)
+    }
+}
+
+/// Adds the CUDA execution provider for the device of this number.
+pub fn register(library: &Library, builder: SessionBuilder, number: usize, tuning: Tuning) -> Result<SessionBuilder> {
+    // ONNX Runtime would say only that it was not compiled in, which helps nobody.
+    if !library.providers().iter().any(|name| name == CUDA::NAME) {
+        bail!(
+            "ONNX Runtime cannot use cuda:{number}: {} was built without CUDA. Run scripts/setup --cuda --only \
+             onnxruntime, or set {} to the library of a GPU build",
+            library.path.display(),
+            super::library::VARIABLE
+        );
+    }
+    nvidia::load(&library.path);
+    let provider = tuning.provider(number)?.build().error_on_failure();
+    builder.with_execution_providers([provider]).map_err(|error| unusable(library, number, &error))
+}
+
+/// The error of a device that cannot be used: the cause as far as it is known, what to do about it, and what ONNX
+/// Runtime says.
+fn unusable(library: &Library, number: usize, reason: &impl ToString) -> anyhow::Error {
     let reason = reason.to_string();
+    let advice = nvidia::load(&library.path).advice().unwrap_or_else(|| {
+        "CUDA's libraries and a driver are there: nvidia-smi shows whether the driver works, is new enough, and has a \
+         device of this number"
+            .to_owned()
+    });
+    anyhow!("ONNX Runtime cannot use cuda:{number}: {advice}\n  ONNX Runtime says: {}", without_source(&reason))
+}
+
+/// ONNX Runtime's message without the place in its source that it begins with.
+fn without_source(reason: &str) -> &str {
     let reason = reason.trim();
-    anyhow!(
-        "ONNX Runtime cannot use cuda:{number}: {reason}\n  It needs its GPU library (scripts/setup --cuda), CUDA's \
-         libraries and a driver"
-    )
+    reason.split_once("[ONNXRuntimeError] : ").map_or(reason, |(_, rest)| rest)
 }
 
 /// Whether CUDA works at all, by way of a model of one node. `is_available` would only tell what the library was
 /// compiled with.
-pub fn probe(environment: &Environment, number: usize) -> Result<()> {
-    let mut builder = register(Session::builder(environment)?, number)?;
-    builder.commit_from_memory(&one_node(DataType::Float, "Relu")).map_err(|error| unusable(number, &error))?;
+pub fn probe(library: &Library, number: usize) -> Result<()> {
+    let builder = Session::builder(library.environment())?;
+    let mut builder = register(library, builder, number, Tuning::default())?;
+    let committed = builder.commit_from_memory(&one_node(DataType::Float, "Relu"));
+    committed.map_err(|error| unusable(library, number, &error))?;
     Ok(())
 }
 
@@ -142,6 +228,21 @@ mod tests {
         let nodes = nodes_by_provider(profile).unwrap();
         assert_eq!(sentence(&nodes), "CUDAExecutionProvider (nodes: 2) + CPUExecutionProvider (nodes: 1)");
         assert!(nodes_by_provider(b"[").is_err());
+    }
+
+    #[test]
+    fn searches_are_read_as_they_are_written() {
+        for search in [Search::Exhaustive, Search::Heuristic, Search::Default] {
+            assert_eq!(search.to_string().parse::<Search>().unwrap(), search);
+        }
+        assert!("fast".parse::<Search>().unwrap_err().to_string().contains("exhaustive, heuristic or default"));
+    }
+
+    #[test]
+    fn the_message_of_onnxruntime_is_told_without_its_source() {
+        let message = "/onnxruntime_src/a.cc:2043 f() [ONNXRuntimeError] : 1 : FAIL : Failed to load library x ";
+        assert_eq!(without_source(message), "1 : FAIL : Failed to load library x");
+        assert_eq!(without_source(" no such thing "), "no such thing");
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn whole(path: &Path) -> Result<(), String> {
 }
 
 /// What the loader says, without the path that the place already names.
-fn reason(error: &libloading::Error) -> String {
+pub(super) fn reason(error: &libloading::Error) -> String {
     let message = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     message.split_once(": ").map_or(message.clone(), |(_, rest)| rest.to_owned())
 }

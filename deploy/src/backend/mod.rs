@@ -1,22 +1,31 @@
 //! What runs a model: one small trait, one file per runtime.
 //!
 //! `tract` is pure Rust; `ort` loads the shared library of ONNX Runtime, which `library` finds, and `cuda` registers its
-//! CUDA execution provider. Each is there if its feature is compiled in. [`Options`] say which of them the user wants.
+//! CUDA execution provider, for which `nvidia` loads NVIDIA's libraries and `binding` keeps memory at hand. Each is there
+//! if its feature is compiled in. [`Options`] say which of them the user wants.
 
+#[cfg(feature = "ort")]
+mod binding;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg(feature = "cuda")]
+mod elf;
 #[cfg(feature = "ort")]
 pub mod library;
+#[cfg(feature = "cuda")]
+pub mod nvidia;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub(crate) mod panic;
+pub mod prepared;
 #[cfg(feature = "tract")]
 pub mod tract;
 
 use crate::interface::Interface;
 use anyhow::{Result, bail, ensure};
 use ndarray::{Array2, Array4, ArrayView4, CowArray, Ix4, s};
-use serde::Serialize;
+use prepared::Prepared;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -30,6 +39,10 @@ pub trait Backend: Send {
     ///
     /// The pictures' kind and shape must be the model's; [`crate::model::Model::logits`] sees to it.
     fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>>;
+
+    /// The runtime's own call on these pictures, made ready for it here and now, and nothing around it: no checks, no
+    /// scores. It tells what [`Backend::run`] and [`crate::model::Model::logits`] add.
+    fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>>;
 }
 
 /// Pictures as a graph takes them ([`models::card::Takes`]).
@@ -56,7 +69,7 @@ fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> C
 }
 
 /// What really runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
     /// `tract` or `onnxruntime`.
     pub name: String,
@@ -167,6 +180,9 @@ pub struct Options {
     pub as_written: bool,
     /// Run tract as it is, without this program's own depthwise operator: for comparisons.
     pub stock_tract: bool,
+    /// How CUDA runs it.
+    #[cfg(feature = "cuda")]
+    pub cuda: cuda::Tuning,
 }
 
 impl Options {
@@ -179,6 +195,10 @@ impl Options {
             !self.stock_tract || self.backend == Choice::Tract,
             "--stock-tract has no effect but with --backend tract"
         );
+        #[cfg(feature = "cuda")]
+        if self.cuda != cuda::Tuning::default() && (self.backend == Choice::Tract || self.device == Device::Cpu) {
+            bail!("--cudnn-search and --cuda-memory have no effect without CUDA: use --backend ort --device cuda");
+        }
         ensure!(self.threads != Some(0), "0 threads: expected at least 1");
         Ok(())
     }

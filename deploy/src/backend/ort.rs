@@ -1,6 +1,8 @@
 //! ONNX Runtime, through its shared library.
 
+use super::binding::Binding;
 use super::library::{self, Library};
+use super::prepared::{self, Prepared};
 use super::{Backend, Device, Options, Pictures, Runtime, Source, filled};
 use anyhow::{Context, Result, anyhow, ensure};
 use models::onnx;
@@ -19,6 +21,8 @@ pub struct Session {
     output: String,
     classes: Option<usize>,
     batch: Option<usize>,
+    /// Memory that the device copies from and to; on the processor there is nothing to copy.
+    binding: Option<Binding>,
     runtime: Runtime,
 }
 
@@ -32,7 +36,7 @@ impl Session {
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => Ok((Self::on_cuda(library, source, options, number)?, Vec::new())),
             #[cfg(feature = "cuda")]
-            Device::Auto => match super::cuda::probe(library.environment(), 0) {
+            Device::Auto => match super::cuda::probe(library, 0) {
                 Ok(()) => Ok((Self::on_cuda(library, source, options, 0)?, Vec::new())),
                 Err(error) => Ok((on_cpu()?, vec![format!("CUDA cannot be used, so the processor runs: {error:#}")])),
             },
@@ -52,9 +56,11 @@ impl Session {
     #[cfg(feature = "cuda")]
     fn on_cuda(library: &Library, source: Source, options: &Options, number: usize) -> Result<Self> {
         use super::cuda;
-        let builder = cuda::register(builder(library, options)?, number)?;
+        let builder = cuda::register(library, builder(library, options)?, number, options.cuda)?;
         let (session, provider) = cuda::commit_and_read_back(builder, source)?;
-        Ok(Self::new(session, library, source, options, provider, format!("cuda:{number}")))
+        let binding = Binding::of_cuda(&session, &source.interface.output, number)?;
+        let session = Self::new(session, library, source, options, provider, format!("cuda:{number}"));
+        Ok(Self { binding: Some(binding), ..session })
     }
 
     fn new(
@@ -70,6 +76,7 @@ impl Session {
             output: source.interface.output.clone(),
             classes: source.interface.classes,
             batch: source.interface.batch,
+            binding: None,
             runtime: Runtime {
                 name: "onnxruntime".to_owned(),
                 version: library.version.clone(),
@@ -126,6 +133,13 @@ impl Backend for Session {
             Pictures::Normalised(pictures) => self.run_all(pictures),
         }
     }
+
+    fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
+        match pictures {
+            Pictures::Bytes(pictures) => prepared::in_ort(&mut self.inner, BATCH, self.batch, pictures),
+            Pictures::Normalised(pictures) => prepared::in_ort(&mut self.inner, BATCH, self.batch, pictures),
+        }
+    }
 }
 
 impl Session {
@@ -139,8 +153,13 @@ impl Session {
         for batch in pictures.axis_chunks_iter(Axis(0), self.batch.unwrap_or(BATCH)) {
             let wanted = batch.dim().0;
             let batch = filled(batch, self.batch);
-            let input = TensorRef::from_array_view(batch.view())?;
-            let outputs = self.inner.run(ort::inputs![input]).context("ONNX Runtime cannot run it")?;
+            let outputs = match &mut self.binding {
+                Some(binding) => binding.run(&mut self.inner, batch.view()),
+                None => TensorRef::from_array_view(batch.view())
+                    .and_then(|input| self.inner.run(ort::inputs![input]))
+                    .map_err(Into::into),
+            };
+            let outputs = outputs.context("ONNX Runtime cannot run it")?;
             let output = outputs.get(&self.output).with_context(|| format!("it yields no '{}'", self.output))?;
             let output = output.try_extract_array::<f32>()?;
             let &[rows, classes] = output.shape() else {

@@ -32,7 +32,7 @@ struct Status {
     compiled_in: bool,
     available: bool,
     version: Option<String>,
-    /// Where its library was found.
+    /// Where its library was found; of CUDA, NVIDIA's libraries and where they came from.
     library: Option<String>,
     /// Execution providers compiled into it.
     providers: Vec<String>,
@@ -110,21 +110,32 @@ fn onnxruntime() -> Status {
 #[cfg(feature = "cuda")]
 fn cuda() -> Status {
     let probed = match deploy::backend::library::load() {
-        Ok(library) => deploy::backend::cuda::probe(library.environment(), 0).map_err(|error| format!("{error:#}")),
+        Ok(library) => deploy::backend::cuda::probe(library, 0).map(|()| library).map_err(|error| format!("{error:#}")),
         Err(_) => Err("it needs ONNX Runtime".to_owned()),
     };
     match probed {
-        Ok(()) => Status {
+        Ok(library) => Status {
             name: "cuda",
             compiled_in: true,
             available: true,
             version: None,
-            library: None,
+            library: Some(origin(deploy::backend::nvidia::load(&library.path))),
             providers: vec!["CUDAExecutionProvider".to_owned()],
             reason: None,
         },
         Err(reason) => Status::unavailable("cuda", true, reason),
     }
+}
+
+/// Where NVIDIA's libraries came from: `libcublas.so.13 and 4 more from /usr/lib`, a line per place.
+#[cfg(feature = "cuda")]
+fn origin(libraries: &deploy::backend::nvidia::Libraries) -> String {
+    let mut places: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
+    for (name, place) in &libraries.found {
+        places.entry(place).or_default().push(name);
+    }
+    let lines: Vec<_> = places.iter().map(|(place, names)| format!("{} from {place}", names.join(", "))).collect();
+    lines.join("\n")
 }
 
 #[cfg(not(feature = "cuda"))]

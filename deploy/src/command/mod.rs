@@ -1,6 +1,7 @@
 //! The commands, one file each: what the user types becomes a call of the library, its result becomes text or JSON.
 
 pub mod backends;
+pub mod bench;
 pub mod eval;
 pub mod inspect;
 pub mod parity;
@@ -9,6 +10,8 @@ pub mod predict;
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
+#[cfg(feature = "cuda")]
+use deploy::backend::cuda::{Search, Tuning};
 use deploy::backend::{Choice, Device, Options};
 use deploy::embedded;
 use deploy::model::Model;
@@ -17,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, Dataset};
 use models::onnx;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
@@ -43,6 +47,9 @@ pub struct ModelArguments {
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
     device: Device,
 
+    #[command(flatten)]
+    cuda: CudaArguments,
+
     /// Threads on the processor [default: as many as it runs at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -61,9 +68,54 @@ impl ModelArguments {
         let stock_tract = self.stock_tract;
         #[cfg(not(feature = "tract"))]
         let stock_tract = false;
-        let options = Options { backend, device, threads, stock_tract, ..Options::default() };
-        options.validate().map_err(|error| crate::Cli::command().error(ErrorKind::ArgumentConflict, error))?;
+        let options = self.cuda.applied(Options { backend, device, threads, stock_tract, ..Options::default() });
+        options.validate().map_err(conflict)?;
         open(&self.model, &options)
+    }
+}
+
+/// Flags that contradict each other: wrong usage, like any other.
+pub fn conflict(reason: impl Display) -> anyhow::Error {
+    crate::Cli::command().error(ErrorKind::ArgumentConflict, reason).into()
+}
+
+/// How CUDA runs a model.
+#[derive(Args)]
+pub struct CudaArguments {
+    /// How cuDNN chooses its convolutions on CUDA: exhaustive (tries all: slow first run), heuristic (quick) or default
+    /// (no search) [default: exhaustive]
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "NAME")]
+    cudnn_search: Option<Search>,
+
+    /// Most memory that ONNX Runtime's tensors take on the CUDA device, in bytes; libraries and their workspaces come on
+    /// top [default: no limit]
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    cuda_memory: Option<u64>,
+}
+
+impl CudaArguments {
+    /// The options with what these flags say.
+    #[cfg_attr(not(feature = "cuda"), allow(clippy::unused_self))]
+    pub fn applied(&self, options: Options) -> Options {
+        #[cfg(feature = "cuda")]
+        let options = Options { cuda: Tuning { search: self.cudnn_search, memory: self.cuda_memory }, ..options };
+        options
+    }
+
+    /// The flags again, for another process.
+    #[cfg_attr(not(feature = "cuda"), allow(clippy::unused_self))]
+    pub fn flags(&self) -> Vec<String> {
+        #[cfg(feature = "cuda")]
+        let flags = {
+            let search = self.cudnn_search.map(|search| format!("--cudnn-search={search}"));
+            let memory = self.cuda_memory.map(|bytes| format!("--cuda-memory={bytes}"));
+            search.into_iter().chain(memory).collect()
+        };
+        #[cfg(not(feature = "cuda"))]
+        let flags = Vec::new();
+        flags
     }
 }
 
@@ -82,6 +134,11 @@ impl ModelFile {
             Some(path) => Ok((path.display().to_string(), onnx::read(path)?.into())),
             None => Ok((embedded::NAME.to_owned(), embedded::MNIST_QUICK.into())),
         }
+    }
+
+    /// Its path, unless it is the one that this program carries in itself.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 }
 

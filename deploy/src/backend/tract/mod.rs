@@ -11,6 +11,7 @@ mod resize;
 
 use self::depthwise::Lane;
 use super::panic::caught;
+use super::prepared::{self, Prepared};
 use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -104,6 +105,14 @@ impl Backend for Plan {
         match pictures {
             Pictures::Bytes(pictures) => self.run_all(pictures),
             Pictures::Normalised(pictures) => self.run_all(pictures),
+        }
+    }
+
+    fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
+        let (plan, threads) = (&self.runnable, self.runtime.threads);
+        match pictures {
+            Pictures::Bytes(pictures) => prepared::in_tract(plan, self.batch, threads, pictures),
+            Pictures::Normalised(pictures) => prepared::in_tract(plan, self.batch, threads, pictures),
         }
     }
 }

@@ -1,0 +1,97 @@
+//! ONNX Runtime's I/O binding: input memory that lives as long as the session, in a place that the device copies from
+//! directly, and only the one output that is wanted.
+
+use anyhow::{Context, Result};
+use ndarray::ArrayView4;
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session, SessionOutputs};
+use ort::value::{DynTensor, PrimitiveTensorElementType, Tensor};
+use std::fmt::Debug;
+
+/// A session's bound input and output.
+pub struct Binding {
+    bound: IoBinding,
+    input_name: String,
+    allocator: Allocator,
+    /// Memory for batches of the shape run last.
+    input: Option<(Vec<usize>, DynTensor)>,
+}
+
+impl Binding {
+    /// For a session on the CUDA device of this number: memory of the processor that is locked in place (pinned), so that
+    /// the device reads it by itself, without a copy in between.
+    #[cfg(feature = "cuda")]
+    pub fn of_cuda(session: &Session, output: &str, number: usize) -> Result<Self> {
+        Self::new(session, output, AllocationDevice::CUDA_PINNED, i32::try_from(number)?)
+    }
+
+    #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]
+    fn new(session: &Session, output: &str, device: AllocationDevice, number: i32) -> Result<Self> {
+        let bind = || -> ort::Result<(IoBinding, Allocator)> {
+            let input = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::CPUInput)?;
+            let scores = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
+            let mut bound = session.create_binding()?;
+            bound.bind_output_to_device(output, &scores)?;
+            Ok((bound, Allocator::new(session, input)?))
+        };
+        let (bound, allocator) = bind().context("ONNX Runtime cannot bind memory")?;
+        let input_name = session.inputs().first().context("the graph takes nothing")?.name().to_owned();
+        Ok(Self { bound, input_name, allocator, input: None })
+    }
+
+    /// Runs one batch, `[N, C, H, W]`. Of the outputs only the bound one is there.
+    pub fn run<'a, T>(&'a mut self, session: &'a mut Session, pictures: ArrayView4<T>) -> Result<SessionOutputs<'a>>
+    where
+        T: PrimitiveTensorElementType + Copy + Debug + 'static,
+    {
+        let shape = pictures.shape();
+        let input = match &mut self.input {
+            Some((held, tensor)) if held == shape => tensor,
+            other => {
+                let tensor = Tensor::<T>::new(&self.allocator, shape)?.upcast();
+                &mut other.insert((shape.to_owned(), tensor)).1
+            }
+        };
+        input.try_extract_array_mut::<T>()?.assign(&pictures);
+        // What is bound is copied to the device at this moment.
+        self.bound.bind_input(&self.input_name, &*input)?;
+        self.bound.synchronize_inputs()?;
+        let outputs = session.run_binding(&self.bound)?;
+        self.bound.synchronize_outputs()?;
+        Ok(outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Options, library, ort::builder};
+    use crate::embedded;
+    use ndarray::{Array4, s};
+    use ort::value::TensorRef;
+
+    #[test]
+    fn a_bound_run_yields_what_a_plain_run_does() {
+        let library = match library::load() {
+            Ok(library) => library,
+            Err(reason) => return println!("skipped: a_bound_run_yields_what_a_plain_run_does: {reason}"),
+        };
+        let session =
+            || builder(library, &Options::default()).unwrap().commit_from_memory(embedded::MNIST_QUICK).unwrap();
+        let (mut plain, mut session) = (session(), session());
+        let mut binding = Binding::new(&session, "logits", AllocationDevice::CPU, 0).unwrap();
+        let images = Array4::from_shape_fn((40, 1, 28, 28), |(n, _, y, x)| (n * 31 + y * x * 7 + x * 3) as u8);
+        // Memory is kept from one batch to the next of its shape, and made anew for another one.
+        for range in [0..32, 8..40, 39..40, 0..1, 1..2, 0..7] {
+            let batch = images.slice(s![range, .., .., ..]);
+            let bound = binding.run(&mut session, batch).unwrap();
+            assert_eq!(bound.len(), 1);
+            let expected = plain.run(ort::inputs![TensorRef::from_array_view(batch).unwrap()]).unwrap();
+            let logits = |outputs: &SessionOutputs| outputs["logits"].try_extract_array::<f32>().unwrap().to_owned();
+            assert_eq!(logits(&bound), logits(&expected));
+        }
+        // Another element type than the graph's is an error.
+        let floats = Array4::<f32>::zeros((1, 1, 28, 28));
+        assert!(binding.run(&mut session, floats.view()).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! The runtimes' own calls on tensors that are ready, with nothing of this crate around them: what
+//! [`crate::bench`] holds our own path against.
+
+use super::filled;
+use anyhow::Result;
+use ndarray::{ArrayView4, Axis};
+
+/// Runs the same pictures again at every call, and throws the scores away.
+pub type Prepared<'a> = Box<dyn FnMut() -> Result<()> + Send + 'a>;
+
+/// ONNX Runtime's `Run` for each batch of at most `most` pictures, or of exactly `fixed`.
+#[cfg(feature = "ort")]
+pub fn in_ort<'a, T>(
+    session: &'a mut ort::session::Session,
+    most: usize,
+    fixed: Option<usize>,
+    pictures: ArrayView4<T>,
+) -> Result<Prepared<'a>>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + Default + 'static,
+{
+    let batches = pictures.axis_chunks_iter(Axis(0), fixed.unwrap_or(most));
+    let tensors = batches.map(|batch| ort::value::Tensor::from_array(filled(batch, fixed).into_owned()));
+    let tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
+    Ok(Box::new(move || {
+        for tensor in &tensors {
+            drop(session.run(ort::inputs![tensor])?);
+        }
+        Ok(())
+    }))
+}
+
+/// A run of tract's plan for each batch, on so many threads with a state each, which take the next batch when they are
+/// done with one.
+#[cfg(feature = "tract")]
+pub fn in_tract<T: tract_onnx::prelude::Datum + Copy + Default>(
+    plan: &std::sync::Arc<tract_onnx::prelude::TypedRunnableModel>,
+    batch: usize,
+    threads: usize,
+    pictures: ArrayView4<T>,
+) -> Result<Prepared<'static>> {
+    use anyhow::Context;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tract_onnx::prelude::{IntoTensor, TValue, tvec};
+
+    let batches = pictures.axis_chunks_iter(Axis(0), batch);
+    let tensors = batches.map(|pictures| TValue::from(filled(pictures, Some(batch)).into_owned().into_tensor()));
+    let tensors: Vec<_> = tensors.collect();
+    let threads = threads.min(tensors.len()).max(1);
+    let mut states = (0..threads).map(|_| plan.spawn()).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(move || {
+        let next = AtomicUsize::new(0);
+        let work_off = |state: &mut tract_onnx::prelude::TypedSimpleState| -> Result<()> {
+            while let Some(tensor) = tensors.get(next.fetch_add(1, Ordering::Relaxed)) {
+                state.run(tvec!(tensor.clone()))?;
+            }
+            Ok(())
+        };
+        let (first, others) = states.split_first_mut().context("no threads")?;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(|| work_off(state))).collect();
+            work_off(first)?;
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that ran tract panicked")))
+            })
+        })
+    }))
+}

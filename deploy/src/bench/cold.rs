@@ -1,0 +1,130 @@
+//! Cold starts: what a process takes to load a model and to answer for the first time. Each start is a process of its
+//! own: nothing is warm in it but the system's file cache, and its memory is that of one runtime.
+
+use super::statistics::Summary;
+use crate::backend::Runtime;
+use crate::machine;
+use crate::model::Model;
+use anyhow::{Context, Result, ensure};
+use ndarray::Array4;
+use serde::{Deserialize, Serialize};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// What one process tells of its own start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// What ran.
+    pub runtime: Runtime,
+    /// Seconds to read the file, load the runtime's library if it has one, and make the model ready.
+    pub load_seconds: f64,
+    /// Seconds for the first picture.
+    pub first_seconds: f64,
+    /// The most memory that the process had in use, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+}
+
+impl Start {
+    /// Loads a model and runs one black picture. The process should have done nothing else before.
+    pub fn here(open: impl FnOnce() -> Result<Model>) -> Result<Self> {
+        let start = Instant::now();
+        let mut model = open()?;
+        let load_seconds = start.elapsed().as_secs_f64();
+        let input = model.input();
+        let black = Array4::zeros((1, input.channels, input.height, input.width));
+        let start = Instant::now();
+        model.logits(black.view())?;
+        let first_seconds = start.elapsed().as_secs_f64();
+        Ok(Self { runtime: model.runtime().clone(), load_seconds, first_seconds, peak_memory: peak_memory() })
+    }
+}
+
+/// The starts of one runtime.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColdStart {
+    /// What ran.
+    pub runtime: Runtime,
+    /// Seconds until the model was ready.
+    pub load_seconds: Summary,
+    /// Seconds that the first picture took then.
+    pub first_seconds: Summary,
+    /// Seconds of the whole process, from its start to its end.
+    pub process_seconds: Summary,
+    /// The most memory that any of the processes had in use, in bytes, where the system tells: of the whole process,
+    /// with the program, the runtime's library and the model.
+    pub peak_memory: Option<u64>,
+}
+
+/// Starts each command so many times, at least once, in turn. Each must print a [`Start`] as JSON.
+pub fn starts(commands: &mut [Command], count: usize) -> Result<Vec<ColdStart>> {
+    let mut all = vec![Vec::new(); commands.len()];
+    for _ in 0..count.max(1) {
+        for (command, starts) in commands.iter_mut().zip(&mut all) {
+            starts.push(start(command)?);
+        }
+    }
+    all.iter().map(|starts| summary(starts).context("no process was started")).collect()
+}
+
+/// One process and how long it lived, in seconds.
+fn start(command: &mut Command) -> Result<(Start, f64)> {
+    let name = command.get_program().display().to_string();
+    let begin = Instant::now();
+    let output = command.stdin(Stdio::null()).output();
+    let seconds = begin.elapsed().as_secs_f64();
+    let output = output.with_context(|| format!("cannot start {name} once more, for a cold start"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim();
+    ensure!(output.status.success(), "a cold start failed: {}", said.strip_prefix("error: ").unwrap_or(said));
+    let start = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("a cold start of {name} told nothing: was the program replaced just now?"))?;
+    Ok((start, seconds))
+}
+
+fn summary(starts: &[(Start, f64)]) -> Option<ColdStart> {
+    // A process is a turn of one time.
+    let summary = |seconds: &dyn Fn(&(Start, f64)) -> f64| {
+        Summary::of(&starts.iter().map(|start| vec![seconds(start)]).collect::<Vec<_>>())
+    };
+    Some(ColdStart {
+        runtime: starts.first()?.0.runtime.clone(),
+        load_seconds: summary(&|(start, _)| start.load_seconds)?,
+        first_seconds: summary(&|(start, _)| start.first_seconds)?,
+        process_seconds: summary(&|(_, seconds)| *seconds)?,
+        peak_memory: starts.iter().filter_map(|(start, _)| start.peak_memory).max(),
+    })
+}
+
+/// The most memory this process had in use so far, in bytes. Linux tells it of the program that runs;
+/// `getrusage`'s `ru_maxrss` would include the memory of the process that started this one.
+fn peak_memory() -> Option<u64> {
+    machine::bytes(&machine::read("/proc/self/status"), "VmHWM")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn peak_memory_grows_with_what_is_used() {
+        let before = peak_memory().unwrap();
+        let block = vec![7_u8; 64 << 20];
+        std::hint::black_box(&block);
+        assert!(peak_memory().unwrap() >= before.max(64 << 20));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_start_that_fails_says_why() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            starts(&mut [command], 1).unwrap_err().to_string()
+        };
+        assert_eq!(shell("echo error: no model >&2; exit 1"), "a cold start failed: no model");
+        assert!(shell("echo nonsense").contains("told nothing"));
+        let missing = starts(&mut [Command::new("/no/such/program")], 1).unwrap_err();
+        assert!(missing.to_string().contains("cannot start /no/such/program"), "{missing}");
+    }
+}

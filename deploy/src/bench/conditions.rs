@@ -1,0 +1,138 @@
+//! What besides the model decides how fast it runs: why a series may be noisy.
+
+use crate::machine::{read, value};
+use serde::{Deserialize, Serialize};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Instruction sets that make a difference to a network, as the kernel names them.
+const FEATURES: [&str; 13] = [
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_fp16",
+    "amx_int8",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "sve",
+];
+
+/// The state of the machine just before a measurement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Instruction sets of the processor that the runtimes choose their kernels by.
+    pub features: Vec<String>,
+    /// Programs that wanted to run over the last minute, on average, before the measurement began.
+    pub load_average: Option<f64>,
+    /// How the kernel chooses the processor's frequency.
+    pub governor: Option<String>,
+    /// Whether this is a virtual machine, whose neighbours cannot be seen.
+    pub virtual_machine: bool,
+}
+
+impl Conditions {
+    /// Those of now.
+    #[must_use]
+    pub fn now() -> Self {
+        let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").trim().to_owned();
+        let governor = Some(governor).filter(|governor| !governor.is_empty());
+        Self { governor, ..Self::of(&read("/proc/cpuinfo"), &read("/proc/loadavg")) }
+    }
+
+    fn of(cpuinfo: &str, loadavg: &str) -> Self {
+        let flags: Vec<_> = value(cpuinfo, ':', &["flags", "Features"]).unwrap_or_default().split(' ').collect();
+        Self {
+            features: FEATURES.iter().filter(|name| flags.contains(*name)).map(|&name| name.to_owned()).collect(),
+            load_average: loadavg.split(' ').next().and_then(|load| load.parse().ok()),
+            governor: None,
+            virtual_machine: flags.contains(&"hypervisor"),
+        }
+    }
+
+    /// What may disturb a measurement on so many processors, and what to do about it.
+    #[must_use]
+    pub fn causes(&self, processors: usize) -> Vec<String> {
+        let mut causes = Vec::new();
+        // One program that is always at work, or its share of it, costs a processor.
+        if let Some(load) = self.load_average.filter(|&load| load >= 0.5) {
+            causes.push(format!(
+                "other programs were at work (load average {load:.1} on {processors} processors): stop them"
+            ));
+        }
+        if let Some(governor) = self.governor.as_ref().filter(|&governor| governor != "performance") {
+            causes.push(format!(
+                "the processor's frequency follows its load (governor {governor}): cpupower frequency-set -g performance"
+            ));
+        }
+        if self.virtual_machine {
+            causes.push("this is a virtual machine, whose neighbours share its processor: measure again later".into());
+        }
+        causes
+    }
+}
+
+/// The time in UTC as in ISO 8601, to the second: `2026-01-31T23:59:59Z`.
+#[must_use]
+pub fn date() -> String {
+    iso(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// Seconds since 1970 as a date of the Gregorian calendar.
+fn iso(seconds: u64) -> String {
+    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_tells_becomes_causes_one_can_act_on() {
+        let cpuinfo = "processor\t: 0\nflags\t\t: fpu avx avx2 fma hypervisor avx512_vnni\n";
+        let busy = Conditions::of(cpuinfo, "2.63 3.15 2.94 1/200 4711\n");
+        assert_eq!(busy.features, ["avx", "avx2", "fma", "avx512_vnni"]);
+        assert_eq!((busy.load_average, busy.virtual_machine), (Some(2.63), true));
+        let causes = Conditions { governor: Some("powersave".into()), ..busy }.causes(2).join("\n");
+        for words in ["load average 2.6 on 2 processors", "governor powersave", "virtual machine"] {
+            assert!(causes.contains(words), "{causes}");
+        }
+        let idle = Conditions::of("Features\t: fp asimd asimddp\n", "0.03 0.1 0.2 1/200 4711\n");
+        assert_eq!(idle.features, ["asimd", "asimddp"]);
+        assert!(Conditions { governor: Some("performance".into()), ..idle }.causes(4).is_empty());
+        assert_eq!(Conditions::of("", ""), Conditions::default());
+    }
+
+    /// `date --utc --date=@SECONDS +%FT%TZ` of GNU coreutils.
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(iso(seconds), date);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `deploy bench`: how fast is this file here?
+
+mod figures;
+mod markdown;
+
+use super::text::{fields, print, print_json, table};
+use super::{CudaArguments, ModelFile, conflict, progress, say};
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use deploy::backend::{Choice, Device, Options};
+use deploy::bench::cold::{self, Start};
+use deploy::bench::compare::{Comparison, Verdict, compare, same_model};
+use deploy::bench::conditions::Conditions;
+use deploy::bench::measure::measure;
+use deploy::bench::turn::{FEWEST_ROUNDS, Length};
+use deploy::bench::{Report, Subject};
+use deploy::model::Model;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Processes started cold, for each runtime.
+const COLD_STARTS: usize = 5;
+
+/// Measures how fast a model file runs here: latency, throughput, cold start, and what this program adds to the runtime
+#[derive(Args)]
+#[command(after_help = "\
+tract and ONNX Runtime take turns, so that whatever disturbs the machine disturbs both. A round is a turn of 25 ms for \
+each runtime, number of threads and batch size, and one for the runtime's own call on the same pictures. Times are \
+medians of all calls; the 95 % interval comes from the medians of the turns. Cold starts are processes of their own, \
+each with one runtime and one prediction, the files being in the system's cache.
+
+With --compare the exit code is 1 if a figure got worse by more than 5 % and by more than three times its own noise. \
+A result of another model is refused; of another machine, shown without a verdict.
+
+Examples:
+  deploy bench                                             both runtimes, with the model this program carries
+  deploy bench --model model.onnx --format markdown        a table to paste into an issue
+  deploy bench --backend tract --threads 1 --batch-sizes 1 --time 5
+  deploy bench -o before.json                              then, after a change:
+  deploy bench --compare before.json")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelFile,
+
+    /// Only this runtime, tract or ort (ONNX Runtime) [default: both]
+    #[arg(long, value_name = "NAME", value_parser = runtime)]
+    backend: Option<Choice>,
+
+    /// Where ONNX Runtime runs: auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    device: Device,
+
+    #[command(flatten)]
+    cuda: CudaArguments,
+
+    /// Numbers of threads on the processor [default: 1, and as many as it runs at once]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Vec<u16>,
+
+    /// Pictures per call
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = "1,8,32",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    batch_sizes: Vec<u16>,
+
+    /// How long to measure, without warm-up and cold starts; at least six rounds are measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds, conflicts_with = "rounds")]
+    time: f64,
+
+    /// Measure so many rounds instead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+
+    /// An earlier result (JSON) to hold this one against
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+
+    /// Also write the result as JSON into this file, for --compare
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// For people, one document for programs, or tables to paste
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Only load the model, predict once, and print what it took: what a cold start is
+    #[arg(long, hide = true)]
+    cold_start: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+// Help on single values would spread every flag of `--help` over several lines.
+#[allow(missing_docs)]
+enum Format {
+    Text,
+    Json,
+    Markdown,
+}
+
+fn runtime(name: &str) -> Result<Choice> {
+    match name.parse() {
+        Ok(choice @ (Choice::Tract | Choice::Ort)) => Ok(choice),
+        _ => bail!("expected tract or ort"),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => bail!("expected 0.1 to 86400 seconds"),
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let threads = arguments.threads();
+    if arguments.cold_start {
+        return cold_start(arguments, &threads);
+    }
+    let (choices, mut notes) = arguments.runtimes()?;
+    let (name, bytes) = arguments.model.read()?;
+    let subject = Subject::of(&name, &bytes);
+    // What cannot be compared is better said before the measurement than after it.
+    let before = arguments.compare.as_deref().map(Report::read).transpose()?;
+    if let Some(before) = &before {
+        same_model(&subject, before)?;
+    }
+    let conditions = Conditions::now();
+    let most = threads.last().copied().unwrap_or(1);
+    let mut commands = choices.iter().map(|&choice| arguments.command(choice, most)).collect::<Result<Vec<_>>>()?;
+    let cold_starts = cold::starts(&mut commands, COLD_STARTS)?;
+
+    let mut models = Vec::new();
+    for &threads in &threads {
+        for &choice in &choices {
+            let model = Model::from_bytes(&name, &bytes, &arguments.options(choice, threads))?;
+            notes.extend(model.notes().iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>());
+            models.push(model);
+        }
+    }
+    let batches: BTreeSet<_> = arguments.batch_sizes.iter().map(|&batch| usize::from(batch)).collect();
+    let batches: Vec<_> = batches.into_iter().collect();
+    let bar = progress(1000);
+    let length = arguments.length();
+    let measurement = measure(&mut models, &batches, length, |rounds, seconds| {
+        let done = match length {
+            Length::Time(time) => f64::min(seconds / time.as_secs_f64(), rounds as f64 / FEWEST_ROUNDS as f64),
+            Length::Rounds(wanted) => rounds as f64 / wanted as f64,
+        };
+        bar.set_position((1000.0 * done) as u64);
+    })?;
+    bar.finish_and_clear();
+
+    let report = Report::new(subject, conditions, measurement, cold_starts, notes);
+    if let Some(path) = &arguments.output {
+        models::files::write_whole(path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
+    }
+    let comparison = before.map(|before| compare(&report, &before)).transpose()?;
+    show(arguments.format, &report, comparison.as_ref())?;
+    match comparison.map(|comparison| comparison.count(Verdict::Worse)) {
+        None | Some(0) => Ok(()),
+        Some(worse) => bail!("{worse} figures got worse by more than noise"),
+    }
+}
+
+fn show(format: Format, report: &Report, comparison: Option<&Comparison>) -> Result<()> {
+    let sections = figures::sections(report, comparison);
+    match format {
+        Format::Text => {
+            let tables = sections.iter().map(|section| format!("\n{}\n{}", section.title, table(&section.rows)));
+            let notes = figures::notes(report, comparison).into_iter().map(|note| format!("\nnote: {note}"));
+            let end = if report.notes.is_empty() && comparison.is_none() { "" } else { "\n" };
+            let parts: Vec<_> = std::iter::once(fields(&figures::summary(report))).chain(tables).chain(notes).collect();
+            print(&format!("{}{end}", parts.concat()))?;
+        }
+        Format::Markdown => {
+            print(&markdown::document(report, &sections, &figures::notes(report, comparison)))?;
+        }
+        Format::Json => match comparison {
+            None => print_json(report).map(drop)?,
+            Some(comparison) => print_json(&figures::Compared { report, comparison }).map(drop)?,
+        },
+    }
+    Ok(())
+}
+
+/// What the child processes do.
+fn cold_start(arguments: &Arguments, threads: &[usize]) -> Result<()> {
+    let choice = arguments.backend.unwrap_or(Choice::Auto);
+    let options = arguments.options(choice, threads.last().copied().unwrap_or(1));
+    let start = Start::here(|| {
+        let (name, bytes) = arguments.model.read()?;
+        Model::from_bytes(&name, &bytes, &options)
+    })?;
+    print_json(&start).map(drop)
+}
+
+impl Arguments {
+    /// From the least to the most, each once.
+    fn threads(&self) -> Vec<usize> {
+        let threads: BTreeSet<usize> = if self.threads.is_empty() {
+            [1, Options::default().threads()].into()
+        } else {
+            self.threads.iter().map(|&threads| usize::from(threads)).collect()
+        };
+        threads.into_iter().collect()
+    }
+
+    fn length(&self) -> Length {
+        match self.rounds {
+            Some(rounds) => Length::Rounds(rounds as usize),
+            None => Length::Time(Duration::from_secs_f64(self.time)),
+        }
+    }
+
+    /// How one runtime is opened.
+    fn options(&self, backend: Choice, threads: usize) -> Options {
+        // tract has no choice of devices; which one was asked for is ONNX Runtime's business.
+        let device = if backend == Choice::Tract { Device::Cpu } else { self.device };
+        let options = Options { backend, device, threads: Some(threads), ..Options::default() };
+        if backend == Choice::Tract { options } else { self.cuda.applied(options) }
+    }
+
+    /// The runtimes to measure, and why one of them is left out.
+    fn runtimes(&self) -> Result<(Vec<Choice>, Vec<String>)> {
+        let asked = Options { backend: self.backend.unwrap_or(Choice::Ort), device: self.device, ..Options::default() };
+        self.cuda.applied(asked).validate().map_err(conflict)?;
+        if let Some(choice) = self.backend {
+            if choice == Choice::Tract && self.device != Device::Auto {
+                return Err(conflict("--device is where ONNX Runtime runs: it has no effect with --backend tract"));
+            }
+            return Ok((vec![choice], Vec::new()));
+        }
+        let mut choices = Vec::new();
+        let mut notes = Vec::new();
+        if cfg!(feature = "tract") {
+            choices.push(Choice::Tract);
+        }
+        match onnxruntime() {
+            Ok(()) => choices.push(Choice::Ort),
+            // Whoever names a device wants ONNX Runtime on it.
+            Err(error) if choices.is_empty() || matches!(self.device, Device::Cuda(_)) => return Err(error),
+            Err(error) => notes.push(format!("ONNX Runtime is not measured: {error:#}")),
+        }
+        Ok((choices, notes))
+    }
+
+    /// A cold start of one runtime.
+    fn command(&self, choice: Choice, threads: usize) -> Result<Command> {
+        let program = std::env::current_exe().context("cannot tell where this program is, to start it cold")?;
+        let mut command = Command::new(program);
+        command.args(["bench", "--cold-start", "--backend", &choice.to_string(), "--threads", &threads.to_string()]);
+        if choice != Choice::Tract {
+            command.args(["--device", &self.device.to_string()]).args(self.cuda.flags());
+        }
+        if let Some(path) = self.model.path() {
+            command.args([OsString::from("--model"), path.into()]);
+        }
+        Ok(command)
+    }
+}
+
+#[cfg(feature = "ort")]
+fn onnxruntime() -> Result<()> {
+    deploy::backend::library::load()?;
+    Ok(())
+}
+
+#[cfg(not(feature = "ort"))]
+fn onnxruntime() -> Result<()> {
+    bail!("this program was built without it: rebuild it with --features ort");
+}
