@@ -4,15 +4,19 @@
 //! * [`interface`]: what a model file takes and yields, by its card or by its graph.
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
 //! * [`embedded`]: the model the program carries in itself.
-//! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
+//! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree;
+//!   [`parity`]: where they part.
+//! * [`confusion_picture`]: a confusion matrix to look at.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
 pub mod agreement;
 pub mod backend;
+pub mod confusion_picture;
 pub mod embedded;
 pub mod evaluate;
 pub mod interface;
 pub mod model;
+pub mod parity;
 pub mod text;

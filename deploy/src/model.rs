@@ -4,6 +4,7 @@ use crate::backend::{self, Backend, Options, Pictures, Runtime, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard, Takes};
+use models::onnx::proto::ModelProto;
 use models::{onnx, preprocess};
 use ndarray::{Array2, Array4, ArrayView4};
 use std::path::Path;
@@ -26,14 +27,7 @@ impl Model {
 
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
-        let model = onnx::parse(bytes).with_context(|| format!("{name} cannot be used"))?;
-        let told = || {
-            let card = ModelCard::of(&model)?;
-            let interface = Interface::of(&model, card.as_ref())?;
-            Ok((card, interface))
-        };
-        let told: Result<_> = told();
-        let (card, interface) = told.with_context(|| format!("{name} cannot be used"))?;
+        let Described { card, interface, .. } = Described::of(name, bytes)?;
         let (mut backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
         notes.extend(interface.notes.iter().cloned());
         let labels = match (&card, interface.classes) {
@@ -97,13 +91,8 @@ impl Model {
             "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
             self.name
         );
-        let run = match (&self.card, self.interface.takes) {
-            (Some(card), Takes::Normalised) => {
-                let values = preprocess::normalised(images, &card.preprocessing, card.architecture.resolution);
-                self.backend.run(Pictures::Normalised(values.view()))
-            }
-            _ => self.backend.run(Pictures::Bytes(images)),
-        };
+        let prepared = Prepared::of(images, self.card.as_ref(), self.interface.takes);
+        let run = self.backend.run(prepared.view());
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
             logits.dim() == (pictures, self.labels.len()),
@@ -123,6 +112,55 @@ impl Model {
             anyhow::bail!("{} yields numbers that are not finite (picture {picture}): it is broken", self.name);
         }
         Ok(logits)
+    }
+}
+
+/// What a model file says, before anything runs it.
+pub(crate) struct Described {
+    /// The file, decoded.
+    pub model: ModelProto,
+    /// Its card, if it has one.
+    pub card: Option<ModelCard>,
+    /// What it takes and yields.
+    pub interface: Interface,
+}
+
+impl Described {
+    /// Reads a model from memory; `name` is what messages call it.
+    pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+        let read = || {
+            let model = onnx::parse(bytes)?;
+            let card = ModelCard::of(&model)?;
+            let interface = Interface::of(&model, card.as_ref())?;
+            Ok(Self { model, card, interface })
+        };
+        let read: Result<Self> = read();
+        read.with_context(|| format!("{name} cannot be used"))
+    }
+}
+
+/// Pictures as a graph takes them, made so if it leaves that to the caller.
+pub(crate) enum Prepared<'a> {
+    Bytes(ArrayView4<'a, u8>),
+    Normalised(Array4<f32>),
+}
+
+impl<'a> Prepared<'a> {
+    /// Makes pictures `[N, C, H, W]` into what the graph takes.
+    pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Self {
+        match (card, takes) {
+            (Some(card), Takes::Normalised) => {
+                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution))
+            }
+            _ => Self::Bytes(images),
+        }
+    }
+
+    pub fn view(&self) -> Pictures<'_> {
+        match self {
+            Self::Bytes(pictures) => Pictures::Bytes(*pictures),
+            Self::Normalised(pictures) => Pictures::Normalised(pictures.view()),
+        }
     }
 }
 

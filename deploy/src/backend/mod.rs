@@ -1,10 +1,13 @@
 //! What runs a model: one small trait, one file per runtime.
 //!
 //! `tract` is pure Rust; `ort` loads the shared library of ONNX Runtime, which `library` finds, and `cuda` registers its
-//! CUDA execution provider. Each is there if its feature is compiled in. [`Options`] say which of them the user wants.
+//! CUDA execution provider. Each is there if its feature is compiled in. [`Options`] say which of them the user wants,
+//! [`Engine`] names one where a command runs several.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod engine;
+pub mod intermediate;
 #[cfg(feature = "ort")]
 pub mod library;
 #[cfg(feature = "ort")]
@@ -13,6 +16,8 @@ pub mod ort;
 mod panic;
 #[cfg(feature = "tract")]
 pub mod tract;
+
+pub use engine::Engine;
 
 use crate::interface::Interface;
 use anyhow::{Result, bail, ensure};

@@ -46,19 +46,23 @@ fn batch(interface: &Interface) -> usize {
     interface.batch.unwrap_or(1)
 }
 
+/// Shape and element type of the pictures that are run at once.
+pub(crate) fn input_fact(interface: &Interface) -> TypedFact {
+    let [channels, height, width] = interface.picture;
+    let shape = [batch(interface), channels, height, width];
+    match interface.takes {
+        Takes::Pictures => u8::fact(shape),
+        Takes::Normalised => f32::fact(shape),
+    }
+}
+
 /// The plan of a model for one batch, and its number of classes.
 fn load(mut bytes: &[u8], interface: &Interface) -> Result<(Arc<TypedRunnableModel>, usize)> {
     // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = onnx.model_for_read(&mut bytes)?;
     model.select_outputs_by_name([&interface.output])?;
-    let [channels, height, width] = interface.picture;
-    let shape = [batch(interface), channels, height, width];
-    let fact = match interface.takes {
-        Takes::Pictures => u8::fact(shape),
-        Takes::Normalised => f32::fact(shape),
-    };
-    let model = model.with_input_fact(0, fact.into())?.into_optimized()?;
+    let model = model.with_input_fact(0, input_fact(interface).into())?.into_optimized()?;
     let output = model.output_fact(0)?;
     let shape =
         output.shape.as_concrete().with_context(|| format!("its output is {output:?}: expected a fixed shape"))?;

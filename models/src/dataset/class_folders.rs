@@ -6,7 +6,6 @@
 use super::Split;
 use super::listing::{self, Entry, Skipped, entries};
 use crate::fingerprint::Fingerprint;
-use crate::picture;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -136,14 +135,7 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
         let name = name.with_context(|| format!("the name of the class folder {} is no UTF-8", folder.display()))?;
         let mut within = Skipped::default();
         let paths = listing::pictures_below(folder, above.clone(), &mut within)?;
-        if paths.is_empty() {
-            let others = within.names().map_or_else(String::new, |others| format!(", only {others}"));
-            bail!(
-                "the class folder {} holds no pictures ({}){others}: fill it or remove it",
-                folder.display(),
-                picture::FORMATS
-            );
-        }
+        ensure!(!paths.is_empty(), "the class folder {}: fill it or remove it", within.no_pictures(folder));
         skipped.add(within);
         let picture = |path: PathBuf| Picture { rank: rank(parent, &path), path, class: 0 };
         part.insert(name, paths.into_iter().map(picture).collect());

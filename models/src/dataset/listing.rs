@@ -1,10 +1,22 @@
 //! What lies in and below a folder, and what of it is skipped.
 
 use crate::picture;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Every picture in and below a folder, sorted by path, and notes on what was skipped: hidden files and folders, files
+/// that are no pictures by their names, links that lead back.
+///
+/// A folder that cannot be listed is an error, and so is one without a picture.
+pub fn pictures_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let mut skipped = Skipped::default();
+    let mut pictures = pictures_below(folder, HashSet::new(), &mut skipped)?;
+    ensure!(!pictures.is_empty(), "the folder {}", skipped.no_pictures(folder));
+    pictures.sort_unstable();
+    Ok((pictures, skipped.notes(folder)))
+}
 
 /// Every picture below a folder. Links are followed, but no folder is listed twice: one that leads back ends there.
 pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
@@ -120,6 +132,12 @@ impl Skipped {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
+    /// That a folder holds no pictures, and what it holds instead.
+    pub fn no_pictures(&self, folder: &Path) -> String {
+        let others = self.names().map_or_else(String::new, |others| format!(", only {others}"));
+        format!("{} holds no pictures ({}){others}", folder.display(), picture::FORMATS)
+    }
+
     /// What somebody who gave the folder `root` should know.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let root = root.display();
@@ -135,6 +153,24 @@ impl Skipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pictures_of_a_folder_are_sorted_and_the_rest_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("b/deep")).unwrap();
+        fs::create_dir(root.join("empty")).unwrap();
+        for file in ["c.png", "b/z.jpg", "b/deep/y.webp", "a.PNG", ".hidden.png", "b/notes.txt", "empty/one.txt"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        let (pictures, notes) = pictures_in(root).unwrap();
+        let names: Vec<_> = pictures.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.PNG", "b/deep/y.webp", "b/z.jpg", "c.png"]);
+        assert!(notes.len() == 1 && notes[0].ends_with("1 hidden, 2 .txt"), "{notes:?}");
+        let message = pictures_in(&root.join("empty")).unwrap_err().to_string();
+        assert!(message.contains("empty holds no pictures (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
+        assert!(pictures_in(&root.join("missing")).is_err());
+    }
 
     #[cfg(unix)]
     #[test]

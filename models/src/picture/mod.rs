@@ -11,9 +11,10 @@ use crate::card::{Content, Input, Polarity};
 use crate::digit;
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, RgbImage, Rgba};
-use ndarray::Array3;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, Rgba};
+use ndarray::{Array3, ArrayView3};
 use std::borrow::Cow;
+use std::io::Cursor;
 use std::path::Path;
 
 /// How picture files are read, where the user may have a say.
@@ -98,10 +99,20 @@ fn planes(picture: &RgbImage) -> Vec<u8> {
     (0..3).flat_map(|channel| picture.pixels().map(move |pixel| pixel[channel])).collect()
 }
 
-/// A model's input of one channel as a picture, to look at.
-#[must_use]
-pub fn grey(values: &[u8], width: usize, height: usize) -> Option<GrayImage> {
-    GrayImage::from_raw(u32::try_from(width).ok()?, u32::try_from(height).ok()?, values.to_vec())
+/// A model's input, `[C, H, W]` with C 1 (grey) or 3 (RGB), as a PNG file, to look at.
+pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
+    let (channels, height, width) = values.dim();
+    let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
+    // `[C, H, W]` to `[H, W, C]`.
+    let pixels = values.permuted_axes([1, 2, 0]).iter().copied().collect();
+    let picture = match channels {
+        1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageLuma8),
+        3 => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageRgb8),
+        _ => bail!("[{channels}, {height}, {width}] is no picture: expected 1 or 3 channels"),
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    picture.context("the picture is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]
@@ -148,6 +159,12 @@ mod tests {
     #[test]
     fn transparent_parts_are_white() {
         let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
-        assert!(Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
+        assert!(
+            Reader::default()
+                .prepare(&picture.into(), &input(1, Content::Picture))
+                .unwrap()
+                .iter()
+                .all(|&value| value == 255)
+        );
     }
 }

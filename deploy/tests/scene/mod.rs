@@ -1,0 +1,86 @@
+//! The binary as a user meets it: a folder to run it in, and what it said.
+//!
+//! Each test file compiles this module and uses its own part of it.
+#![allow(dead_code, missing_docs)]
+
+use crate::example::{Example, LABELS, logits_by_hand, pictures, write_data_set};
+use assert_cmd::Command;
+use models::evaluation::argmax;
+use serde_json::Value;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A folder with a model, three pictures, a test set, and files that are no good.
+pub struct Scene {
+    pub folder: TempDir,
+}
+
+/// What a command said.
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
+    }
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let scene = Self { folder: TempDir::new().unwrap() };
+        Example::default().write(scene.folder.path());
+        for (n, picture) in pictures(3, 1).outer_iter().enumerate() {
+            let picture = [b"P5 6 8 255\n".to_vec(), picture.iter().copied().collect()].concat();
+            std::fs::write(scene.path(&format!("picture-{n}.pgm")), picture).unwrap();
+        }
+        let answers = answers(90);
+        // One of ten is labelled wrongly.
+        let label = |n: usize| (answers[n] + usize::from(n.is_multiple_of(10))) % LABELS.len();
+        write_data_set(scene.folder.path(), 90, |n| u8::try_from(label(n)).unwrap());
+        std::fs::write(scene.path("notes.png"), "this is text\n").unwrap();
+        std::fs::write(scene.path("short.onnx"), &Example::default().bytes()[..200]).unwrap();
+        std::fs::write(scene.path("empty.onnx"), "").unwrap();
+        scene
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn deploy(&self, arguments: &str) -> Said {
+        self.deploy_with_input(arguments, Vec::new())
+    }
+
+    /// With these bytes on standard input.
+    pub fn deploy_with_input(&self, arguments: &str, input: Vec<u8>) -> Said {
+        let mut command = Command::cargo_bin("deploy").unwrap();
+        command.current_dir(self.folder.path()).args(arguments.split_whitespace()).write_stdin(input);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let said = Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+        assert!(!said.stderr.contains("panicked"), "{arguments}: {}", said.stderr);
+        said
+    }
+
+    /// Runs a command that must fail with this code and these words on standard error, and no output.
+    pub fn assert_fails(&self, arguments: &str, code: i32, words: &[&str]) {
+        let said = self.deploy(arguments);
+        assert_eq!(said.code, Some(code), "{arguments}: {}{}", said.stdout, said.stderr);
+        for word in words {
+            assert!(said.stderr.contains(word), "{arguments}: '{word}' is not in: {}", said.stderr);
+        }
+        let error = said.stderr.lines().any(|line| line.starts_with("error: "));
+        assert!(error, "{arguments}: {}", said.stderr);
+        assert!(said.stdout.is_empty(), "{arguments}: {}", said.stdout);
+    }
+}
+
+/// The classes of the first [`pictures`], found by hand.
+pub fn answers(count: usize) -> Vec<usize> {
+    logits_by_hand(pictures(count, 1).view()).rows().into_iter().map(argmax).collect()
+}
+
+pub const TRACT: &str = "--model example.onnx --backend tract";
