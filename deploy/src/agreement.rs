@@ -15,6 +15,21 @@ pub struct Tolerance {
     pub mean: f64,
 }
 
+impl Tolerance {
+    /// With this largest difference, and a tenth of it on average.
+    #[must_use]
+    pub fn of(largest: f32) -> Self {
+        Self { largest, mean: f64::from(largest) / 10.0 }
+    }
+
+    /// Whether rounding alone can turn an answer into another one whose logit is smaller by `margin`: both logits may
+    /// have moved, in opposite directions.
+    #[must_use]
+    pub fn is_near_tie(self, margin: f32) -> bool {
+        margin <= 2.0 * self.largest
+    }
+}
+
 /// What is still rounding for 32-bit arithmetic, and so for fp16 files too, whose weights only are stored in 16 bits.
 ///
 /// Runtimes add up the same products in another order. On trained networks of this kind libtorch, ONNX Runtime and
@@ -93,7 +108,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: To
         let (answer, other_answer) = (argmax(expected), argmax(found));
         if answer != other_answer {
             agreement.other_argmax += 1;
-            if expected[answer] - expected[other_answer] > 2.0 * tolerance.largest {
+            if !tolerance.is_near_tie(expected[answer] - expected[other_answer]) {
                 agreement.beyond_tie += 1;
             }
         }

@@ -4,10 +4,10 @@ use crate::backend::Runtime;
 use crate::model::Model;
 use anyhow::{Result, ensure};
 use models::dataset::Dataset;
-use models::evaluation::Confusion;
+use models::evaluation::{Metrics, Tally};
 use ndarray::Axis;
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pictures between two reports of progress; many, so that every thread has work.
 const CHUNK: usize = 256;
@@ -17,21 +17,18 @@ const CHUNK: usize = 256;
 pub struct Evaluation {
     /// What ran.
     pub runtime: Runtime,
-    /// Pictures answered.
-    pub images: usize,
-    /// How many of them rightly.
-    pub correct: u64,
-    /// Share of right answers, 0 to 1.
-    pub accuracy: f64,
-    /// Time for all pictures, in seconds, without loading the model and the data.
+    /// Time for all pictures, in seconds, without loading the model and the data and without counting the answers.
     pub seconds: f64,
     /// Pictures per second.
     pub images_per_second: f64,
-    /// How often each class was taken for each.
-    pub confusion: Confusion,
+    /// What its answers are worth.
+    #[serde(flatten)]
+    pub metrics: Metrics,
 }
 
 /// Runs the whole data set through the model; `progress` is told the number of pictures done so far.
+///
+/// Labels beyond the model's classes are an error.
 pub fn evaluate(model: &mut Model, data: &Dataset, mut progress: impl FnMut(usize)) -> Result<Evaluation> {
     let classes = model.labels().len();
     ensure!(
@@ -40,24 +37,23 @@ pub fn evaluate(model: &mut Model, data: &Dataset, mut progress: impl FnMut(usiz
         data.classes() - 1,
         model.name()
     );
-    let mut confusion = Confusion::new(classes);
-    let start = Instant::now();
+    let mut tally = Tally::new(classes);
+    let mut spent = Duration::ZERO;
     let mut done = 0;
     for images in data.images().axis_chunks_iter(Axis(0), CHUNK) {
+        let start = Instant::now();
         let logits = model.logits(images)?;
+        spent += start.elapsed();
         let next = done + images.dim().0;
-        confusion.add(logits.view(), &data.labels()[done..next]);
+        tally.add(logits.view(), &data.labels()[done..next]);
         done = next;
         progress(done);
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = spent.as_secs_f64();
     Ok(Evaluation {
         runtime: model.runtime().clone(),
-        images: done,
-        correct: confusion.correct(),
-        accuracy: confusion.accuracy(),
         seconds,
         images_per_second: done as f64 / seconds.max(f64::MIN_POSITIVE),
-        confusion,
+        metrics: tally.metrics(),
     })
 }

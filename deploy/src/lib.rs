@@ -6,7 +6,8 @@
 //! * [`embedded`]: the model the program carries in itself.
 //! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
 //!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
-//! * [`evaluate`](mod@evaluate): what a model file is worth; [`agreement`]: how far two runtimes agree.
+//! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
+//! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
 //! * [`bench`]: how fast it is here; [`machine`]: what here is.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
@@ -15,12 +16,14 @@
 pub mod agreement;
 pub mod backend;
 pub mod bench;
+pub mod confusion_picture;
 pub mod embedded;
 pub mod evaluate;
 pub mod inputs;
 pub mod interface;
 pub mod machine;
 pub mod model;
+pub mod parity;
 pub mod pipeline;
 pub mod predict;
 pub mod saved_inputs;

@@ -5,6 +5,7 @@ use crate::backend::{self, Backend, Options, Pictures, Runtime, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard, Takes};
+use models::onnx::proto::ModelProto;
 use models::{onnx, preprocess};
 use ndarray::{Array2, Array4, ArrayView4};
 use std::path::Path;
@@ -27,14 +28,7 @@ impl Model {
 
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
-        let model = onnx::parse(bytes).with_context(|| format!("{name} cannot be used"))?;
-        let told = || {
-            let card = ModelCard::of(&model)?;
-            let interface = Interface::of(&model, card.as_ref())?;
-            Ok((card, interface))
-        };
-        let told: Result<_> = told();
-        let (card, interface) = told.with_context(|| format!("{name} cannot be used"))?;
+        let Described { card, interface, .. } = Described::of(name, bytes)?;
         let (mut backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
         notes.extend(interface.notes.iter().cloned());
         let labels = match (&card, interface.classes) {
@@ -92,10 +86,8 @@ impl Model {
     /// Of a model that yields probabilities only, they are the logarithms of these.
     pub fn logits(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
         let pictures = images.dim().0;
-        let run = match self.taken(images)? {
-            Some(values) => self.backend.run(Pictures::Normalised(values.view())),
-            None => self.backend.run(Pictures::Bytes(images)),
-        };
+        let taken = self.taken(images)?;
+        let run = self.backend.run(taken.view());
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
             logits.dim() == (pictures, self.labels.len()),
@@ -119,15 +111,12 @@ impl Model {
 
     /// The runtime's own call on pictures as [`Model::logits`] takes them, to be timed.
     pub(crate) fn prepared(&mut self, images: ArrayView4<u8>) -> Result<Prepared<'_>> {
-        match self.taken(images)? {
-            Some(values) => self.backend.prepared(Pictures::Normalised(values.view())),
-            None => self.backend.prepared(Pictures::Bytes(images)),
-        }
+        let taken = self.taken(images)?;
+        self.backend.prepared(taken.view())
     }
 
-    /// The pictures as the graph takes them, if that is not as they are. Pictures of another size than the model's are
-    /// an error.
-    fn taken(&self, images: ArrayView4<u8>) -> Result<Option<Array4<f32>>> {
+    /// The pictures as the graph takes them. Pictures of another size than the model's are an error.
+    fn taken<'a>(&self, images: ArrayView4<'a, u8>) -> Result<Taken<'a>> {
         let (_, channels, height, width) = images.dim();
         let Input { channels: c, height: h, width: w, .. } = self.interface.input;
         ensure!(
@@ -135,12 +124,56 @@ impl Model {
             "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
             self.name
         );
-        Ok(match (&self.card, self.interface.takes) {
+        Ok(Taken::of(images, self.card.as_ref(), self.interface.takes))
+    }
+}
+
+/// What a model file says, before anything runs it.
+pub(crate) struct Described {
+    /// The file, decoded.
+    pub model: ModelProto,
+    /// Its card, if it has one.
+    pub card: Option<ModelCard>,
+    /// What it takes and yields.
+    pub interface: Interface,
+}
+
+impl Described {
+    /// Reads a model from memory; `name` is what messages call it.
+    pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+        let read = || {
+            let model = onnx::parse(bytes)?;
+            let card = ModelCard::of(&model)?;
+            let interface = Interface::of(&model, card.as_ref())?;
+            Ok(Self { model, card, interface })
+        };
+        let read: Result<Self> = read();
+        read.with_context(|| format!("{name} cannot be used"))
+    }
+}
+
+/// Pictures as a graph takes them, made so if it leaves that to the caller.
+pub(crate) enum Taken<'a> {
+    Bytes(ArrayView4<'a, u8>),
+    Normalised(Array4<f32>),
+}
+
+impl<'a> Taken<'a> {
+    /// Makes pictures `[N, C, H, W]` into what the graph takes.
+    pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Self {
+        match (card, takes) {
             (Some(card), Takes::Normalised) => {
-                Some(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution))
+                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution))
             }
-            _ => None,
-        })
+            _ => Self::Bytes(images),
+        }
+    }
+
+    pub fn view(&self) -> Pictures<'_> {
+        match self {
+            Self::Bytes(pictures) => Pictures::Bytes(*pictures),
+            Self::Normalised(pictures) => Pictures::Normalised(pictures.view()),
+        }
     }
 }
 

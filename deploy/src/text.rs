@@ -1,7 +1,10 @@
 //! What the binaries print: text for people in aligned columns, JSON for programs.
 
+mod metrics;
+
+pub use metrics::{calibration, classes, confusion, headline, mistakes, percent};
+
 use anyhow::{Context, Result};
-use models::evaluation::Confusion;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
@@ -50,18 +53,6 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused.
-#[must_use]
-pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
-    let heading = std::iter::once("true \\ answer".to_owned()).chain(labels.iter().map(|label| printable(label)));
-    let mut rows = vec![heading.collect::<Vec<_>>()];
-    for (label, counts) in labels.iter().zip(&confusion.counts) {
-        let cells = counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() });
-        rows.push(std::iter::once(printable(label)).chain(cells).collect());
-    }
-    table(&rows)
-}
-
 /// A number with its thousands parted: `10,000`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -86,6 +77,25 @@ pub fn counted(number: usize, thing: &str) -> String {
 #[must_use]
 pub fn printable(name: &str) -> String {
     name.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+/// Text made safe for HTML and SVG, in elements and in quoted attributes. Control characters are replaced.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(char),
+            char if char.is_control() => safe.push('\u{fffd}'),
+            char => safe.push(char),
+        }
+    }
+    safe
 }
 
 /// Writes to standard output; false if the reader has had enough (`deploy … | head`), which is no error.
@@ -115,18 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn a_confusion_matrix_has_a_row_per_truth_and_a_column_per_answer() {
-        let counts = Confusion { counts: vec![vec![980, 0], vec![3, 1132]] };
-        let text = confusion(&counts, &["zero".to_owned(), "one".to_owned()]);
-        assert_eq!(text, "true \\ answer  zero   one\nzero            980     ·\none               3  1132\n");
-    }
-
-    #[test]
     fn numbers_are_grouped() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
         assert_eq!((counted(1, "image"), counted(2000, "image")), ("1 image".into(), "2,000 images".into()));
+    }
+
+    #[test]
+    fn text_cannot_become_markup() {
+        assert_eq!(escape("<script>'\"&\u{1b}é"), "&lt;script&gt;&#39;&quot;&amp;\u{fffd}é");
     }
 
     #[test]

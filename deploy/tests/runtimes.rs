@@ -173,8 +173,8 @@ fn an_evaluation_counts_right_answers() {
         let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
         let mut last = 0;
         let evaluation = evaluate(&mut model, &data, |done| last = done).unwrap();
-        assert_eq!((evaluation.images, evaluation.correct, last), (300, 270, 300));
-        assert!((evaluation.accuracy - 0.9).abs() < 1e-12 && evaluation.images_per_second > 0.0);
+        assert_eq!((evaluation.metrics.images, evaluation.metrics.correct, last), (300, 270, 300));
+        assert!((evaluation.metrics.accuracy - 0.9).abs() < 1e-12 && evaluation.images_per_second > 0.0);
     }
 }
 

@@ -123,10 +123,10 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
 
     let report = Report::of(&run, trainer.test()).unwrap();
     let figures = &report.figures;
-    assert_eq!((figures.accuracy, figures.mistakes.len()), (0.5, 15));
-    assert_eq!(figures.confusion.counts, [vec![15, 0], vec![15, 0]]);
-    assert_eq!((figures.classes[0].precision, figures.classes[1].precision), (Some(0.5), None));
-    assert_eq!(figures.calibration.ece, 0.0, "half sure and half right");
+    assert_eq!((figures.metrics.accuracy, figures.mistakes.len()), (0.5, 15));
+    assert_eq!(figures.metrics.confusion.counts, [vec![15, 0], vec![15, 0]]);
+    assert_eq!((figures.metrics.classes[0].precision, figures.metrics.classes[1].precision), (Some(0.5), None));
+    assert_eq!(figures.metrics.calibration.ece, 0.0, "half sure and half right");
     assert!(figures.mistakes.iter().all(|mistake| mistake.truth == 1 && mistake.index % 2 == 1));
     assert_eq!(figures.mistakes[0].picture.dim(), (3, 12, 12));
     assert!(figures.to_text().contains('–') && !figures.to_text().contains("NaN"), "{}", figures.to_text());
@@ -166,9 +166,9 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
 
     let classes = 100;
     let labels: Vec<String> = (0..classes).map(|class| format!("class {class}")).collect();
-    report.figures.confusion.counts =
+    report.figures.metrics.confusion.counts =
         (0..classes).map(|truth| (0..classes).map(|answer| u64::from(answer <= truth)).collect()).collect();
-    report.figures.classes = report.figures.confusion.classes();
+    report.figures.metrics.classes = report.figures.metrics.confusion.classes();
     report.figures.labels = labels;
     report.figures.mistakes.clear();
     let html = report.to_html().unwrap();

@@ -2,7 +2,8 @@
 //!
 //! `tract` is pure Rust; `ort` loads the shared library of ONNX Runtime, which `library` finds, and `cuda` registers its
 //! CUDA execution provider, for which `nvidia` loads NVIDIA's libraries and `binding` keeps memory at hand. Each is there
-//! if its feature is compiled in. [`Options`] say which of them the user wants.
+//! if its feature is compiled in. [`Options`] say which of them the user wants, [`Engine`] names one where a command runs
+//! several.
 
 #[cfg(feature = "ort")]
 mod binding;
@@ -10,6 +11,8 @@ mod binding;
 pub mod cuda;
 #[cfg(feature = "cuda")]
 mod elf;
+mod engine;
+pub mod intermediate;
 #[cfg(feature = "ort")]
 pub mod library;
 #[cfg(feature = "cuda")]
@@ -20,6 +23,8 @@ pub(crate) mod panic;
 pub mod prepared;
 #[cfg(feature = "tract")]
 pub mod tract;
+
+pub use engine::Engine;
 
 use crate::interface::Interface;
 use anyhow::{Result, bail, ensure};

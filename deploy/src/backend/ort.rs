@@ -143,6 +143,11 @@ impl Backend for Session {
 }
 
 impl Session {
+    /// ONNX Runtime's own session.
+    pub(crate) fn inner(&mut self) -> &mut ort::session::Session {
+        &mut self.inner
+    }
+
     fn run_all<T>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>>
     where
         T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,

@@ -1,27 +1,50 @@
 //! `deploy eval`: how good is this file?
 
-use super::text::{confusion, counted, fields, grouped};
-use super::{Format, ModelArguments, print, print_json, progress, test_set};
-use anyhow::{Context, Result};
+use super::text::{self, counted, fields, grouped, percent, table};
+use super::{Format, ModelArguments, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use deploy::backend::{Engine, Runtime};
+use deploy::confusion_picture;
 use deploy::evaluate::{Evaluation, evaluate};
+use deploy::model::Model;
+use models::dataset::Dataset;
+use models::files;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Most classes whose confusion matrix is still readable as text.
-const READABLE: usize = 30;
-
-/// Measures the accuracy of a model file over a whole test set
+/// Measures what a model file is worth on a test set: accuracy, classes, confusions, calibration, speed
 #[derive(Args)]
-#[command(after_help = "Example:\n  deploy eval --model model.onnx --backend tract")]
+#[command(
+    after_help = "The text shows what was measured in the first runtime, and a line for each if there are several. \
+    Speed is that of this one run: deploy bench measures it with care.\n\n\
+    Examples:\n  \
+    deploy eval                                        the embedded model on the test set that scripts/setup fetched\n  \
+    deploy eval --model pets.onnx --data photos        a folder of pictures, one sub-folder per class\n  \
+    deploy eval --model model.onnx --runtimes all      in every runtime that is here\n  \
+    deploy eval --model model.onnx --save-confusion confusion.svg"
+)]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+
+    /// Measure in several runtimes, one after the other: 'all' that are here, or names such as tract,ort-cpu (also
+    /// ort-cpu-as-written, ort-cuda, ort-cuda:N)
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["backend", "device"])]
+    runtimes: Option<String>,
 
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
     /// fetched for the model's data set]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// Use only the first N images [default: all]
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+
+    /// Write the confusion matrix as a picture (SVG)
+    #[arg(long, value_name = "FILE.svg")]
+    save_confusion: Option<PathBuf>,
 
     /// For people, or one document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -34,41 +57,152 @@ struct Document {
     model: String,
     data: String,
     labels: Vec<String>,
+    /// In the first runtime.
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// In each of them, if `--runtimes` asked for them by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    runtimes: Vec<InRuntime>,
+}
+
+/// What differs between runtimes.
+#[derive(Serialize)]
+struct InRuntime {
+    engine: Engine,
+    runtime: Runtime,
+    correct: u64,
+    accuracy: f64,
+    loss: f64,
+    seconds: f64,
+    images_per_second: f64,
+}
+
+impl InRuntime {
+    fn of(engine: Engine, evaluation: &Evaluation) -> Self {
+        let Evaluation { runtime, seconds, images_per_second, metrics } = evaluation.clone();
+        let (correct, accuracy, loss) = (metrics.correct, metrics.accuracy, metrics.loss);
+        Self { engine, runtime, correct, accuracy, loss, seconds, images_per_second }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut model = arguments.model.open()?;
-    let (folder, data) = test_set(&model, arguments.data.as_deref())?;
-    let bar = progress(data.len());
-    let evaluation = evaluate(&mut model, &data, |done| bar.set_position(done as u64))
-        .with_context(|| format!("cannot evaluate on {}", folder.display()))?;
-    bar.finish_and_clear();
+    if let Some(path) = &arguments.save_confusion {
+        let svg = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
+        ensure!(svg, usage(format!("--save-confusion {}: expected a name that ends in .svg", path.display())));
+    }
+    let engines = engines(arguments.runtimes.as_deref())?;
+    let models = if engines.is_empty() {
+        vec![arguments.model.open()?]
+    } else {
+        open_in(&arguments.model.model, &engines, arguments.model.threads.map(usize::from))?
+    };
+    let model = models.first().context("no runtime is here: see deploy backends")?;
+    let (name, labels) = (model.name().to_owned(), model.labels().to_vec());
+    let (folder, data) = test_set(model, arguments.data.as_deref())?;
+    let data = first(data, arguments.images)?;
 
-    let (name, data) = (model.name().to_owned(), folder.display().to_string());
-    let document = Document { model: name, data, labels: model.labels().to_vec(), evaluation };
+    let evaluations = measure(models, &data).with_context(|| format!("cannot evaluate on {}", folder.display()))?;
+    let runtimes = engines.iter().zip(&evaluations).map(|(&engine, evaluation)| InRuntime::of(engine, evaluation));
+    let runtimes = runtimes.collect();
+    let evaluation = evaluations.into_iter().next().context("nothing was evaluated")?;
+    let document = Document { model: name, data: folder.display().to_string(), labels, evaluation, runtimes };
+    if let Some(path) = &arguments.save_confusion {
+        save_confusion(&document, path)?;
+    }
     match arguments.format {
-        Format::Text => print(&text(&document))?,
+        Format::Text => print(&to_text(&document))?,
         Format::Json => print_json(&document)?,
     };
     Ok(())
 }
 
-fn text(document: &Document) -> String {
-    let Document { model, data, labels, evaluation } = document;
-    let Evaluation { images, correct, accuracy, seconds, images_per_second, .. } = evaluation;
-    let summary = fields(&[
+/// The runtimes that `--runtimes` names; none without it.
+fn engines(list: Option<&str>) -> Result<Vec<Engine>> {
+    let Some(list) = list else { return Ok(Vec::new()) };
+    if list == "all" {
+        let (here, missing) = Engine::available();
+        say_notes(&missing);
+        ensure!(!here.is_empty(), "no runtime is here: see deploy backends");
+        return Ok(here);
+    }
+    let mut engines: Vec<Engine> = Vec::new();
+    for name in list.split(',') {
+        let engine = name.trim().parse();
+        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error}, or all")))?;
+        ensure!(!engines.contains(&engine), usage(format!("--runtimes names {engine} twice")));
+        engines.push(engine);
+    }
+    Ok(engines)
+}
+
+fn measure(models: Vec<Model>, data: &Dataset) -> Result<Vec<Evaluation>> {
+    let bar = progress(models.len() * data.len());
+    let evaluations = models.into_iter().enumerate().map(|(index, mut model)| {
+        evaluate(&mut model, data, |done| bar.set_position((index * data.len() + done) as u64))
+    });
+    let evaluations = evaluations.collect::<Result<Vec<_>>>()?;
+    bar.finish_and_clear();
+    Ok(evaluations)
+}
+
+fn save_confusion(document: &Document, path: &Path) -> Result<()> {
+    let Document { model, labels, evaluation, .. } = document;
+    // Of a path its last part: the folder says little under a picture.
+    let title = Path::new(model).file_name().map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
+    let svg = confusion_picture::svg(&title, &evaluation.metrics, labels);
+    files::write_whole(path, svg.as_bytes())?;
+    say(&format!("confusion matrix: {}", path.display()));
+    Ok(())
+}
+
+fn to_text(document: &Document) -> String {
+    let Document { model, data, labels, evaluation, runtimes } = document;
+    let Evaluation { runtime, seconds, images_per_second, metrics } = evaluation;
+    let mut lines = vec![
         ("model", model.clone()),
-        ("data", format!("{data}, {}", counted(*images, "test image"))),
-        ("runtime", evaluation.runtime.to_string()),
-        ("accuracy", format!("{:.2} % ({} of {})", accuracy * 100.0, grouped(*correct), grouped(*images as u64))),
-        ("speed", format!("{images_per_second:.0} images/s ({seconds:.2} s)")),
+        ("data", format!("{data}, {}", counted(metrics.images, "test image"))),
+        ("runtime", runtime.to_string()),
+    ];
+    lines.extend(text::headline(metrics));
+    lines.push(("speed", format!("{images_per_second:.0} images/s ({seconds:.2} s)")));
+    let mut parts = vec![fields(&lines)];
+    if runtimes.len() > 1 {
+        parts.push(in_runtimes(runtimes));
+    }
+    parts.extend([
+        text::classes(&metrics.classes, labels),
+        text::confusion(&metrics.confusion, labels),
+        text::mistakes(&metrics.confusion, labels),
+        text::calibration(&metrics.calibration),
     ]);
-    let matrix = if labels.len() <= READABLE {
-        confusion(&evaluation.confusion, labels)
-    } else {
-        format!("The confusion matrix of {} classes is in --format json.\n", labels.len())
-    };
-    format!("{summary}\n{matrix}")
+    parts.join("\n")
+}
+
+fn in_runtimes(runtimes: &[InRuntime]) -> String {
+    let mut rows = vec![["runtime", "right", "accuracy", "loss", "images/s"].map(str::to_owned).to_vec()];
+    for InRuntime { engine, runtime, correct, accuracy, loss, images_per_second, .. } in runtimes {
+        rows.push(vec![
+            format!("{engine}: {runtime}"),
+            grouped(*correct),
+            percent(Some(*accuracy)),
+            format!("{loss:.4}"),
+            format!("{images_per_second:.0}"),
+        ]);
+    }
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_are_named_once_each() {
+        assert!(engines(None).unwrap().is_empty());
+        assert_eq!(engines(Some("tract, ort-cpu")).unwrap(), [Engine::Tract, Engine::OrtCpu]);
+        for (list, word) in [("tract,tract", "twice"), ("", "expected tract"), ("caffe", "'caffe'")] {
+            let error = engines(Some(list)).unwrap_err();
+            assert!(error.is::<clap::Error>() && error.to_string().contains(word), "{list}: {error}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 #[cfg(feature = "cuda")]
 use deploy::backend::cuda::{Search, Tuning};
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::{Choice, Device, Engine, Options};
 use deploy::embedded;
 use deploy::model::Model;
 pub use deploy::text::{self, print, print_json};
@@ -69,14 +69,9 @@ impl ModelArguments {
         #[cfg(not(feature = "tract"))]
         let stock_tract = false;
         let options = self.cuda.applied(Options { backend, device, threads, stock_tract, ..Options::default() });
-        options.validate().map_err(conflict)?;
+        options.validate().map_err(usage)?;
         open(&self.model, &options)
     }
-}
-
-/// Flags that contradict each other: wrong usage, like any other.
-pub fn conflict(reason: impl Display) -> anyhow::Error {
-    crate::Cli::command().error(ErrorKind::ArgumentConflict, reason).into()
 }
 
 /// How CUDA runs a model.
@@ -146,10 +141,28 @@ impl ModelFile {
 pub fn open(file: &ModelFile, options: &Options) -> Result<Model> {
     let (name, bytes) = file.read()?;
     let model = Model::from_bytes(&name, &bytes, options)?;
-    for note in model.notes() {
-        say(&format!("note: {note}"));
-    }
+    say_notes(model.notes());
     Ok(model)
+}
+
+/// Opens a model in each of these runtimes.
+pub fn open_in(file: &ModelFile, engines: &[Engine], threads: Option<usize>) -> Result<Vec<Model>> {
+    let (name, bytes) = file.read()?;
+    let mut models: Vec<Model> = Vec::new();
+    for engine in engines {
+        engine.check().with_context(|| format!("{engine} cannot be used"))?;
+        models.push(Model::from_bytes(&name, &bytes, &engine.options(threads))?);
+    }
+    // What there is to say of the file is the same in all.
+    if let Some(model) = models.first() {
+        say_notes(model.notes());
+    }
+    Ok(models)
+}
+
+/// Flags that contradict each other, as any other wrong usage: the program exits with 2.
+pub fn usage(message: impl Display) -> anyhow::Error {
+    crate::Cli::command().error(ErrorKind::ArgumentConflict, message).into()
 }
 
 /// The test set to judge a model on, and where it was: the folder given, or what `scripts/setup` fetched of the data
@@ -165,10 +178,16 @@ pub fn test_set(model: &Model, folder: Option<&Path>) -> Result<(PathBuf, Datase
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    for note in &reading.notes {
-        say(&format!("note: {note}"));
-    }
+    say_notes(&reading.notes);
     Ok((folder, reading.set))
+}
+
+/// The part of a test set that `--images` asks for.
+pub fn first(data: Dataset, images: Option<usize>) -> Result<Dataset> {
+    let Some(images) = images else { return Ok(data) };
+    let all = data.len();
+    ensure!((1..=all).contains(&images), "--images {images}: expected 1 to {all}, the images of the test set");
+    Ok(data.first(images))
 }
 
 fn fetched(model: &Model) -> Result<PathBuf> {
@@ -190,6 +209,13 @@ pub fn progress(length: usize) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// What a user should know, one line each on standard error.
+pub fn say_notes(notes: &[String]) {
+    for note in notes {
+        say(&format!("note: {note}"));
+    }
 }
 
 /// One line on standard error. A closed standard error is no reason to panic.

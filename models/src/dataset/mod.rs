@@ -11,11 +11,13 @@ mod decode;
 mod idx_files;
 mod labels;
 mod listing;
+mod noise;
 
 pub use catalogue::{Catalogue, Progress, Reading, test_set};
 pub use idx_files::load;
 pub use labels::read_labels;
 pub use listing::pictures_in;
+pub use noise::noise;
 
 use crate::fingerprint::Fingerprint;
 use anyhow::{Result, ensure};

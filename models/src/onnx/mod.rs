@@ -35,6 +35,12 @@ pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     Ok(model)
 }
 
+/// The bytes of a model file.
+#[must_use]
+pub fn encode(model: &ModelProto) -> Vec<u8> {
+    model.encode_to_vec()
+}
+
 /// The opset of the standard operators that a model asks for.
 #[must_use]
 pub fn opset(model: &ModelProto) -> Option<i64> {

@@ -19,11 +19,10 @@ use deploy::agreement::{self, Agreement, FP32_TOLERANCE, Tolerance};
 use deploy::backend::{Choice, Device, Options, library};
 use deploy::model::Model;
 use models::card::{ModelCard, Precision};
-use models::dataset::Dataset;
+use models::dataset::{self, Dataset};
 use models::evaluation::{argmax, log_softmax};
-use models::fingerprint::Fingerprint;
 use models::onnx;
-use ndarray::{Array2, Array4, Axis, concatenate};
+use ndarray::{Array2, Axis, concatenate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -162,11 +161,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
 /// The images, followed by `count` of random pixels, always the same ones.
 fn with_noise(images: &Dataset, count: usize) -> Result<Dataset> {
     let (_, channels, height, width) = images.images().dim();
-    let mut state = Fingerprint::default();
-    let noise = Array4::from_shape_simple_fn((count, channels, height, width), || {
-        state = state.and(&[1]);
-        state.spread() as u8
-    });
+    let noise = dataset::noise((count, channels, height, width), 0);
     let labels = images.labels().iter().copied().chain(std::iter::repeat_n(0, count));
     Dataset::new(concatenate(Axis(0), &[images.images(), noise.view()])?, labels.collect())
 }

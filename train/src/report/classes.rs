@@ -2,12 +2,9 @@
 
 use super::figures::{Figures, percent};
 use super::html::{escape, scrolling, table};
+use deploy::confusion_picture::{NUMBERED, depth, largest_mistake, words};
 use deploy::text::{counted, grouped};
-use models::evaluation::Confusion;
 use std::fmt::Write;
-
-/// Most classes whose confusion matrix is a table of numbers; that of more is a picture.
-const NUMBERED: usize = 20;
 
 /// Most kinds of mistakes that are listed.
 const LISTED: usize = 12;
@@ -27,41 +24,9 @@ pub(super) fn section(figures: &Figures) -> String {
     )
 }
 
-/// How deep the colour of a cell is, 0 to 1: for right answers the recall; for mistakes their share of the class against
-/// the largest such share, on a square-root scale that keeps small ones visible.
-fn depth(confusion: &Confusion, truth: usize, answer: usize, largest: f64) -> f64 {
-    let share = share(confusion, truth, answer);
-    if truth == answer { share } else { (share / largest).sqrt() }
-}
-
-fn share(confusion: &Confusion, truth: usize, answer: usize) -> f64 {
-    let row = &confusion.counts[truth];
-    row[answer] as f64 / row.iter().sum::<u64>().max(1) as f64
-}
-
-/// The largest share of a class that was taken for one other.
-fn largest(confusion: &Confusion) -> f64 {
-    let shares = confusion.mistakes().into_iter().map(|confused| share(confusion, confused.truth, confused.answer));
-    shares.fold(f64::MIN_POSITIVE, f64::max)
-}
-
-/// A cell in words.
-fn words(figures: &Figures, truth: usize, answer: usize) -> String {
-    let (confusion, labels) = (&figures.confusion, &figures.labels);
-    let (count, of) = (confusion.counts[truth][answer], confusion.counts[truth].iter().sum::<u64>());
-    let verb = if truth == answer { "recognised".to_owned() } else { format!("taken for {}", labels[answer]) };
-    format!(
-        "{} {verb}: {} of {} ({})",
-        labels[truth],
-        grouped(count),
-        grouped(of),
-        percent(Some(share(confusion, truth, answer)))
-    )
-}
-
 fn numbered(figures: &Figures) -> String {
-    let (confusion, labels) = (&figures.confusion, &figures.labels);
-    let largest = largest(confusion);
+    let (confusion, labels) = (&figures.metrics.confusion, &figures.labels);
+    let largest = largest_mistake(confusion);
     let mut html = format!(
         "<table class=\"matrix\" style=\"--classes:{}\"><thead><tr><td class=\"corner\">true \\ answer</td>",
         labels.len()
@@ -82,7 +47,7 @@ fn numbered(figures: &Figures) -> String {
                 html,
                 "<td class=\"{class}\" style=\"--depth:{:.2}\" title=\"{}\">{count}</td>",
                 depth(confusion, truth, answer, largest),
-                escape(&words(figures, truth, answer))
+                escape(&words(confusion, &figures.labels, truth, answer))
             );
         }
         html.push_str("</tr>\n");
@@ -92,11 +57,11 @@ fn numbered(figures: &Figures) -> String {
 }
 
 fn drawn(figures: &Figures) -> String {
-    let confusion = &figures.confusion;
-    let (classes, largest) = (figures.labels.len(), largest(confusion));
+    let confusion = &figures.metrics.confusion;
+    let (classes, largest) = (figures.labels.len(), largest_mistake(confusion));
     let mut svg = format!(
         "<svg class=\"matrix\" viewBox=\"0 0 {classes} {classes}\" role=\"img\" aria-labelledby=\"matrix-title matrix-desc\"><title id=\"matrix-title\">Confusion matrix</title><desc id=\"matrix-desc\">{} of {classes} classes; the most frequent mistakes are listed below.</desc>\n<rect class=\"ground\" width=\"{classes}\" height=\"{classes}\"/>",
-        counted(figures.images, "test image"),
+        counted(figures.metrics.images, "test image"),
     );
     for (truth, row) in confusion.counts.iter().enumerate() {
         for (answer, _) in row.iter().enumerate().filter(|&(_, &count)| count > 0) {
@@ -105,7 +70,7 @@ fn drawn(figures: &Figures) -> String {
                 svg,
                 "<rect class=\"{class}\" x=\"{answer}\" y=\"{truth}\" width=\"1\" height=\"1\" style=\"--depth:{:.2}\"><title>{}</title></rect>",
                 depth(confusion, truth, answer, largest),
-                escape(&words(figures, truth, answer))
+                escape(&words(confusion, &figures.labels, truth, answer))
             );
         }
     }
@@ -115,7 +80,7 @@ fn drawn(figures: &Figures) -> String {
 
 fn precision_and_recall(figures: &Figures) -> String {
     let mut rows = Vec::new();
-    for (label, class) in figures.labels.iter().zip(&figures.classes) {
+    for (label, class) in figures.labels.iter().zip(&figures.metrics.classes) {
         rows.push(vec![
             label.clone(),
             grouped(class.support),
@@ -132,9 +97,9 @@ fn precision_and_recall(figures: &Figures) -> String {
 
 /// The kinds of mistakes, one small label each.
 fn frequent(figures: &Figures) -> String {
-    let mistakes = figures.confusion.mistakes();
+    let mistakes = figures.metrics.confusion.mistakes();
     if mistakes.is_empty() {
-        return format!("<p>None in {}.</p>", counted(figures.images, "test image"));
+        return format!("<p>None in {}.</p>", counted(figures.metrics.images, "test image"));
     }
     let mut html = String::from("<ol class=\"kinds\">\n");
     for confused in mistakes.iter().take(LISTED) {

@@ -94,7 +94,7 @@ fn accuracies(report: &Report) -> Chart {
         title: "Accuracy after each epoch".to_owned(),
         unit: "accuracy",
         x: Axis::of_epochs(1, history.len()),
-        y: Axis::of_accuracies(&values(&lines), report.figures.images),
+        y: Axis::of_accuracies(&values(&lines), report.figures.metrics.images),
         lines,
         mark: mark(report),
         say: |accuracy| percent(Some(accuracy)),

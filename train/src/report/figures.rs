@@ -5,8 +5,9 @@ use crate::data::Images;
 use crate::device;
 use crate::evaluate::{self, Evaluation};
 use anyhow::{Result, ensure};
+pub use deploy::text::percent;
 use deploy::text::{self, grouped, printable};
-use models::evaluation::{self, Calibration, ClassFigures, Confusion, argmax, softmax};
+use models::evaluation::{Metrics, Tally, argmax, softmax};
 use ndarray::Array3;
 use serde::Serialize;
 use std::fmt::Write;
@@ -14,9 +15,6 @@ use tch::{Device, Tensor};
 
 /// Most mistakes that are shown.
 const MISTAKES: usize = 24;
-
-/// Most classes whose confusion matrix is still readable as text.
-const READABLE: usize = 30;
 
 /// What a checkpoint's shipped network is worth on a test set.
 #[derive(Clone, Debug, Serialize)]
@@ -33,22 +31,9 @@ pub struct Figures {
     pub further_steps: usize,
     /// Name of each class.
     pub labels: Vec<String>,
-    /// Test images.
-    pub images: usize,
-    /// How many of them are classified rightly.
-    pub correct: u64,
-    /// The same as a share, 0 to 1.
-    pub accuracy: f64,
-    /// Where the accuracy on such images lies with 95 % confidence ([`evaluation::interval`]).
-    pub accuracy_interval: Option<(f64, f64)>,
-    /// Mean cross-entropy, without label smoothing.
-    pub loss: f64,
-    /// Precision and recall of each class.
-    pub classes: Vec<ClassFigures>,
-    /// How often each class was taken for each.
-    pub confusion: Confusion,
-    /// How far its confidence can be taken at its word.
-    pub calibration: Calibration,
+    /// What its answers to the test images are worth.
+    #[serde(flatten)]
+    pub metrics: Metrics,
     /// The mistakes it is surest of, the surest first.
     pub mistakes: Vec<Mistake>,
 }
@@ -82,20 +67,17 @@ impl Figures {
             labels.len()
         );
         let answers = evaluate::answers(checkpoint, test)?;
-        let Evaluation { loss, accuracy } = answers.evaluation()?;
+        let Evaluation { loss, .. } = answers.evaluation()?;
         let logits = answers.logits()?;
         let probabilities = softmax(logits.view());
-        let mut confusion = Confusion::new(labels.len());
-        confusion.add(logits.view(), &truths);
+        let mut tally = Tally::new(labels.len());
+        tally.add(logits.view(), &truths);
 
         let mut mistakes = Vec::new();
-        let mut confidences = Vec::new();
         for (index, (row, &truth)) in logits.rows().into_iter().zip(&truths).enumerate() {
             let answer = argmax(row);
-            let probability = probabilities[[index, answer]];
-            confidences.push((probability, answer == truth));
             if answer != truth {
-                mistakes.push((index, truth, answer, probability));
+                mistakes.push((index, truth, answer, probabilities[[index, answer]]));
             }
         }
         // Stable: of equals the first image comes first.
@@ -110,93 +92,39 @@ impl Figures {
             epochs: metadata.progress.epochs,
             further_steps: metadata.progress.step,
             labels,
-            images: test.len(),
-            correct: confusion.correct(),
-            accuracy,
-            accuracy_interval: evaluation::interval(confusion.correct(), confusion.total()),
-            loss,
-            classes: confusion.classes(),
-            calibration: Calibration::of(confidences),
+            // libtorch's own loss: the number in the run's history.
+            metrics: Metrics { loss, ..tally.metrics() },
             mistakes: mistakes.collect::<Result<_>>()?,
-            confusion,
         })
-    }
-
-    /// How many images are classified wrongly.
-    #[must_use]
-    pub fn wrong(&self) -> u64 {
-        self.confusion.total() - self.confusion.correct()
-    }
-
-    /// Mean probability of the answers, 0 to 1.
-    #[must_use]
-    pub fn confidence(&self) -> f64 {
-        let sum = |sum: f64, bin: &evaluation::Bin| sum + bin.confidence.unwrap_or(0.0) * bin.count as f64;
-        self.calibration.bins.iter().fold(0.0, sum) / self.images.max(1) as f64
     }
 
     /// The figures for people.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let confusion = if self.labels.len() <= READABLE {
-            text::confusion(&self.confusion, &self.labels)
-        } else {
-            format!("The confusion matrix of {} classes is in --format json.\n", self.labels.len())
-        };
-        let parts = [self.headline(), self.class_table(), confusion, self.calibration_table(), self.mistake_table()];
+        let Self { metrics, labels, .. } = self;
+        let parts = [
+            self.headline(),
+            text::classes(&metrics.classes, labels),
+            text::confusion(&metrics.confusion, labels),
+            text::calibration(&metrics.calibration),
+            self.mistake_table(),
+        ];
         parts.join("\n")
     }
 
     fn headline(&self) -> String {
-        let interval = self.accuracy_interval.map_or_else(String::new, |(low, high)| {
-            format!("; 95 % interval {:.2} to {:.2} %", low * 100.0, high * 100.0)
-        });
         let further = if self.further_steps == 0 {
             String::new()
         } else {
             format!(" and {} of the next", text::counted(self.further_steps, "step"))
         };
-        text::fields(&[
+        let mut lines = vec![
             ("network", format!("{}, after {}{further}", self.network, text::counted(self.epochs, "epoch"))),
-            ("data", format!("{}, {}", printable(&self.data_set), text::counted(self.images, "test image"))),
+            ("data", format!("{}, {}", printable(&self.data_set), text::counted(self.metrics.images, "test image"))),
             ("runs on", self.measured_with.clone()),
-            (
-                "accuracy",
-                format!(
-                    "{:.2} % ({} of {}{interval})",
-                    self.accuracy * 100.0,
-                    grouped(self.correct),
-                    grouped(self.images as u64)
-                ),
-            ),
-            ("loss", format!("{:.4}", self.loss)),
-            (
-                "calibration",
-                format!(
-                    "ECE {:.2} % (mean confidence {:.2} %)",
-                    self.calibration.ece * 100.0,
-                    self.confidence() * 100.0
-                ),
-            ),
-        ])
-    }
-
-    fn class_table(&self) -> String {
-        let mut rows = vec![["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec()];
-        for (label, figures) in self.labels.iter().zip(&self.classes) {
-            let ClassFigures { support, precision, recall, f1, .. } = *figures;
-            rows.push(vec![printable(label), grouped(support), percent(precision), percent(recall), percent(f1)]);
-        }
-        text::table(&rows)
-    }
-
-    fn calibration_table(&self) -> String {
-        let mut rows = vec![["confidence", "answers", "mean", "right"].map(str::to_owned).to_vec()];
-        for bin in self.calibration.bins.iter().filter(|bin| bin.count > 0) {
-            let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);
-            rows.push(vec![range, grouped(bin.count), percent(bin.confidence), percent(bin.accuracy)]);
-        }
-        text::table(&rows)
+        ];
+        lines.extend(text::headline(&self.metrics));
+        text::fields(&lines)
     }
 
     fn mistake_table(&self) -> String {
@@ -210,7 +138,7 @@ impl Figures {
             rows.push(vec![format!("#{}", mistake.index), name(mistake.truth), name(mistake.answer), probability]);
         }
         let mut text = text::table(&rows);
-        let all = self.wrong();
+        let all = self.metrics.wrong();
         if all > self.mistakes.len() as u64 {
             let _ = writeln!(text, "The {} surest of {} mistakes.", self.mistakes.len(), grouped(all));
         }
@@ -224,10 +152,4 @@ fn picture(images: &Tensor, index: usize) -> Result<Array3<u8>> {
     let (channels, height, width) = picture.size3()?;
     let bytes = Vec::<u8>::try_from(picture.f_contiguous()?.f_view([-1])?)?;
     Ok(Array3::from_shape_vec((channels as usize, height as usize, width as usize), bytes)?)
-}
-
-/// `99.42 %`, or a dash for a share of nothing.
-#[must_use]
-pub fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }

@@ -37,9 +37,9 @@ pub(super) fn header(report: &Report) -> String {
 
 fn tiles(report: &Report) -> Vec<Tile> {
     let figures = &report.figures;
-    let wrong = usize::try_from(figures.wrong()).unwrap_or(usize::MAX);
-    let mut accuracy = vec![format!("{} in {}", counted(wrong, "mistake"), grouped(figures.images as u64))];
-    if let Some((low, high)) = figures.accuracy_interval {
+    let wrong = usize::try_from(figures.metrics.wrong()).unwrap_or(usize::MAX);
+    let mut accuracy = vec![format!("{} in {}", counted(wrong, "mistake"), grouped(figures.metrics.images as u64))];
+    if let Some((low, high)) = figures.metrics.accuracy_interval {
         accuracy.push(format!("95 % interval {:.2} to {}", low * 100.0, percent(Some(high))));
     }
     let recipe = &report.metadata.recipe;
@@ -51,14 +51,14 @@ fn tiles(report: &Report) -> Vec<Tile> {
     });
     let total = cost::of(&report.metadata.architecture.layers());
     let mut tiles = vec![
-        Tile { name: "Test accuracy", value: percent(Some(figures.accuracy)), notes: accuracy },
+        Tile { name: "Test accuracy", value: percent(Some(figures.metrics.accuracy)), notes: accuracy },
         Tile { name: "Epoch that ships", value: shipped.to_string(), notes: epoch },
         Tile {
             name: "Calibration error",
-            value: percent(Some(figures.calibration.ece)),
+            value: percent(Some(figures.metrics.calibration.ece)),
             notes: vec![
-                format!("mean confidence {}", percent(Some(figures.confidence()))),
-                format!("test loss {:.4}", figures.loss),
+                format!("mean confidence {}", percent(Some(figures.metrics.confidence()))),
+                format!("test loss {:.4}", figures.metrics.loss),
             ],
         },
         Tile {

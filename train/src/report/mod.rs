@@ -96,7 +96,7 @@ impl Report {
 
     /// The page.
     pub fn to_html(&self) -> Result<String> {
-        let title = format!("{}: {} on the test set", self.name, figures::percent(Some(self.figures.accuracy)));
+        let title = format!("{}: {} on the test set", self.name, figures::percent(Some(self.figures.metrics.accuracy)));
         let body = [
             headline::header(self),
             curves::section(self),

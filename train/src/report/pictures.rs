@@ -17,13 +17,13 @@ const LONGEST: u32 = 128;
 
 /// The section of the page.
 pub(super) fn section(figures: &Figures) -> Result<String> {
-    let all = figures.wrong();
+    let all = figures.metrics.wrong();
     let mut html = String::from("<section><h2>Worst mistakes</h2>");
     if figures.mistakes.is_empty() {
         let _ = write!(
             html,
             "<div class=\"card\"><p>None in {}.</p></div></section>",
-            counted(figures.images, "test image")
+            counted(figures.metrics.images, "test image")
         );
         return Ok(html);
     }

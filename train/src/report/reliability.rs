@@ -24,8 +24,8 @@ const NEAR: f64 = 0.005;
 
 /// The section of the page.
 pub(super) fn section(figures: &Figures) -> String {
-    let (ece, confidence) = (figures.calibration.ece, figures.confidence());
-    let verdict = match confidence - figures.accuracy {
+    let (ece, confidence) = (figures.metrics.calibration.ece, figures.metrics.confidence());
+    let verdict = match confidence - figures.metrics.accuracy {
         gap if gap > NEAR => "it is surer than it should be",
         gap if gap < -NEAR => "it is less sure than it could be",
         _ => "on the whole it is as sure as it is right",
@@ -33,7 +33,7 @@ pub(super) fn section(figures: &Figures) -> String {
     let sentence = format!(
         "Its answers claim {} on average and are right in {}: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
         percent(Some(confidence)),
-        percent(Some(figures.accuracy)),
+        percent(Some(figures.metrics.accuracy)),
         percent(Some(ece)),
     );
     format!(
@@ -46,7 +46,7 @@ pub(super) fn section(figures: &Figures) -> String {
 }
 
 fn bins(figures: &Figures) -> String {
-    let filled = figures.calibration.bins.iter().filter(|bin| bin.count > 0);
+    let filled = figures.metrics.calibration.bins.iter().filter(|bin| bin.count > 0);
     let rows = filled.map(|bin| {
         let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);
         vec![range, grouped(bin.count), percent(bin.confidence), percent(bin.accuracy)]
@@ -60,7 +60,7 @@ fn diagram(figures: &Figures) -> String {
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"reliability-title reliability-desc\"><title id=\"reliability-title\">Reliability diagram</title><desc id=\"reliability-desc\">Accuracy against confidence in {BINS} bins; the numbers are in the table beside it.</desc>\n"
     );
     let shares = Axis::of_shares();
-    let largest = figures.calibration.bins.iter().map(|bin| bin.count).max().unwrap_or(0);
+    let largest = figures.metrics.calibration.bins.iter().map(|bin| bin.count).max().unwrap_or(0);
     let counts = Axis::of_counts(largest);
     for tick in shares.ticks() {
         let (x, y) = (LEFT + tick.at * (RIGHT - LEFT), MIDDLE - tick.at * (MIDDLE - TOP));
@@ -94,7 +94,7 @@ fn diagram(figures: &Figures) -> String {
         RIGHT - 12.0,
         MIDDLE - 12.0
     );
-    for bin in &figures.calibration.bins {
+    for bin in &figures.metrics.calibration.bins {
         draw_bin(&mut svg, bin, &counts);
     }
     svg.push_str("</svg>");

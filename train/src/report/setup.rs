@@ -30,7 +30,7 @@ fn run_facts(report: &Report) -> Vec<(&'static str, String)> {
         ("pictures", format!("{}×{}×{} (channels, height, width)", input.channels, input.height, input.width)),
         ("learned from", images(data.fitted)),
         ("held out", images(data.held_out)),
-        ("tested on", images(report.figures.images)),
+        ("tested on", images(report.figures.metrics.images)),
         ("mean, std", format!("{}, {}", numbers(&data.preprocessing.mean), numbers(&data.preprocessing.std))),
         ("trained with", report.metadata.trained_with.clone()),
         ("measured with", report.figures.measured_with.clone()),

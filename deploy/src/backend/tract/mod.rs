@@ -58,6 +58,16 @@ fn batch(interface: &Interface) -> usize {
     interface.batch.unwrap_or(1)
 }
 
+/// Shape and element type of the pictures that are run at once.
+pub(crate) fn input_fact(interface: &Interface) -> TypedFact {
+    let [channels, height, width] = interface.picture;
+    let shape = [batch(interface), channels, height, width];
+    match interface.takes {
+        Takes::Pictures => u8::fact(shape),
+        Takes::Normalised => f32::fact(shape),
+    }
+}
+
 /// The plan of a model for one batch.
 struct Loaded {
     runnable: Arc<TypedRunnableModel>,
@@ -72,13 +82,7 @@ fn load(mut bytes: &[u8], interface: &Interface, lanes: &[Lane]) -> Result<Loade
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = onnx.model_for_read(&mut bytes)?;
     model.select_outputs_by_name([&interface.output])?;
-    let [channels, height, width] = interface.picture;
-    let shape = [batch(interface), channels, height, width];
-    let fact = match interface.takes {
-        Takes::Pictures => u8::fact(shape),
-        Takes::Normalised => f32::fact(shape),
-    };
-    let mut model = model.with_input_fact(0, fact.into())?.into_typed()?.into_decluttered()?;
+    let mut model = model.with_input_fact(0, input_fact(interface).into())?.into_typed()?.into_decluttered()?;
     let mut depthwise = 0;
     if !lanes.is_empty() {
         depthwise = depthwise::rewrite(&mut model, lanes)?;

@@ -4,7 +4,7 @@ mod figures;
 mod markdown;
 
 use super::text::{fields, print, print_json, table};
-use super::{CudaArguments, ModelFile, conflict, progress, say};
+use super::{CudaArguments, ModelFile, progress, say, usage};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use deploy::backend::{Choice, Device, Options};
@@ -230,10 +230,10 @@ impl Arguments {
     /// The runtimes to measure, and why one of them is left out.
     fn runtimes(&self) -> Result<(Vec<Choice>, Vec<String>)> {
         let asked = Options { backend: self.backend.unwrap_or(Choice::Ort), device: self.device, ..Options::default() };
-        self.cuda.applied(asked).validate().map_err(conflict)?;
+        self.cuda.applied(asked).validate().map_err(usage)?;
         if let Some(choice) = self.backend {
             if choice == Choice::Tract && self.device != Device::Auto {
-                return Err(conflict("--device is where ONNX Runtime runs: it has no effect with --backend tract"));
+                return Err(usage("--device is where ONNX Runtime runs: it has no effect with --backend tract"));
             }
             return Ok((vec![choice], Vec::new()));
         }

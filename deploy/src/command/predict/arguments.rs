@@ -1,10 +1,8 @@
 //! What the user types.
 
-use crate::Cli;
-use crate::command::ModelArguments;
+use crate::command::{ModelArguments, usage};
 use anyhow::{Result, ensure};
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 use deploy::inputs::{STANDARD_INPUT, Source};
 use deploy::model::Model;
 use deploy::predict::Settings;
@@ -119,7 +117,7 @@ impl Arguments {
         let is_digit = Reader::digit_polarity(model.input()).is_some();
         ensure!(
             self.polarity.is_none() || is_digit,
-            usage(&format!("--polarity is for models of digits: {} takes pictures as they are", model.name()))
+            usage(format!("--polarity is for models of digits: {} takes pictures as they are", model.name()))
         );
         Ok(Settings {
             reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },
@@ -129,11 +127,6 @@ impl Arguments {
             saved: self.save_input.as_ref().map(|folder| SavedInputs::plan(folder, sources)).transpose()?,
         })
     }
-}
-
-/// Wrong usage that clap cannot see by itself.
-fn usage(message: &str) -> clap::Error {
-    Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// How many answers to show.

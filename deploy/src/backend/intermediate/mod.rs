@@ -1,0 +1,198 @@
+//! Runs a model with every tensor between its nodes as an output, to see where two runtimes part.
+//!
+//! The graph is run as it is written: ONNX Runtime is told to leave it alone, and tract, which always rewrites, keeps
+//! what is an output. `tract` and `ort` do their parts.
+
+#[cfg(feature = "ort")]
+mod ort;
+#[cfg(feature = "tract")]
+mod tract;
+
+use super::{Engine, Pictures, Runtime};
+use crate::interface::Interface;
+use crate::model::{Described, Taken};
+use anyhow::{Context, Result, ensure};
+use models::card::ModelCard;
+use models::onnx;
+use models::onnx::proto::{ModelProto, ValueInfoProto};
+use ndarray::ArrayView4;
+use std::collections::HashSet;
+
+/// A tensor and the node that yields it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The node's name; empty if the file does not name it.
+    pub node: String,
+    /// Its operator, such as `Conv`.
+    pub operator: String,
+    /// The tensor's name.
+    pub tensor: String,
+}
+
+/// The numbers of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// Element type, such as `float32` or `uint8`.
+    pub element: &'static str,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Its elements, whatever their type: integers of more than 53 bits are rounded, true is 1.
+    pub numbers: Vec<f64>,
+}
+
+/// A tensor, or why it cannot be had: a runtime may not yield it, or its elements may be no numbers we know.
+pub type Outcome = std::result::Result<Values, String>;
+
+/// A model whose every tensor is an output, ready to run in one runtime.
+trait Exposed: Send {
+    fn runtime(&self) -> &Runtime;
+
+    /// The tensors of all steps, in their order.
+    fn run(&mut self, pictures: Pictures, steps: &[Step]) -> Result<Vec<Outcome>>;
+}
+
+/// A model that shows its insides.
+pub struct Probe {
+    name: String,
+    card: Option<ModelCard>,
+    interface: Interface,
+    steps: Vec<Step>,
+    exposed: Box<dyn Exposed>,
+}
+
+impl Probe {
+    /// Opens a model from memory in a runtime; `name` is what messages call it.
+    pub fn from_bytes(name: &str, bytes: &[u8], engine: Engine) -> Result<Self> {
+        engine.check().with_context(|| format!("{engine} cannot be used"))?;
+        let Described { mut model, card, interface } = Described::of(name, bytes)?;
+        let steps = steps(&model);
+        expose(&mut model, &steps);
+        let bytes = onnx::encode(&model);
+        let exposed = match engine {
+            Engine::Tract => open_tract(name, &bytes, &interface, &steps)?,
+            Engine::OrtCpu | Engine::OrtCpuAsWritten | Engine::OrtCuda(_) => {
+                open_ort(name, &bytes, &interface, engine)?
+            }
+        };
+        Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
+    }
+
+    /// What really runs.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        self.exposed.runtime()
+    }
+
+    /// What the model takes and yields.
+    #[must_use]
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Every tensor that a node yields, in the order of the graph.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// How many pictures are run at once.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.interface.batch.unwrap_or(1)
+    }
+
+    /// Runs one batch of pictures `[N, C, H, W]`, values 0 to 255, N at least 1 and at most [`Self::batch`]: the tensors
+    /// of all [`Self::steps`]. In a batch that is not full, empty pictures follow.
+    pub fn run(&mut self, images: ArrayView4<u8>) -> Result<Vec<Outcome>> {
+        let (count, channels, height, width) = images.dim();
+        let (input, batch) = (&self.interface.input, self.batch());
+        ensure!(
+            (1..=batch).contains(&count) && (channels, height, width) == (input.channels, input.height, input.width),
+            "the pictures are [{count}, {channels}, {height}, {width}]: {} takes [{batch}, {}, {}, {}]",
+            self.name,
+            input.channels,
+            input.height,
+            input.width
+        );
+        let taken = Taken::of(images, self.card.as_ref(), self.interface.takes);
+        let run = self.exposed.run(taken.view(), &self.steps);
+        let outcomes = run.with_context(|| format!("{} failed in {}", self.name, self.exposed.runtime().name))?;
+        ensure!(outcomes.len() == self.steps.len(), "{} yields too few tensors", self.exposed.runtime().name);
+        Ok(outcomes)
+    }
+}
+
+/// Every tensor that a node of the graph yields, in the order of the graph. What nodes of an `If` or a `Loop` yield
+/// inside stays inside.
+fn steps(model: &ModelProto) -> Vec<Step> {
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let steps = nodes.flat_map(|node| {
+        node.output.iter().filter(|name| !name.is_empty()).map(|tensor| Step {
+            node: node.name.clone(),
+            operator: node.op_type.clone(),
+            tensor: tensor.clone(),
+        })
+    });
+    steps.collect()
+}
+
+/// Makes every step's tensor an output of the graph. A runtime finds out type and shape by itself.
+fn expose(model: &mut ModelProto, steps: &[Step]) {
+    let Some(graph) = &mut model.graph else { return };
+    let mut known: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+    for step in steps {
+        if known.insert(step.tensor.clone()) {
+            graph.output.push(ValueInfoProto { name: step.tensor.clone(), ..ValueInfoProto::default() });
+        }
+    }
+}
+
+#[cfg(feature = "tract")]
+fn open_tract(name: &str, bytes: &[u8], interface: &Interface, steps: &[Step]) -> Result<Box<dyn Exposed>> {
+    let plan = tract::Plan::open(bytes, interface, steps);
+    Ok(Box::new(plan.with_context(|| format!("tract cannot load {name} with every tensor as an output"))?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn open_tract(_: &str, _: &[u8], _: &Interface, _: &[Step]) -> Result<Box<dyn Exposed>> {
+    anyhow::bail!("this program was built without tract: rebuild it with --features tract")
+}
+
+#[cfg(feature = "ort")]
+fn open_ort(name: &str, bytes: &[u8], interface: &Interface, engine: Engine) -> Result<Box<dyn Exposed>> {
+    let options = super::Options { as_written: true, ..engine.options(None) };
+    let (session, _) = super::ort::Session::open(super::Source { name, bytes, interface }, &options)?;
+    Ok(Box::new(ort::Session { inner: session, batch: interface.batch }))
+}
+
+#[cfg(not(feature = "ort"))]
+fn open_ort(_: &str, _: &[u8], _: &Interface, _: Engine) -> Result<Box<dyn Exposed>> {
+    anyhow::bail!("this program was built without ONNX Runtime: rebuild it with --features ort")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::onnx::proto::{GraphProto, NodeProto};
+
+    #[test]
+    fn every_tensor_becomes_an_output_once() {
+        let node = |output: &[&str]| NodeProto {
+            output: output.iter().map(|&name| name.to_owned()).collect(),
+            ..NodeProto::default()
+        };
+        let output = |name: &str| ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() };
+        let graph = GraphProto {
+            node: vec![node(&["a"]), node(&["b", "", "c"]), node(&["d"])],
+            output: vec![output("d")],
+            ..GraphProto::default()
+        };
+        let mut model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        let steps = steps(&model);
+        let tensors: Vec<_> = steps.iter().map(|step| step.tensor.as_str()).collect();
+        assert_eq!(tensors, ["a", "b", "c", "d"]);
+        expose(&mut model, &steps);
+        let outputs: Vec<_> = model.graph.iter().flat_map(|graph| &graph.output).map(|output| &*output.name).collect();
+        assert_eq!(outputs, ["d", "a", "b", "c"]);
+    }
+}

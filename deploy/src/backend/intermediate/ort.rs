@@ -1,0 +1,74 @@
+//! ONNX Runtime's part: its outputs are extracted by name.
+
+use super::super::{Pictures, Runtime, filled, ort};
+use super::{Exposed, Outcome, Step, Values};
+use crate::backend::Backend;
+use ::ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+use anyhow::{Context, Result};
+use ndarray::ArrayView4;
+use std::fmt::Debug;
+
+/// A session with every tensor as an output.
+pub(super) struct Session {
+    pub inner: ort::Session,
+    /// How many pictures the file takes at once, if it fixes that.
+    pub batch: Option<usize>,
+}
+
+impl Exposed for Session {
+    fn runtime(&self) -> &Runtime {
+        self.inner.runtime()
+    }
+
+    fn run(&mut self, pictures: Pictures, steps: &[Step]) -> Result<Vec<Outcome>> {
+        match pictures {
+            Pictures::Bytes(pictures) => self.run_batch(pictures, steps),
+            Pictures::Normalised(pictures) => self.run_batch(pictures, steps),
+        }
+    }
+}
+
+impl Session {
+    fn run_batch<T>(&mut self, pictures: ArrayView4<T>, steps: &[Step]) -> Result<Vec<Outcome>>
+    where
+        T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
+    {
+        let pictures = filled(pictures, self.batch);
+        let input = TensorRef::from_array_view(pictures.view())?;
+        let outputs = self.inner.inner().run(::ort::inputs![input]).context("ONNX Runtime cannot run it")?;
+        let outcome = |step: &Step| {
+            let output = outputs.get(&step.tensor).ok_or_else(|| "ONNX Runtime does not yield it".to_owned())?;
+            values(output)
+        };
+        Ok(steps.iter().map(outcome).collect())
+    }
+}
+
+/// The numbers of an output.
+fn values(output: &DynValue) -> Outcome {
+    let ValueType::Tensor { ty, .. } = output.dtype() else { return Err("it is no tensor".to_owned()) };
+    match ty {
+        TensorElementType::Float32 => numbers::<f32>(output, "float32", f64::from),
+        TensorElementType::Float64 => numbers::<f64>(output, "float64", |value| value),
+        TensorElementType::Uint8 => numbers::<u8>(output, "uint8", f64::from),
+        TensorElementType::Int8 => numbers::<i8>(output, "int8", f64::from),
+        TensorElementType::Uint16 => numbers::<u16>(output, "uint16", f64::from),
+        TensorElementType::Int16 => numbers::<i16>(output, "int16", f64::from),
+        TensorElementType::Uint32 => numbers::<u32>(output, "uint32", f64::from),
+        TensorElementType::Int32 => numbers::<i32>(output, "int32", f64::from),
+        TensorElementType::Uint64 => numbers::<u64>(output, "uint64", |value| value as f64),
+        TensorElementType::Int64 => numbers::<i64>(output, "int64", |value| value as f64),
+        TensorElementType::Bool => numbers::<bool>(output, "bool", f64::from),
+        // ONNX Runtime gives 16-bit floats out only to a build with a type for them.
+        other => Err(format!("elements of the type {other} are not compared")),
+    }
+}
+
+fn numbers<T: PrimitiveTensorElementType + Copy>(
+    output: &DynValue,
+    element: &'static str,
+    number: fn(T) -> f64,
+) -> Outcome {
+    let array = output.try_extract_array::<T>().map_err(|error| error.to_string())?;
+    Ok(Values { element, shape: array.shape().to_vec(), numbers: array.iter().map(|&value| number(value)).collect() })
+}

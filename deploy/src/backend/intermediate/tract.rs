@@ -1,0 +1,111 @@
+//! tract's part: the outputs are selected before it rewrites the graph, and so survive.
+
+use super::super::panic::caught;
+use super::super::tract::{VERSION, input_fact};
+use super::super::{Pictures, Runtime, filled};
+use super::{Exposed, Outcome, Step, Values};
+use crate::interface::Interface;
+use anyhow::{Context, Result, ensure};
+use ndarray::ArrayView4;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+
+/// A plan with every tensor as an output.
+pub(super) struct Plan {
+    runnable: Arc<TypedRunnableModel>,
+    /// The place of each step's tensor among the outputs, if tract has it.
+    places: Vec<Option<usize>>,
+    batch: usize,
+    runtime: Runtime,
+}
+
+impl Plan {
+    /// Makes a model ready.
+    pub fn open(bytes: &[u8], interface: &Interface, steps: &[Step]) -> Result<Self> {
+        let (runnable, places) = caught(|| load(bytes, interface, steps))?;
+        let runtime = Runtime {
+            name: "tract".to_owned(),
+            version: VERSION.to_owned(),
+            provider: "tract-linalg".to_owned(),
+            device: "cpu".to_owned(),
+            threads: 1,
+        };
+        Ok(Self { runnable, places, batch: interface.batch.unwrap_or(1), runtime })
+    }
+}
+
+fn load(
+    mut bytes: &[u8],
+    interface: &Interface,
+    steps: &[Step],
+) -> Result<(Arc<TypedRunnableModel>, Vec<Option<usize>>)> {
+    let mut model = tract_onnx::onnx().with_ignore_value_info(true).model_for_read(&mut bytes)?;
+    // An optional output that tract leaves out has no label.
+    let found: Vec<_> = steps.iter().map(|step| model.find_outlet_label(&step.tensor)).collect();
+    let outlets: Vec<_> = found.iter().copied().flatten().collect();
+    model.select_output_outlets(&outlets)?;
+    let model = model.with_input_fact(0, input_fact(interface).into())?.into_optimized()?;
+    let mut next = 0..;
+    let places = found.iter().map(|outlet| outlet.and_then(|_| next.next())).collect();
+    Ok((model.into_runnable()?, places))
+}
+
+impl Exposed for Plan {
+    fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    fn run(&mut self, pictures: Pictures, _: &[Step]) -> Result<Vec<Outcome>> {
+        match pictures {
+            Pictures::Bytes(pictures) => self.run_batch(pictures),
+            Pictures::Normalised(pictures) => self.run_batch(pictures),
+        }
+    }
+}
+
+impl Plan {
+    fn run_batch<T: Datum + Copy + Default>(&self, pictures: ArrayView4<T>) -> Result<Vec<Outcome>> {
+        let pictures = filled(pictures, Some(self.batch));
+        let values = pictures.as_slice().context("the pictures are not contiguous")?;
+        let tensor = Tensor::from_shape(pictures.shape(), values)?;
+        let run = || Ok(self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()))?);
+        let outputs = caught(run).context("tract cannot run it")?;
+        let expected = self.places.iter().flatten().count();
+        ensure!(outputs.len() == expected, "it yields {} tensors: expected {expected}", outputs.len());
+        let outcome = |place: &Option<usize>| {
+            let output =
+                place.and_then(|place| outputs.get(place)).ok_or_else(|| "tract does not yield it".to_owned())?;
+            self::values(output)
+        };
+        Ok(self.places.iter().map(outcome).collect())
+    }
+}
+
+/// The numbers of an output. Quantized ones stay as they are stored.
+fn values(output: &Tensor) -> Outcome {
+    match output.datum_type().unquantized() {
+        DatumType::F32 => numbers::<f32>(output, "float32", |value| f64::from(*value)),
+        DatumType::F64 => numbers::<f64>(output, "float64", |value| *value),
+        DatumType::F16 => numbers::<f16>(output, "float16", |value| f64::from(*value)),
+        DatumType::U8 => numbers::<u8>(output, "uint8", |value| f64::from(*value)),
+        DatumType::I8 => numbers::<i8>(output, "int8", |value| f64::from(*value)),
+        DatumType::U16 => numbers::<u16>(output, "uint16", |value| f64::from(*value)),
+        DatumType::I16 => numbers::<i16>(output, "int16", |value| f64::from(*value)),
+        DatumType::U32 => numbers::<u32>(output, "uint32", |value| f64::from(*value)),
+        DatumType::I32 => numbers::<i32>(output, "int32", |value| f64::from(*value)),
+        DatumType::U64 => numbers::<u64>(output, "uint64", |value| *value as f64),
+        DatumType::I64 => numbers::<i64>(output, "int64", |value| *value as f64),
+        DatumType::Bool => numbers::<bool>(output, "bool", |value| f64::from(*value)),
+        // Extents are computed in a type of tract's own, which stands for int64.
+        DatumType::TDim => {
+            let extents = output.cast_to::<i64>().map_err(|error| error.to_string())?;
+            numbers::<i64>(&extents, "int64", |value| *value as f64)
+        }
+        other => Err(format!("elements of the type {other:?} are not compared")),
+    }
+}
+
+fn numbers<T: Datum>(output: &Tensor, element: &'static str, number: fn(&T) -> f64) -> Outcome {
+    let array = output.to_plain_array_view::<T>().map_err(|error| error.to_string())?;
+    Ok(Values { element, shape: array.shape().to_vec(), numbers: array.iter().map(number).collect() })
+}

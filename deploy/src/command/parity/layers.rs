@@ -1,0 +1,145 @@
+//! Where in the graph two runtimes part.
+
+use super::pictures::Pictures;
+use super::{Arguments, Format, Ran, fields, open_in, print, print_json, progress, table};
+use crate::command::text::{counted, printable};
+use anyhow::{Result, anyhow};
+use deploy::backend::intermediate::Probe;
+use deploy::parity::layers::{Layer, Layers, Spread, compare, tolerance};
+use ndarray::Axis;
+use serde::Serialize;
+
+/// Images compared unless the user says otherwise: each takes the memory of all its tensors, in both runtimes, in turn.
+const IMAGES: usize = 4;
+
+/// The document that `--format json` prints.
+#[derive(Serialize)]
+struct Document {
+    model: String,
+    data: String,
+    reference: Ran,
+    compared: Ran,
+    within_tolerance: bool,
+    #[serde(flatten)]
+    layers: Layers,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let (name, bytes) = arguments.model.read()?;
+    let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
+    let (mut reference, mut compared) = (probe(arguments.reference)?, probe(arguments.compared)?);
+    let (pictures, precision) = {
+        // Only to know what it is called and what it was trained on.
+        let models = open_in(&arguments.model, &[arguments.reference], None)?;
+        let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
+        let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;
+        (pictures, model.card().map(|card| card.precision).unwrap_or_default())
+    };
+    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), f64::from);
+    let bar = progress(pictures.images.len_of(Axis(0)));
+    let layers =
+        compare(&mut reference, &mut compared, pictures.images.view(), tolerance, |more| bar.inc(more as u64))?;
+    bar.finish_and_clear();
+
+    let ran = |engine, probe: &Probe| Ran { engine, runtime: probe.runtime().clone() };
+    let document = Document {
+        model: name,
+        data: pictures.source.clone(),
+        reference: ran(arguments.reference, &reference),
+        compared: ran(arguments.compared, &compared),
+        within_tolerance: layers.first_beyond.is_none(),
+        layers,
+    };
+    match arguments.format {
+        Format::Text => print(&to_text(&document, &pictures))?,
+        Format::Json => print_json(&document)?,
+    };
+    match document.layers.first_beyond.and_then(|first| document.layers.nodes.get(first)) {
+        None => Ok(()),
+        Some(first) => Err(anyhow!(
+            "{} and {} part at {}: {}",
+            document.reference.engine,
+            document.compared.engine,
+            title(first),
+            reason(first, document.layers.tolerance)
+        )),
+    }
+}
+
+/// A node in words.
+fn title(layer: &Layer) -> String {
+    let Layer { node, operator, tensor, .. } = layer;
+    let node = if node.is_empty() || node == tensor { String::new() } else { format!(" of node '{node}'") };
+    printable(&format!("the {operator}{node} that yields '{tensor}'"))
+}
+
+/// Why a node is beyond the tolerance.
+fn reason(layer: &Layer, tolerance: f64) -> String {
+    match (&layer.difference, &layer.problem) {
+        (Some(spread), _) if spread.not_finite > 0 => {
+            format!("{} that are no finite numbers in one of them", counted(spread.not_finite as usize, "element"))
+        }
+        (Some(Spread { max, relative: Some(relative), .. }), _) => {
+            format!(
+                "a difference of {max:.1e} is {} of the tensor's range ({} are rounding)",
+                share(*relative),
+                share(tolerance)
+            )
+        }
+        (Some(Spread { max, .. }), _) => format!("a difference of {max:.1e} where all should be 0"),
+        (None, Some(problem)) => problem.clone(),
+        (None, None) => "it differs".to_owned(),
+    }
+}
+
+/// A share of a range: small ones as powers of ten.
+fn share(share: f64) -> String {
+    if share == 0.0 || share >= 0.001 { format!("{:.2} %", share * 100.0) } else { format!("{:.1e}", share) }
+}
+
+fn to_text(document: &Document, pictures: &Pictures) -> String {
+    let Document { model, reference, compared, layers, .. } = document;
+    let verdict = match layers.first_beyond.and_then(|first| layers.nodes.get(first).map(|layer| (first, layer))) {
+        None => format!("agree at every node (at most {} of a tensor's range is rounding)", share(layers.tolerance)),
+        Some((first, layer)) => {
+            format!("PART at node {}, {}\n{}", first + 1, title(layer), reason(layer, layers.tolerance))
+        }
+    };
+    let summary = fields(&[
+        ("model", model.clone()),
+        ("data", pictures.line()),
+        ("reference", reference.line()),
+        ("compared", compared.line()),
+        ("verdict", verdict),
+    ]);
+    let mut rows = vec![["node", "shape", "max diff", "mean diff", "of range", ""].map(str::to_owned).to_vec()];
+    let width = layers.nodes.iter().map(|layer| layer.operator.chars().count()).max().unwrap_or(0);
+    for (index, layer) in layers.nodes.iter().enumerate() {
+        rows.push(row(index, layer, width, layers.first_beyond));
+    }
+    format!("{summary}\n{}", table(&rows))
+}
+
+fn row(index: usize, layer: &Layer, width: usize, first: Option<usize>) -> Vec<String> {
+    let Layer { operator, tensor, element, shape, difference, problem, beyond, .. } = layer;
+    let shape = shape.as_ref().map(|shape| {
+        let extents: Vec<_> = shape.iter().map(usize::to_string).collect();
+        format!("{}[{}]", element.unwrap_or_default(), extents.join(", "))
+    });
+    let mark = match (first == Some(index), beyond, problem) {
+        (true, ..) => "<< parts first".to_owned(),
+        (false, true, _) => "< beyond".to_owned(),
+        (false, false, Some(problem)) => problem.clone(),
+        (false, false, None) => String::new(),
+    };
+    let figures = match difference {
+        Some(Spread { max, mean, relative, .. }) => [
+            format!("{max:.1e}"),
+            format!("{mean:.1e}"),
+            relative.map_or_else(|| "–".to_owned(), |relative| format!("{relative:.1e}")),
+        ],
+        None => ["–"; 3].map(str::to_owned),
+    };
+    let name = printable(&format!("{:>3}  {operator:width$}  {tensor}", index + 1));
+    [&[name, shape.unwrap_or_default()][..], &figures, &[mark]].concat()
+}

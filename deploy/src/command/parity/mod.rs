@@ -1,0 +1,107 @@
+//! `deploy parity`: do two runtimes give the same answers, and if not, where do they part?
+//!
+//! `pictures` are what both are given, `answers` compares what they make of them, `layers` goes through the graph node
+//! by node.
+
+mod answers;
+mod layers;
+mod pictures;
+
+use super::text::{counted, fields, table};
+use super::{Format, ModelFile, open_in, print, print_json, progress, say, usage};
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use deploy::backend::{Engine, Runtime};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Compares two runtimes on the same pictures; --layers shows where in the graph they part
+#[derive(Args)]
+#[command(
+    after_help = "Runtimes: tract, ort-cpu, ort-cpu-as-written (without ONNX Runtime's own rewrites of the graph), \
+    ort-cuda, ort-cuda:N.\n\n\
+    The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
+    any tensor differs by more than rounding.\n\n\
+    Examples:\n  \
+    deploy parity --model model.onnx                          tract against ONNX Runtime on the whole test set\n  \
+    deploy parity --model model.onnx --pictures photos --save-worst worst\n  \
+    deploy parity --model int8.onnx --compared ort-cpu-as-written\n  \
+    deploy parity --model model.onnx --reference ort-cpu --compared ort-cuda\n  \
+    deploy parity --model model.onnx --layers                 node by node, on 4 images"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelFile,
+
+    /// The runtime that is taken as right
+    #[arg(long, value_name = "RUNTIME", default_value_t = Engine::OrtCpu)]
+    reference: Engine,
+
+    /// The runtime that is compared with it
+    #[arg(long, value_name = "RUNTIME", default_value_t = Engine::Tract)]
+    compared: Engine,
+
+    #[command(flatten)]
+    pictures: pictures::Arguments,
+
+    /// Largest difference that still is rounding: of two logits, a tenth of it on average [default: 1e-3, or 0.3 for
+    /// int8]; with --layers, of a tensor's numbers as a share of its range [default: 1e-4, or 0.1 for int8]
+    #[arg(long, value_name = "T", value_parser = positive)]
+    tolerance: Option<f32>,
+
+    /// List the K images whose logits differ most [default: 5]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "layers")]
+    worst: Option<u16>,
+
+    /// Write these images as PNG files into a folder, as the network saw them
+    #[arg(long, value_name = "DIR", conflicts_with = "layers")]
+    save_worst: Option<PathBuf>,
+
+    /// Compare every tensor between the nodes of the graph, in its order, and show where the two part; ONNX Runtime runs
+    /// the graph as written then
+    #[arg(long)]
+    layers: bool,
+
+    /// For people, or one document for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// What ran.
+#[derive(Serialize)]
+struct Ran {
+    engine: Engine,
+    #[serde(flatten)]
+    runtime: Runtime,
+}
+
+impl Ran {
+    fn line(&self) -> String {
+        format!("{}: {}", self.engine, self.runtime)
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (reference, compared) = (arguments.reference, arguments.compared);
+    ensure!(reference != compared, usage(format!("--reference and --compared are both {reference}: name two")));
+    if arguments.layers {
+        let as_written = |engine| if engine == Engine::OrtCpu { Engine::OrtCpuAsWritten } else { engine };
+        ensure!(
+            as_written(reference) != as_written(compared),
+            usage(
+                "with --layers ONNX Runtime always runs the graph as written: ort-cpu and ort-cpu-as-written are the same"
+            )
+        );
+        layers::run(arguments)
+    } else {
+        answers::run(arguments)
+    }
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f32> {
+    match text.parse::<f32>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => bail!("expected a number above 0, such as 1e-3"),
+    }
+}

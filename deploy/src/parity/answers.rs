@@ -1,0 +1,159 @@
+//! The answers of two runtimes to the same pictures.
+
+use super::histogram::Histogram;
+use crate::agreement::{Agreement, Tolerance, compare};
+use crate::model::Model;
+use anyhow::Result;
+use models::evaluation::{argmax, softmax};
+use ndarray::{Array2, ArrayView2, ArrayView4, Axis, Zip, concatenate};
+use serde::Serialize;
+
+/// Pictures between two reports of progress; many, so that every thread has work.
+const CHUNK: usize = 256;
+
+/// How the answers of two runtimes compare.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Their logits, and whether they agree.
+    #[serde(flatten)]
+    pub agreement: Agreement,
+    /// Their probabilities.
+    pub probabilities: Difference,
+    /// How the differences of the logits are spread.
+    pub histogram: Histogram,
+    /// The pictures whose logits differ most, the worst first; none whose are equal.
+    pub worst: Vec<Apart>,
+    /// The pictures for which the two answer differently, in their order.
+    pub other_answers: Vec<OtherAnswer>,
+}
+
+/// How far apart numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Largest absolute difference.
+    pub max: f32,
+    /// Mean absolute difference.
+    pub mean: f64,
+}
+
+/// One picture's logits in both runtimes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Apart {
+    /// The picture's number, from 0.
+    pub image: usize,
+    /// Largest absolute difference of two of its logits.
+    pub max_difference: f32,
+    /// The reference's logits, `[classes]`.
+    pub reference_logits: Vec<f32>,
+    /// The other's.
+    pub compared_logits: Vec<f32>,
+}
+
+/// A picture for which the two answer differently.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OtherAnswer {
+    /// The picture's number, from 0.
+    pub image: usize,
+    /// The reference's answer, a class.
+    pub reference: usize,
+    /// The other's.
+    pub compared: usize,
+    /// How far apart the reference's logits of these two answers are; at least 0.
+    pub margin: f32,
+    /// Whether rounding within the tolerance can turn one into the other.
+    pub near_tie: bool,
+}
+
+impl Comparison {
+    /// Compares the logits `[N, classes]` of the same pictures and keeps the `worst` most different ones.
+    ///
+    /// Different shapes, no pictures and a number that is not finite are errors: nothing was compared then.
+    pub fn of(
+        reference: ArrayView2<f32>,
+        compared: ArrayView2<f32>,
+        tolerance: Tolerance,
+        worst: usize,
+    ) -> Result<Self> {
+        let agreement = compare(reference, compared, tolerance)?;
+        let mut histogram = Histogram::default();
+        let mut largest = vec![0.0_f32; reference.nrows()];
+        let mut other_answers = Vec::new();
+        for (image, (one, other)) in reference.rows().into_iter().zip(compared.rows()).enumerate() {
+            for (one, other) in one.iter().zip(other) {
+                let difference = (one - other).abs();
+                histogram.add(difference);
+                largest[image] = largest[image].max(difference);
+            }
+            let (answer, other_answer) = (argmax(one), argmax(other));
+            if answer != other_answer {
+                let margin = one[answer] - one[other_answer];
+                let near_tie = tolerance.is_near_tie(margin);
+                other_answers.push(OtherAnswer { image, reference: answer, compared: other_answer, margin, near_tie });
+            }
+        }
+        let mut order: Vec<usize> = (0..largest.len()).collect();
+        // Stable: of equals the first picture comes first.
+        order.sort_by(|&one, &other| largest[other].total_cmp(&largest[one]));
+        let apart = |image: usize| Apart {
+            image,
+            max_difference: largest[image],
+            reference_logits: reference.row(image).to_vec(),
+            compared_logits: compared.row(image).to_vec(),
+        };
+        let worst = order.into_iter().take(worst).take_while(|&image| largest[image] > 0.0).map(apart).collect();
+        Ok(Self { agreement, probabilities: of_probabilities(reference, compared), histogram, worst, other_answers })
+    }
+}
+
+fn of_probabilities(reference: ArrayView2<f32>, compared: ArrayView2<f32>) -> Difference {
+    let (mut max, mut sum) = (0.0_f32, 0.0_f64);
+    Zip::from(&softmax(reference)).and(&softmax(compared)).for_each(|one, other| {
+        let difference = (one - other).abs();
+        max = max.max(difference);
+        sum += f64::from(difference);
+    });
+    Difference { max, mean: sum / reference.len().max(1) as f64 }
+}
+
+/// The logits of all pictures `[N, C, H, W]`, N at least 1: `[N, classes]`. `progress` is told how many more are done.
+pub fn logits(model: &mut Model, images: ArrayView4<u8>, mut progress: impl FnMut(usize)) -> Result<Array2<f32>> {
+    let mut parts = Vec::new();
+    for images in images.axis_chunks_iter(Axis(0), CHUNK) {
+        parts.push(model.logits(images)?);
+        progress(images.len_of(Axis(0)));
+    }
+    let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    Ok(concatenate(Axis(0), &parts)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn the_worst_pictures_and_the_other_answers_are_named() {
+        let reference = array![[1.0, 2.0], [5.0, 1.0], [0.0, 0.01], [3.0, 3.0]];
+        let compared = array![[1.0, 2.0], [0.0, 1.0], [0.02, 0.01], [3.0, 3.5]];
+        let tolerance = Tolerance { largest: 0.1, mean: 1.0 };
+        let comparison = Comparison::of(reference.view(), compared.view(), tolerance, 2).unwrap();
+        let worst: Vec<_> = comparison.worst.iter().map(|apart| (apart.image, apart.max_difference)).collect();
+        assert_eq!(worst, [(1, 5.0), (3, 0.5)]);
+        assert_eq!(comparison.worst[0].compared_logits, [0.0, 1.0]);
+        let other: Vec<_> = comparison.other_answers.iter().map(|other| (other.image, other.near_tie)).collect();
+        assert_eq!(other, [(1, false), (2, true), (3, true)]);
+        assert_eq!(comparison.agreement.other_argmax, 3);
+        assert_eq!(comparison.agreement.beyond_tie, 1);
+        assert_eq!((comparison.histogram.equal, comparison.histogram.above), (5, 1));
+        // Softmax of (5, 1) and (0, 1), by hand.
+        let difference = 1.0 / (1.0 + (-4.0_f32).exp()) - 1.0 / (1.0 + 1.0_f32.exp());
+        assert!((comparison.probabilities.max - difference).abs() < 1e-6, "{:?}", comparison.probabilities);
+    }
+
+    #[test]
+    fn pictures_of_equal_logits_are_not_among_the_worst() {
+        let (one, other) = (array![[1.0, 2.0], [3.0, 4.0]], array![[1.0, 2.0], [3.0, 4.5]]);
+        let comparison = Comparison::of(one.view(), other.view(), Tolerance::of(1.0), 9).unwrap();
+        assert_eq!(comparison.worst.iter().map(|apart| apart.image).collect::<Vec<_>>(), [1]);
+    }
+}

@@ -1,0 +1,234 @@
+//! Where in the graph two runtimes part: every tensor of one compared with the same tensor of the other, in the order
+//! of the graph.
+//!
+//! A node gets what its runtime computed before it, so a difference is handed on. The first node beyond the tolerance is
+//! therefore the one to look at; those after it mostly inherit.
+
+use crate::backend::intermediate::{Outcome, Probe, Values};
+use anyhow::{Result, ensure};
+use models::card::Precision;
+use ndarray::{ArrayView4, Axis};
+use serde::Serialize;
+
+/// What is still rounding in a network of this precision: largest difference in a tensor, as a share of its range.
+///
+/// TOLERANCE_NOTE
+#[must_use]
+pub fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::Fp32 | Precision::Fp16 => 1e-4,
+        Precision::Int8 => 0.1,
+    }
+}
+
+/// Two runtimes, tensor by tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layers {
+    /// Pictures compared, at least 1.
+    pub images: usize,
+    /// Largest difference that was allowed, as a share of a tensor's range.
+    pub tolerance: f64,
+    /// Every tensor that a node yields, in the order of the graph.
+    pub nodes: Vec<Layer>,
+    /// The first of them beyond the tolerance, counted from 0.
+    pub first_beyond: Option<usize>,
+}
+
+/// One tensor in both runtimes, over all pictures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Name of the node that yields it; empty if the file does not name it.
+    pub node: String,
+    /// The node's operator, such as `Conv`.
+    pub operator: String,
+    /// The tensor's name.
+    pub tensor: String,
+    /// Element type in the reference, such as `float32`.
+    pub element: Option<&'static str>,
+    /// Extents in the reference, for one run.
+    pub shape: Option<Vec<usize>>,
+    /// Differences, if it could be compared.
+    pub difference: Option<Spread>,
+    /// Why it could not be compared, or not wholly.
+    pub problem: Option<String>,
+    /// Whether the two are further apart than rounding explains.
+    pub beyond: bool,
+}
+
+/// How far apart two tensors are, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Largest absolute difference.
+    pub max: f64,
+    /// Mean absolute difference.
+    pub mean: f64,
+    /// The reference's smallest and largest number.
+    pub range: (f64, f64),
+    /// The largest difference as a share of the range's length, or of its size if all numbers are equal; `None` if they
+    /// are all 0 and the other's are not.
+    pub relative: Option<f64>,
+    /// Elements that are no finite number in one of them, and not the same in the other; they count in nothing else.
+    pub not_finite: u64,
+}
+
+/// Runs pictures `[N, C, H, W]`, N at least 1, through both, batch by batch, and compares every tensor; only one batch's
+/// tensors are in memory. `progress` is told how many more pictures are done.
+///
+/// The two must be of the same graph, though its weights may differ.
+pub fn compare(
+    reference: &mut Probe,
+    compared: &mut Probe,
+    images: ArrayView4<u8>,
+    tolerance: f64,
+    mut progress: impl FnMut(usize),
+) -> Result<Layers> {
+    ensure!(
+        reference.steps() == compared.steps() && reference.batch() == compared.batch(),
+        "the two graphs have different nodes: expected the same model in both"
+    );
+    let mut tallies: Vec<Tally> = reference.steps().iter().map(|_| Tally::default()).collect();
+    for images in images.axis_chunks_iter(Axis(0), reference.batch()) {
+        let (one, other) = (reference.run(images)?, compared.run(images)?);
+        for ((tally, one), other) in tallies.iter_mut().zip(one).zip(other) {
+            tally.add(one, other);
+        }
+        progress(images.len_of(Axis(0)));
+    }
+    let steps = reference.steps().iter().zip(tallies);
+    let nodes: Vec<Layer> = steps
+        .map(|(step, tally)| {
+            let (difference, beyond) = (tally.spread(), tally.beyond(tolerance));
+            let Tally { element, shape, problem, .. } = tally;
+            let step = step.clone();
+            let (node, operator, tensor) = (step.node, step.operator, step.tensor);
+            Layer { node, operator, tensor, element, shape, difference, problem, beyond }
+        })
+        .collect();
+    ensure!(nodes.iter().any(|node| node.difference.is_some()), "no tensor of the graph could be compared");
+    let first_beyond = nodes.iter().position(|node| node.beyond);
+    Ok(Layers { images: images.len_of(Axis(0)), tolerance, nodes, first_beyond })
+}
+
+/// What is known of one tensor so far.
+#[derive(Default)]
+struct Tally {
+    element: Option<&'static str>,
+    shape: Option<Vec<usize>>,
+    problem: Option<String>,
+    /// The two have different shapes: they part, whatever the numbers.
+    other_shape: bool,
+    count: u64,
+    max: f64,
+    sum: f64,
+    range: Option<(f64, f64)>,
+    not_finite: u64,
+}
+
+impl Tally {
+    fn add(&mut self, reference: Outcome, compared: Outcome) {
+        let (one, other) = match (reference, compared) {
+            (Ok(one), Ok(other)) => (one, other),
+            (Err(problem), _) | (_, Err(problem)) => {
+                self.problem = Some(problem);
+                return;
+            }
+        };
+        let Values { element, shape, numbers } = one;
+        if shape != other.shape || numbers.len() != other.numbers.len() {
+            self.other_shape = true;
+            self.problem = Some(format!("the shapes differ: {shape:?} and {:?}", other.shape));
+        } else {
+            if element != other.element {
+                self.problem = Some(format!("the other's elements are {}", other.element));
+            }
+            for (&one, &other) in numbers.iter().zip(&other.numbers) {
+                self.add_numbers(one, other);
+            }
+        }
+        (self.element, self.shape) = (Some(element), Some(shape));
+    }
+
+    fn add_numbers(&mut self, one: f64, other: f64) {
+        let difference = (one - other).abs();
+        if difference.is_finite() {
+            self.count += 1;
+            self.max = self.max.max(difference);
+            self.sum += difference;
+            let (low, high) = self.range.unwrap_or((one, one));
+            self.range = Some((low.min(one), high.max(one)));
+        } else if one != other && !(one.is_nan() && other.is_nan()) {
+            self.not_finite += 1;
+        }
+    }
+
+    fn spread(&self) -> Option<Spread> {
+        let (max, not_finite) = (self.max, self.not_finite);
+        let range = match self.range {
+            Some(range) => range,
+            None if not_finite > 0 => (0.0, 0.0),
+            None => return None,
+        };
+        let length = if range.1 > range.0 { range.1 - range.0 } else { range.0.abs() };
+        let relative = if max == 0.0 { Some(0.0) } else { (length > 0.0).then(|| max / length) };
+        Some(Spread { max, mean: self.sum / self.count.max(1) as f64, range, relative, not_finite })
+    }
+
+    fn beyond(&self, tolerance: f64) -> bool {
+        let apart = |spread: Spread| spread.not_finite > 0 || spread.relative.is_none_or(|share| share > tolerance);
+        self.other_shape || self.spread().is_some_and(apart)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(numbers: &[f64]) -> Outcome {
+        Ok(Values { element: "float32", shape: vec![numbers.len()], numbers: numbers.to_vec() })
+    }
+
+    fn tally(pairs: &[(&[f64], &[f64])]) -> Tally {
+        let mut tally = Tally::default();
+        for (one, other) in pairs {
+            tally.add(values(one), values(other));
+        }
+        tally
+    }
+
+    #[test]
+    fn differences_are_measured_against_the_tensors_own_range() {
+        let tally = tally(&[(&[0.0, 10.0], &[0.5, 10.0]), (&[-10.0, 3.0], &[-10.0, 3.0])]);
+        let spread = tally.spread().unwrap();
+        assert_eq!((spread.max, spread.mean, spread.range), (0.5, 0.125, (-10.0, 10.0)));
+        assert_eq!(spread.relative, Some(0.025));
+        assert!(tally.beyond(0.02) && !tally.beyond(0.03));
+    }
+
+    #[test]
+    fn a_constant_tensor_is_measured_by_its_size() {
+        assert_eq!(tally(&[(&[4.0, 4.0], &[4.0, 5.0])]).spread().unwrap().relative, Some(0.25));
+        let zeros = tally(&[(&[0.0], &[1e-9])]);
+        assert!(zeros.spread().unwrap().relative.is_none() && zeros.beyond(1.0));
+        assert!(!tally(&[(&[0.0], &[0.0])]).beyond(0.0));
+    }
+
+    #[test]
+    fn what_is_no_number_agrees_only_with_itself() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let same = tally(&[(&[nan, inf, 1.0], &[nan, inf, 1.0])]);
+        assert!(!same.beyond(0.0) && same.spread().unwrap().not_finite == 0);
+        for (one, other) in [(nan, 1.0), (1.0, nan), (inf, -inf), (inf, 1.0), (nan, inf)] {
+            let tally = tally(&[(&[one, 1.0], &[other, 1.0])]);
+            assert!(tally.beyond(1e9) && tally.spread().unwrap().not_finite == 1, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn other_shapes_part_and_what_is_missing_is_told() {
+        let parted = tally(&[(&[1.0], &[1.0, 2.0])]);
+        assert!(parted.beyond(1.0) && parted.problem.unwrap().contains("[1] and [2]"));
+        let mut missing = Tally::default();
+        missing.add(values(&[1.0]), Err("not there".to_owned()));
+        assert!(!missing.beyond(0.0) && missing.spread().is_none() && missing.problem.is_some());
+    }
+}

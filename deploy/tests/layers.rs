@@ -1,0 +1,177 @@
+//! Every tensor between the nodes, in both runtimes: the numbers computed by hand, and the node that was broken is found.
+#![cfg(feature = "tract")]
+
+mod example;
+
+use deploy::backend::Engine;
+use deploy::backend::intermediate::Probe;
+use deploy::embedded::{MNIST_QUICK, NAME};
+use deploy::parity::layers::{Layers, compare, tolerance};
+use example::{Example, LABELS, logits_by_hand, pictures};
+use models::card::{ModelCard, Precision};
+use models::dataset;
+use models::onnx;
+use models::onnx::proto::ModelProto;
+use ndarray::{Array4, ArrayView4, s};
+
+/// The engines that can be tested here; ONNX Runtime's part is skipped aloud where it is missing.
+fn engines(test: &str) -> Vec<Engine> {
+    let mut engines = vec![Engine::Tract];
+    if example::onnxruntime_for(test) {
+        engines.push(Engine::OrtCpu);
+    }
+    engines
+}
+
+fn probe(bytes: &[u8], engine: Engine) -> Probe {
+    Probe::from_bytes("example", bytes, engine).unwrap_or_else(|error| panic!("{engine}: {error:#}"))
+}
+
+fn layers(one: (&[u8], Engine), other: (&[u8], Engine), images: ArrayView4<u8>) -> Layers {
+    let (mut one, mut other) = (probe(one.0, one.1), probe(other.0, other.1));
+    let mut done = 0;
+    let layers = compare(&mut one, &mut other, images, tolerance(Precision::Fp32), |more| done += more).unwrap();
+    assert_eq!((layers.images, done), (images.dim().0, images.dim().0));
+    layers
+}
+
+/// Names of the tensors beyond the tolerance, in the graph's order.
+fn beyond(layers: &Layers) -> Vec<&str> {
+    layers.nodes.iter().filter(|layer| layer.beyond).map(|layer| layer.tensor.as_str()).collect()
+}
+
+#[test]
+fn the_tensors_are_those_of_the_graph_in_every_runtime() {
+    let images = pictures(1, 1);
+    for engine in engines("the_tensors_are_those_of_the_graph_in_every_runtime") {
+        let mut probe = probe(&Example::default().bytes(), engine);
+        let names: Vec<_> = probe.steps().iter().map(|step| step.tensor.clone()).collect();
+        let expected =
+            ["float", "scaled", "convolved", "clipped", "pooled", "flat", "logits", "probabilities"];
+        assert_eq!(names, expected);
+        assert_eq!((probe.steps()[2].operator.as_str(), probe.batch()), ("Conv", 1));
+        let tensors = probe.run(images.view()).unwrap();
+        let tensor = |n: usize| tensors[n].as_ref().unwrap();
+        assert_eq!((tensor(0).element, &tensor(0).shape[..]), ("float32", &[1, 1, 8, 6][..]));
+        assert!(tensor(0).numbers.iter().zip(&images).all(|(&number, &pixel)| number == f64::from(pixel)), "{engine}");
+        assert_eq!(tensor(2).shape, [1, 4, 8, 6]);
+        let clipped = tensor(2).numbers.iter().map(|number| number.max(0.0));
+        assert!(clipped.zip(&tensor(3).numbers).all(|(one, &other)| (one - other).abs() < 1e-6), "{engine}");
+        let logits = logits_by_hand(images.view());
+        assert_eq!(tensor(6).shape, [1, LABELS.len()]);
+        assert!(tensor(6).numbers.iter().zip(&logits).all(|(one, &other)| (one - f64::from(other)).abs() < 1e-5));
+    }
+}
+
+#[test]
+fn both_runtimes_agree_at_every_node() {
+    let [one, other] = engines("both_runtimes_agree_at_every_node")[..] else { return };
+    for example in [
+        Example::default(),
+        Example { channels: 3, ..Example::default() },
+        Example::without_card(),
+        Example { batch: Some(4), ..Example::default() },
+        Example { outputs: ["", "answer"], ..Example::without_card() },
+    ] {
+        let (bytes, images) = (example.bytes(), pictures(6, example.channels));
+        let layers = layers((&bytes, one), (&bytes, other), images.view());
+        assert_eq!((layers.first_beyond, layers.nodes.len()), (None, 8), "{layers:?}");
+        assert!(layers.nodes.iter().all(|layer| layer.difference.is_some() && layer.problem.is_none()), "{layers:?}");
+    }
+}
+
+/// The same file but for one number of one initializer.
+fn changed(bytes: &[u8], initializer: &str, change: impl Fn(f32) -> f32) -> Vec<u8> {
+    let mut model = onnx::parse(bytes).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == initializer).unwrap();
+    if let Some(number) = tensor.float_data.first_mut() {
+        *number = change(*number);
+    } else {
+        let number = f32::from_le_bytes(tensor.raw_data[..4].try_into().unwrap());
+        tensor.raw_data[..4].copy_from_slice(&change(number).to_le_bytes());
+    }
+    onnx::encode(&model)
+}
+
+#[test]
+fn the_node_whose_weight_was_changed_is_the_first_that_parts() {
+    let (bytes, images) = (Example::default().bytes(), pictures(3, 1));
+    let engines = engines("the_node_whose_weight_was_changed_is_the_first_that_parts");
+    for (initializer, tensor) in [("scale", "scaled"), ("kernels", "convolved"), ("weights", "logits")] {
+        let other = changed(&bytes, initializer, |number| number * 1.01);
+        for &one in &engines {
+            for &two in &engines {
+                let layers = layers((&bytes, one), (&other, two), images.view());
+                let first = &layers.nodes[layers.first_beyond.unwrap()];
+                assert_eq!(first.tensor, tensor, "{one} and {two}: {:?}", beyond(&layers));
+                let before = &layers.nodes[..layers.first_beyond.unwrap()];
+                assert!(before.iter().all(|layer| !layer.beyond));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_parts() {
+    let (bytes, images) = (Example::default().bytes(), pictures(2, 1));
+    for engine in engines("a_number_that_is_not_finite_parts") {
+        let other = changed(&bytes, "weights", |_| f32::NAN);
+        let layers = layers((&bytes, engine), (&other, engine), images.view());
+        let first = &layers.nodes[layers.first_beyond.unwrap()];
+        // One class of three, for both pictures.
+        assert_eq!((first.tensor.as_str(), first.difference.unwrap().not_finite), ("logits", 2));
+    }
+}
+
+#[test]
+fn another_graph_and_another_size_are_refused() {
+    let example = Example::default();
+    let mut model = example.model();
+    model.graph.as_mut().unwrap().node[3].op_type = "Sigmoid".into();
+    let (mut one, mut other) = (probe(&example.bytes(), Engine::Tract), probe(&onnx::encode(&model), Engine::Tract));
+    let message = compare(&mut one, &mut other, pictures(1, 1).view(), 1.0, |_| ()).unwrap_err().to_string();
+    assert!(message.contains("different nodes"), "{message}");
+    for shape in [(2, 1, 8, 6), (1, 1, 8, 5), (0, 1, 8, 6)] {
+        let message = one.run(Array4::zeros(shape).view()).unwrap_err().to_string();
+        assert!(message.contains("takes [1, 1, 8, 6]"), "{message}");
+    }
+}
+
+/// The images of MNIST's test set, or noise where it is not here.
+fn images(test: &str, count: usize) -> Array4<u8> {
+    let card = ModelCard::of(&model()).unwrap().unwrap();
+    match models::files::fetched("mnist") {
+        Some(folder) => {
+            let set = dataset::test_set(&folder, &card.labels, &card.input, &|_, _| ()).unwrap().set;
+            set.images().slice(s![..count, .., .., ..]).to_owned()
+        }
+        None => {
+            println!("skipped: {test}: MNIST is not here (scripts/setup), so on noise only");
+            dataset::noise((count, 1, 28, 28), 1)
+        }
+    }
+}
+
+fn model() -> ModelProto {
+    onnx::parse(MNIST_QUICK).unwrap()
+}
+
+#[test]
+fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() {
+    const TEST: &str = "the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found";
+    let [one, other] = engines(TEST)[..] else { return };
+    let images = images(TEST, 3);
+    let good = layers((MNIST_QUICK, one), (MNIST_QUICK, other), images.view());
+    assert_eq!(good.first_beyond, None, "{NAME}: {:?}", beyond(&good));
+    let graph = model().graph.unwrap();
+    let convolutions: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Conv").collect();
+    assert_eq!(convolutions.len(), 27);
+    // The first, one in the middle and the last.
+    for node in [convolutions[0], convolutions[13], convolutions[26]] {
+        let bytes = changed(MNIST_QUICK, &node.input[1], |weight| weight + 0.5);
+        let layers = layers((MNIST_QUICK, one), (&bytes, other), images.view());
+        let first = &layers.nodes[layers.first_beyond.expect("a difference")];
+        assert_eq!(first.tensor, node.output[0], "{:?}", beyond(&layers));
+    }
+}

@@ -1,0 +1,121 @@
+//! All there is to say of a classifier's answers to labelled pictures.
+
+use super::{Bin, Calibration, ClassFigures, Confusion, argmax, interval, log_softmax, softmax};
+use ndarray::ArrayView2;
+use serde::Serialize;
+
+/// What a classifier's answers to labelled pictures are worth.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Pictures answered.
+    pub images: usize,
+    /// How many of them rightly.
+    pub correct: u64,
+    /// The same as a share, 0 to 1; 0 if nothing was asked.
+    pub accuracy: f64,
+    /// Where the accuracy on such pictures lies with 95 % confidence ([`interval`]).
+    pub accuracy_interval: Option<(f64, f64)>,
+    /// Mean negative log-likelihood of the true classes (cross-entropy, natural logarithm); 0 if nothing was asked.
+    pub loss: f64,
+    /// Precision and recall of each class.
+    pub classes: Vec<ClassFigures>,
+    /// How often each class was taken for each.
+    pub confusion: Confusion,
+    /// How far the confidence can be taken at its word.
+    pub calibration: Calibration,
+}
+
+impl Metrics {
+    /// How many pictures were answered wrongly.
+    #[must_use]
+    pub fn wrong(&self) -> u64 {
+        self.confusion.total() - self.confusion.correct()
+    }
+
+    /// Mean probability of the answers, 0 to 1.
+    #[must_use]
+    pub fn confidence(&self) -> f64 {
+        let sum = |sum: f64, bin: &Bin| sum + bin.confidence.unwrap_or(0.0) * bin.count as f64;
+        self.calibration.bins.iter().fold(0.0, sum) / self.images.max(1) as f64
+    }
+}
+
+/// Answers as they come, batch by batch.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    confusion: Confusion,
+    /// The probability of each answer, and whether it was right.
+    confidences: Vec<(f32, bool)>,
+    /// Sum of the negative log-likelihoods.
+    loss: f64,
+}
+
+impl Tally {
+    /// No answers yet.
+    #[must_use]
+    pub fn new(classes: usize) -> Self {
+        Self { confusion: Confusion::new(classes), confidences: Vec::new(), loss: 0.0 }
+    }
+
+    /// Counts the answers to a batch: `logits` `[N, classes]` with `labels` below the number of classes.
+    pub fn add(&mut self, logits: ArrayView2<f32>, labels: &[usize]) {
+        self.confusion.add(logits, labels);
+        let (probabilities, logarithms) = (softmax(logits), log_softmax(logits));
+        for (index, (row, &label)) in logits.rows().into_iter().zip(labels).enumerate() {
+            let answer = argmax(row);
+            self.confidences.push((probabilities[[index, answer]], answer == label));
+            self.loss -= f64::from(logarithms[[index, label]]);
+        }
+    }
+
+    /// What the answers so far are worth.
+    #[must_use]
+    pub fn metrics(self) -> Metrics {
+        let Self { confusion, confidences, loss } = self;
+        let images = confidences.len();
+        Metrics {
+            images,
+            correct: confusion.correct(),
+            accuracy: confusion.accuracy(),
+            accuracy_interval: interval(confusion.correct(), confusion.total()),
+            loss: loss / images.max(1) as f64,
+            classes: confusion.classes(),
+            calibration: Calibration::of(confidences),
+            confusion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{array, s};
+
+    /// By hand: softmax of (ln 3, 0) is (3/4, 1/4), of (0, 0) (1/2, 1/2). Three answers "0" to the labels 0, 1, 0.
+    #[test]
+    fn the_metrics_are_those_computed_by_hand() {
+        let ln3 = 3.0_f32.ln();
+        let (logits, labels) = (array![[ln3, 0.0], [ln3, 0.0], [0.0, 0.0]], [0, 1, 0]);
+        let mut tally = Tally::new(2);
+        tally.add(logits.view(), &labels);
+        let metrics = tally.metrics();
+        assert_eq!((metrics.images, metrics.correct, metrics.wrong()), (3, 2, 1));
+        assert_eq!(metrics.confusion.counts, [vec![2, 0], vec![1, 0]]);
+        let loss = -(0.75_f64.ln() + 0.25_f64.ln() + 0.5_f64.ln()) / 3.0;
+        assert!((metrics.loss - loss).abs() < 1e-6, "{} instead of {loss}", metrics.loss);
+        assert!((metrics.confidence() - (0.75 + 0.75 + 0.5) / 3.0).abs() < 1e-6);
+        assert_eq!(metrics.accuracy_interval, interval(2, 3));
+        let mut parts = Tally::new(2);
+        parts.add(logits.slice(s![..1, ..]), &labels[..1]);
+        parts.add(logits.slice(s![1.., ..]), &labels[1..]);
+        assert_eq!(parts.metrics(), metrics, "batches make no difference");
+    }
+
+    #[test]
+    fn a_hopeless_answer_has_a_finite_loss() {
+        let mut tally = Tally::new(2);
+        tally.add(array![[1000.0, -1000.0]].view(), &[1]);
+        assert!((tally.metrics().loss - 2000.0).abs() < 1e-3);
+        assert_eq!(Tally::new(2).metrics().loss, 0.0);
+    }
+}
