@@ -10,15 +10,13 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 use std::fmt::Debug;
 
-/// Pictures per run: enough to keep the threads busy, few enough for the memory at any resolution.
-const BATCH: usize = 32;
-
 /// A model made ready for ONNX Runtime.
 pub struct Session {
     inner: ort::session::Session,
     output: String,
     classes: Option<usize>,
     batch: Option<usize>,
+    at_once: usize,
     runtime: Runtime,
 }
 
@@ -70,6 +68,7 @@ impl Session {
             output: source.interface.output.clone(),
             classes: source.interface.classes,
             batch: source.interface.batch,
+            at_once: source.interface.at_once,
             runtime: Runtime {
                 name: "onnxruntime".to_owned(),
                 version: library.version.clone(),
@@ -136,7 +135,7 @@ impl Session {
         let count = pictures.dim().0;
         let mut scores = Array2::zeros((count, self.classes.unwrap_or(0)));
         let mut done = 0;
-        for batch in pictures.axis_chunks_iter(Axis(0), self.batch.unwrap_or(BATCH)) {
+        for batch in pictures.axis_chunks_iter(Axis(0), self.at_once) {
             let wanted = batch.dim().0;
             let batch = filled(batch, self.batch);
             let input = TensorRef::from_array_view(batch.view())?;
