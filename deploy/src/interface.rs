@@ -3,15 +3,20 @@
 //! A file with our card says so itself, and is held to it. A file without one is usable when its graph leaves no
 //! choice; what was assumed is said.
 
-use anyhow::{Context, Result, bail, ensure};
-use models::card::{Content, Input, LOGITS, ModelCard, PROBABILITIES, Takes};
-use models::onnx::proto::tensor_proto::DataLocation;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use models::architecture::MAX_CLASSES;
+use models::card::{Content, Input, LOGITS, MAX_INPUT, ModelCard, PROBABILITIES, Takes};
+use models::onnx::limits::{self, Footprint, Limits};
 use models::onnx::proto::{GraphProto, ModelProto};
 use models::onnx::{self, Signature, TensorInfo};
 use std::collections::HashSet;
 
 /// Largest batch a file may fix.
 const MAX_BATCH: usize = 1024;
+
+/// Batches to choose from where the file leaves them open, the best first: enough pictures to keep the threads busy, few
+/// enough for the memory.
+const OPEN_BATCHES: [usize; 3] = [32, 8, 1];
 
 /// What the scores of a model's output are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Interface {
     pub picture: [usize; 3],
     /// How many pictures the graph takes at once, if the file fixes that.
     pub batch: Option<usize>,
+    /// Most pictures to run at once: what the file fixes, otherwise as many as the limits of memory and time allow.
+    pub at_once: usize,
     /// Name of the output that is read, float `[N, classes]`.
     pub output: String,
     /// What that output holds.
@@ -44,15 +51,52 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Reads the interface of a model with its card, if it has one.
+    /// Reads the interface of a model with its card, if it has one. A model that asks for more memory or time than the
+    /// default [`Limits`] allow is an error.
     pub fn of(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
+        let limits = Limits::default();
+        limits::check(model, &limits)?;
         let graph = model.graph.as_ref().context("it has no graph")?;
         check(graph)?;
         let signature = onnx::signature(model)?;
-        match card {
+        let mut interface = match card {
             Some(card) => by_card(&signature, card).context("its card and its graph contradict each other"),
             None => by_signature(graph, &signature),
+        }?;
+        let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
+        let footprint = interface.within(model, &batches, &limits)?;
+        interface.hold_to(&footprint)?;
+        Ok(interface)
+    }
+
+    /// Takes the first of these batches whose run keeps within the limits, or the last one's error.
+    fn within(&mut self, model: &ModelProto, batches: &[usize], limits: &Limits) -> Result<Footprint> {
+        let mut outcome = Err(anyhow!("no batch to run"));
+        for &batch in batches {
+            self.at_once = batch;
+            outcome = Footprint::of(model, batch, limits);
+            if outcome.is_ok() {
+                break;
+            }
         }
+        outcome
+    }
+
+    /// Checks the shape of the output, and learns the number of classes from it.
+    fn hold_to(&mut self, footprint: &Footprint) -> Result<()> {
+        let (output, rows) = (&self.output, self.at_once);
+        let shape = footprint.outputs.get(output).with_context(|| format!("it has no output '{output}'"))?;
+        let expected = self.classes.map_or("classes".to_owned(), |classes| classes.to_string());
+        let classes = match shape[..] {
+            [found, classes] if found == rows as u64 => usize::try_from(classes).ok(),
+            _ => None,
+        };
+        let classes = classes.filter(|&found| self.classes.is_none_or(|classes| classes == found));
+        let classes = classes
+            .with_context(|| format!("its output '{output}' has the shape {shape:?}: expected [{rows}, {expected}]"))?;
+        ensure!((1..=MAX_CLASSES).contains(&classes), "it has {classes} classes: expected 1 to {MAX_CLASSES}");
+        self.classes = Some(classes);
+        Ok(())
     }
 }
 
@@ -60,15 +104,7 @@ impl Interface {
 fn check(graph: &GraphProto) -> Result<()> {
     let mut known: HashSet<&str> = HashSet::from([""]); // The empty name stands for an optional input left out.
     known.extend(graph.input.iter().map(|input| input.name.as_str()));
-    for tensor in &graph.initializer {
-        ensure!(
-            tensor.data_location() != DataLocation::External,
-            "its tensor '{}' is kept in another file: expected a self-contained model",
-            tensor.name
-        );
-        known.insert(&tensor.name);
-    }
-    known.extend(graph.sparse_initializer.iter().filter_map(|tensor| Some(tensor.values.as_ref()?.name.as_str())));
+    known.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
     known.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
     for node in &graph.node {
         for input in &node.input {
@@ -124,6 +160,7 @@ fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
         takes: card.takes,
         picture,
         batch: batch(found)?,
+        at_once: 1,
         output: if scores == Scores::Logits { LOGITS } else { PROBABILITIES }.to_owned(),
         scores,
         classes: Some(classes),
@@ -146,6 +183,9 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     let [image] = &signature.inputs[..] else { bail!(unusable()) };
     let [_, Some(channels @ (1 | 3)), Some(height), Some(width)] = image.shape[..] else { bail!(unusable()) };
     ensure!(image.element == "uint8" && height > 0 && width > 0, unusable());
+    for extent in [height, width] {
+        ensure!(extent <= MAX_INPUT, "its input is {image}: expected at most {MAX_INPUT} rows and columns");
+    }
 
     let usable = |output: &&TensorInfo| output.element == "float" && output.shape.len() == 2;
     let candidates: Vec<_> = signature.outputs.iter().filter(usable).collect();
@@ -173,6 +213,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         takes: Takes::Pictures,
         picture: [channels, height, width],
         batch: batch(image)?,
+        at_once: 1,
         output: output.name.clone(),
         scores,
         classes: output.shape[1].filter(|&classes| classes > 0),

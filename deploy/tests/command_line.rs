@@ -122,7 +122,7 @@ fn a_model_that_onnxruntime_cannot_load_is_told_once() {
     }
     let scene = Scene::new();
     let mut model = Example::default().model();
-    model.graph.as_mut().unwrap().initializer[0].dims = vec![2];
+    example::make_double(&mut model.graph.as_mut().unwrap().initializer[0]);
     std::fs::write(scene.path("odd.onnx"), prost::Message::encode_to_vec(&model)).unwrap();
     let said = scene.deploy("predict picture-0.pgm --model odd.onnx");
     assert_eq!(said.code, Some(1));

@@ -269,18 +269,28 @@ fn a_broken_graph_is_an_error_and_no_panic() {
         graph.initializer[1].set_data_location(DataLocation::External);
     };
     assert_refused(&example, graph(elsewhere), "kept in another file");
+    let operator = |graph: &mut models::onnx::proto::GraphProto| graph.node[3].op_type = "NoSuchOperator".into();
+    assert_refused(&example, graph(operator), "what the operator NoSuchOperator yields cannot be told");
+    assert_refused(
+        &example,
+        graph(|graph| graph.node[2].input.truncate(1)),
+        "Conv node '' (number 2) is refused: it lacks",
+    );
+    assert_refused(&example, graph(|graph| graph.node[2].attribute[0].ints = vec![1]), "1 pads for 2 spatial axes");
+    assert_refused(&example, graph(|graph| graph.node[2].input[0] = "convolved".into()), "before a node yields it");
+    assert_refused(&example, graph(|graph| graph.initializer[1].float_data.truncate(35)), "36 stored numbers");
+    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![4, 9]), "weights of [4, 9]");
+    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![-4, 1, 3, 3]), "no negative extent");
+    let overflow = |graph: &mut models::onnx::proto::GraphProto| {
+        graph.initializer[1].dims = vec![i64::MAX, i64::MAX, 3, 3];
+    };
+    assert_refused(&example, graph(overflow), "at most 1073741824 numbers in one tensor");
+    assert_refused(&example, graph(|graph| graph.initializer[1].data_type = 99), "unknown element type 99");
+    assert_refused(&example, graph(|graph| graph.initializer[2].dims = vec![3, 4]), "do not fit each other");
     // From here on the runtimes themselves find the fault, each in its own words.
     let load = "cannot load bad.onnx";
-    assert_refused(&example, graph(|graph| graph.node[3].op_type = "NoSuchOperator".into()), load);
-    assert_refused(&example, graph(|graph| graph.node[2].input.truncate(1)), load);
-    assert_refused(&example, graph(|graph| graph.node[2].attribute[0].ints = vec![1]), load);
-    assert_refused(&example, graph(|graph| graph.node[2].input[0] = "convolved".into()), load);
-    assert_refused(&example, graph(|graph| graph.initializer[1].float_data.truncate(35)), load);
-    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![4, 9]), load);
-    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![-4, 1, 3, 3]), load);
-    assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![i64::MAX, i64::MAX, 3, 3]), load);
-    assert_refused(&example, graph(|graph| graph.initializer[1].data_type = 99), load);
-    assert_refused(&example, graph(|graph| graph.initializer[2].dims = vec![3, 4]), load);
+    assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[1])), load);
+    assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[2])), load);
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub const MIN_CHANNELS: usize = 8;
 /// and small enough that no count overflows.
 const MAX_RESOLUTION: usize = 4096;
 const MAX_CHANNELS: usize = 64;
-const MAX_CLASSES: usize = 100_000;
+/// Largest accepted number of classes.
+pub const MAX_CLASSES: usize = 100_000;
 
 /// Which body the network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,13 @@ pub const LOGITS: &str = "logits";
 pub const PROBABILITIES: &str = "probabilities";
 
 /// Largest accepted height, width or number of channels of an input.
-const MAX_INPUT: usize = 4096;
+pub const MAX_INPUT: usize = 4096;
+
+/// Longest accepted card: some sixty bytes for each of the most classes.
+const MAX_JSON: usize = 1 << 23;
+
+/// Longest accepted label or other name, in bytes.
+const MAX_NAME: usize = 1000;
 
 /// Everything needed to use a model rightly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -283,6 +289,7 @@ impl ModelCard {
         struct Version {
             format: u32,
         }
+        ensure!(json.len() <= MAX_JSON, "it has {} bytes: expected at most {MAX_JSON}", json.len());
         let version: Version = serde_json::from_str(json).context("it is not a JSON object with a 'format'")?;
         ensure!(
             (1..=FORMAT).contains(&version.format),
@@ -343,6 +350,26 @@ impl ModelCard {
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0),
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
+        self.training.validate()?;
+        let Training { data_set, recipe, trained_with, .. } = &self.training;
+        for name in self.labels.iter().chain([&input.name, data_set, recipe, trained_with]) {
+            let start: String = name.chars().take(20).collect();
+            ensure!(
+                name.len() <= MAX_NAME,
+                "the name '{start}…' has {} bytes: expected at most {MAX_NAME}",
+                name.len()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Training {
+    fn validate(&self) -> Result<()> {
+        for (name, share) in [("held-out", self.held_out_accuracy), ("test", self.test_accuracy)] {
+            let fits = share.is_none_or(|share| (0.0..=1.0).contains(&share));
+            ensure!(fits, "{name} accuracy {}: expected 0 to 1", share.unwrap_or_default());
+        }
         Ok(())
     }
 }
@@ -409,6 +436,9 @@ mod tests {
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
         broken(|card| card.architecture.width = 7.0, "width multiplier 7");
+        broken(|card| card.training.test_accuracy = Some(1e300), "test accuracy 1");
+        broken(|card| card.labels[1] = "é".repeat(600), "the name 'éééééééééééééééééééé…' has 1200 bytes");
+        broken(|card| card.training.recipe = "r".repeat(MAX_JSON), "expected at most 8388608");
     }
 
     /// Files written before these fields were known are fp32 and take pictures.

@@ -3,6 +3,7 @@
 //! The first two bytes are zero, the third is the type (8: unsigned byte, the only one read here), the fourth the
 //! number of dimensions; each extent is a big-endian 32-bit number. Files may be gzipped.
 
+use crate::dataset::MAX_BYTES;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use std::fs::File;
@@ -12,8 +13,8 @@ use std::path::Path;
 /// Type byte of unsigned bytes.
 const UNSIGNED_BYTE: u8 = 0x08;
 
-/// Most bytes a file may hold once unpacked: 60,000 RGB pictures of 256×256 px are 12 GB; this is beyond that.
-const MAX_BYTES: u64 = 1 << 35;
+/// Room for the first bytes of the data; each further round doubles it.
+const FIRST_BYTES: usize = 1 << 16;
 
 /// An array of unsigned bytes, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
         .iter()
         .try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64))
         .filter(|&length| length <= MAX_BYTES)
-        .with_context(|| format!("its header promises {extents:?} bytes: more than any data set"))?;
+        .with_context(|| format!("its header promises {extents:?} bytes: expected at most {MAX_BYTES} together"))?;
     Ok((extents, length))
 }
 
@@ -78,9 +79,17 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
 pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
     let (extents, length) = parse_header(&mut reader, dimensions)?;
 
-    // Grows with what is there, so that a header alone cannot claim memory. One byte more shows a longer file.
+    // Grows with what is there, so that a header alone cannot claim memory, and never beyond what the header says. One
+    // byte more shows a longer file.
     let mut data = Vec::new();
-    reader.take(length + 1).read_to_end(&mut data).context("its data cannot be read")?;
+    loop {
+        let room = (length + 1 - data.len() as u64).min(data.len().max(FIRST_BYTES) as u64);
+        data.try_reserve_exact(room as usize).context("its data does not fit in memory")?;
+        let read = reader.by_ref().take(room).read_to_end(&mut data).context("its data cannot be read")?;
+        if read == 0 || data.len() as u64 > length {
+            break;
+        }
+    }
     ensure!(
         data.len() as u64 >= length,
         "its header promises {extents:?} = {length} bytes, but only {} follow: the file is truncated",
@@ -130,6 +139,42 @@ mod tests {
         assert_eq!(extents(&path, 1).unwrap(), [3]);
     }
 
+    /// Half a million bytes, packed into five hundred, of a file that says it holds ten.
+    #[test]
+    fn a_gzip_bomb_is_unpacked_as_far_as_the_header_says() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&[0, 0, 8, 1, 0, 0, 0, 10]).unwrap();
+        encoder.write_all(&vec![0; 500_000]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() < 600);
+        let mut unpacked = 0;
+        let counted = Counted { inner: GzDecoder::new(&bomb[..]), count: &mut unpacked };
+        assert!(parse(counted, 1).unwrap_err().to_string().contains("more bytes follow"));
+        assert_eq!(unpacked, 8 + 10 + 1);
+    }
+
+    struct Counted<'a, R> {
+        inner: R,
+        count: &'a mut usize,
+    }
+
+    impl<R: Read> Read for Counted<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let read = self.inner.read(buffer)?;
+            *self.count += read;
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn large_files_are_read_whole_and_take_no_more_memory_than_they_hold() {
+        let mut file = vec![0, 0, 8, 1, 0, 4, 0, 1];
+        file.extend((0..0x4_0001_u32).map(|index| (index * 7) as u8));
+        let idx = parse(&file[..], 1).unwrap();
+        assert_eq!(idx.data, file[8..]);
+        assert!(idx.data.capacity() <= idx.data.len() + 1, "{} bytes for {}", idx.data.capacity(), idx.data.len());
+    }
+
     #[test]
     fn every_broken_file_is_refused_with_what_is_wrong() {
         let huge = [0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255];
@@ -143,7 +188,7 @@ mod tests {
             (&longer, 1, "more bytes follow"),
             (&LABELS, 3, "0x00000801"),
             (b"this is text", 1, "0x74686973"),
-            (&huge, 3, "more than any data set"),
+            (&huge, 3, "expected at most 8589934592 together"),
         ] {
             let message = format!("{:#}", parse(bytes, dimensions).unwrap_err());
             assert!(message.contains(word), "{message}");

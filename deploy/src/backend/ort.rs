@@ -12,9 +12,6 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 use std::fmt::Debug;
 
-/// Pictures per run: enough to keep the threads busy, few enough for the memory at any resolution.
-const BATCH: usize = 32;
-
 /// A model made ready for ONNX Runtime.
 pub struct Session {
     inner: ort::session::Session,
@@ -23,6 +20,7 @@ pub struct Session {
     batch: Option<usize>,
     /// Memory that the device copies from and to; on the processor there is nothing to copy.
     binding: Option<Binding>,
+    at_once: usize,
     runtime: Runtime,
 }
 
@@ -77,6 +75,7 @@ impl Session {
             classes: source.interface.classes,
             batch: source.interface.batch,
             binding: None,
+            at_once: source.interface.at_once,
             runtime: Runtime {
                 name: "onnxruntime".to_owned(),
                 version: library.version.clone(),
@@ -136,8 +135,8 @@ impl Backend for Session {
 
     fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
         match pictures {
-            Pictures::Bytes(pictures) => prepared::in_ort(&mut self.inner, BATCH, self.batch, pictures),
-            Pictures::Normalised(pictures) => prepared::in_ort(&mut self.inner, BATCH, self.batch, pictures),
+            Pictures::Bytes(pictures) => prepared::in_ort(&mut self.inner, self.at_once, self.batch, pictures),
+            Pictures::Normalised(pictures) => prepared::in_ort(&mut self.inner, self.at_once, self.batch, pictures),
         }
     }
 }
@@ -155,7 +154,7 @@ impl Session {
         let count = pictures.dim().0;
         let mut scores = Array2::zeros((count, self.classes.unwrap_or(0)));
         let mut done = 0;
-        for batch in pictures.axis_chunks_iter(Axis(0), self.batch.unwrap_or(BATCH)) {
+        for batch in pictures.axis_chunks_iter(Axis(0), self.at_once) {
             let wanted = batch.dim().0;
             let batch = filled(batch, self.batch);
             let outputs = match &mut self.binding {

@@ -216,11 +216,11 @@ pub fn node(operator: &str, inputs: &[&str], output: &str, attribute: Vec<Attrib
     }
 }
 
-fn integer(name: &str, i: i64) -> AttributeProto {
+pub fn integer(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: Some(i), ..AttributeProto::default() }
 }
 
-fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+pub fn integers(name: &str, ints: &[i64]) -> AttributeProto {
     let ints = ints.to_vec();
     AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints, ..AttributeProto::default() }
 }
@@ -228,6 +228,12 @@ fn integers(name: &str, ints: &[i64]) -> AttributeProto {
 fn tensor(name: &str, dims: &[usize], float_data: Vec<f32>) -> TensorProto {
     let dims = dims.iter().map(|&extent| extent as i64).collect();
     TensorProto { name: name.into(), dims, data_type: DataType::Float as i32, float_data, ..TensorProto::default() }
+}
+
+/// A fault that only the runtimes find: float times double.
+pub fn make_double(tensor: &mut TensorProto) {
+    tensor.double_data = std::mem::take(&mut tensor.float_data).into_iter().map(f64::from).collect();
+    tensor.data_type = DataType::Double as i32;
 }
 
 fn value(name: &str, element: DataType, shape: &[Option<i64>]) -> ValueInfoProto {

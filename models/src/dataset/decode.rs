@@ -1,6 +1,6 @@
 //! Many picture files become one array, several at a time, and those that cannot be read are named.
 
-use super::{Dataset, Progress, Reading};
+use super::{Dataset, MAX_BYTES, Progress, Reading};
 use crate::card::Input;
 use crate::picture;
 use anyhow::{Result, anyhow, bail, ensure};
@@ -9,10 +9,6 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-
-/// Most bytes that the pictures of one part may take in memory, where they all stay: 8 GiB are 57,000 RGB pictures of
-/// 224×224 px.
-const MAX_BYTES: u64 = 8 << 30;
 
 /// Pictures that are named when they cannot be read; the others are counted.
 const NAMED: usize = 10;

@@ -23,6 +23,10 @@ use crate::fingerprint::Fingerprint;
 use anyhow::{Result, ensure};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
 
+/// Most bytes that the pictures of one part may take in memory, where they all stay: 8 GiB are 57,000 RGB pictures of
+/// 224×224 px.
+pub(crate) const MAX_BYTES: u64 = 8 << 30;
+
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {

@@ -1,7 +1,10 @@
-//! The ONNX file format: the official protobuf messages ([`proto`]), and reading a model file.
+//! The ONNX file format: the official protobuf messages ([`proto`]), reading a model file, and what it may ask for
+//! ([`limits`]).
 
+pub mod limits;
 #[allow(missing_docs, clippy::pedantic, rustdoc::all)]
 pub mod proto;
+mod wire;
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
@@ -12,6 +15,8 @@ use proto::type_proto;
 use proto::{ModelProto, TensorProto, ValueInfoProto};
 use serde::Serialize;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Largest model file that is read: some fifty times the largest MobileNetV1.
@@ -21,14 +26,21 @@ const MAX_FILE: u64 = 1 << 30;
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", path.display());
     let metadata = std::fs::metadata(path).with_context(context)?;
+    let told = metadata.len();
+    ensure!(told <= MAX_FILE, "{} has {told} bytes: expected at most {MAX_FILE}", path.display());
     ensure!(!metadata.is_dir(), "{} is a folder: expected an ONNX file", path.display());
-    ensure!(metadata.len() <= MAX_FILE, "{} has {} bytes: expected at most {MAX_FILE}", path.display(), metadata.len());
-    std::fs::read(path).with_context(context)
+    // A pipe does not tell its length, and a file can grow.
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(context)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
+    ensure!(bytes.len() as u64 <= MAX_FILE, "{} has more than {MAX_FILE} bytes: expected a model", path.display());
+    Ok(bytes)
 }
 
 /// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with nodes is asked for too.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     ensure!(!bytes.is_empty(), "it is empty: expected an ONNX model");
+    wire::check(bytes)?;
     let model = ModelProto::decode(bytes).context("it is no whole ONNX model (protobuf): is it truncated?")?;
     let has_nodes = model.graph.as_ref().is_some_and(|graph| !graph.node.is_empty());
     ensure!(has_nodes, "it is no ONNX model: it has no graph");
@@ -44,7 +56,7 @@ pub fn encode(model: &ModelProto) -> Vec<u8> {
 /// The opset of the standard operators that a model asks for.
 #[must_use]
 pub fn opset(model: &ModelProto) -> Option<i64> {
-    model.opset_import.iter().find(|opset| opset.domain.is_empty()).map(|opset| opset.version)
+    model.opset_import.iter().find(|opset| matches!(&*opset.domain, "" | "ai.onnx")).map(|opset| opset.version)
 }
 
 /// Numbers in the initialisers: the folded weights, biases and constants.

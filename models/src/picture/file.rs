@@ -69,6 +69,7 @@ fn decoder<'a>(file: impl BufRead + Seek + 'a, max_pixels: u64) -> Result<impl I
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
+    ensure!(pixels > 0, "it has {width}x{height} pixels: expected at least one");
     ensure!(pixels <= max_pixels, "it has {width}x{height} = {pixels} pixels: expected at most {max_pixels}");
     // As `ImageReader::decode` does: the decoders themselves do not count what they decode into.
     let total = decoder.total_bytes();
@@ -181,6 +182,15 @@ mod tests {
         }
         for name in ["a.txt", "b", ".png", "c.tiff", "d.png.part"] {
             assert!(!has_picture_ending(Path::new(name)), "{name}");
+        }
+    }
+
+    /// PNM, BMP and others can say so, and no decoder minds.
+    #[test]
+    fn a_picture_without_pixels_is_refused() {
+        for bytes in [&b"P5 0 3 255\n"[..], b"P6 3 0 255\n"] {
+            let message = format!("{:#}", decode(bytes, MAX_PIXELS).unwrap_err());
+            assert!(message.contains("expected at least one"), "{message}");
         }
     }
 

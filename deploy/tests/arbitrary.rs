@@ -1,0 +1,94 @@
+//! Any bytes, and any graph, as a model: an answer or an error, never a panic, and never the machine. `tests/fuzz` does
+//! the same for as long as one likes.
+#![cfg(feature = "tract")]
+
+#[path = "../../models/tests/choices/mod.rs"]
+mod choices;
+mod example;
+mod hostile;
+
+use choices::{Choices, bytes, changed, seeds};
+use deploy::backend::{Choice, Device, Options};
+use deploy::model::Model;
+use example::Example;
+use models::onnx::limits::{Footprint, Limits};
+use models::onnx::{self, proto::ModelProto};
+use ndarray::Array4;
+use prost::Message;
+
+/// Opens a model and lets it judge a black picture: `None` if it was refused before a runtime saw it, otherwise whether
+/// it answered.
+///
+/// The limits are for a machine, not for a test of thousands of models: what is larger than it must be to find a fault
+/// is only held to them.
+fn run(bytes: &[u8]) -> Option<bool> {
+    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    onnx::parse(bytes).ok().filter(is_small)?;
+    match Model::from_bytes("any", bytes, &options) {
+        Ok(mut model) => {
+            let input = model.input();
+            let black = Array4::zeros((1, input.channels, input.height, input.width));
+            Some(model.logits(black.view()).is_ok())
+        }
+        Err(error) => format!("{error:#}").contains("tract cannot load").then_some(false),
+    }
+}
+
+fn is_small(model: &ModelProto) -> bool {
+    let limits =
+        Limits { elements: 1 << 20, memory: 1 << 24, values: 1 << 26, multiply_adds: 1 << 24, ..Limits::default() };
+    [1, 32].iter().all(|&batch| Footprint::of(model, batch, &limits).is_ok())
+}
+
+/// How many models were run, how many tract refused, and how many never got that far.
+#[derive(Debug, Default)]
+struct Tally {
+    ran: usize,
+    refused: usize,
+    stopped: usize,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: &[u8]) {
+        match run(bytes) {
+            Some(true) => self.ran += 1,
+            Some(false) => self.refused += 1,
+            None => self.stopped += 1,
+        }
+    }
+}
+
+#[test]
+fn any_bytes_are_a_model_or_an_error() {
+    let mut tally = Tally::default();
+    for (number, (_, seed)) in (0..).zip(seeds("onnx_load")) {
+        for case in 0..300 {
+            let choices = bytes(number * 1000 + case, 64);
+            tally.add(&changed(&seed, &mut Choices(&choices)));
+        }
+    }
+    assert!(tally.ran > 30 && tally.stopped > 30, "{tally:?}");
+}
+
+#[test]
+fn any_change_of_a_model_is_a_model_or_an_error() {
+    let mut tally = Tally::default();
+    for case in 0..1500 {
+        let choices = bytes(case, 128);
+        let mut choices = Choices(&choices);
+        let mut model = Example { card: choices.once_in(2), ..Example::default() }.model();
+        hostile::change(&mut model, &mut choices);
+        tally.add(&model.encode_to_vec());
+    }
+    assert!(tally.ran > 100 && tally.stopped > 100, "{tally:?}");
+}
+
+#[test]
+fn any_graph_is_a_model_or_an_error() {
+    let mut tally = Tally::default();
+    for case in 0..2500 {
+        let choices = bytes(case, 256);
+        tally.add(&hostile::graph::model(&mut Choices(&choices)).encode_to_vec());
+    }
+    assert!(tally.ran > 100 && tally.stopped > 100, "{tally:?}");
+}

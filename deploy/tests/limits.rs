@@ -1,0 +1,195 @@
+//! Models that would take the machine down are refused before a runtime sees them, with what they ask for.
+
+mod example;
+
+use deploy::backend::{Choice, Device, Options};
+use deploy::model::Model;
+use example::{Example, integer, integers, node};
+use models::onnx::proto::tensor_proto::{DataLocation, DataType};
+use models::onnx::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use prost::Message;
+use std::time::{Duration, Instant};
+
+fn open(bytes: &[u8]) -> Result<Model, String> {
+    let backend = if cfg!(feature = "tract") { Choice::Tract } else { Choice::Ort };
+    let options = Options { backend, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    Model::from_bytes("bomb.onnx", bytes, &options).map_err(|error| format!("{error:#}"))
+}
+
+/// Opens the example changed by `change`, and yields the error, which must come at once.
+fn refusal(example: &Example, change: impl Fn(&mut ModelProto, &mut Vec<NodeProto>)) -> String {
+    let mut model = example.model();
+    let mut before = Vec::new();
+    change(&mut model, &mut before);
+    model.graph.as_mut().unwrap().node.splice(0..0, before);
+    let bytes = model.encode_to_vec();
+    let begin = Instant::now();
+    let message = open(&bytes).err().expect("it was opened");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{message}");
+    assert!(message.contains("bomb.onnx cannot be used"), "{message}");
+    message
+}
+
+fn assert_refused(words: &[&str], change: impl Fn(&mut ModelProto, &mut Vec<NodeProto>)) {
+    let message = refusal(&Example::without_card(), change);
+    assert!(words.iter().all(|word| message.contains(word)), "expected {words:?} in: {message}");
+}
+
+/// A node with constants of its own as further inputs.
+fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> NodeProto {
+    for numbers in constants {
+        let name = format!("{}.{}", node.output[0], node.input.len());
+        node.input.push(name.clone());
+        let (dims, data_type) = (vec![numbers.len() as i64], DataType::Int64 as i32);
+        let tensor = TensorProto { name, dims, data_type, int64_data: numbers.to_vec(), ..TensorProto::default() };
+        model.graph.as_mut().unwrap().initializer.push(tensor);
+    }
+    node
+}
+
+#[test]
+fn constants_that_unfold_are_refused_by_their_size() {
+    let shape = |shape: &'static [i64]| {
+        move |model: &mut ModelProto, nodes: &mut Vec<NodeProto>| {
+            nodes.push(with(model, node("ConstantOfShape", &[], "huge", vec![]), &[shape]));
+        }
+    };
+    let terabyte = "its ConstantOfShape node '' (number 0) is refused: 'huge' has the shape [1099511627776]";
+    assert_refused(&[terabyte, "at most 1073741824 numbers"], shape(&[1 << 40]));
+    assert_refused(&["'huge' has the shape [4611686018427387904, 4"], shape(&[1 << 62, 4]));
+    assert_refused(&["extent -1"], shape(&[-1]));
+    for (operator, constants, word) in [
+        ("Tile", &[&[1 << 60, 1, 1, 1][..]][..], "1152921504606846976"),
+        ("Expand", &[&[1 << 40, 1, 1, 1]], "1099511627776"),
+        ("Pad", &[&[0, 0, 0, 0, 0, 0, 0, 1 << 50]], "1125899906842630"),
+        ("Resize", &[&[], &[], &[1, 1, 1 << 30, 1 << 30]], "1073741824, 1073741824"),
+    ] {
+        assert_refused(&[&format!("its {operator} node"), word], |model, nodes| {
+            nodes.push(node("Cast", &["image"], "bytes", vec![integer("to", 1)]));
+            nodes.push(with(model, node(operator, &["bytes"], "huge", vec![]), constants));
+        });
+    }
+    assert_refused(&["its Range node", "[1000000000000000000]"], |model, nodes| {
+        nodes.push(with(model, node("Range", &[], "huge", vec![]), &[&[0], &[1_000_000_000_000_000_000], &[1]]));
+    });
+}
+
+#[test]
+fn small_steps_to_a_huge_value_are_added_up() {
+    assert_refused(&["its Concat node", "at most"], |_, nodes| {
+        for step in 0..60 {
+            let from = if step == 0 { "image".to_owned() } else { format!("twice.{}", step - 1) };
+            nodes.push(node("Concat", &[&from, &from], &format!("twice.{step}"), vec![integer("axis", 0)]));
+        }
+    });
+    assert_refused(&["its Add node", "[1048576, 1048576]"], |model, nodes| {
+        nodes.push(with(model, node("ConstantOfShape", &[], "row", vec![]), &[&[1, 1 << 20]]));
+        nodes.push(with(model, node("ConstantOfShape", &[], "column", vec![]), &[&[1 << 20, 1]]));
+        nodes.push(node("Add", &["row", "column"], "table", vec![]));
+    });
+    // Each alone is allowed.
+    assert_refused(&["bytes would be alive at once: expected at most 8589934592"], |model, nodes| {
+        for number in 0..20 {
+            let name = format!("half.{number}");
+            nodes.push(with(model, node("ConstantOfShape", &[], &name, vec![]), &[&[1 << 27]]));
+        }
+    });
+}
+
+#[test]
+fn work_without_end_is_refused() {
+    let square = |model: &mut ModelProto, nodes: &mut Vec<NodeProto>| {
+        nodes.push(with(model, node("ConstantOfShape", &[], "square", vec![]), &[&[1 << 14, 1 << 14]]));
+        nodes.push(node("MatMul", &["square", "square"], "product", vec![]));
+    };
+    assert_refused(&["asks for 4398046511104 multiply-adds for 1 pictures: expected at most 68719476736"], square);
+    assert_refused(&["its MaxPool node", "bytes would be alive at once"], |_, nodes| {
+        let window = vec![integers("kernel_shape", &[1 << 15, 1 << 15]), integers("pads", &[1 << 15; 4])];
+        nodes.push(node("MaxPool", &["image"], "largest", window));
+    });
+    for (attribute, word) in [
+        (integer("group", 0), "0 groups"),
+        (integers("strides", &[0, 1]), "strides [0, 1]: expected 1 or more"),
+        (integers("dilations", &[-1, 1]), "dilations [-1, 1]"),
+        (integers("kernel_shape", &[0, 3]), "kernel_shape [0, 3], but weights of [4, 1, 3, 3]"),
+        (integers("strides", &[1; 3]), "3 strides for 2 spatial axes"),
+    ] {
+        assert_refused(&["its Conv node", word], |model, _| {
+            model.graph.as_mut().unwrap().node[2].attribute.push(attribute.clone());
+        });
+    }
+}
+
+#[test]
+fn graphs_within_graphs_and_operators_nobody_can_follow_are_refused() {
+    assert_refused(&["its Loop node", "no control flow"], |_, nodes| {
+        let g = Some(GraphProto::default());
+        let body = AttributeProto { name: "body".into(), g, ..AttributeProto::default() };
+        nodes.push(node("Loop", &[], "looped", vec![body]));
+    });
+    assert_refused(&["functions of its own"], |model, _| model.functions.push(FunctionProto::default()));
+    assert_refused(&["its NonZero node", "cannot be told before a run"], |_, nodes| {
+        nodes.push(node("NonZero", &["image"], "places", vec![]));
+    });
+    assert_refused(&["10008 nodes: expected at most 10000"], |_, nodes| {
+        nodes.extend((0..10_000).map(|number| node("Relu", &["image"], &format!("relu.{number}"), vec![])));
+    });
+    assert_refused(&["it takes 'later' before a node yields it"], |_, nodes| {
+        nodes.push(node("Relu", &["later"], "sooner", vec![]));
+        nodes.push(node("Relu", &["sooner"], "later", vec![]));
+    });
+}
+
+#[test]
+fn what_readers_might_see_differently_is_refused() {
+    assert_refused(&["two of its inputs, tensors or nodes yield 'float'"], |_, nodes| {
+        nodes.push(node("Relu", &["image"], "float", vec![]));
+    });
+    assert_refused(&["attribute 'axis' twice"], |_, nodes| {
+        nodes.push(node("Softmax", &["image"], "soft", vec![integer("axis", 0), integer("axis", 1)]));
+    });
+    assert_refused(&["two versions of one operator set"], |model, _| {
+        let opset = model.opset_import[0].clone();
+        model.opset_import.push(opset);
+    });
+    assert_refused(&["does not say which opset"], |model, _| model.opset_import.clear());
+    assert_refused(&["its tensor 'scale' has the shape [], which is 1 stored numbers or bytes, but 0"], |model, _| {
+        model.graph.as_mut().unwrap().initializer[0].float_data.clear();
+    });
+    assert_refused(&["its tensor 'scale'", "but 8"], |model, _| {
+        model.graph.as_mut().unwrap().initializer[0].raw_data = vec![0; 8];
+    });
+}
+
+/// The attribute of a node would be read from a file of the attacker's choice.
+#[test]
+fn a_constant_in_another_file_is_refused_too() {
+    assert_refused(&["its Constant node", "kept in another file"], |_, nodes| {
+        let mut tensor = TensorProto { dims: vec![1], data_type: 1, ..TensorProto::default() };
+        tensor.set_data_location(DataLocation::External);
+        let value = AttributeProto { name: "value".into(), t: Some(tensor), ..AttributeProto::default() };
+        nodes.push(node("Constant", &[], "elsewhere", vec![value]));
+    });
+}
+
+#[test]
+fn an_output_is_what_the_graph_makes_of_it() {
+    let message = refusal(&Example { classes_told: false, ..Example::without_card() }, |model, nodes| {
+        nodes.push(with(model, node("ConstantOfShape", &[], "wide", vec![]), &[&[3, 200_000]]));
+        model.graph.as_mut().unwrap().node[6].input[0] = "flat3".into();
+        let last = with(model, node("Slice", &["flat"], "flat3", vec![]), &[&[0], &[3], &[1]]);
+        let graph = model.graph.as_mut().unwrap();
+        graph.node.insert(6, last);
+        graph.node[7].input[1] = "wide".into();
+    });
+    assert!(message.contains("it has 200000 classes: expected 1 to 100000"), "{message}");
+    assert_refused(&["its output 'logits' has the shape [32, 3]: expected [32, 1099511627776]"], |model, _| {
+        use models::onnx::proto::tensor_shape_proto::dimension::Value;
+        use models::onnx::proto::type_proto;
+        for output in &mut model.graph.as_mut().unwrap().output {
+            let kind = output.r#type.as_mut().unwrap().value.as_mut().unwrap();
+            let type_proto::Value::TensorType(tensor) = kind;
+            tensor.shape.as_mut().unwrap().dim[1].value = Some(Value::DimValue(1 << 40));
+        }
+    });
+}

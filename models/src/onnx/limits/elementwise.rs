@@ -1,0 +1,164 @@
+//! Operators that yield one number for each of their input's, or of their inputs' broadcast to one shape.
+
+use super::node::{Node, Outcome};
+use super::tensors;
+use super::value::{Value, broadcast};
+use crate::onnx::proto::tensor_proto::DataType;
+use anyhow::{Context, Result, anyhow, ensure};
+
+/// The shape of the first input.
+pub(super) fn same(node: &Node) -> Result<Outcome> {
+    let input = node.input(0)?;
+    Ok(input.of(input.element).into())
+}
+
+/// The first input itself.
+pub(super) fn passed_on(node: &Node) -> Result<Outcome> {
+    Ok(node.input(0)?.clone().into())
+}
+
+/// The first input as whole numbers, down or up.
+pub(super) fn rounded(node: &Node) -> Result<Outcome> {
+    let input = node.input(0)?;
+    let round = if node.proto.op_type == "Floor" { f64::floor } else { f64::ceil };
+    let numbers = input.numbers.as_ref().map(|numbers| numbers.iter().copied().map(round).collect());
+    Ok(input.clone().with(numbers).into())
+}
+
+/// One boolean for each number.
+pub(super) fn tested(node: &Node) -> Result<Outcome> {
+    Ok(node.input(0)?.of(DataType::Bool).into())
+}
+
+pub(super) fn cast(node: &Node) -> Result<Outcome> {
+    let to = i32::try_from(node.int("to", 0)?).unwrap_or(0);
+    let (element, _) = tensors::element(to).map_err(|error| anyhow!("its output {error}"))?;
+    let input = node.input(0)?;
+    let value = input.of(element);
+    let exact = matches!(element, DataType::Int32 | DataType::Int64 | DataType::Float | DataType::Double);
+    let numbers = input.numbers.clone().filter(|_| exact);
+    let whole = |numbers: Vec<f64>| numbers.into_iter().map(f64::trunc).collect();
+    Ok(value.clone().with(if value.is_integer() { numbers.map(whole) } else { numbers }).into())
+}
+
+/// All inputs broadcast to one shape, of the first one's type.
+pub(super) fn broadcasting(node: &Node) -> Result<Outcome> {
+    let first = node.input(0)?;
+    let value = Value::new(first.element, all(node.given())?);
+    let numbers = arithmetic(node, &value);
+    Ok(value.with(numbers).into())
+}
+
+/// The same as booleans.
+pub(super) fn compared(node: &Node) -> Result<Outcome> {
+    let value = Value::new(DataType::Bool, all(node.given())?);
+    let numbers = arithmetic(node, &value);
+    Ok(value.with(numbers).into())
+}
+
+/// Where the first input is true the second, otherwise the third.
+pub(super) fn chosen(node: &Node) -> Result<Outcome> {
+    let value = Value::new(node.input(1)?.element, all(node.given())?);
+    let inputs = (0..3).map(|index| repeated(node.input(index).ok()?, &value)).collect::<Option<Vec<_>>>();
+    let choose = |inputs: Vec<Vec<f64>>| {
+        let three = inputs[0].iter().zip(&inputs[1]).zip(&inputs[2]);
+        three.map(|((&condition, &yes), &no)| if condition == 0.0 { no } else { yes }).collect()
+    };
+    Ok(value.with(inputs.map(choose)).into())
+}
+
+fn all<'a>(inputs: impl Iterator<Item = &'a Value>) -> Result<Vec<u64>> {
+    inputs.map(|input| input.shape.as_slice()).try_fold(Vec::new(), |shape, next| broadcast(&shape, next))
+}
+
+/// The numbers of a short list or of a scalar, as many as `value` has.
+fn repeated(input: &Value, value: &Value) -> Option<Vec<f64>> {
+    let numbers = input.numbers.as_ref()?;
+    let count = usize::try_from(value.elements()).ok()?;
+    match numbers[..] {
+        [number] if count <= super::value::MAX_NUMBERS => Some(vec![number; count]),
+        _ if numbers.len() == count => Some(numbers.clone()),
+        _ => None,
+    }
+}
+
+/// What shapes are computed with.
+fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
+    // Beyond this an integer might wrap around in the runtime, or not be exact here.
+    const EXACT: f64 = 2_147_483_648.0;
+    let integer = node.input(0).ok()?.is_integer();
+    let operation: fn(f64, f64) -> f64 = match node.proto.op_type.as_str() {
+        "Add" => |one, other| one + other,
+        "Sub" => |one, other| one - other,
+        "Mul" => |one, other| one * other,
+        "Div" if integer => |one, other| (one / other).trunc(),
+        "Div" => |one, other| one / other,
+        "Min" => f64::min,
+        "Max" => f64::max,
+        "Equal" => |one, other| f64::from(u8::from(one == other)),
+        _ => return None,
+    };
+    let [one, other] = node.inputs[..] else { return None };
+    let pairs = repeated(one?, value)?.into_iter().zip(repeated(other?, value)?);
+    let numbers: Vec<f64> = pairs.map(|(one, other)| operation(one, other)).collect();
+    numbers.iter().all(|number| number.abs() < EXACT).then_some(numbers)
+}
+
+/// A first input that stands for the others: quantized sums of two tensors with scales and zero points.
+pub(super) fn quantized_broadcasting(node: &Node) -> Result<Outcome> {
+    let (one, other) = (node.input(0)?, node.input(3)?);
+    Ok(Value::new(one.element, broadcast(&one.shape, &other.shape)?).into())
+}
+
+pub(super) fn quantized(node: &Node) -> Result<Outcome> {
+    scales_fit(node)?;
+    let element = node.optional(2).map_or(DataType::Uint8, |zero| zero.element);
+    Ok(node.input(0)?.of(element).into())
+}
+
+pub(super) fn dequantized(node: &Node) -> Result<Outcome> {
+    scales_fit(node)?;
+    Ok(node.input(0)?.of(node.input(1)?.element).into())
+}
+
+/// Scale and zero point are one number, one for each place on an axis, or one for each block of the input.
+fn scales_fit(node: &Node) -> Result<()> {
+    let input = node.input(0)?;
+    for scale in [Some(node.input(1)?), node.optional(2)].into_iter().flatten() {
+        let fits = match scale.shape[..] {
+            [] | [1] => true,
+            [count] => node.axis(1).is_ok_and(|axis| input.shape[axis] == count),
+            _ => {
+                let blocks = scale.shape.iter().zip(&input.shape);
+                scale.shape.len() == input.shape.len() && blocks.clone().all(|(blocks, extent)| blocks <= extent)
+            }
+        };
+        ensure!(fits, "scales of the shape {:?} do not fit an input of {:?}", scale.shape, input.shape);
+    }
+    Ok(())
+}
+
+/// Yields scale and zero point too.
+pub(super) fn quantized_by_itself(node: &Node) -> Result<Outcome> {
+    let scalar = |element| Value::new(element, Vec::new());
+    let outputs = vec![node.input(0)?.of(DataType::Uint8), scalar(DataType::Float), scalar(DataType::Uint8)];
+    Ok(Outcome { outputs, work: 0, scratch: 0 })
+}
+
+/// Scale, offset, mean and variance are one number for each channel, axis 1.
+pub(super) fn normalised_by_channel(node: &Node) -> Result<Outcome> {
+    let input = node.input(0)?;
+    let channels = *input.shape.get(1).context("its input has no channels")?;
+    for statistic in node.given().skip(1) {
+        ensure!(statistic.shape == [channels], "{:?} statistics for {channels} channels", statistic.shape);
+    }
+    same(node)
+}
+
+/// Scale and offset are broadcast to the input.
+pub(super) fn normalised(node: &Node) -> Result<Outcome> {
+    let input = node.input(0)?;
+    let shape = all(node.given())?;
+    ensure!(shape == input.shape, "its scale and offset do not fit an input of {:?}", input.shape);
+    same(node)
+}

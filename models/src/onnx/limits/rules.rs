@@ -1,0 +1,139 @@
+//! The operators whose outputs can be told before a run, each with its rule: all that image classifiers are made of.
+
+use super::node::{Node, Outcome};
+use super::{elementwise, layout, products, windows};
+use anyhow::Result;
+
+/// What a node yields, from what is known of its inputs.
+pub(super) type Rule = fn(&Node) -> Result<Outcome>;
+
+/// The rule of an operator; `None` if there is none.
+pub(super) fn of(domain: &str, operator: &str) -> Option<Rule> {
+    match domain {
+        "" | "ai.onnx" => standard(operator),
+        "com.microsoft" => microsoft(operator),
+        _ => None,
+    }
+}
+
+fn standard(operator: &str) -> Option<Rule> {
+    let rule: Rule = match operator {
+        "Abs"
+        | "Acos"
+        | "Acosh"
+        | "Asin"
+        | "Asinh"
+        | "Atan"
+        | "Atanh"
+        | "BitwiseNot"
+        | "Celu"
+        | "Cos"
+        | "Cosh"
+        | "CumSum"
+        | "Elu"
+        | "Erf"
+        | "Exp"
+        | "Gelu"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Hardmax"
+        | "LeakyRelu"
+        | "Log"
+        | "LogSoftmax"
+        | "LpNormalization"
+        | "MeanVarianceNormalization"
+        | "Mish"
+        | "Neg"
+        | "Not"
+        | "Reciprocal"
+        | "Relu"
+        | "Round"
+        | "Selu"
+        | "Shrink"
+        | "Sigmoid"
+        | "Sign"
+        | "Sin"
+        | "Sinh"
+        | "Softmax"
+        | "Softplus"
+        | "Softsign"
+        | "Sqrt"
+        | "Swish"
+        | "Tan"
+        | "Tanh"
+        | "ThresholdedRelu"
+        | "Trilu" => elementwise::same,
+        "Identity" | "Dropout" => elementwise::passed_on,
+        "Floor" | "Ceil" => elementwise::rounded,
+        "IsInf" | "IsNaN" => elementwise::tested,
+        "Cast" => elementwise::cast,
+        "Add" | "And" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Clip" | "Div" | "Max" | "Mean"
+        | "Min" | "Mod" | "Mul" | "Or" | "PRelu" | "Pow" | "Sub" | "Sum" | "Xor" => elementwise::broadcasting,
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => elementwise::compared,
+        "Where" => elementwise::chosen,
+        "QuantizeLinear" => elementwise::quantized,
+        "DequantizeLinear" => elementwise::dequantized,
+        "DynamicQuantizeLinear" => elementwise::quantized_by_itself,
+        "BatchNormalization" | "InstanceNormalization" => elementwise::normalised_by_channel,
+        "LayerNormalization" | "RMSNormalization" => elementwise::normalised,
+
+        "Conv" => windows::convolution,
+        "ConvInteger" => windows::integer_convolution,
+        "QLinearConv" => windows::quantized_convolution,
+        "ConvTranspose" => windows::transposed_convolution,
+        "AveragePool" | "LpPool" | "MaxPool" => windows::pooling,
+        "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" => windows::global_pooling,
+        "Resize" | "Upsample" => windows::resize,
+        "LRN" => windows::local_response,
+
+        "Gemm" => products::gemm,
+        "MatMul" | "MatMulInteger" => products::matmul,
+        "QLinearMatMul" => products::quantized_matmul,
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => products::reduction,
+        "ArgMax" | "ArgMin" => products::extreme,
+        "TopK" => products::top,
+
+        "Concat" => layout::concat,
+        "Constant" => layout::constant,
+        "ConstantOfShape" => layout::constant_of_shape,
+        "DepthToSpace" => layout::depth_to_space,
+        "Expand" => layout::expand,
+        "Flatten" => layout::flatten,
+        "Gather" => layout::gather,
+        "Pad" => layout::pad,
+        "Range" => layout::range,
+        "Reshape" => layout::reshape,
+        "Shape" => layout::shape,
+        "Size" => layout::size,
+        "Slice" => layout::slice,
+        "SpaceToDepth" => layout::space_to_depth,
+        "Split" => layout::split,
+        "Squeeze" => layout::squeeze,
+        "Tile" => layout::tile,
+        "Transpose" => layout::transpose,
+        "Unsqueeze" => layout::unsqueeze,
+        _ => return None,
+    };
+    Some(rule)
+}
+
+/// ONNX Runtime's own operators, which its quantizer and its optimiser write.
+fn microsoft(operator: &str) -> Option<Rule> {
+    let rule: Rule = match operator {
+        "BiasGelu" => elementwise::broadcasting,
+        "QLinearAdd" | "QLinearMul" => elementwise::quantized_broadcasting,
+        "FastGelu" | "Gelu" | "QLinearLeakyRelu" | "QLinearSigmoid" | "QLinearSoftmax" | "QuickGelu" => {
+            elementwise::same
+        }
+        "DequantizeLinear" => elementwise::dequantized,
+        "QuantizeLinear" => elementwise::quantized,
+        "FusedConv" => windows::convolution,
+        "QLinearAveragePool" => windows::pooling,
+        "QLinearGlobalAveragePool" => windows::global_pooling,
+        "QGemm" => products::quantized_gemm,
+        "QLinearConcat" => layout::quantized_concat,
+        _ => return None,
+    };
+    Some(rule)
+}

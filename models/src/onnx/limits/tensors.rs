@@ -1,0 +1,102 @@
+//! The numbers that a file holds: as many as it declares, of a kind that is known.
+
+use super::Limits;
+use crate::onnx::proto::TensorProto;
+use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
+use anyhow::{Context, Result, bail, ensure};
+
+/// Most axes of a tensor.
+pub(super) const MAX_RANK: usize = 16;
+
+/// Element type of a tensor, and its bits in a file; texts and complex numbers are none of a classifier's.
+pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
+    use DataType as T;
+    let element = T::try_from(number).ok().with_context(|| format!("has the unknown element type {number}"))?;
+    let bits = match element {
+        T::Int4 | T::Uint4 | T::Float4e2m1 => 4,
+        T::Uint8 | T::Int8 | T::Bool | T::Float8e4m3fn | T::Float8e4m3fnuz | T::Float8e5m2 | T::Float8e5m2fnuz => 8,
+        T::Uint16 | T::Int16 | T::Float16 | T::Bfloat16 => 16,
+        T::Float | T::Int32 | T::Uint32 => 32,
+        T::Int64 | T::Uint64 | T::Double => 64,
+        T::Undefined | T::String | T::Complex64 | T::Complex128 => {
+            bail!("has the element type {}: expected numbers", element.as_str_name().to_lowercase())
+        }
+    };
+    Ok((element, bits))
+}
+
+/// Holds what a tensor stores to what it declares, and yields its element type and shape.
+pub(super) fn check(tensor: &TensorProto, limits: &Limits) -> Result<(DataType, Vec<u64>)> {
+    ensure!(
+        tensor.data_location() != DataLocation::External && tensor.external_data.is_empty(),
+        "is kept in another file: expected a self-contained model"
+    );
+    ensure!(tensor.segment.is_none(), "is stored in segments: expected it whole");
+    let (element, bits) = element(tensor.data_type)?;
+    let dims = &tensor.dims;
+    ensure!(dims.len() <= MAX_RANK, "has {} axes: expected at most {MAX_RANK}", dims.len());
+    let shape: Option<Vec<u64>> = dims.iter().map(|&extent| u64::try_from(extent).ok()).collect();
+    let shape = shape.with_context(|| format!("has the shape {dims:?}: expected no negative extent"))?;
+    let elements = super::elements(&shape);
+    ensure!(
+        elements <= limits.elements,
+        "has the shape {dims:?}: expected at most {} numbers in one tensor",
+        limits.elements
+    );
+    let (found, expected) = stored(tensor, element, bits, elements);
+    ensure!(
+        found == expected && lists(tensor) <= 1,
+        "has the shape {dims:?}, which is {expected} stored numbers or bytes, but {found} are there"
+    );
+    Ok((element, shape))
+}
+
+/// How many bytes, or how many numbers of the list for its element type, are there and should be.
+fn stored(tensor: &TensorProto, element: DataType, bits: u64, elements: u64) -> (u64, u64) {
+    use DataType as T;
+    if !tensor.raw_data.is_empty() {
+        return (tensor.raw_data.len() as u64, (elements * bits).div_ceil(8));
+    }
+    let found = match element {
+        T::Float => tensor.float_data.len(),
+        T::Double => tensor.double_data.len(),
+        T::Int64 => tensor.int64_data.len(),
+        T::Uint32 | T::Uint64 => tensor.uint64_data.len(),
+        _ => tensor.int32_data.len(),
+    };
+    // Numbers of four bits come in pairs.
+    (found as u64, if bits == 4 { elements.div_ceil(2) } else { elements })
+}
+
+/// In how many places a tensor stores numbers: with two, readers might differ on which counts.
+fn lists(tensor: &TensorProto) -> usize {
+    let lengths = [
+        tensor.raw_data.len(),
+        tensor.float_data.len(),
+        tensor.double_data.len(),
+        tensor.int32_data.len(),
+        tensor.int64_data.len(),
+        tensor.uint64_data.len(),
+        tensor.string_data.len(),
+    ];
+    lengths.iter().filter(|&&length| length > 0).count()
+}
+
+/// The numbers of a small tensor, such as a shape that other nodes go by.
+pub(super) fn numbers(tensor: &TensorProto, element: DataType) -> Option<Vec<f64>> {
+    use DataType as T;
+    let raw = &tensor.raw_data;
+    let inline = raw.is_empty();
+    let numbers = match element {
+        T::Float if inline => tensor.float_data.iter().copied().map(f64::from).collect(),
+        T::Float => raw.as_chunks().0.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect(),
+        T::Double if inline => tensor.double_data.clone(),
+        T::Double => raw.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect(),
+        T::Int32 if inline => tensor.int32_data.iter().copied().map(f64::from).collect(),
+        T::Int32 => raw.as_chunks().0.iter().map(|&bytes| f64::from(i32::from_le_bytes(bytes))).collect(),
+        T::Int64 if inline => tensor.int64_data.iter().map(|&number| number as f64).collect(),
+        T::Int64 => raw.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect(),
+        _ => return None,
+    };
+    Some(numbers)
+}

@@ -1,0 +1,105 @@
+//! A value between two nodes, as far as it is known before a run.
+
+use crate::onnx::proto::tensor_proto::DataType;
+use anyhow::{Result, ensure};
+
+/// Most numbers that are followed: shapes, axes, scales.
+pub(super) const MAX_NUMBERS: usize = 64;
+
+/// What is known of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Value {
+    pub element: DataType,
+    pub shape: Vec<u64>,
+    /// The numbers themselves if they are known and few, row-major: what others of the graph's shapes depend on.
+    pub numbers: Option<Vec<f64>>,
+    /// Whether it is the same in every run: runtimes compute it when they load the file, and keep it.
+    pub constant: bool,
+}
+
+impl Value {
+    /// A value of unknown numbers.
+    pub fn new(element: DataType, shape: Vec<u64>) -> Self {
+        Self { element, shape, numbers: None, constant: false }
+    }
+
+    /// With these numbers, if there are as many as the shape says, and few.
+    pub fn with(self, numbers: Option<Vec<f64>>) -> Self {
+        let fits = |numbers: &Vec<f64>| numbers.len() <= MAX_NUMBERS && numbers.len() as u64 == self.elements();
+        let numbers = numbers.filter(fits);
+        Self { numbers, ..self }
+    }
+
+    /// The same in another shape.
+    pub fn shaped(&self, shape: Vec<u64>) -> Self {
+        Self { shape, ..self.clone() }
+    }
+
+    /// The same shape with unknown numbers of another type.
+    pub fn of(&self, element: DataType) -> Self {
+        Self::new(element, self.shape.clone())
+    }
+
+    /// How many numbers it holds.
+    pub fn elements(&self) -> u64 {
+        super::elements(&self.shape)
+    }
+
+    /// Memory that it takes: at least four bytes a number, since runtimes compute with these.
+    pub fn bytes(&self) -> u64 {
+        let each = match self.element {
+            DataType::Int64 | DataType::Uint64 | DataType::Double => 8,
+            _ => 4,
+        };
+        self.elements().saturating_mul(each)
+    }
+
+    /// Whether it holds integers.
+    pub fn is_integer(&self) -> bool {
+        !matches!(self.element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+    }
+
+    /// An axis, counted from the end if it is negative.
+    pub fn axis(&self, axis: i64) -> Result<usize> {
+        axis_of(axis, self.shape.len())
+    }
+}
+
+/// An axis of a tensor of this rank, counted from the end if it is negative.
+pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize> {
+    let counted = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+    ensure!((0..rank as i64).contains(&counted), "axis {axis} of {rank}");
+    Ok(counted as usize)
+}
+
+/// The shape of an elementwise operation on two tensors (ONNX's `Broadcasting.md`).
+pub(super) fn broadcast(one: &[u64], other: &[u64]) -> Result<Vec<u64>> {
+    let rank = one.len().max(other.len());
+    let extent = |shape: &[u64], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
+    let pair = |axis| match (extent(one, axis), extent(other, axis)) {
+        (one, other) if one == other || other == 1 => Ok(one),
+        (1, other) => Ok(other),
+        _ => anyhow::bail!("the shapes {one:?} and {other:?} do not fit each other"),
+    };
+    (0..rank).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of ONNX's `Broadcasting.md`.
+    #[test]
+    fn shapes_are_broadcast_as_onnx_says() {
+        for (one, other, expected) in [
+            (&[2, 3, 4, 5][..], &[][..], &[2, 3, 4, 5][..]),
+            (&[2, 3, 4, 5], &[5], &[2, 3, 4, 5]),
+            (&[4, 5], &[2, 3, 4, 5], &[2, 3, 4, 5]),
+            (&[1, 4, 5], &[2, 3, 1, 1], &[2, 3, 4, 5]),
+            (&[3, 4, 5], &[2, 1, 1, 1], &[2, 3, 4, 5]),
+        ] {
+            assert_eq!(broadcast(one, other).unwrap(), expected);
+        }
+        assert!(broadcast(&[2], &[3]).is_err());
+    }
+}

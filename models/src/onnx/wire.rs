@@ -1,0 +1,235 @@
+//! What a model file unpacks to, counted before it is unpacked: two bytes can stand for an attribute of a kilobyte in
+//! memory, and one byte of a packed list for a number of eight.
+
+use super::proto::tensor_shape_proto::Dimension;
+use super::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
+    StringStringEntryProto, TensorAnnotation, TensorProto, TrainingInfoProto, TypeProto, ValueInfoProto,
+};
+use anyhow::{Result, bail, ensure};
+use std::mem::size_of;
+
+/// Most memory that the messages of a file may take beyond the file's own length: thirty times what the largest
+/// MobileNetV1 with quantization takes.
+const MAX_OVERHEAD: u64 = 1 << 28;
+
+/// How deep messages may lie within each other, as in the decoder itself.
+const MAX_DEPTH: u32 = 100;
+
+/// Memory of an element of a list of texts or messages that is not one of those below.
+const LIST_ENTRY: usize = size_of::<Vec<u8>>();
+
+/// A message of the ONNX format.
+#[derive(Clone, Copy)]
+enum Message {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    SparseTensor,
+    ValueInfo,
+    Type,
+    TensorType,
+    Shape,
+    Dimension,
+    Entry,
+    OperatorSet,
+    Annotation,
+    Training,
+    Function,
+}
+
+/// What a field holds, as far as it decides on the memory.
+enum Field {
+    Message(Message),
+    /// A list of numbers: this many bytes in memory for each in the file.
+    Numbers(u64),
+    /// A text, bytes, or nothing that the decoder keeps.
+    Bytes,
+}
+
+impl Message {
+    /// The field of this number, as `proto` has it.
+    fn field(self, number: u64) -> Field {
+        let message = match (self, number) {
+            (Self::Model, 7) | (Self::Attribute, 6 | 11) | (Self::Training, 1 | 2) => Self::Graph,
+            (Self::Model, 8) | (Self::Function, 9) => Self::OperatorSet,
+            (Self::Model, 14) | (Self::Tensor, 13) | (Self::Training, 3 | 4) | (Self::Annotation, 2) => Self::Entry,
+            (Self::Model, 20) => Self::Training,
+            (Self::Model, 25) => Self::Function,
+            (Self::Graph, 1) | (Self::Function, 7) => Self::Node,
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Self::Tensor,
+            (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
+            (Self::Graph, 11..=13) => Self::ValueInfo,
+            (Self::Graph, 14) => Self::Annotation,
+            (Self::Node, 5) => Self::Attribute,
+            (Self::ValueInfo, 2) | (Self::Attribute, 15) => Self::Type,
+            (Self::Type, 1) => Self::TensorType,
+            (Self::TensorType, 2) => Self::Shape,
+            (Self::Shape, 1) => Self::Dimension,
+            (Self::Tensor, 1 | 7 | 11) | (Self::Attribute, 8) | (Self::SparseTensor, 3) => return Field::Numbers(8),
+            (Self::Tensor, 5) => return Field::Numbers(4),
+            _ => return Field::Bytes,
+        };
+        Field::Message(message)
+    }
+
+    /// Memory of one.
+    fn size(self) -> usize {
+        match self {
+            Self::Model => size_of::<ModelProto>(),
+            Self::Graph => size_of::<GraphProto>(),
+            Self::Node => size_of::<NodeProto>(),
+            Self::Attribute => size_of::<AttributeProto>(),
+            Self::Tensor => size_of::<TensorProto>(),
+            Self::SparseTensor => size_of::<SparseTensorProto>(),
+            Self::ValueInfo => size_of::<ValueInfoProto>(),
+            Self::Type | Self::TensorType | Self::Shape => size_of::<TypeProto>(),
+            Self::Dimension => size_of::<Dimension>(),
+            Self::Entry => size_of::<StringStringEntryProto>(),
+            Self::OperatorSet => size_of::<OperatorSetIdProto>(),
+            Self::Annotation => size_of::<TensorAnnotation>(),
+            Self::Training => size_of::<TrainingInfoProto>(),
+            Self::Function => size_of::<FunctionProto>(),
+        }
+    }
+}
+
+/// Refuses a file whose messages would take far more memory than the file is long. Where it is no protobuf message the
+/// count ends: so does the decoder, with a reason.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let limit = bytes.len() as u64 + MAX_OVERHEAD;
+    let mut count = Count { memory: 0, limit };
+    count.message(Message::Model, bytes, 0).map(|_| ())
+}
+
+/// Whether the message was read to its end.
+type Whole = bool;
+
+struct Count {
+    memory: u64,
+    limit: u64,
+}
+
+impl Count {
+    fn add(&mut self, memory: u64) -> Result<()> {
+        self.memory = self.memory.saturating_add(memory);
+        ensure!(
+            self.memory <= self.limit,
+            "its {} bytes unpack to more than {} in memory: expected at most {MAX_OVERHEAD} more than the file has",
+            self.limit - MAX_OVERHEAD,
+            self.limit
+        );
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message, mut bytes: &[u8], depth: u32) -> Result<Whole> {
+        ensure!(depth <= MAX_DEPTH, "its messages lie more than {MAX_DEPTH} deep within each other");
+        self.add(message.size() as u64)?;
+        while !bytes.is_empty() {
+            let Some(key) = varint(&mut bytes) else { return Ok(false) };
+            match key & 7 {
+                0 => {
+                    if varint(&mut bytes).is_none() {
+                        return Ok(false);
+                    }
+                    self.add(size_of::<u64>() as u64)?;
+                }
+                1 | 5 => {
+                    let length = if key & 7 == 1 { 8 } else { 4 };
+                    let Some(rest) = bytes.get(length..) else { return Ok(false) };
+                    bytes = rest;
+                    self.add(length as u64)?;
+                }
+                2 => {
+                    let length = varint(&mut bytes).and_then(|length| usize::try_from(length).ok());
+                    let split = length.and_then(|length| bytes.split_at_checked(length));
+                    let Some((content, rest)) = split else { return Ok(false) };
+                    bytes = rest;
+                    if !self.content(message.field(key >> 3), content, depth)? {
+                        return Ok(false);
+                    }
+                }
+                // The decoder would skip one, and what follows it would not be counted.
+                3 => bail!("it is no whole ONNX model (protobuf): it holds a group, which ONNX does not know"),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn content(&mut self, field: Field, content: &[u8], depth: u32) -> Result<Whole> {
+        match field {
+            Field::Message(message) => return self.message(message, content, depth + 1),
+            Field::Numbers(each) => self.add(each * content.len() as u64)?,
+            Field::Bytes => self.add((LIST_ENTRY + content.len()) as u64)?,
+        }
+        Ok(true)
+    }
+}
+
+/// A number of up to ten bytes, seven bits in each, the lowest first.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..70).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        // The tenth byte has room for one bit; the decoder drops the others, too.
+        number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+
+    /// A length-delimited field of number `number`.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+        [bytes, content.to_vec()].concat()
+    }
+
+    #[test]
+    fn a_file_that_unpacks_to_a_hundred_times_its_length_is_refused() {
+        // A graph of one node with a million empty attributes, and one of a million empty nodes.
+        let attributes = field(7, &field(1, &field(5, b"").repeat(1_000_000)));
+        let nodes = field(7, &field(1, b"").repeat(3_000_000));
+        let numbers = field(7, &field(5, &field(7, &vec![1; 1 << 26])));
+        for bytes in [attributes, nodes, numbers] {
+            let message = check(&bytes).unwrap_err().to_string();
+            assert!(message.contains(&format!("its {} bytes unpack to more than", bytes.len())), "{message}");
+        }
+        check(&field(7, &field(5, &field(9, &vec![1; 1 << 26])))).unwrap();
+    }
+
+    #[test]
+    fn nesting_and_groups_are_refused() {
+        let mut graph = field(1, b"");
+        for _ in 0..60 {
+            graph = field(1, &field(5, &field(6, &graph)));
+        }
+        let deep = field(7, &graph);
+        assert!(check(&deep).unwrap_err().to_string().contains("100 deep"));
+        assert!(ModelProto::decode(&*deep).is_err(), "the decoder has no limit of its own");
+        assert!(check(&[0x3b, 0x3c]).unwrap_err().to_string().contains("a group"));
+    }
+
+    /// What is counted is what the decoder makes.
+    #[test]
+    fn no_message_that_is_decoded_escapes_the_count() {
+        let whole = |bytes: &[u8]| {
+            let mut count = Count { memory: 0, limit: u64::MAX };
+            count.message(Message::Model, bytes, 0).unwrap()
+        };
+        let model = include_bytes!("../../pretrained/mnist-quick.onnx");
+        assert!(whole(model));
+        assert!(!whole(&model[..model.len() - 1]));
+    }
+}

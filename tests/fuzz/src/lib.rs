@@ -1,0 +1,44 @@
+//! What the fuzz targets share with the tests that run with every `cargo test`.
+
+#[path = "../../../models/tests/choices/mod.rs"]
+pub mod choices;
+#[path = "../../../deploy/tests/example/mod.rs"]
+pub mod example;
+#[path = "../../../deploy/tests/hostile/mod.rs"]
+pub mod hostile;
+
+use deploy::backend::{Choice, Device, Options};
+use deploy::model::Model;
+use models::onnx;
+use models::onnx::limits::{Footprint, Limits};
+use ndarray::Array4;
+use std::sync::Once;
+
+/// Opens a model in tract and lets it judge a black picture.
+///
+/// The limits that hold for users are for a machine: a model may ask for gigabytes and minutes. Here each must be done
+/// in seconds, so a larger one is only held to the limits and not run.
+pub fn load(bytes: &[u8]) {
+    quiet();
+    let limits =
+        Limits { elements: 1 << 22, memory: 1 << 26, values: 1 << 28, multiply_adds: 1 << 26, ..Limits::default() };
+    let small = |batch| onnx::parse(bytes).is_ok_and(|model| Footprint::of(&model, batch, &limits).is_ok());
+    // What no batch fits is refused, or larger than here.
+    if !small(1) {
+        return;
+    }
+    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    if let Ok(mut model) = Model::from_bytes("any", bytes, &options) {
+        let input = model.input();
+        let black = Array4::zeros((1, input.channels, input.height, input.width));
+        let _ = model.logits(black.view());
+    }
+}
+
+/// libfuzzer-sys ends the process at every panic, from a hook. A panic within tract that `deploy` catches and reports
+/// as an error is no fault of ours, so the hook goes; one that is not caught still ends the process, since libFuzzer's
+/// own call of the target aborts.
+fn quiet() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| drop(std::panic::take_hook()));
+}
