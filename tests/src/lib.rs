@@ -1,5 +1,7 @@
 //! What the tests across crates share: the real data, small networks trained on it, and the built programs.
 
+pub mod awkward;
+
 use anyhow::{Context, Result, ensure};
 use models::architecture::Kind;
 use models::dataset::{Dataset, Split};

@@ -66,15 +66,19 @@ impl Reader {
 
     /// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
     ///
+    /// Transparent parts are white, but black around a digit in light ink.
+    ///
     /// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared
     /// as a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
     /// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
     /// `CenterCrop`).
     pub fn prepare(&self, picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
-        let picture = &over_white(picture);
-        let bytes = match (input.channels, Self::digit_polarity(input)) {
-            (_, Some(polarity)) => digit::prepare(&picture.to_luma8(), self.polarity, polarity, size)?.into_raw(),
+        let digit = Self::digit_polarity(input);
+        let paper = if digit.is_some() && is_light_ink(picture) { BLACK } else { WHITE };
+        let picture = &over(paper, picture);
+        let bytes = match (input.channels, digit) {
+            (_, Some(polarity)) => digit::prepare(picture, self.polarity, polarity, size)?.into_raw(),
             (1, None) => cover(picture, size).to_luma8().into_raw(),
             (3, None) => planes(&cover(picture, size).to_rgb8()),
             (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
@@ -83,14 +87,32 @@ impl Reader {
     }
 }
 
-/// The picture as it looks on white paper: transparent parts become white.
-fn over_white(picture: &DynamicImage) -> Cow<'_, DynamicImage> {
+const WHITE: Rgba<u8> = Rgba([255; 4]);
+const BLACK: Rgba<u8> = Rgba([0, 0, 0, 255]);
+
+/// The picture as it looks on paper of this colour, where it is transparent.
+fn over(paper: Rgba<u8>, picture: &DynamicImage) -> Cow<'_, DynamicImage> {
     if !picture.color().has_alpha() {
         return Cow::Borrowed(picture);
     }
-    let mut paper = image::RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
-    imageops::overlay(&mut paper, &picture.to_rgba8(), 0, 0);
-    Cow::Owned(DynamicImage::ImageRgba8(paper))
+    let mut painted = image::RgbaImage::from_pixel(picture.width(), picture.height(), paper);
+    imageops::overlay(&mut painted, &picture.to_rgba8(), 0, 0);
+    Cow::Owned(DynamicImage::ImageRgba8(painted))
+}
+
+/// Whether most of the picture is transparent and the rest light: drawn for a dark page, and not to be seen on white.
+fn is_light_ink(picture: &DynamicImage) -> bool {
+    if !picture.color().has_alpha() {
+        return false;
+    }
+    let (mut light, mut opaque, mut pixels) = (0_u64, 0_u64, 0_u64);
+    for pixel in picture.to_luma_alpha8().pixels() {
+        let [level, alpha] = pixel.0.map(u64::from);
+        light += level * alpha;
+        opaque += alpha;
+        pixels += 1;
+    }
+    2 * opaque < 255 * pixels && light > 192 * opaque
 }
 
 /// The largest part of the picture's centre that has the proportions of `(width, height)`, resized to that.
@@ -200,5 +222,14 @@ mod tests {
                 .iter()
                 .all(|&value| value == 255)
         );
+    }
+
+    #[test]
+    fn light_ink_on_nothing_is_seen_on_a_dark_page() {
+        let content = Content::Digit { polarity: Polarity::LightOnDark };
+        let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
+        let picture = image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
+        let prepared = Reader::default().prepare(&picture.into(), &input(1, content)).unwrap();
+        assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
     }
 }

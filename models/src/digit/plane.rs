@@ -1,0 +1,189 @@
+//! Values over a rectangle of pixels, and how a part of it is brought to another size.
+
+/// `height` rows of `width` values.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plane {
+    pub width: usize,
+    pub height: usize,
+    pub values: Vec<f32>,
+}
+
+/// A part of a picture, in pixels from its upper left corner; its sides need not lie between pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
+}
+
+impl Area {
+    /// All of a picture.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Self { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
+    }
+}
+
+impl Plane {
+    pub fn from_fn(width: usize, height: usize, value: impl Fn(usize, usize) -> f32) -> Self {
+        let values = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();
+        Self { width, height, values }
+    }
+
+    pub fn zeros(width: usize, height: usize) -> Self {
+        Self { width, height, values: vec![0.0; width * height] }
+    }
+
+    pub fn map(&self, change: impl Fn(f32) -> f32) -> Self {
+        Self { values: self.values.iter().map(|&value| change(value)).collect(), ..*self }
+    }
+
+    /// Value by value with those of a plane of the same size.
+    pub fn zip(&self, other: &Self, combine: impl Fn(f32, f32) -> f32) -> Self {
+        let values = self.values.iter().zip(&other.values).map(|(&one, &two)| combine(one, two)).collect();
+        Self { values, ..*self }
+    }
+
+    /// The value that so large a share of the values lies below, 0 for an empty plane.
+    pub fn quantile(&self, share: f64) -> f32 {
+        let mut values = self.values.clone();
+        if values.is_empty() {
+            return 0.0;
+        }
+        let rank = ((values.len() - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize;
+        *values.select_nth_unstable_by(rank, f32::total_cmp).1
+    }
+
+    /// A part of it at another size ([`resampled`]).
+    pub fn part(&self, area: Area, size: (usize, usize)) -> Self {
+        let mut planes = resampled(&self.values, 1, (self.width, self.height), area, size);
+        planes.pop().unwrap_or_else(|| Self::zeros(size.0, size.1))
+    }
+
+    /// Slightly smoothed, with the weights 1 2 1 across and down.
+    pub fn smoothed(&self) -> Self {
+        let (width, height) = (self.width, self.height);
+        let across = Self::from_fn(width, height, |x, y| {
+            let row = &self.values[y * width..(y + 1) * width];
+            (row[x.saturating_sub(1)] + 2.0 * row[x] + row[(x + 1).min(width - 1)]) / 4.0
+        });
+        Self::from_fn(width, height, |x, y| {
+            let at = |y: usize| across.values[y * width + x];
+            (at(y.saturating_sub(1)) + 2.0 * at(y) + at((y + 1).min(height - 1))) / 4.0
+        })
+    }
+}
+
+/// Brings a part of a picture of interleaved channels to `(width, height)` pixels, one plane a channel.
+///
+/// Where it shrinks, each new pixel is the mean over the area that it covers, which is the anti-aliasing of
+/// a drawing twice as fine; where it enlarges, values are interpolated linearly.
+pub(super) fn resampled<T: Copy>(
+    pixels: &[T],
+    channels: usize,
+    (width, height): (usize, usize),
+    area: Area,
+    (new_width, new_height): (usize, usize),
+) -> Vec<Plane>
+where
+    f32: From<T>,
+{
+    let columns = spans(area.left, area.width, new_width, width);
+    let rows = spans(area.top, area.height, new_height, height);
+    let mut planes = vec![Plane::zeros(new_width, new_height); channels];
+    let mut line = vec![0.0_f32; new_width * channels];
+    // Rows follow each other: neighbours that share one read it twice at most.
+    for (new_y, row) in rows.iter().enumerate() {
+        for (offset, &down) in row.weights.iter().enumerate() {
+            let start = (row.first + offset) * width * channels;
+            let Some(source) = pixels.get(start..start + width * channels) else { continue };
+            across(source, channels, &columns, &mut line);
+            for (channel, plane) in planes.iter_mut().enumerate() {
+                let target = &mut plane.values[new_y * new_width..(new_y + 1) * new_width];
+                for (slot, value) in target.iter_mut().zip(line.iter().skip(channel).step_by(channels)) {
+                    *slot += down * value;
+                }
+            }
+        }
+    }
+    planes
+}
+
+/// One row of pixels brought to the columns' number.
+fn across<T: Copy>(source: &[T], channels: usize, columns: &[Span], line: &mut [f32])
+where
+    f32: From<T>,
+{
+    for (column, slots) in columns.iter().zip(line.chunks_exact_mut(channels)) {
+        slots.fill(0.0);
+        let pixels = source[column.first * channels..].chunks_exact(channels);
+        for (pixel, &weight) in pixels.zip(&column.weights) {
+            for (slot, &value) in slots.iter_mut().zip(pixel) {
+                *slot += weight * f32::from(value);
+            }
+        }
+    }
+}
+
+/// Which old pixels a new one is made of, along one axis; the weights add up to 1.
+struct Span {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+fn spans(start: f64, extent: f64, count: usize, limit: usize) -> Vec<Span> {
+    let step = extent / count as f64;
+    let last = limit - 1;
+    let span = |index: usize| {
+        let (from, to) = (start + index as f64 * step, start + (index + 1) as f64 * step);
+        if step < 1.0 {
+            let centre = (f64::midpoint(from, to) - 0.5).clamp(0.0, last as f64);
+            let first = (centre as usize).min(last.saturating_sub(1));
+            let share = (centre - first as f64) as f32;
+            return Span { first, weights: if last == 0 { vec![1.0] } else { vec![1.0 - share, share] } };
+        }
+        let first = (from.max(0.0) as usize).min(last);
+        let end = (to.ceil().max(0.0) as usize).clamp(first + 1, limit);
+        let covered = |pixel: usize| (to.min((pixel + 1) as f64) - from.max(pixel as f64)).clamp(0.0, 1.0) as f32;
+        let mut weights: Vec<f32> = (first..end).map(covered).collect();
+        let total: f32 = weights.iter().sum();
+        if total > 0.0 {
+            weights.iter_mut().for_each(|weight| *weight /= total);
+        } else {
+            weights = vec![1.0];
+        }
+        Span { first, weights }
+    };
+    (0..count).map(span).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shrinking_takes_the_mean_over_the_area() {
+        let plane = Plane { width: 4, height: 2, values: vec![0.0, 2.0, 4.0, 6.0, 2.0, 4.0, 6.0, 8.0] };
+        assert_eq!(plane.part(Area::whole(4, 2), (2, 1)).values, [2.0, 6.0]);
+        // 4 pixels to 3: each new one covers a whole pixel and a third of the next.
+        let third = plane.part(Area { height: 1.0, ..Area::whole(4, 2) }, (3, 1)).values;
+        for (found, expected) in third.iter().zip([0.5, 3.0, 5.5]) {
+            assert!((found - expected).abs() < 1e-5, "{third:?}");
+        }
+    }
+
+    #[test]
+    fn enlarging_interpolates_and_one_pixel_stays_what_it_is() {
+        let plane = Plane { width: 2, height: 1, values: vec![0.0, 4.0] };
+        assert_eq!(plane.part(Area::whole(2, 1), (4, 1)).values, [0.0, 1.0, 3.0, 4.0]);
+        let dot = Plane { width: 1, height: 1, values: vec![7.0] };
+        assert_eq!(dot.part(Area::whole(1, 1), (3, 2)).values, [7.0; 6]);
+    }
+
+    #[test]
+    fn channels_are_parted() {
+        let planes = resampled(&[1_u8, 2, 3, 5, 6, 7], 3, (2, 1), Area::whole(2, 1), (1, 1));
+        let values: Vec<f32> = planes.iter().map(|plane| plane.values[0]).collect();
+        assert_eq!(values, [3.0, 4.0, 5.0]);
+    }
+}

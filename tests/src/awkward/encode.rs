@@ -1,0 +1,39 @@
+//! Pictures as files in memory.
+
+use super::random::Random;
+use anyhow::Result;
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use std::io::Cursor;
+
+/// A file of this format.
+pub fn file(picture: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format)?;
+    Ok(bytes.into_inner())
+}
+
+/// A JPEG of this quality, 1 to 100.
+pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture)?;
+    Ok(bytes)
+}
+
+/// One of the formats that people send, at random.
+pub fn any(picture: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
+    let format = *random.pick(&[ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Pnm]);
+    match format {
+        ImageFormat::Jpeg => jpeg(&picture, 75 + random.below(20) as u8),
+        format => file(&picture.into(), format),
+    }
+}
+
+/// Adds an EXIF entry to a JPEG that says how the picture is to be turned (Exif 2.3, tag 0x0112).
+#[must_use]
+pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut segment = vec![0xff, 0xe1, 0, 34];
+    segment.extend(b"Exif\0\0II*\0\x08\0\0\0\x01\0");
+    segment.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
+    [&jpeg[..2], &segment, &jpeg[2..]].concat()
+}

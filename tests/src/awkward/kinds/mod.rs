@@ -1,0 +1,71 @@
+//! The kinds of awkward pictures, one file per family.
+
+mod camera;
+mod file_format;
+mod paper;
+mod printed;
+mod stroke;
+
+use super::random::Random;
+use super::{Sources, Specimen};
+use anyhow::Result;
+
+/// Pictures that are awkward in the same way.
+pub struct Kind {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// Whether it needs fonts.
+    pub printed: bool,
+    /// Least share of right answers.
+    pub floor: f64,
+    make: fn(&Sources, usize, &mut Random) -> Result<Specimen>,
+}
+
+impl Kind {
+    /// The picture of this number.
+    pub fn picture(&self, sources: &Sources, index: usize) -> Result<Specimen> {
+        (self.make)(sources, index, &mut Random::of(self.name, index))
+    }
+}
+
+const fn kind(
+    name: &'static str,
+    floor: f64,
+    make: fn(&Sources, usize, &mut Random) -> Result<Specimen>,
+) -> Kind {
+    Kind { name, printed: false, floor, make }
+}
+
+const fn fonts(name: &'static str, floor: f64, make: fn(&Sources, usize, &mut Random) -> Result<Specimen>) -> Kind {
+    Kind { name, printed: true, floor, make }
+}
+
+/// All of them.
+pub const ALL: [Kind; 26] = [
+    fonts("printed: sans", 0.0, printed::sans),
+    fonts("printed: serif", 0.0, printed::serif),
+    fonts("printed: bold", 0.0, printed::bold),
+    fonts("printed: monospaced", 0.0, printed::monospaced),
+    fonts("printed: hand-written", 0.0, printed::handwriting),
+    kind("photograph, 3000×2000", 0.0, camera::photograph),
+    kind("shadow", 0.0, camera::shadow),
+    kind("low contrast", 0.0, camera::low_contrast),
+    kind("out of focus", 0.0, camera::out_of_focus),
+    kind("turned by hand", 0.0, camera::turned),
+    kind("table around the paper", 0.0, camera::table),
+    kind("ruled paper", 0.0, paper::ruled),
+    kind("squared paper", 0.0, paper::squared),
+    kind("specks", 0.0, paper::specks),
+    kind("chalk on a board", 0.0, paper::chalk),
+    kind("pens of all colours", 0.0, stroke::pens),
+    kind("pencil", 0.0, stroke::pencil),
+    kind("thin strokes", 0.0, stroke::thin),
+    kind("marker", 0.0, stroke::marker),
+    kind("coloured on coloured", 0.0, stroke::coloured),
+    kind("JPEG, quality 10 to 40", 0.0, file_format::artefacts),
+    kind("EXIF orientation", 0.0, file_format::orientation),
+    kind("transparent", 0.0, file_format::transparent),
+    kind("16 bits", 0.0, file_format::sixteen_bits),
+    kind("cropped to the ink", 0.0, file_format::cropped),
+    kind("small", 0.0, file_format::small),
+];

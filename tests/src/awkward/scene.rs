@@ -1,0 +1,146 @@
+//! A picture in the making: paper, ink, light and a camera's faults, in linear light.
+
+use super::random::Random;
+use super::shape::Shape;
+use super::texture::Texture;
+use image::RgbImage;
+use std::sync::OnceLock;
+
+/// Red, green and blue, 0…1 in linear light.
+pub type Colour = [f32; 3];
+
+/// The colour that an sRGB triple of bytes means.
+#[must_use]
+pub fn srgb(red: u8, green: u8, blue: u8) -> Colour {
+    [red, green, blue].map(|level| (f32::from(level) / 255.0).powf(2.2))
+}
+
+/// Pixels in linear light.
+pub struct Scene {
+    /// Pixels across.
+    pub width: usize,
+    /// Pixels down.
+    pub height: usize,
+    /// Row by row.
+    pub pixels: Vec<Colour>,
+}
+
+impl Scene {
+    /// One colour all over.
+    #[must_use]
+    pub fn plain(width: usize, height: usize, colour: Colour) -> Self {
+        Self { width, height, pixels: vec![colour; width * height] }
+    }
+
+    /// Makes the brightness uneven by this share, in patches of about `grain` pixels and of four times that.
+    pub fn texture(&mut self, random: &mut Random, grain: f32, strength: f32) {
+        let (fine, coarse) = (Texture::new(random), Texture::new(random));
+        self.shade(|x, y| {
+            1.0 + strength * (fine.at(x / grain, y / grain) + coarse.at(x / (4.0 * grain), y / (4.0 * grain)))
+        });
+    }
+
+    /// Multiplies each pixel by what `light` says of its column and row.
+    pub fn shade(&mut self, light: impl Fn(f32, f32) -> f32) {
+        for (y, row) in self.pixels.chunks_mut(self.width).enumerate() {
+            for (x, pixel) in row.iter_mut().enumerate() {
+                let light = light(x as f32, y as f32);
+                *pixel = pixel.map(|level| level * light);
+            }
+        }
+    }
+
+    /// Paints a shape with its upper left corner at a place; `opacity` 1 hides the ground.
+    pub fn paint(&mut self, shape: &Shape, left: i64, top: i64, colour: Colour, opacity: f32) {
+        for y in 0..shape.height {
+            let row = top + y as i64;
+            if !(0..self.height as i64).contains(&row) {
+                continue;
+            }
+            for x in 0..shape.width {
+                let column = left + x as i64;
+                if (0..self.width as i64).contains(&column) {
+                    let share = shape.coverage[y * shape.width + x] * opacity;
+                    self.blend(column as usize, row as usize, colour, share);
+                }
+            }
+        }
+    }
+
+    /// Mixes a colour into one pixel.
+    pub fn blend(&mut self, x: usize, y: usize, colour: Colour, share: f32) {
+        let pixel = &mut self.pixels[y * self.width + x];
+        for (level, ink) in pixel.iter_mut().zip(colour) {
+            *level += (ink - *level) * share;
+        }
+    }
+
+    /// Straight lines across (or down), `gap` apart and `thickness` wide, the first at `start`, a little slanted.
+    pub fn lines(&mut self, down: bool, start: f32, gap: f32, thickness: f32, slant: f32, colour: Colour, opacity: f32) {
+        for y in 0..self.height {
+            for x in 0..self.width {
+                let (along, over) = if down { (y as f32, x as f32) } else { (x as f32, y as f32) };
+                let place = (over + slant * along - start).rem_euclid(gap);
+                let distance = place.min(gap - place);
+                let share = (thickness / 2.0 + 0.5 - distance).clamp(0.0, thickness.min(1.0));
+                if share > 0.0 {
+                    self.blend(x, y, colour, share * opacity);
+                }
+            }
+        }
+    }
+
+    /// Out of focus: about a Gaussian of this deviation, by three boxes.
+    pub fn blur(&mut self, sigma: f32) {
+        let radius = ((4.0 * sigma * sigma + 1.0).sqrt() / 2.0 - 0.5).round().max(0.0) as usize;
+        if radius == 0 {
+            return;
+        }
+        for _ in 0..3 {
+            let (width, height) = (self.width, self.height);
+            for y in 0..height {
+                box_blur(&mut self.pixels, y * width, 1, width, radius);
+            }
+            for x in 0..width {
+                box_blur(&mut self.pixels, x, width, height, radius);
+            }
+        }
+    }
+
+    /// What the sensor makes of it: 8 bits of sRGB, with noise of this deviation in grey levels.
+    #[must_use]
+    pub fn photographed(&self, random: &mut Random, noise: f32) -> RgbImage {
+        let bytes = self.pixels.iter().flat_map(|pixel| {
+            let common = random.normal();
+            pixel.map(|level| (level_of(level) + noise * (0.7 * common + 0.7 * random.normal())).round().clamp(0.0, 255.0) as u8)
+        });
+        let bytes = bytes.collect();
+        RgbImage::from_raw(self.width as u32, self.height as u32, bytes).expect("three bytes a pixel")
+    }
+}
+
+/// The sRGB level 0…255 of linear light 0…1.
+#[must_use]
+pub fn level_of(light: f32) -> f32 {
+    static TABLE: OnceLock<Vec<f32>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| (0..=4096).map(|step| (step as f32 / 4096.0).powf(1.0 / 2.2) * 255.0).collect());
+    table[(light.clamp(0.0, 1.0) * 4096.0) as usize]
+}
+
+fn box_blur(pixels: &mut [Colour], start: usize, step: usize, count: usize, radius: usize) {
+    let line: Vec<Colour> = (0..count).map(|index| pixels[start + index * step]).collect();
+    let at = |index: i64| line[index.clamp(0, count as i64 - 1) as usize];
+    let radius = radius as i64;
+    let mut sum = [0.0_f32; 3];
+    for index in -radius..=radius {
+        for (sum, level) in sum.iter_mut().zip(at(index)) {
+            *sum += level;
+        }
+    }
+    for index in 0..count as i64 {
+        pixels[start + index as usize * step] = sum.map(|sum| sum / (2 * radius + 1) as f32);
+        for ((sum, new), old) in sum.iter_mut().zip(at(index + radius + 1)).zip(at(index - radius)) {
+            *sum += new - old;
+        }
+    }
+}

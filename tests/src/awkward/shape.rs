@@ -1,0 +1,228 @@
+//! The shape of a digit before anything is painted with it: coverage 0…1 per pixel.
+
+use super::random::Random;
+use ab_glyph::{Font, FontRef, PxScale, point};
+use anyhow::{Context, Result};
+use ndarray::ArrayView2;
+
+/// Coverage by ink, row by row.
+pub struct Shape {
+    /// Pixels across.
+    pub width: usize,
+    /// Pixels down.
+    pub height: usize,
+    /// 0 (none) to 1.
+    pub coverage: Vec<f32>,
+}
+
+impl Shape {
+    fn empty(width: usize, height: usize) -> Self {
+        Self { width, height, coverage: vec![0.0; width * height] }
+    }
+
+    /// A digit of a font, its outline `height` pixels high if it is as high as the font's capitals.
+    pub fn printed(font: &FontRef, digit: u8, height: f32) -> Result<Self> {
+        let id = font.glyph_id(char::from(b'0' + digit));
+        // A capital is about 0.7 em high in nearly all fonts.
+        let glyph = id.with_scale_and_position(PxScale::from(height / 0.6), point(0.0, 0.0));
+        let outline = font.outline_glyph(glyph).context("the font has no such digit")?;
+        let bounds = outline.px_bounds();
+        let mut shape = Self::empty(bounds.width().ceil() as usize + 1, bounds.height().ceil() as usize + 1);
+        outline.draw(|x, y, coverage| {
+            if let Some(slot) = shape.coverage.get_mut(y as usize * shape.width + x as usize) {
+                *slot = coverage.min(1.0);
+            }
+        });
+        Ok(shape.trimmed())
+    }
+
+    /// A digit of MNIST, enlarged so that 20 of its pixels are `height` pixels, with edges as clean as a pen's, turned
+    /// by `degrees`.
+    #[must_use]
+    pub fn handwritten(digit: ArrayView2<u8>, height: f32, degrees: f32) -> Self {
+        let zoom = height / 20.0;
+        let side = (28.0 * zoom * 1.2).ceil() as usize;
+        let mut shape = Self::empty(side, side);
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        for y in 0..side {
+            for x in 0..side {
+                let (right, down) = ((x as f32 + 0.5 - side as f32 / 2.0) / zoom, (y as f32 + 0.5 - side as f32 / 2.0) / zoom);
+                let value = bicubic(&digit, cos * right + sin * down + 13.5, cos * down - sin * right + 13.5);
+                // The edge is where MNIST's grey is half; over one pixel of the new raster it goes from 0 to 1.
+                shape.coverage[y * side + x] = ((value - 0.45) * zoom.max(2.0) * 0.6 + 0.5).clamp(0.0, 1.0);
+            }
+        }
+        shape.trimmed()
+    }
+
+    /// The same digit drawn with a round pen `width` pixels wide along the middle of its strokes.
+    #[must_use]
+    pub fn drawn(digit: ArrayView2<u8>, height: f32, degrees: f32, width: f32) -> Self {
+        const FINE: f32 = 100.0;
+        let mut lines = Self::handwritten(digit, FINE, degrees).padded(2);
+        lines.thin();
+        let zoom = height / FINE;
+        let radius = width / 2.0;
+        let margin = radius + 2.0;
+        let extent = |pixels: usize| (pixels as f32 * zoom + 2.0 * margin).ceil() as usize;
+        let mut shape = Self::empty(extent(lines.width), extent(lines.height));
+        let place = |(x, y): (f32, f32)| (x * zoom + margin, y * zoom + margin);
+        for (from, to) in smoothed(&lines) {
+            shape.stroke(place(from), place(to), radius);
+        }
+        shape.trimmed()
+    }
+
+    /// A round dot with a soft edge of one pixel.
+    pub fn dot(&mut self, x: f32, y: f32, radius: f32) {
+        self.stroke((x, y), (x, y), radius);
+    }
+
+    /// A straight stroke with round ends and a soft edge of one pixel.
+    fn stroke(&mut self, from: (f32, f32), to: (f32, f32), radius: f32) {
+        let range = |one: f32, two: f32, extent: usize| {
+            ((one.min(two) - radius - 1.0).max(0.0) as usize)..((one.max(two) + radius + 2.0).max(0.0) as usize).min(extent)
+        };
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = (dx * dx + dy * dy).max(1e-6);
+        for row in range(from.1, to.1, self.height) {
+            for column in range(from.0, to.0, self.width) {
+                let (x, y) = (column as f32 + 0.5 - from.0, row as f32 + 0.5 - from.1);
+                let along = ((x * dx + y * dy) / length).clamp(0.0, 1.0);
+                let distance = (x - along * dx).hypot(y - along * dy);
+                let slot = &mut self.coverage[row * self.width + column];
+                // A pen thinner than a pixel covers less of it.
+                *slot = slot.max((radius + 0.5 - distance).clamp(0.0, (2.0 * radius).min(1.0)));
+            }
+        }
+    }
+
+    /// Strokes wider by `pixels` on either side, with round ends.
+    #[must_use]
+    pub fn fattened(&self, pixels: f32) -> Self {
+        let source = self.padded(pixels.ceil() as usize + 1);
+        let mut shape = Self::empty(source.width, source.height);
+        for y in 1..source.height - 1 {
+            for x in 1..source.width - 1 {
+                let at = y * source.width + x;
+                let edge = [at - 1, at + 1, at - source.width, at + source.width];
+                if source.coverage[at] > 0.5 && edge.iter().any(|&near| source.coverage[near] <= 0.5) {
+                    shape.dot(x as f32 + 0.5, y as f32 + 0.5, pixels);
+                }
+            }
+        }
+        for (slot, &value) in shape.coverage.iter_mut().zip(&source.coverage) {
+            *slot = slot.max(value);
+        }
+        shape.trimmed()
+    }
+
+    /// Coverage that is uneven as chalk's or a pencil's: thinned out by noise as coarse as `grain` pixels.
+    pub fn roughen(&mut self, random: &mut Random, grain: f32, strength: f32) {
+        let noise = super::texture::Texture::new(random);
+        for (index, value) in self.coverage.iter_mut().enumerate() {
+            let (x, y) = ((index % self.width) as f32 / grain, (index / self.width) as f32 / grain);
+            *value *= (1.0 - strength * (0.5 + 1.6 * noise.at(x, y))).clamp(0.0, 1.0);
+        }
+    }
+
+    fn padded(&self, by: usize) -> Self {
+        let mut shape = Self::empty(self.width + 2 * by, self.height + 2 * by);
+        for (y, row) in self.coverage.chunks(self.width).enumerate() {
+            let start = (y + by) * shape.width + by;
+            shape.coverage[start..start + self.width].copy_from_slice(row);
+        }
+        shape
+    }
+
+    /// Without empty rows and columns around it.
+    fn trimmed(&self) -> Self {
+        let inked: Vec<(usize, usize)> = (0..self.coverage.len())
+            .filter(|&at| self.coverage[at] > 0.02)
+            .map(|at| (at % self.width, at / self.width))
+            .collect();
+        let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
+        for (x, y) in inked {
+            (left, top, right, bottom) = (left.min(x), top.min(y), right.max(x), bottom.max(y));
+        }
+        if left > right {
+            return Self::empty(1, 1);
+        }
+        let mut shape = Self::empty(right - left + 1, bottom - top + 1);
+        for y in 0..shape.height {
+            let start = (y + top) * self.width + left;
+            shape.coverage[y * shape.width..][..shape.width].copy_from_slice(&self.coverage[start..start + shape.width]);
+        }
+        shape
+    }
+
+    /// Thins to lines of one pixel (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", 1984).
+    fn thin(&mut self) {
+        let width = self.width;
+        let mut ink: Vec<bool> = self.coverage.iter().map(|&value| value > 0.5).collect();
+        loop {
+            let mut changed = false;
+            for odd in [false, true] {
+                let gone: Vec<usize> = (width + 1..ink.len() - width - 1)
+                    .filter(|&at| ink[at] && removable(&ink, at, width, odd))
+                    .collect();
+                changed |= !gone.is_empty();
+                for at in gone {
+                    ink[at] = false;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        for (slot, &ink) in self.coverage.iter_mut().zip(&ink) {
+            *slot = f32::from(u8::from(ink));
+        }
+    }
+}
+
+/// Whether Zhang and Suen's first or second sub-iteration takes the pixel away.
+fn removable(ink: &[bool], at: usize, width: usize, second: bool) -> bool {
+    let around = [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1]
+        .map(|near| ink[near]);
+    let count = around.iter().filter(|&&near| near).count();
+    let turns = (0..8).filter(|&index| !around[index] && around[(index + 1) % 8]).count();
+    let [north, _, east, _, south, _, west, _] = around;
+    let (one, two) =
+        if second { (north && east && west, north && south && west) } else { (north && east && south, east && south && west) };
+    (2..=6).contains(&count) && turns == 1 && !one && !two
+}
+
+/// The short strokes that thin lines are made of. Each point is moved to the mean of those within three pixels: a hand
+/// draws no staircases.
+fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
+    let points: Vec<(f32, f32)> = (0..lines.coverage.len())
+        .filter(|&at| lines.coverage[at] > 0.5)
+        .map(|at| ((at % lines.width) as f32 + 0.5, (at / lines.width) as f32 + 0.5))
+        .collect();
+    let apart = |(x, y): (f32, f32), (a, b): (f32, f32)| (a - x).hypot(b - y);
+    let mean = |&point: &(f32, f32)| {
+        let near: Vec<_> = points.iter().filter(|&&other| apart(point, other) < 3.0).collect();
+        let sum = near.iter().fold((0.0, 0.0), |sum, (x, y)| (sum.0 + x, sum.1 + y));
+        (sum.0 / near.len() as f32, sum.1 / near.len() as f32)
+    };
+    let smooth: Vec<(f32, f32)> = points.iter().map(mean).collect();
+    let pairs = (0..points.len()).flat_map(|one| (one..points.len()).map(move |two| (one, two)));
+    pairs.filter(|&(one, two)| apart(points[one], points[two]) < 1.5).map(|(one, two)| (smooth[one], smooth[two])).collect()
+}
+
+/// The digit's value 0…1 between its pixels (Catmull-Rom), 0 outside.
+fn bicubic(digit: &ArrayView2<u8>, x: f32, y: f32) -> f32 {
+    let weights = |share: f32| {
+        let (s, ss, sss) = (share, share * share, share * share * share);
+        [-0.5 * s + ss - 0.5 * sss, 1.0 - 2.5 * ss + 1.5 * sss, 0.5 * s + 2.0 * ss - 1.5 * sss, -0.5 * ss + 0.5 * sss]
+    };
+    let (left, top) = (x.floor(), y.floor());
+    let (across, down) = (weights(x - left), weights(y - top));
+    let value = |column: usize, row: usize| {
+        let (x, y) = (left as i64 + column as i64 - 1, top as i64 + row as i64 - 1);
+        let inside = (0..28).contains(&x) && (0..28).contains(&y);
+        if inside { f32::from(digit[[y as usize, x as usize]]) / 255.0 } else { 0.0 }
+    };
+    (0..4).map(|row| down[row] * (0..4).map(|column| across[column] * value(column, row)).sum::<f32>()).sum()
+}

@@ -1,0 +1,42 @@
+//! Where the digits come from: MNIST's test set and fonts.
+
+use super::random::Random;
+use ab_glyph::FontRef;
+use anyhow::{Context, Result};
+use models::dataset::{Dataset, Split};
+use models::files;
+use ndarray::{ArrayView2, s};
+use std::path::PathBuf;
+
+/// What the digits are made of.
+pub struct Sources {
+    digits: Dataset,
+    fonts: Option<PathBuf>,
+}
+
+impl Sources {
+    /// MNIST's test set, and the fonts if `scripts/fonts` could fetch them.
+    pub fn load() -> Result<Self> {
+        Ok(Self { digits: models::dataset::load(&crate::mnist()?, Split::Test)?, fonts: files::fetched("fonts") })
+    }
+
+    /// Whether there are fonts.
+    #[must_use]
+    pub fn have_fonts(&self) -> bool {
+        self.fonts.is_some()
+    }
+
+    /// Any digit of the test set `[28, 28]`, its label, and what to call it.
+    pub fn digit(&self, random: &mut Random) -> (ArrayView2<'_, u8>, u8, String) {
+        let index = random.below(self.digits.len());
+        (self.digits.images().slice_move(s![index, 0, .., ..]), self.digits.labels()[index] as u8, format!("MNIST {index}"))
+    }
+
+    /// Runs `with` on the font of this file name.
+    pub fn with_font<T>(&self, name: &str, with: impl FnOnce(&FontRef) -> Result<T>) -> Result<T> {
+        let path = self.fonts.as_ref().context("there are no fonts: run scripts/fonts")?.join(name);
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let font = FontRef::try_from_slice(&bytes).with_context(|| format!("{} is not a font", path.display()))?;
+        with(&font)
+    }
+}

@@ -1,0 +1,172 @@
+//! Pictures as people have them are understood: accuracy of the embedded model on the awkward set, per kind.
+//!
+//! `AWKWARD_SHEETS=FOLDER` writes a contact sheet of each kind and one of all mistakes.
+
+use deploy::backend::{Choice, Device, Options};
+use deploy::embedded;
+use deploy::model::Model;
+use image::DynamicImage;
+use models::evaluation::argmax;
+use models::picture::{self, Reader};
+use ndarray::Axis;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use tests::awkward::kinds::{self, Kind};
+use tests::awkward::sheet::{self, Entry};
+use tests::awkward::{Sources, Specimen};
+
+/// Pictures of each kind.
+const EACH: usize = 120;
+
+
+/// What became of one picture.
+struct Outcome {
+    kind: usize,
+    index: usize,
+    label: u8,
+    origin: String,
+    answer: Result<u8, String>,
+    times: [f64; 3],
+    entry: Option<Entry>,
+}
+
+impl Outcome {
+    fn right(&self) -> bool {
+        self.answer == Ok(self.label)
+    }
+}
+
+fn model() -> Model {
+    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), as_written: false };
+    Model::from_bytes(embedded::NAME, embedded::MNIST_QUICK, &options).unwrap()
+}
+
+fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8, String>, Option<Entry>) {
+    let input = model.input().clone();
+    let read = Reader::default().from_bytes("picture", &specimen.bytes, &input);
+    let seen = read.as_ref().ok().and_then(|seen| picture::grey(seen.as_slice()?, input.width, input.height));
+    let answer = match read {
+        Ok(seen) => {
+            let logits = model.logits(seen.insert_axis(Axis(0)).view()).unwrap();
+            Ok(argmax(logits.row(0)) as u8)
+        }
+        Err(error) => Err(format!("{error:#}")),
+    };
+    let entry = sheets.then(|| {
+        let picture = image::load_from_memory(&specimen.bytes).unwrap();
+        // Sixteen bits and three thousand pixels are of no use on a sheet.
+        let picture = if picture.width() > 800 { picture.thumbnail(800, 800) } else { picture };
+        Entry { picture: DynamicImage::from(picture.to_rgba8()), seen, right: answer == Ok(specimen.label) }
+    });
+    (answer, entry)
+}
+
+/// Every picture of the set, on two threads.
+fn outcomes(sources: &Sources, chosen: &[usize], each: usize, sheets: bool) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut model = model();
+        let mut found = Vec::new();
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&kind) = chosen.get(task / each) else { return found };
+            let index = task % each;
+            let start = std::time::Instant::now();
+            let specimen = kinds::ALL[kind].picture(sources, index).unwrap();
+            let made = start.elapsed().as_secs_f64() * 1e3;
+            let p = image::load_from_memory(&specimen.bytes).unwrap();
+            let start = std::time::Instant::now();
+            let _ = Reader::default().prepare(&p, model.input());
+            let prep = start.elapsed().as_secs_f64() * 1e3;
+            let start = std::time::Instant::now();
+            let (answer, entry) = answered(&mut model, &specimen, sheets);
+            let times = [made, prep, start.elapsed().as_secs_f64() * 1e3];
+            found.push(Outcome { times, kind, index, label: specimen.label, origin: specimen.origin, answer, entry });
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let mut found: Vec<Outcome> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    found.sort_by_key(|outcome| (outcome.kind, outcome.index));
+    found
+}
+
+fn share(outcomes: &[&Outcome]) -> f64 {
+    outcomes.iter().filter(|outcome| outcome.right()).count() as f64 / outcomes.len().max(1) as f64
+}
+
+#[test]
+fn the_embedded_model_reads_pictures_as_people_have_them() {
+    let sources = Sources::load().unwrap();
+    if !sources.have_fonts() {
+        println!("skipped: printed digits: there are no fonts here: run scripts/fonts");
+    }
+    let wanted = std::env::var("AWKWARD_KINDS").unwrap_or_default();
+    let here = |kind: &Kind| (sources.have_fonts() || !kind.printed) && kind.name.contains(&wanted);
+    let chosen: Vec<usize> = (0..kinds::ALL.len()).filter(|&kind| here(&kinds::ALL[kind])).collect();
+    let sheets = std::env::var_os("AWKWARD_SHEETS").map(PathBuf::from);
+    let outcomes = outcomes(&sources, &chosen, std::env::var("AWKWARD_EACH").ok().and_then(|t| t.parse().ok()).unwrap_or(EACH), sheets.is_some());
+
+    let mut low = Vec::new();
+    let mut shares = Vec::new();
+    println!("{:26}  {:>8}  {:>5}  {:>7}  mistakes", "kind", "pictures", "right", "refused");
+    for &kind in &chosen {
+        let of_kind: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.kind == kind).collect();
+        let mut mistakes: BTreeMap<String, usize> = BTreeMap::new();
+        for outcome in of_kind.iter().filter(|outcome| !outcome.right()) {
+            let answer = outcome.answer.as_ref().map_or("-".to_owned(), u8::to_string);
+            *mistakes.entry(format!("{}→{answer}", outcome.label)).or_default() += 1;
+        }
+        let mistakes: Vec<String> = mistakes.iter().map(|(pair, count)| format!("{pair} ×{count}")).collect();
+        let refused = of_kind.iter().filter(|outcome| outcome.answer.is_err()).count();
+        let share = share(&of_kind);
+        shares.push(share);
+        let Kind { name, floor, .. } = kinds::ALL[kind];
+        let n = of_kind.len() as f64;
+        let t = [0, 1, 2].map(|i| of_kind.iter().map(|o| o.times[i]).sum::<f64>() / n);
+        print!("{:6.1} {:6.1} {:6.1} ", t[0], t[1], t[2]);
+        println!("{name:26}  {:8}  {:4.1}%  {refused:7}  {}", of_kind.len(), share * 100.0, mistakes.join(" "));
+        if share < floor {
+            low.push(format!("{name}: {:.1} %, expected at least {:.1} %", share * 100.0, floor * 100.0));
+        }
+    }
+    let overall = shares.iter().sum::<f64>() / shares.len() as f64;
+    println!("{:26}  {:8}  {:5.2}%", "overall", outcomes.len(), overall * 100.0);
+
+    let mut fonts: BTreeMap<&str, Vec<&Outcome>> = BTreeMap::new();
+    for outcome in outcomes.iter().filter(|outcome| kinds::ALL[outcome.kind].printed) {
+        fonts.entry(&outcome.origin).or_default().push(outcome);
+    }
+    for (font, of_font) in fonts {
+        println!("  {font:30}  {:4.1}%", share(&of_font) * 100.0);
+    }
+    if let Some(folder) = sheets {
+        write_sheets(&folder, outcomes);
+    }
+    assert!(low.is_empty(), "{}", low.join("\n"));
+    assert!(overall >= 0.97, "{:.2} % overall", overall * 100.0);
+}
+
+fn write_sheets(folder: &std::path::Path, outcomes: Vec<Outcome>) {
+    std::fs::create_dir_all(folder).unwrap();
+    let mut sheets: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    let mut mistakes: Vec<Entry> = Vec::new();
+    for outcome in outcomes {
+        let right = outcome.right();
+        if !right {
+            println!("{} {}: {} {:?}", kinds::ALL[outcome.kind].name, outcome.index, outcome.origin, outcome.answer);
+        }
+        let Some(entry) = outcome.entry else { continue };
+        let name = kinds::ALL[outcome.kind].name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        if right { sheets.entry(name).or_default().push(entry) } else { mistakes.push(entry) }
+    }
+    for (name, mut entries) in sheets {
+        entries.truncate(40);
+        sheet::drawn(&entries).save(folder.join(format!("{name}.png"))).unwrap();
+    }
+    sheet::drawn(&mistakes).save(folder.join("mistakes.png")).unwrap();
+}
