@@ -98,14 +98,13 @@ def runtimes(rounds, models):
             "--rounds", str(rounds), "--format", "json"))
         median, added = {}, []
         for series in report["series"]:
-            key = "stock" if series["runtime"]["provider"] == "tract-linalg" else series["runtime"]["name"]
-            median[key, series["batch"]] = series["seconds"]["p50"]
-            if key != "stock":
-                added.append((key, series["batch"], series["seconds"]["p50"] - series["raw_seconds"]["p50"],
-                              series["seconds"]["p50"] / series["raw_seconds"]["p50"]))
-        ort, own, stock = (1e3 * median[key, 1] for key in ("onnxruntime", "tract", "stock"))
-        text = ", ".join(f"{key} {1e6 * more:+.0f} us" if batch == 1 else f"{key} {100 * (ratio - 1):+.1f} %"
-                         for key, batch, more, ratio in added)
+            key, batch, more = series["runtime"]["name"], series["batch"], series["added"]
+            median[key, batch] = series["seconds"]["p50"]
+            if key != "stock tract":
+                text = f"{1e6 * more['seconds']:+.0f} us" if batch == 1 else f"{100 * more['share']:+.1f} %"
+                added.append(f"{key} {text}")
+        ort, own, stock = (1e3 * median[key, 1] for key in ("onnxruntime", "tract", "stock tract"))
+        text = ", ".join(added)
         print(f"  {name:12} {ort:8.3f} {own:8.3f} {stock:8.3f}  {stock / own:8.2f}x  {own / ort:8.2f}x   {text}")
 
 

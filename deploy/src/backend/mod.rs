@@ -76,7 +76,7 @@ fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> C
 /// What really runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
-    /// `tract` or `onnxruntime`.
+    /// `tract`, `stock tract` ([`Options::stock_tract`]) or `onnxruntime`.
     pub name: String,
     /// The runtime's own version.
     pub version: String,

@@ -43,7 +43,7 @@ impl Plan {
         let Loaded { runnable, classes, depthwise } =
             loaded.with_context(|| format!("tract cannot load {}", source.name))?;
         let runtime = Runtime {
-            name: "tract".to_owned(),
+            name: if options.stock_tract { "stock tract" } else { "tract" }.to_owned(),
             version: VERSION.to_owned(),
             provider: if depthwise > 0 { "tract-linalg with own depthwise" } else { "tract-linalg" }.to_owned(),
             device: "cpu".to_owned(),

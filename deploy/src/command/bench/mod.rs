@@ -4,7 +4,7 @@ mod figures;
 mod markdown;
 
 use super::text::{fields, print, print_json, table};
-use super::{CudaArguments, ModelFile, progress, say, usage};
+use super::{CudaArguments, ModelFile, progress, usage};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use deploy::backend::{Choice, Device, Options};
@@ -55,6 +55,11 @@ pub struct Arguments {
 
     #[command(flatten)]
     cuda: CudaArguments,
+
+    /// Also measure tract as it is, without this program's own depthwise operator
+    #[cfg(feature = "tract")]
+    #[arg(long)]
+    stock_tract: bool,
 
     /// Numbers of threads on the processor [default: 1, and as many as it runs at once]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
@@ -142,6 +147,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let model = Model::from_bytes(&name, &bytes, &arguments.options(choice, threads))?;
             notes.extend(model.notes().iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>());
             models.push(model);
+        }
+        #[cfg(feature = "tract")]
+        if arguments.stock_tract {
+            let options = Options { stock_tract: true, ..arguments.options(Choice::Tract, threads) };
+            models.push(Model::from_bytes(&name, &bytes, &options)?);
         }
     }
     let batches: BTreeSet<_> = arguments.batch_sizes.iter().map(|&batch| usize::from(batch)).collect();
