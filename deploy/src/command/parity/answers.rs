@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let [reference, compared] = &mut models[..] else { bail!("two runtimes are needed") };
     let pictures = Pictures::read(&arguments.pictures, reference, None)?;
     let bar = progress(2 * pictures.images.len_of(Axis(0)));
-    let mut run = |model: &mut Model| logits(model, pictures.images.view(), |more| bar.inc(more as u64));
+    let run = |model: &mut Model| logits(model, pictures.images.view(), |more| bar.inc(more as u64));
     let (expected, found) = (run(reference)?, run(compared)?);
     bar.finish_and_clear();
 

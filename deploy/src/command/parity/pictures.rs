@@ -2,7 +2,7 @@
 
 use super::super::text::{counted, printable};
 use super::super::{progress, say, say_notes, test_set};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use deploy::model::Model;
 use models::dataset;
