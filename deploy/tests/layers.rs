@@ -46,8 +46,7 @@ fn the_tensors_are_those_of_the_graph_in_every_runtime() {
     for engine in engines("the_tensors_are_those_of_the_graph_in_every_runtime") {
         let mut probe = probe(&Example::default().bytes(), engine);
         let names: Vec<_> = probe.steps().iter().map(|step| step.tensor.clone()).collect();
-        let expected =
-            ["float", "scaled", "convolved", "clipped", "pooled", "flat", "logits", "probabilities"];
+        let expected = ["float", "scaled", "convolved", "clipped", "pooled", "flat", "logits", "probabilities"];
         assert_eq!(names, expected);
         assert_eq!((probe.steps()[2].operator.as_str(), probe.batch()), ("Conv", 1));
         let tensors = probe.run(images.view()).unwrap();

@@ -90,12 +90,17 @@ fn any_two_runtimes_are_compared() {
         return;
     }
     let scene = Scene::new();
-    for (reference, compared) in [("tract", "ort-cpu"), ("ort-cpu-as-written", "ort-cpu"), ("tract", "ort-cpu-as-written")]
+    for (reference, compared) in
+        [("tract", "ort-cpu"), ("ort-cpu-as-written", "ort-cpu"), ("tract", "ort-cpu-as-written")]
     {
-        let said = scene.deploy(&format!("{BOTH} --data . --reference {reference} --compared {compared} --format json"));
+        let said =
+            scene.deploy(&format!("{BOTH} --data . --reference {reference} --compared {compared} --format json"));
         assert_eq!(said.code, Some(0), "{}", said.stderr);
         let document = said.json();
-        assert_eq!((&document["reference"]["engine"], &document["compared"]["engine"]), (&reference.into(), &compared.into()));
+        assert_eq!(
+            (&document["reference"]["engine"], &document["compared"]["engine"]),
+            (&reference.into(), &compared.into())
+        );
         let name = if reference == "tract" { "tract" } else { "onnxruntime" };
         assert_eq!(document["reference"]["name"], name);
     }
@@ -107,7 +112,9 @@ fn differences_beyond_the_tolerance_exit_with_1_after_the_figures() {
         return;
     }
     let scene = Scene::new();
-    for (arguments, word) in [("--tolerance 1e-12", "disagree on example.onnx"), ("--layers --tolerance 1e-12", " part at ")] {
+    for (arguments, word) in
+        [("--tolerance 1e-12", "disagree on example.onnx"), ("--layers --tolerance 1e-12", " part at ")]
+    {
         let said = scene.deploy(&format!("{BOTH} --data . {arguments}"));
         assert_eq!(said.code, Some(1), "{}", said.stdout);
         assert!(said.stderr.contains(word) && said.stdout.contains("verdict"), "{}{}", said.stdout, said.stderr);

@@ -4,20 +4,23 @@
 //! A node gets what its runtime computed before it, so a difference is handed on. The first node beyond the tolerance is
 //! therefore the one to look at; those after it mostly inherit.
 
+use crate::agreement::Tolerance;
 use crate::backend::intermediate::{Outcome, Probe, Values};
 use anyhow::{Result, ensure};
 use models::card::Precision;
 use ndarray::{ArrayView4, Axis};
 use serde::Serialize;
 
-/// What is still rounding in a network of this precision: largest difference in a tensor, as a share of its range.
+/// What is still rounding in a network of this precision: differences within a tensor, as shares of its range.
 ///
-/// TOLERANCE_NOTE
+/// ONNX Runtime and tract were seen to differ by up to 4e-6 in fp32 and fp16 networks (1.5e-7 on average), and by up to
+/// 6 % in int8 ones (0.12 % on average): there a number on the border between two of 256 steps goes either way, and the
+/// next layers add up such steps. The largest were those of a network of width 1 at 224 px.
 #[must_use]
-pub fn tolerance(precision: Precision) -> f64 {
+pub fn tolerance(precision: Precision) -> Tolerance {
     match precision {
-        Precision::Fp32 | Precision::Fp16 => 1e-4,
-        Precision::Int8 => 0.1,
+        Precision::Fp32 | Precision::Fp16 => Tolerance { largest: 1e-4, mean: 1e-5 },
+        Precision::Int8 => Tolerance { largest: 0.25, mean: 5e-3 },
     }
 }
 
@@ -26,8 +29,8 @@ pub fn tolerance(precision: Precision) -> f64 {
 pub struct Layers {
     /// Pictures compared, at least 1.
     pub images: usize,
-    /// Largest difference that was allowed, as a share of a tensor's range.
-    pub tolerance: f64,
+    /// What was allowed, as shares of a tensor's range.
+    pub tolerance: Tolerance,
     /// Every tensor that a node yields, in the order of the graph.
     pub nodes: Vec<Layer>,
     /// The first of them beyond the tolerance, counted from 0.
@@ -67,6 +70,8 @@ pub struct Spread {
     /// The largest difference as a share of the range's length, or of its size if all numbers are equal; `None` if they
     /// are all 0 and the other's are not.
     pub relative: Option<f64>,
+    /// The mean difference as such a share.
+    pub relative_mean: Option<f64>,
     /// Elements that are no finite number in one of them, and not the same in the other; they count in nothing else.
     pub not_finite: u64,
 }
@@ -79,7 +84,7 @@ pub fn compare(
     reference: &mut Probe,
     compared: &mut Probe,
     images: ArrayView4<u8>,
-    tolerance: f64,
+    tolerance: Tolerance,
     mut progress: impl FnMut(usize),
 ) -> Result<Layers> {
     ensure!(
@@ -169,12 +174,19 @@ impl Tally {
             None => return None,
         };
         let length = if range.1 > range.0 { range.1 - range.0 } else { range.0.abs() };
-        let relative = if max == 0.0 { Some(0.0) } else { (length > 0.0).then(|| max / length) };
-        Some(Spread { max, mean: self.sum / self.count.max(1) as f64, range, relative, not_finite })
+        let share = |difference: f64| {
+            if max == 0.0 { Some(0.0) } else { (length > 0.0).then(|| difference / length) }
+        };
+        let mean = self.sum / self.count.max(1) as f64;
+        Some(Spread { max, mean, range, relative: share(max), relative_mean: share(mean), not_finite })
     }
 
-    fn beyond(&self, tolerance: f64) -> bool {
-        let apart = |spread: Spread| spread.not_finite > 0 || spread.relative.is_none_or(|share| share > tolerance);
+    fn beyond(&self, Tolerance { largest, mean }: Tolerance) -> bool {
+        let apart = |spread: Spread| {
+            spread.not_finite > 0
+                || spread.relative.is_none_or(|share| share > f64::from(largest))
+                || spread.relative_mean.is_none_or(|share| share > mean)
+        };
         self.other_shape || self.spread().is_some_and(apart)
     }
 }
@@ -185,6 +197,10 @@ mod tests {
 
     fn values(numbers: &[f64]) -> Outcome {
         Ok(Values { element: "float32", shape: vec![numbers.len()], numbers: numbers.to_vec() })
+    }
+
+    fn within(largest: f32) -> Tolerance {
+        Tolerance { largest, mean: f64::MAX }
     }
 
     fn tally(pairs: &[(&[f64], &[f64])]) -> Tally {
@@ -201,34 +217,37 @@ mod tests {
         let spread = tally.spread().unwrap();
         assert_eq!((spread.max, spread.mean, spread.range), (0.5, 0.125, (-10.0, 10.0)));
         assert_eq!(spread.relative, Some(0.025));
-        assert!(tally.beyond(0.02) && !tally.beyond(0.03));
+        assert!(tally.beyond(within(0.02)) && !tally.beyond(within(0.03)));
+        assert_eq!(spread.relative_mean, Some(0.125 / 20.0));
+        let on_average = |mean| Tolerance { largest: 1.0, mean };
+        assert!(tally.beyond(on_average(0.006)) && !tally.beyond(on_average(0.007)));
     }
 
     #[test]
     fn a_constant_tensor_is_measured_by_its_size() {
         assert_eq!(tally(&[(&[4.0, 4.0], &[4.0, 5.0])]).spread().unwrap().relative, Some(0.25));
         let zeros = tally(&[(&[0.0], &[1e-9])]);
-        assert!(zeros.spread().unwrap().relative.is_none() && zeros.beyond(1.0));
-        assert!(!tally(&[(&[0.0], &[0.0])]).beyond(0.0));
+        assert!(zeros.spread().unwrap().relative.is_none() && zeros.beyond(within(1.0)));
+        assert!(!tally(&[(&[0.0], &[0.0])]).beyond(within(0.0)));
     }
 
     #[test]
     fn what_is_no_number_agrees_only_with_itself() {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         let same = tally(&[(&[nan, inf, 1.0], &[nan, inf, 1.0])]);
-        assert!(!same.beyond(0.0) && same.spread().unwrap().not_finite == 0);
+        assert!(!same.beyond(within(0.0)) && same.spread().unwrap().not_finite == 0);
         for (one, other) in [(nan, 1.0), (1.0, nan), (inf, -inf), (inf, 1.0), (nan, inf)] {
             let tally = tally(&[(&[one, 1.0], &[other, 1.0])]);
-            assert!(tally.beyond(1e9) && tally.spread().unwrap().not_finite == 1, "{one} {other}");
+            assert!(tally.beyond(within(1e9)) && tally.spread().unwrap().not_finite == 1, "{one} {other}");
         }
     }
 
     #[test]
     fn other_shapes_part_and_what_is_missing_is_told() {
         let parted = tally(&[(&[1.0], &[1.0, 2.0])]);
-        assert!(parted.beyond(1.0) && parted.problem.unwrap().contains("[1] and [2]"));
+        assert!(parted.beyond(within(1.0)) && parted.problem.unwrap().contains("[1] and [2]"));
         let mut missing = Tally::default();
         missing.add(values(&[1.0]), Err("not there".to_owned()));
-        assert!(!missing.beyond(0.0) && missing.spread().is_none() && missing.problem.is_some());
+        assert!(!missing.beyond(within(0.0)) && missing.spread().is_none() && missing.problem.is_some());
     }
 }

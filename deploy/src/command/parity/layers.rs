@@ -4,6 +4,8 @@ use super::pictures::Pictures;
 use super::{Arguments, Format, Ran, fields, open_in, print, print_json, progress, table};
 use crate::command::text::{counted, printable};
 use anyhow::{Result, anyhow};
+use deploy::agreement::Tolerance;
+use deploy::backend::Engine;
 use deploy::backend::intermediate::Probe;
 use deploy::parity::layers::{Layer, Layers, Spread, compare, tolerance};
 use ndarray::Axis;
@@ -35,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;
         (pictures, model.card().map(|card| card.precision).unwrap_or_default())
     };
-    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), f64::from);
+    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), Tolerance::of);
     let bar = progress(pictures.images.len_of(Axis(0)));
     let layers =
         compare(&mut reference, &mut compared, pictures.images.view(), tolerance, |more| bar.inc(more as u64))?;
@@ -66,6 +68,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// What ran, and how: ONNX Runtime without its own rewrites, whatever the engine's name says of other commands.
+fn as_written(ran: &Ran) -> String {
+    let how = if ran.engine == Engine::Tract { "" } else { ", graph as written" };
+    format!("{}{how}", ran.line())
+}
+
 /// A node in words.
 fn title(layer: &Layer) -> String {
     let Layer { node, operator, tensor, .. } = layer;
@@ -74,16 +82,18 @@ fn title(layer: &Layer) -> String {
 }
 
 /// Why a node is beyond the tolerance.
-fn reason(layer: &Layer, tolerance: f64) -> String {
+fn reason(layer: &Layer, tolerance: Tolerance) -> String {
     match (&layer.difference, &layer.problem) {
         (Some(spread), _) if spread.not_finite > 0 => {
             format!("{} that are no finite numbers in one of them", counted(spread.not_finite as usize, "element"))
         }
-        (Some(Spread { max, relative: Some(relative), .. }), _) => {
+        (Some(Spread { max, mean, relative: Some(relative), relative_mean: Some(relative_mean), .. }), _) => {
+            let (one, other) = (share(*relative), share(*relative_mean));
             format!(
-                "a difference of {max:.1e} is {} of the tensor's range ({} are rounding)",
-                share(*relative),
-                share(tolerance)
+                "it differs by up to {max:.1e}, {mean:.1e} on average, which is {one} and {other} of the tensor's range \
+                 (at most {} and {} are rounding)",
+                share(f64::from(tolerance.largest)),
+                share(tolerance.mean)
             )
         }
         (Some(Spread { max, .. }), _) => format!("a difference of {max:.1e} where all should be 0"),
@@ -94,13 +104,22 @@ fn reason(layer: &Layer, tolerance: f64) -> String {
 
 /// A share of a range: small ones as powers of ten.
 fn share(share: f64) -> String {
-    if share == 0.0 || share >= 0.001 { format!("{:.2} %", share * 100.0) } else { format!("{:.1e}", share) }
+    if share == 0.0 || share >= 0.001 { format!("{:.1} %", share * 100.0) } else { format!("{share:.0e}") }
+}
+
+/// A difference; none at all is easier to see as 0.
+fn scientific(number: f64) -> String {
+    if number == 0.0 { "0".to_owned() } else { format!("{number:.1e}") }
 }
 
 fn to_text(document: &Document, pictures: &Pictures) -> String {
     let Document { model, reference, compared, layers, .. } = document;
     let verdict = match layers.first_beyond.and_then(|first| layers.nodes.get(first).map(|layer| (first, layer))) {
-        None => format!("agree at every node (at most {} of a tensor's range is rounding)", share(layers.tolerance)),
+        None => format!(
+            "agree at every node (at most {} of a tensor's range, {} on average, are rounding)",
+            share(f64::from(layers.tolerance.largest)),
+            share(layers.tolerance.mean)
+        ),
         Some((first, layer)) => {
             format!("PART at node {}, {}\n{}", first + 1, title(layer), reason(layer, layers.tolerance))
         }
@@ -108,8 +127,8 @@ fn to_text(document: &Document, pictures: &Pictures) -> String {
     let summary = fields(&[
         ("model", model.clone()),
         ("data", pictures.line()),
-        ("reference", reference.line()),
-        ("compared", compared.line()),
+        ("reference", as_written(reference)),
+        ("compared", as_written(compared)),
         ("verdict", verdict),
     ]);
     let mut rows = vec![["node", "shape", "max diff", "mean diff", "of range", ""].map(str::to_owned).to_vec()];
@@ -133,11 +152,9 @@ fn row(index: usize, layer: &Layer, width: usize, first: Option<usize>) -> Vec<S
         (false, false, None) => String::new(),
     };
     let figures = match difference {
-        Some(Spread { max, mean, relative, .. }) => [
-            format!("{max:.1e}"),
-            format!("{mean:.1e}"),
-            relative.map_or_else(|| "–".to_owned(), |relative| format!("{relative:.1e}")),
-        ],
+        Some(Spread { max, mean, relative, .. }) => {
+            [scientific(*max), scientific(*mean), relative.map_or_else(|| "–".to_owned(), scientific)]
+        }
         None => ["–"; 3].map(str::to_owned),
     };
     let name = printable(&format!("{:>3}  {operator:width$}  {tensor}", index + 1));

@@ -44,8 +44,9 @@ pub struct Arguments {
     #[command(flatten)]
     pictures: pictures::Arguments,
 
-    /// Largest difference that still is rounding: of two logits, a tenth of it on average [default: 1e-3, or 0.3 for
-    /// int8]; with --layers, of a tensor's numbers as a share of its range [default: 1e-4, or 0.1 for int8]
+    /// Largest difference that still is rounding, a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
+    /// 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8: 0.25 and
+    /// 0.005]
     #[arg(long, value_name = "T", value_parser = positive)]
     tolerance: Option<f32>,
 
