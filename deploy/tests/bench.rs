@@ -65,7 +65,8 @@ fn a_measurement_tells_times_and_cold_starts() {
         "tract 0.",
         "tract-linalg on cpu",
         "6 rounds in ",
-        "p50 ms  95 % interval",
+        "p50 ms",
+        "95 % interval",
         "images/s",
         "runtime's own call, ms",
         "first prediction ms",
@@ -112,7 +113,8 @@ fn both_runtimes_are_measured_in_one_run() {
         return;
     }
     let scene = Scene::new();
-    let said = scene.deploy("bench --model example.onnx --device cpu --threads 2,1,2 --batch-sizes 2 --rounds 1 --format json");
+    let said = scene
+        .deploy("bench --model example.onnx --device cpu --threads 2,1,2 --batch-sizes 2 --rounds 1 --format json");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let document: Value = serde_json::from_str(&said.stdout).unwrap();
     let series = document["series"].as_array().unwrap();

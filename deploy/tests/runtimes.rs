@@ -103,7 +103,11 @@ fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
     let mut logits = Vec::new();
     for stock_tract in [false, true] {
         let mut model = Model::from_bytes("example", &bytes, &Options { stock_tract, ..own }).unwrap();
-        let said = if stock_tract { "stock tract 0.23.9, tract-linalg on" } else { "tract 0.23.9, tract-linalg with own depthwise on" };
+        let said = if stock_tract {
+            "stock tract 0.23.9, tract-linalg on"
+        } else {
+            "tract 0.23.9, tract-linalg with own depthwise on"
+        };
         assert!(model.runtime().to_string().starts_with(said), "{}", model.runtime());
         logits.push(model.logits(images.view()).unwrap());
     }

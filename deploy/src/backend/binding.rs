@@ -12,6 +12,7 @@ use std::fmt::Debug;
 pub struct Binding {
     bound: IoBinding,
     input_name: String,
+    output_name: String,
     allocator: Allocator,
     /// Memory for batches of the shape run last.
     input: Option<(Vec<usize>, DynTensor)>,
@@ -29,14 +30,11 @@ impl Binding {
     fn new(session: &Session, output: &str, device: AllocationDevice, number: i32) -> Result<Self> {
         let bind = || -> ort::Result<(IoBinding, Allocator)> {
             let input = MemoryInfo::new(device, number, AllocatorType::Device, MemoryType::CPUInput)?;
-            let scores = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-            let mut bound = session.create_binding()?;
-            bound.bind_output_to_device(output, &scores)?;
-            Ok((bound, Allocator::new(session, input)?))
+            Ok((session.create_binding()?, Allocator::new(session, input)?))
         };
         let (bound, allocator) = bind().context("ONNX Runtime cannot bind memory")?;
         let input_name = session.inputs().first().context("the graph takes nothing")?.name().to_owned();
-        Ok(Self { bound, input_name, allocator, input: None })
+        Ok(Self { bound, input_name, output_name: output.to_owned(), allocator, input: None })
     }
 
     /// Runs one batch, `[N, C, H, W]`. Of the outputs only the bound one is there.
@@ -48,6 +46,9 @@ impl Binding {
         let input = match &mut self.input {
             Some((held, tensor)) if held == shape => tensor,
             other => {
+                // Once it has run, ONNX Runtime writes into the scores of that run, and they may have another shape.
+                let scores = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
+                self.bound.bind_output_to_device(&self.output_name, &scores)?;
                 let tensor = Tensor::<T>::new(&self.allocator, shape)?.upcast();
                 &mut other.insert((shape.to_owned(), tensor)).1
             }

@@ -150,7 +150,7 @@ pub(crate) mod tests {
             device: "cpu".to_owned(),
             threads: 1,
         };
-        let step = noise / statistics::noise(&[0.9, 0.95, 1.0, 1.05, 1.1, 1.1, 0.9]).unwrap();
+        let step = noise / statistics::noise(&[0.9, 0.9, 0.95, 1.0, 1.05, 1.1, 1.1]).unwrap();
         let turns = [-2.0, -1.0, 0.0, 1.0, 2.0, 2.0, -2.0].map(|n| vec![seconds * (1.0 + n * 0.05 * step)]);
         let summary = Summary::of(&turns).unwrap();
         let added = Added { seconds: 0.0, share: 0.0, interval: None };

@@ -63,7 +63,8 @@ fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> boo
     }
     found.unwrap_or_else(|| {
         let (width, height) = picture.dimensions();
-        let border = picture.enumerate_pixels().filter(|(x, y, _)| *x == 0 || *y == 0 || x + 1 == width || y + 1 == height);
+        let border =
+            picture.enumerate_pixels().filter(|(x, y, _)| *x == 0 || *y == 0 || x + 1 == width || y + 1 == height);
         let levels: Vec<f32> = border.map(|(_, _, pixel)| f32::from(pixel[0])).collect();
         let border = Plane { width: levels.len(), height: 1, values: levels };
         let dark = border.quantile(0.5) <= f32::midpoint(f32::from(darkest), f32::from(lightest));

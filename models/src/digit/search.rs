@@ -250,7 +250,15 @@ mod tests {
     fn the_table_around_the_sheet_is_not_the_ground() {
         let sheet = |x: usize, y: usize| (12..110).contains(&x) && (10..82).contains(&y);
         let found = digit(
-            &picture(|x, y| if zero(x, y) { 40.0 } else if sheet(x, y) { 220.0 } else { 60.0 }),
+            &picture(|x, y| {
+                if zero(x, y) {
+                    40.0
+                } else if sheet(x, y) {
+                    220.0
+                } else {
+                    60.0
+                }
+            }),
             None,
         )
         .unwrap();
@@ -259,7 +267,8 @@ mod tests {
 
     #[test]
     fn specks_are_dropped_and_a_stroke_apart_is_kept() {
-        let speck = |x: usize, y: usize| (62..64).contains(&x) && (70..72).contains(&y) || x < 9 && x > 6 && y < 8 && y > 5;
+        let speck =
+            |x: usize, y: usize| (62..64).contains(&x) && (70..72).contains(&y) || x < 9 && x > 6 && y < 8 && y > 5;
         let bar = |x: usize, y: usize| (50..80).contains(&x) && (18..22).contains(&y);
         let found = digit(&picture(|x, y| if zero(x, y) || speck(x, y) || bar(x, y) { 40.0 } else { 220.0 }), None);
         assert_eq!(found.unwrap().bounds, (41, 18, 39, 47));

@@ -87,7 +87,8 @@ fn strength(close: &Plane, polarity: Polarity) -> Result<Plane> {
         depth.quantile(0.995)
     );
     let floor = (2.0 * relative.quantile(0.25)).min(0.3 * relative.quantile(0.98));
-    let level = super::threshold::otsu(relative.values.iter().copied(), floor, relative.quantile(1.0).max(floor + 1e-3));
+    let level =
+        super::threshold::otsu(relative.values.iter().copied(), floor, relative.quantile(1.0).max(floor + 1e-3));
     let inked: Vec<f32> = relative.values.iter().copied().filter(|&value| value >= level).collect();
     let full = Plane { width: inked.len(), height: 1, values: inked }.quantile(0.6).max(floor + 1e-3);
     Ok(relative.map(|value| ((value - floor) / (full - floor)).clamp(0.0, 1.0)))
@@ -114,7 +115,10 @@ fn belonging(ink: &Plane, area: Area, digit: &Found, (width, height): (usize, us
     }
     // The soft edges around the pieces are theirs.
     let near = without_dark_strokes_around(&kept, ink.width, ink.height);
-    Plane { values: ink.values.iter().zip(&near).map(|(&value, &near)| if near { value } else { 0.0 }).collect(), ..*ink }
+    Plane {
+        values: ink.values.iter().zip(&near).map(|(&value, &near)| if near { value } else { 0.0 }).collect(),
+        ..*ink
+    }
 }
 
 /// Pixels within three of one that is kept.

@@ -228,7 +228,8 @@ mod tests {
     fn light_ink_on_nothing_is_seen_on_a_dark_page() {
         let content = Content::Digit { polarity: Polarity::LightOnDark };
         let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
-        let picture = image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
+        let picture =
+            image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
         let prepared = Reader::default().prepare(&picture.into(), &input(1, content)).unwrap();
         assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
     }

@@ -76,7 +76,16 @@ impl Scene {
     }
 
     /// Straight lines across (or down), `gap` apart and `thickness` wide, the first at `start`, a little slanted.
-    pub fn lines(&mut self, down: bool, start: f32, gap: f32, thickness: f32, slant: f32, colour: Colour, opacity: f32) {
+    pub fn lines(
+        &mut self,
+        down: bool,
+        start: f32,
+        gap: f32,
+        thickness: f32,
+        slant: f32,
+        colour: Colour,
+        opacity: f32,
+    ) {
         for y in 0..self.height {
             for x in 0..self.width {
                 let (along, over) = if down { (y as f32, x as f32) } else { (x as f32, y as f32) };
@@ -112,7 +121,9 @@ impl Scene {
     pub fn photographed(&self, random: &mut Random, noise: f32) -> RgbImage {
         let bytes = self.pixels.iter().flat_map(|pixel| {
             let common = random.normal();
-            pixel.map(|level| (level_of(level) + noise * (0.7 * common + 0.7 * random.normal())).round().clamp(0.0, 255.0) as u8)
+            pixel.map(|level| {
+                (level_of(level) + noise * (0.7 * common + 0.7 * random.normal())).round().clamp(0.0, 255.0) as u8
+            })
         });
         let bytes = bytes.collect();
         RgbImage::from_raw(self.width as u32, self.height as u32, bytes).expect("three bytes a pixel")

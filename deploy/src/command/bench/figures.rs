@@ -24,7 +24,9 @@ pub struct Compared<'a> {
 
 /// What was measured, where and how.
 pub fn summary(report: &Report) -> Vec<(&'static str, String)> {
-    let runtimes: BTreeSet<_> = report.series.iter().map(|series| &series.runtime).map(described).collect();
+    let mut runtimes: Vec<_> = report.series.iter().map(|series| described(&series.runtime)).collect();
+    let mut seen = BTreeSet::new();
+    runtimes.retain(|runtime| seen.insert(runtime.clone()));
     let machine = &report.machine;
     let processors = machine.threads.map_or_else(String::new, |threads| format!(", {}", counted(threads, "thread")));
     let mut state: Vec<_> =
@@ -32,7 +34,7 @@ pub fn summary(report: &Report) -> Vec<(&'static str, String)> {
     state.extend(report.conditions.governor.as_ref().map(|governor| format!("governor {governor}")));
     let mut fields = vec![
         ("model", format!("{}, {} bytes", printable(&report.model.name), grouped(report.model.bytes as u64))),
-        ("runtimes", runtimes.into_iter().collect::<Vec<_>>().join("\n")),
+        ("runtimes", runtimes.join("\n")),
         ("processor", format!("{}{processors}: {}", machine.processor, report.conditions.features.join(" "))),
         ("system", machine.system.clone()),
         ("measured", format!("{}, {} in {:.1} s", report.date, counted(report.rounds, "round"), report.seconds)),
@@ -56,7 +58,7 @@ pub fn notes(report: &Report, comparison: Option<&Comparison>) -> Vec<String> {
         notes.extend(comparison.notes.iter().cloned());
         let count = |verdict| comparison.count(verdict);
         notes.push(format!(
-            "against the result of {}: {} worse, {} better, {} within the noise, {} not to be told",
+            "against the result of {}: {} worse, {} better, {} within the noise, {} unknown",
             comparison.before,
             count(Verdict::Worse),
             count(Verdict::Better),
@@ -164,7 +166,7 @@ fn changes(comparison: &Comparison) -> Section {
                 Verdict::Better => "better",
                 Verdict::Same => "same",
                 Verdict::Worse => "WORSE",
-                Verdict::Unknown => "not to be told",
+                Verdict::Unknown => "unknown",
             }
             .to_owned(),
         ]);

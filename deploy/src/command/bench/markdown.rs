@@ -8,7 +8,7 @@ use std::fmt::Write;
 pub fn document(report: &Report, sections: &[Section], notes: &[String]) -> String {
     let mut text = String::new();
     for (name, value) in summary(report) {
-        let _ = writeln!(text, "- {name}: {}", escaped(&value.replace('\n', "; ")));
+        let _ = writeln!(text, "- {name}: {}", escaped(&in_one_line(&value)));
     }
     for section in sections {
         let _ = write!(text, "\n**{}**\n\n{}", escaped(section.title), table(&section.rows));
@@ -17,7 +17,7 @@ pub fn document(report: &Report, sections: &[Section], notes: &[String]) -> Stri
         text.push('\n');
     }
     for note in notes {
-        let _ = writeln!(text, "> note: {}\n", escaped(&note.replace('\n', " ")));
+        let _ = writeln!(text, "> note: {}\n", escaped(&in_one_line(note)));
     }
     text
 }
@@ -34,6 +34,10 @@ fn table(rows: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+fn in_one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// A file's name may hold what Markdown takes for its own.

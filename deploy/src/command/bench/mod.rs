@@ -3,8 +3,13 @@
 mod figures;
 mod markdown;
 
+<<<<<<< HEAD
 use super::text::{fields, print, print_json, table};
 use super::{CudaArguments, ModelFile, progress, usage};
+=======
+use super::text::{counted, fields, print, print_json, table};
+use super::{CudaArguments, ModelFile, conflict, progress};
+>>>>>>> h-bench
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use deploy::backend::{Choice, Device, Options};
@@ -36,10 +41,10 @@ With --compare the exit code is 1 if a figure got worse by more than 5 % and by 
 A result of another model is refused; of another machine, shown without a verdict.
 
 Examples:
-  deploy bench                                             both runtimes, with the model this program carries
-  deploy bench --model model.onnx --format markdown        a table to paste into an issue
+  deploy bench --model model.onnx                     both runtimes, on one and on all threads
+  deploy bench --model model.onnx --format markdown   tables to paste into an issue
   deploy bench --backend tract --threads 1 --batch-sizes 1 --time 5
-  deploy bench -o before.json                              then, after a change:
+  deploy bench -o before.json                         the embedded model; then, after a change:
   deploy bench --compare before.json")]
 pub struct Arguments {
     #[command(flatten)]
@@ -168,14 +173,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     bar.finish_and_clear();
 
     let report = Report::new(subject, conditions, measurement, cold_starts, notes);
+    let comparison = before.map(|before| compare(&report, &before)).transpose()?;
+    // The file comes last: if it cannot be written, the result has at least been seen.
+    show(arguments.format, &report, comparison.as_ref())?;
     if let Some(path) = &arguments.output {
         models::files::write_whole(path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
     }
-    let comparison = before.map(|before| compare(&report, &before)).transpose()?;
-    show(arguments.format, &report, comparison.as_ref())?;
     match comparison.map(|comparison| comparison.count(Verdict::Worse)) {
         None | Some(0) => Ok(()),
-        Some(worse) => bail!("{worse} figures got worse by more than noise"),
+        Some(worse) => bail!("{} got worse by more than noise", counted(worse, "figure")),
     }
 }
 
