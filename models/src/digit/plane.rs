@@ -148,7 +148,9 @@ fn spans(start: f64, extent: f64, count: usize, limit: usize) -> Vec<Span> {
         let mut weights: Vec<f32> = (first..end).map(covered).collect();
         let total: f32 = weights.iter().sum();
         if total > 0.0 {
-            weights.iter_mut().for_each(|weight| *weight /= total);
+            for weight in &mut weights {
+                *weight /= total;
+            }
         } else {
             weights = vec![1.0];
         }

@@ -3,13 +3,8 @@
 mod figures;
 mod markdown;
 
-<<<<<<< HEAD
-use super::text::{fields, print, print_json, table};
-use super::{CudaArguments, ModelFile, progress, usage};
-=======
 use super::text::{counted, fields, print, print_json, table};
-use super::{CudaArguments, ModelFile, conflict, progress};
->>>>>>> h-bench
+use super::{CudaArguments, ModelFile, progress, usage};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use deploy::backend::{Choice, Device, Options};

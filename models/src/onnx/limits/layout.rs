@@ -116,12 +116,11 @@ pub(super) fn split(node: &Node) -> Result<Outcome> {
     let axis = node.axis(0)?;
     let (extent, parts) = (input.shape[axis], node.proto.output.len() as u64);
     ensure!(parts > 0, "it yields nothing");
-    let sizes = match node.integers_of("split", 12, 1)? {
-        Some(sizes) => sizes.iter().map(|&size| self::extent(size)).collect::<Result<Vec<_>>>()?,
-        None => {
-            let each = extent.div_ceil(parts);
-            (0..parts).map(|part| each.min(extent.saturating_sub(each.saturating_mul(part)))).collect()
-        }
+    let sizes = if let Some(sizes) = node.integers_of("split", 12, 1)? {
+        sizes.iter().map(|&size| self::extent(size)).collect::<Result<Vec<_>>>()?
+    } else {
+        let each = extent.div_ceil(parts);
+        (0..parts).map(|part| each.min(extent.saturating_sub(each.saturating_mul(part)))).collect()
     };
     let sum = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
     ensure!(sizes.len() as u64 == parts && sum == extent, "parts of {sizes:?} of {extent}");
