@@ -68,7 +68,7 @@ impl Plan {
         let pictures = filled(pictures, Some(self.batch));
         let values = pictures.as_slice().context("the pictures are not contiguous")?;
         let tensor = Tensor::from_shape(pictures.shape(), values)?;
-        let run = || Ok(self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()))?);
+        let run = || self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()));
         let outputs = caught(run).context("tract cannot run it")?;
         let expected = self.places.iter().flatten().count();
         ensure!(outputs.len() == expected, "it yields {} tensors: expected {expected}", outputs.len());

@@ -4,6 +4,9 @@
 //! columns are parted on the way: then three neighbours of neighbouring outputs lie side by side in either case. The
 //! last columns of a row are computed twice where its length is no multiple of the lanes.
 
+// Inlined into the one function that is compiled for an instruction set (see `lanes`).
+#![allow(clippy::inline_always)]
+
 use super::lanes::Lanes;
 
 /// Rows and columns of a kernel.

@@ -1,5 +1,8 @@
 //! Numbers that the processor works on at once: one trait, one implementation per width and instruction set.
 
+// Instructions must end up in a function that was compiled for them: left to itself the compiler may call them instead.
+#![allow(clippy::inline_always)]
+
 /// `WIDTH` numbers side by side.
 ///
 /// # Safety
@@ -103,6 +106,7 @@ pub(super) use x86::Half;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Lanes;
+    #[allow(clippy::wildcard_imports)] // Each name says what it is.
     use std::arch::x86_64::*;
 
     // SSE2, which every such processor has; it knows no multiplication and addition in one.
@@ -175,7 +179,7 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
     use super::Lanes;
-    use std::arch::aarch64::*;
+    use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vminq_f32, vst1q_f32};
 
     // NEON, which every such processor has.
     lanes!(float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32, vmaxq_f32, vminq_f32);
