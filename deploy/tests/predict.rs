@@ -329,17 +329,31 @@ fn start(scene: &Scene, arguments: &str) -> std::process::Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// A picture that never comes: a pipe that nobody writes into.
+#[cfg(unix)]
+fn add_endless(scene: &Scene) {
+    assert!(std::process::Command::new("mkfifo").arg(scene.path("endless.png")).status().unwrap().success());
+}
+
 #[test]
 #[cfg(unix)]
 fn a_reader_that_leaves_early_ends_the_work() {
     let scene = Scene::new();
     add_photos(&scene, 60);
-    // More lines than a pipe holds.
-    let folders = "photos ".repeat(100);
-    let mut child = start(&scene, &format!("predict {folders} {TRACT} --format jsonl --batch 1 --threads 2"));
+    add_endless(&scene);
+    // More lines than a pipe holds, and then a picture that a program which goes on would wait for.
+    let pictures = "photos ".repeat(100) + "endless.png";
+    let mut child = start(&scene, &format!("predict {pictures} {TRACT} --format jsonl --batch 1 --threads 2"));
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["file"], "photos/00.png");
+    for _ in 0..600 {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let _ = child.kill();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(0), 1), "{stderr}");
@@ -352,8 +366,7 @@ fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     use std::process::Command;
     let scene = Scene::new();
     add_photos(&scene, 60);
-    // The last picture never comes: nobody writes into that pipe.
-    assert!(Command::new("mkfifo").arg(scene.path("endless.png")).status().unwrap().success());
+    add_endless(&scene);
     let mut child = start(&scene, &format!("predict photos endless.png {TRACT} --format jsonl --batch 1 --threads 2"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(60);
     assert_eq!(lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()).count(), 60);
