@@ -95,7 +95,9 @@ impl Inputs {
     }
 
     fn add_matches(&mut self, pattern: &str) -> Result<()> {
-        let matches = match glob::glob_with(pattern, AS_IN_A_SHELL) {
+        // In the crate `**` at the end matches folders alone, in a shell files too.
+        let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
+        let matches = match glob::glob_with(&whole, AS_IN_A_SHELL) {
             Ok(matches) => matches,
             Err(error) => bail!("there is no file {pattern}, and it is no pattern either: {error}"),
         };
