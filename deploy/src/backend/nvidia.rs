@@ -30,14 +30,16 @@ pub struct Libraries {
 /// it, all later ones tell what became of it.
 pub fn load(onnxruntime: &Path) -> &'static Libraries {
     static LOADED: OnceLock<Libraries> = OnceLock::new();
-    LOADED.get_or_init(|| {
-        load_from(&folders(onnxruntime), &wanted(onnxruntime), &mut |path| {
-            // SAFETY: loading a library runs its initialisers. It is NVIDIA's, or what the user put in its place.
-            let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-            // It must stay, and so is never closed.
-            library.map(|library| drop(library.into_raw())).map_err(|error| super::library::reason(&error))
-        })
-    })
+    LOADED.get_or_init(|| load_from(&folders(onnxruntime), &wanted(onnxruntime), &mut open))
+}
+
+/// Loads one library for good, and for whoever asks for it by its name.
+fn open(path: &Path) -> Result<(), String> {
+    // SAFETY: loading a library runs its initialisers. It is NVIDIA's, or what the user put in its place.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    // The handle is never closed.
+    let _ = library.map_err(|error| super::library::reason(&error))?.into_raw();
+    Ok(())
 }
 
 /// The folders to look in before the system's.

@@ -70,7 +70,8 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert!(times.len() > 1 && times.len() < calls, "{} of {calls}", times.len());
+        assert!(times.len() < calls, "{} of {calls}: none was untimed", times.len());
+        assert!(times.iter().sum::<f64>() > 0.9 * TURN.as_secs_f64(), "{times:?}");
         assert!(times.iter().all(|&seconds| seconds >= 1e-3), "{times:?}");
     }
 
