@@ -86,9 +86,9 @@ fn any_change_of_a_model_is_a_model_or_an_error() {
 #[test]
 fn any_graph_is_a_model_or_an_error() {
     let mut tally = Tally::default();
-    for case in 0..2500 {
+    for case in 0..500 {
         let choices = bytes(case, 256);
         tally.add(&hostile::graph::model(&mut Choices(&choices)).encode_to_vec());
     }
-    assert!(tally.ran > 100 && tally.stopped > 100, "{tally:?}");
+    assert!(tally.ran > 30 && tally.stopped > 30, "{tally:?}");
 }

@@ -282,7 +282,11 @@ fn a_broken_graph_is_an_error_and_no_panic() {
         "Conv node '' (number 2) is refused: it lacks",
     );
     assert_refused(&example, graph(|graph| graph.node[2].attribute[0].ints = vec![1]), "1 pads for 2 spatial axes");
-    assert_refused(&example, graph(|graph| graph.node[2].input[0] = "convolved".into()), "before a node yields it");
+    assert_refused(
+        &example,
+        graph(|graph| graph.node[2].input[0] = "convolved".into()),
+        "its Conv node '' takes what is made of its own output",
+    );
     assert_refused(&example, graph(|graph| graph.initializer[1].float_data.truncate(35)), "36 stored numbers");
     assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![4, 9]), "weights of [4, 9]");
     assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![-4, 1, 3, 3]), "no negative extent");
@@ -296,6 +300,19 @@ fn a_broken_graph_is_an_error_and_no_panic() {
     let load = "cannot load bad.onnx";
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[1])), load);
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[2])), load);
+}
+
+/// Converters to fp16 write such files.
+#[test]
+fn nodes_may_come_in_any_order() {
+    let mut model = Example::default().model();
+    model.graph.as_mut().unwrap().node.reverse();
+    for backend in backends("nodes_may_come_in_any_order") {
+        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+        let images = pictures(3, 1);
+        let logits = model.logits(images.view()).unwrap();
+        assert!(compare(logits_by_hand(images.view()).view(), logits.view(), EXACT).unwrap().holds());
+    }
 }
 
 #[test]

@@ -7,14 +7,15 @@ use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::proto::type_proto::Value as Type;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::onnx::{self, tensor_info};
-use anyhow::{Context, Result, anyhow, ensure};
-use std::collections::{BTreeMap, HashMap};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::iter;
 
 /// What one run of a model takes, at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Bytes of all constants: stored numbers, and what nodes make of nothing else, which a runtime computes once.
+    /// Bytes of all constants; see [`Limits::constants`].
     pub constants: u64,
     /// Bytes alive at once, constants included.
     pub memory: u64,
@@ -34,8 +35,10 @@ impl Footprint {
         let opset = onnx::opset(model).context("it does not say which opset it uses")?;
         let mut run = Run { limits, values: HashMap::new(), alive: 0, footprint: Self::default() };
         let pictures = run.begin(graph, batch as u64)?;
-        let uses = last_uses(graph);
-        for (index, node) in graph.node.iter().enumerate() {
+        let order = order(graph)?;
+        let uses = last_uses(graph, &order);
+        for (time, &index) in order.iter().enumerate() {
+            let node = &graph.node[index];
             let described = || format!("its {} node '{}' (number {index}) is refused", node.op_type, node.name);
             run.step(node, opset).with_context(described)?;
             let work = run.footprint.multiply_adds;
@@ -47,7 +50,7 @@ impl Footprint {
                 node.op_type,
                 node.name
             );
-            run.end(node, index, &uses);
+            run.end(node, time, &uses);
         }
         for output in &graph.output {
             let value = run.values.get(output.name.as_str());
@@ -58,11 +61,43 @@ impl Footprint {
     }
 }
 
-/// For each value the last node that takes it; outputs of the graph are taken after the end.
-fn last_uses(graph: &GraphProto) -> HashMap<&str, usize> {
-    let mut uses = HashMap::new();
+/// The nodes in an order in which each comes after those it takes from: not every tool writes them so.
+fn order(graph: &GraphProto) -> Result<Vec<usize>> {
+    let mut makers = HashMap::new();
     for (index, node) in graph.node.iter().enumerate() {
-        uses.extend(node.input.iter().map(|name| (name.as_str(), index)));
+        makers.extend(node.output.iter().map(|name| (name.as_str(), index)));
+    }
+    let mut takers = vec![Vec::new(); graph.node.len()];
+    let mut missing = vec![0_usize; graph.node.len()];
+    for (index, node) in graph.node.iter().enumerate() {
+        for maker in node.input.iter().filter(|name| !name.is_empty()).filter_map(|name| makers.get(name.as_str())) {
+            takers[*maker].push(index);
+            missing[index] += 1;
+        }
+    }
+    let mut order = Vec::with_capacity(graph.node.len());
+    let mut ready: BinaryHeap<_> = (0..missing.len()).filter(|&index| missing[index] == 0).map(Reverse).collect();
+    while let Some(Reverse(index)) = ready.pop() {
+        order.push(index);
+        for &taker in &takers[index] {
+            missing[taker] -= 1;
+            if missing[taker] == 0 {
+                ready.push(Reverse(taker));
+            }
+        }
+    }
+    let left = missing.iter().position(|&missing| missing > 0).map(|index| &graph.node[index]);
+    if let Some(NodeProto { op_type, name, .. }) = left {
+        bail!("its {op_type} node '{name}' takes what is made of its own output");
+    }
+    Ok(order)
+}
+
+/// For each value the time of the last node that takes it; outputs of the graph are taken after the end.
+fn last_uses<'a>(graph: &'a GraphProto, order: &[usize]) -> HashMap<&'a str, usize> {
+    let mut uses = HashMap::new();
+    for (time, &index) in order.iter().enumerate() {
+        uses.extend(graph.node[index].input.iter().map(|name| (name.as_str(), time)));
     }
     uses.extend(graph.output.iter().map(|output| (output.name.as_str(), usize::MAX)));
     uses
@@ -105,12 +140,14 @@ impl<'a> Run<'a> {
         let bytes = value.bytes();
         if value.constant {
             self.footprint.constants = self.footprint.constants.saturating_add(bytes);
+            let (constants, most) = (self.footprint.constants, self.limits.constants);
+            ensure!(constants <= most, "with '{name}' its constants take {constants} bytes: expected at most {most}");
         } else {
             self.alive = self.alive.saturating_add(bytes);
         }
         self.footprint.values = self.footprint.values.saturating_add(bytes);
         let (values, most) = (self.footprint.values, self.limits.values);
-        ensure!(values <= most, "up to '{name}' its values take {values} bytes: expected at most {most}");
+        ensure!(values <= most, "with '{name}' its values take {values} bytes: expected at most {most}");
         self.values.insert(name, value);
         self.takes(0)
     }
@@ -134,10 +171,11 @@ impl<'a> Run<'a> {
         let mut inputs = Vec::new();
         for name in &proto.input {
             let value = self.values.get(name.as_str());
-            ensure!(name.is_empty() || value.is_some(), "it takes '{name}' before a node yields it");
+            ensure!(name.is_empty() || value.is_some(), "it takes '{name}', which nothing yields");
             inputs.push(value);
         }
         let node = Node { proto, inputs, opset, limits: self.limits };
+        node.counts_little()?;
         let Outcome { outputs, work, scratch } = rule(&node)?;
         // A shape is known when the file is loaded, whatever it is of.
         let constant = node.given().all(|input| input.constant) || matches!(&**op_type, "Shape" | "Size");
@@ -152,9 +190,9 @@ impl<'a> Run<'a> {
     }
 
     /// Lets go of what no later node takes.
-    fn end(&mut self, node: &'a NodeProto, index: usize, uses: &HashMap<&str, usize>) {
+    fn end(&mut self, node: &'a NodeProto, time: usize, uses: &HashMap<&str, usize>) {
         for name in node.input.iter().chain(&node.output) {
-            if uses.get(name.as_str()).is_none_or(|&last| last <= index)
+            if uses.get(name.as_str()).is_none_or(|&last| last <= time)
                 && let Some(value) = self.values.remove(name.as_str())
                 && !value.constant
             {
@@ -168,7 +206,7 @@ impl<'a> Run<'a> {
 fn given(input: &ValueInfoProto, batch: u64) -> Result<Value> {
     let info = tensor_info(input)?;
     let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
-    let Some(Type::TensorType(tensor)) = kind else { anyhow::bail!("its input '{}' is no tensor", input.name) };
+    let Some(Type::TensorType(tensor)) = kind else { bail!("its input '{}' is no tensor", input.name) };
     let (element, _) =
         tensors::element(tensor.elem_type).map_err(|error| anyhow!("its input '{}' {error}", input.name))?;
     let extents = info.shape.iter().enumerate().map(|(axis, extent)| match (axis, extent) {

@@ -102,6 +102,23 @@ impl<'a> Node<'a> {
         Ok(Some(value.with(if few { tensors::numbers(tensor, element) } else { None })))
     }
 
+    /// Refuses an axis or a number of outputs that no tensor has: a runtime might count up to it.
+    pub fn counts_little(&self) -> Result<()> {
+        const MOST: u64 = tensors::MAX_RANK as u64;
+        for attribute in &self.proto.attribute {
+            let numbers = match attribute.name.as_str() {
+                "axis" | "batch_dims" => attribute.i.as_slice(),
+                "axes" | "perm" => &attribute.ints,
+                _ => continue,
+            };
+            let fits = numbers.len() as u64 <= MOST && numbers.iter().all(|number| number.unsigned_abs() <= MOST);
+            ensure!(fits, "{} {numbers:?}: expected at most {MOST} axes", attribute.name);
+        }
+        let (told, outputs) = (self.int("num_outputs", 0)?, self.proto.output.len());
+        ensure!(told == 0 || told == outputs as i64, "num_outputs {told}, but it has {outputs}");
+        Ok(())
+    }
+
     /// An axis of the first input, from an integer attribute.
     pub fn axis(&self, default: i64) -> Result<usize> {
         axis_of(self.int("axis", default)?, self.input(0)?.shape.len())
