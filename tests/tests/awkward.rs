@@ -20,7 +20,6 @@ use tests::awkward::{Sources, Specimen};
 /// Pictures of each kind.
 const EACH: usize = 120;
 
-
 /// What became of one picture.
 struct Outcome {
     kind: usize,
@@ -109,7 +108,12 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
     let here = |kind: &Kind| (sources.have_fonts() || !kind.printed) && kind.name.contains(&wanted);
     let chosen: Vec<usize> = (0..kinds::ALL.len()).filter(|&kind| here(&kinds::ALL[kind])).collect();
     let sheets = std::env::var_os("AWKWARD_SHEETS").map(PathBuf::from);
-    let outcomes = outcomes(&sources, &chosen, std::env::var("AWKWARD_EACH").ok().and_then(|t| t.parse().ok()).unwrap_or(EACH), sheets.is_some());
+    let outcomes = outcomes(
+        &sources,
+        &chosen,
+        std::env::var("AWKWARD_EACH").ok().and_then(|t| t.parse().ok()).unwrap_or(EACH),
+        sheets.is_some(),
+    );
 
     let mut low = Vec::new();
     let mut shares = Vec::new();

@@ -75,9 +75,7 @@ mod tests {
     /// A heavy foot pulls the digit up: its mass is at the centre, not its box.
     #[test]
     fn mass_is_centred_not_the_box() {
-        let ink = Plane::from_fn(100, 100, |x, y| {
-            f32::from(u8::from(y >= 80 || x.abs_diff(50) < 5))
-        });
+        let ink = Plane::from_fn(100, 100, |x, y| f32::from(u8::from(y >= 80 || x.abs_diff(50) < 5)));
         let field = centred(&ink, (28, 28));
         let top = field.values.chunks(28).position(|row| row.iter().any(|&value| value > 0.5));
         assert_eq!(top, Some(0));

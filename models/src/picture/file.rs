@@ -157,7 +157,10 @@ mod tests {
         picture.write_to(&mut half, ImageFormat::Jpeg).unwrap();
         let half = half.into_inner();
         let half = &half[..half.len() / 2];
-        assert!(DynamicImage::from_decoder(decoder(Cursor::new(half), MAX_PIXELS).unwrap()).is_ok(), "the check is needed no more");
+        assert!(
+            DynamicImage::from_decoder(decoder(Cursor::new(half), MAX_PIXELS).unwrap()).is_ok(),
+            "the check is needed no more"
+        );
     }
 
     #[test]

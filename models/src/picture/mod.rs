@@ -63,9 +63,7 @@ impl Reader {
         };
         let picture = &over(paper, picture);
         let bytes = match (input.channels, input.content) {
-            (1, Content::Digit { polarity }) => {
-                digit::prepare(picture, self.polarity, polarity, size)?.into_raw()
-            }
+            (1, Content::Digit { polarity }) => digit::prepare(picture, self.polarity, polarity, size)?.into_raw(),
             (1, Content::Picture) => cover(picture, size).to_luma8().into_raw(),
             (3, _) => planes(&cover(picture, size).to_rgb8()),
             (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
@@ -172,14 +170,21 @@ mod tests {
     #[test]
     fn transparent_parts_are_white() {
         let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
-        assert!(Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap().iter().all(|&value| value == 255));
+        assert!(
+            Reader::default()
+                .prepare(&picture.into(), &input(1, Content::Picture))
+                .unwrap()
+                .iter()
+                .all(|&value| value == 255)
+        );
     }
 
     #[test]
     fn light_ink_on_nothing_is_seen_on_a_dark_page() {
         let content = Content::Digit { polarity: Polarity::LightOnDark };
         let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
-        let picture = image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
+        let picture =
+            image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
         let prepared = Reader::default().prepare(&picture.into(), &input(1, content)).unwrap();
         assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
     }

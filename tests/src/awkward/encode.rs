@@ -22,7 +22,8 @@ pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
 
 /// One of the formats that people send, at random.
 pub fn any(picture: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
-    let format = *random.pick(&[ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Pnm]);
+    let format =
+        *random.pick(&[ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Pnm]);
     match format {
         ImageFormat::Jpeg => jpeg(&picture, 75 + random.below(20) as u8),
         format => file(&picture.into(), format),

@@ -61,7 +61,8 @@ impl Light {
     pub fn at(&self, x: f32, y: f32, longer: f32) -> f32 {
         let (x, y) = (x / longer, y / longer);
         let (right, down) = (x - self.width / 2.0, y - self.height / 2.0);
-        let mut light = (0.9 + self.slope.0 * right + self.slope.1 * down) * (1.0 - self.vignette * 2.0 * (right * right + down * down));
+        let mut light = (0.9 + self.slope.0 * right + self.slope.1 * down)
+            * (1.0 - self.vignette * 2.0 * (right * right + down * down));
         for (edges, left) in &self.shadows {
             let depth = edges.iter().map(|edge| edge.depth(x, y)).fold(1.0, f32::min);
             light *= 1.0 - depth * (1.0 - left);

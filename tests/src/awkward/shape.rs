@@ -46,7 +46,8 @@ impl Shape {
         let (sin, cos) = degrees.to_radians().sin_cos();
         for y in 0..side {
             for x in 0..side {
-                let (right, down) = ((x as f32 + 0.5 - side as f32 / 2.0) / zoom, (y as f32 + 0.5 - side as f32 / 2.0) / zoom);
+                let (right, down) =
+                    ((x as f32 + 0.5 - side as f32 / 2.0) / zoom, (y as f32 + 0.5 - side as f32 / 2.0) / zoom);
                 let value = bicubic(&digit, cos * right + sin * down + 13.5, cos * down - sin * right + 13.5);
                 // The edge is where MNIST's grey is half; over one pixel of the new raster it goes from 0 to 1.
                 shape.coverage[y * side + x] = ((value - 0.45) * zoom.max(2.0) * 0.6 + 0.5).clamp(0.0, 1.0);
@@ -81,7 +82,8 @@ impl Shape {
     /// A straight stroke with round ends and a soft edge of one pixel.
     fn stroke(&mut self, from: (f32, f32), to: (f32, f32), radius: f32) {
         let range = |one: f32, two: f32, extent: usize| {
-            ((one.min(two) - radius - 1.0).max(0.0) as usize)..((one.max(two) + radius + 2.0).max(0.0) as usize).min(extent)
+            ((one.min(two) - radius - 1.0).max(0.0) as usize)
+                ..((one.max(two) + radius + 2.0).max(0.0) as usize).min(extent)
         };
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = (dx * dx + dy * dy).max(1e-6);
@@ -151,12 +153,13 @@ impl Shape {
         let mut shape = Self::empty(right - left + 1, bottom - top + 1);
         for y in 0..shape.height {
             let start = (y + top) * self.width + left;
-            shape.coverage[y * shape.width..][..shape.width].copy_from_slice(&self.coverage[start..start + shape.width]);
+            shape.coverage[y * shape.width..][..shape.width]
+                .copy_from_slice(&self.coverage[start..start + shape.width]);
         }
         shape
     }
 
-    /// Thins to lines of one pixel (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", 1984).
+    /// Thins to lines of one pixel (Guo and Hall, "Parallel thinning with two-subiteration algorithms", 1989).
     fn thin(&mut self) {
         let width = self.width;
         let mut ink: Vec<bool> = self.coverage.iter().map(|&value| value > 0.5).collect();
@@ -181,16 +184,16 @@ impl Shape {
     }
 }
 
-/// Whether Zhang and Suen's first or second sub-iteration takes the pixel away.
+/// Whether Guo and Hall's first or second sub-iteration takes the pixel away.
 fn removable(ink: &[bool], at: usize, width: usize, second: bool) -> bool {
-    let around = [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1]
-        .map(|near| ink[near]);
-    let count = around.iter().filter(|&&near| near).count();
-    let turns = (0..8).filter(|&index| !around[index] && around[(index + 1) % 8]).count();
-    let [north, _, east, _, south, _, west, _] = around;
-    let (one, two) =
-        if second { (north && east && west, north && south && west) } else { (north && east && south, east && south && west) };
-    (2..=6).contains(&count) && turns == 1 && !one && !two
+    let around =
+        [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1];
+    let [n, ne, e, se, s, sw, w, nw] = around.map(|near| ink[near]);
+    let count = |of: [bool; 4]| of.into_iter().filter(|&one| one).count();
+    let crossings = count([!n && (ne || e), !e && (se || s), !s && (sw || w), !w && (nw || n)]);
+    let neighbours = count([nw || n, ne || e, se || s, sw || w]).min(count([n || ne, e || se, s || sw, w || nw]));
+    let protected = if second { (s || sw || !nw) && w } else { (n || ne || !se) && e };
+    crossings == 1 && (2..=3).contains(&neighbours) && !protected
 }
 
 /// The short strokes that thin lines are made of. Each point is moved to the mean of those within three pixels: a hand
@@ -208,7 +211,10 @@ fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
     };
     let smooth: Vec<(f32, f32)> = points.iter().map(mean).collect();
     let pairs = (0..points.len()).flat_map(|one| (one..points.len()).map(move |two| (one, two)));
-    pairs.filter(|&(one, two)| apart(points[one], points[two]) < 1.5).map(|(one, two)| (smooth[one], smooth[two])).collect()
+    pairs
+        .filter(|&(one, two)| apart(points[one], points[two]) < 1.5)
+        .map(|(one, two)| (smooth[one], smooth[two]))
+        .collect()
 }
 
 /// The digit's value 0…1 between its pixels (Catmull-Rom), 0 outside.

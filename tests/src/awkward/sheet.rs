@@ -32,7 +32,9 @@ pub fn drawn(entries: &[Entry]) -> RgbImage {
         let small = entry.picture.resize(CELL, CELL, FilterType::Triangle).into_rgba8();
         for (x, y, pixel) in small.enumerate_pixels() {
             let ground = sheet.get_pixel_mut(left + 4 + x, top + 4 + y);
-            let share = |ink: u8, under: u8| (u16::from(ink) * u16::from(pixel[3]) + u16::from(under) * (255 - u16::from(pixel[3]))) / 255;
+            let share = |ink: u8, under: u8| {
+                (u16::from(ink) * u16::from(pixel[3]) + u16::from(under) * (255 - u16::from(pixel[3]))) / 255
+            };
             *ground = Rgb([0, 1, 2].map(|channel| share(pixel[channel], ground[channel]) as u8));
         }
         if let Some(seen) = &entry.seen {

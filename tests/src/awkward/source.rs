@@ -29,7 +29,11 @@ impl Sources {
     /// Any digit of the test set `[28, 28]`, its label, and what to call it.
     pub fn digit(&self, random: &mut Random) -> (ArrayView2<'_, u8>, u8, String) {
         let index = random.below(self.digits.len());
-        (self.digits.images().slice_move(s![index, 0, .., ..]), self.digits.labels()[index] as u8, format!("MNIST {index}"))
+        (
+            self.digits.images().slice_move(s![index, 0, .., ..]),
+            self.digits.labels()[index] as u8,
+            format!("MNIST {index}"),
+        )
     }
 
     /// Runs `with` on the font of this file name.

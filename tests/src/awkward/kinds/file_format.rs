@@ -50,7 +50,8 @@ pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<S
     let (shape, label, origin) = digit(sources, random, size, 0.0);
     let scene = Scene::plain(width, height, [0.0; 3]);
     let (left, top) = place(random, &scene, &shape, 0.03);
-    let ink = if random.chance(0.25) { [245, 245, 240] } else { *random.pick(&[[0, 0, 0], [30, 30, 120], [180, 30, 30]]) };
+    let ink =
+        if random.chance(0.25) { [245, 245, 240] } else { *random.pick(&[[0, 0, 0], [30, 30, 120], [180, 30, 30]]) };
     // What a transparent pixel's colour is, nobody sees; programs leave black, white or the ink's.
     let hidden = *random.pick(&[[0, 0, 0], [255, 255, 255], ink]);
     let mut picture = RgbaImage::from_pixel(width as u32, height as u32, Rgba([hidden[0], hidden[1], hidden[2], 0]));

@@ -28,11 +28,7 @@ impl Kind {
     }
 }
 
-const fn kind(
-    name: &'static str,
-    floor: f64,
-    make: fn(&Sources, usize, &mut Random) -> Result<Specimen>,
-) -> Kind {
+const fn kind(name: &'static str, floor: f64, make: fn(&Sources, usize, &mut Random) -> Result<Specimen>) -> Kind {
     Kind { name, printed: false, floor, make }
 }
 

@@ -10,7 +10,13 @@ use anyhow::Result;
 
 /// The pale lines that exercise books are printed with.
 fn rule(random: &mut Random) -> Colour {
-    *random.pick(&[srgb(150, 180, 220), srgb(170, 190, 205), srgb(180, 180, 185), srgb(140, 165, 210), srgb(190, 170, 200)])
+    *random.pick(&[
+        srgb(150, 180, 220),
+        srgb(170, 190, 205),
+        srgb(180, 180, 185),
+        srgb(140, 165, 210),
+        srgb(190, 170, 200),
+    ])
 }
 
 fn on_lines(sources: &Sources, random: &mut Random, squared: bool) -> Result<Specimen> {
