@@ -7,53 +7,65 @@ use super::plane::Plane;
 
 /// The plane without dark features narrower than `2 × radius + 1` pixels.
 pub(super) fn without_dark_strokes(plane: &Plane, radius: usize) -> Plane {
-    let brightest = extreme(plane, radius, f32::max);
-    extreme(&brightest, radius, f32::min)
+    extreme(&brightest(plane, radius), radius, smaller)
+}
+
+/// The largest value within `radius` pixels along rows and columns.
+pub(super) fn brightest(plane: &Plane, radius: usize) -> Plane {
+    extreme(plane, radius, larger)
 }
 
 /// The extreme over a square window, which ends where the plane does: along rows, then along columns.
-fn extreme(plane: &Plane, radius: usize, choose: fn(f32, f32) -> f32) -> Plane {
+fn extreme(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
+    // A window that reaches over all of a plane is no larger for reaching further.
+    let radius = radius.min(plane.width.max(plane.height));
     let across = along_rows(plane, radius, choose);
-    transposed(&along_rows(&transposed(&across), radius, choose))
-}
-
-fn transposed(plane: &Plane) -> Plane {
-    let Plane { width, height, ref values } = *plane;
-    let mut turned = Plane::zeros(height, width);
-    for (x, column) in turned.values.chunks_exact_mut(height.max(1)).enumerate() {
-        for (slot, &value) in column.iter_mut().zip(values.iter().skip(x).step_by(width)) {
-            *slot = value;
-        }
-    }
-    turned
+    along_rows(&across.transposed(), radius, choose).transposed()
 }
 
 /// Two passes whatever the radius (van Herk, 1992): extremes from either end of blocks as long as the window.
-fn along_rows(plane: &Plane, radius: usize, choose: fn(f32, f32) -> f32) -> Plane {
-    let window = 2 * radius + 1;
+fn along_rows(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
+    let (width, window) = (plane.width, 2 * radius + 1);
+    if radius == 0 || plane.values.is_empty() {
+        return plane.clone();
+    }
+    // Beyond its ends a row goes on with its last value, which any window there has in it already.
+    let mut forward = vec![0.0; width + 2 * radius];
+    let mut backward = forward.clone();
     let mut result = plane.clone();
-    let (mut forward, mut backward) = (vec![0.0; plane.width], vec![0.0; plane.width]);
-    let rows = plane.values.chunks_exact(plane.width.max(1));
-    for (row, slots) in rows.zip(result.values.chunks_exact_mut(plane.width.max(1))) {
-        for (x, &value) in row.iter().enumerate() {
-            forward[x] = if x % window == 0 { value } else { choose(forward[x - 1], value) };
+    for row in result.values.chunks_exact_mut(width) {
+        forward[..radius].fill(row[0]);
+        forward[radius..radius + width].copy_from_slice(row);
+        forward[radius + width..].fill(row[width - 1]);
+        backward.copy_from_slice(&forward);
+        for block in forward.chunks_mut(window) {
+            let mut so_far = block[0];
+            for value in block {
+                so_far = choose(so_far, *value);
+                *value = so_far;
+            }
         }
-        for (x, &value) in row.iter().enumerate().rev() {
-            let ends_block = (x + 1) % window == 0 || x + 1 == row.len();
-            backward[x] = if ends_block { value } else { choose(backward[x + 1], value) };
+        for block in backward.chunks_mut(window) {
+            let mut so_far = block[block.len() - 1];
+            for value in block.iter_mut().rev() {
+                so_far = choose(so_far, *value);
+                *value = so_far;
+            }
         }
-        let last = row.len() - 1;
-        for (x, slot) in slots.iter_mut().enumerate() {
-            let (first, end) = (x.saturating_sub(radius), (x + radius).min(last));
-            // A window inside one block is one that a border cuts off, or the block itself.
-            *slot = match (first / window == end / window, first % window) {
-                (true, 0) => forward[end],
-                (true, _) => backward[first],
-                (false, _) => choose(backward[first], forward[end]),
-            };
+        for ((slot, &from), &to) in row.iter_mut().zip(&backward).zip(&forward[2 * radius..]) {
+            *slot = choose(from, to);
         }
     }
     result
+}
+
+/// `f32::max` without its care for NaN, of which there is none: eight at a time instead of one.
+fn larger(one: f32, two: f32) -> f32 {
+    if one > two { one } else { two }
+}
+
+fn smaller(one: f32, two: f32) -> f32 {
+    if one < two { one } else { two }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Any picture of a digit becomes what the network was trained on.
 //!
 //! `source` shrinks the picture; `search` finds the digit in it, over the `ground` that `threshold` and `components`
-//! part it from; `strokes` looks at it again, larger, and takes the ink only; `thickness` brings the strokes near to
+//! part it from (on the `sheet`, if a table is seen around it); `strokes` looks at it again, larger, and takes the ink only; `thickness` brings the strokes near to
 //! those the network knows; `field` fits and centres it as MNIST's authors did.
 
 mod components;
@@ -9,6 +9,7 @@ mod field;
 mod ground;
 mod plane;
 mod search;
+mod sheet;
 mod source;
 mod strokes;
 mod thickness;
@@ -78,4 +79,142 @@ fn overview(source: &Source) -> (usize, usize) {
     let scale = (OVERVIEW as f64 / width.max(height) as f64).min(1.0);
     let shrunk = |extent: usize| ((extent as f64 * scale).round() as usize).max(1);
     (shrunk(width), shrunk(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Luma, Rgb, RgbImage};
+
+    const SIZE: (u32, u32) = (28, 28);
+
+    fn light_on_dark(picture: impl Into<DynamicImage>) -> Result<GrayImage> {
+        prepare(&picture.into(), None, Polarity::LightOnDark, SIZE)
+    }
+
+    /// A seven of two strokes, in a picture of this size.
+    fn seven(size: u32, x: u32, y: u32) -> bool {
+        let (x, y) = (x as f32 / size as f32, y as f32 / size as f32);
+        let bar = (0.3..0.7).contains(&x) && (0.2..0.27).contains(&y);
+        let leg = (0.2..0.8).contains(&y) && (x - (0.7 - 0.4 * (y - 0.2))).abs() < 0.045;
+        bar || leg
+    }
+
+    fn drawn(size: u32, ink: u8, ground: u8) -> GrayImage {
+        GrayImage::from_fn(size, size, |x, y| Luma([if seven(size, x, y) { ink } else { ground }]))
+    }
+
+    fn difference(one: &GrayImage, two: &GrayImage) -> f64 {
+        let pairs = one.pixels().zip(two.pixels());
+        pairs.map(|(one, two)| f64::from(one[0].abs_diff(two[0]))).sum::<f64>() / f64::from(one.width() * one.height())
+    }
+
+    #[test]
+    fn size_polarity_and_contrast_do_not_matter() {
+        let expected = light_on_dark(drawn(300, 0, 255)).unwrap();
+        for (size, ink, ground) in [(300, 250, 10), (300, 90, 160), (60, 20, 230), (1500, 60, 200), (2000, 255, 0)] {
+            let found = light_on_dark(drawn(size, ink, ground)).unwrap();
+            let difference = difference(&expected, &found);
+            assert!(difference < 8.0, "{size} px, ink {ink} on {ground}: {difference:.1} grey levels");
+        }
+    }
+
+    #[test]
+    fn light_that_falls_off_does_not_matter() {
+        let expected = light_on_dark(drawn(300, 0, 255)).unwrap();
+        let lit = |x: u32, y: u32, level: f32| level * (1.0 - 0.6 * x as f32 / 300.0) * if y > 140 { 0.6 } else { 1.0 };
+        let picture =
+            GrayImage::from_fn(300, 300, |x, y| Luma([lit(x, y, if seven(300, x, y) { 40.0 } else { 240.0 }) as u8]));
+        let difference = difference(&expected, &light_on_dark(picture).unwrap());
+        assert!(difference < 12.0, "{difference:.1} grey levels");
+    }
+
+    #[test]
+    fn colours_of_equal_brightness_are_told_apart() {
+        let expected = light_on_dark(drawn(300, 0, 255)).unwrap();
+        for (ink, ground) in
+            [([255, 235, 80], [250; 3]), ([200, 30, 30], [20, 20, 110]), ([40, 90, 200], [130, 70, 60])]
+        {
+            let picture = RgbImage::from_fn(300, 300, |x, y| Rgb(if seven(300, x, y) { ink } else { ground }));
+            let difference = difference(&expected, &light_on_dark(picture).unwrap());
+            assert!(difference < 8.0, "{ink:?} on {ground:?}: {difference:.1} grey levels");
+        }
+    }
+
+    #[test]
+    fn thin_and_thick_strokes_become_as_thick_as_the_network_knows() {
+        let bar = |half: u32| {
+            GrayImage::from_fn(400, 400, |x, y| {
+                Luma([if x.abs_diff(200) < half && y.abs_diff(200) < 150 { 0 } else { 255 }])
+            })
+        };
+        let across = |half: u32| {
+            let digit = light_on_dark(bar(half)).unwrap();
+            (0..28).map(|x| f32::from(digit.get_pixel(x, 14)[0]) / 255.0).sum::<f32>()
+        };
+        for half in [3, 10, 20, 45] {
+            assert!((1.5..4.2).contains(&across(half)), "{} px of 300: {:.1} px of 20", 2 * half, across(half));
+        }
+    }
+
+    #[test]
+    fn a_network_of_dark_ink_gets_dark_ink() {
+        let digit = prepare(&drawn(300, 250, 10).into(), None, Polarity::DarkOnLight, SIZE).unwrap();
+        assert_eq!(digit.get_pixel(0, 0)[0], 255);
+        assert!(digit.pixels().any(|pixel| pixel[0] < 10));
+    }
+
+    #[test]
+    fn a_fitting_picture_is_not_touched_and_its_inverse_is_turned_round() {
+        let picture = drawn(28, 255, 0);
+        let whole = |picture: &GrayImage, found| prepare(&picture.clone().into(), found, Polarity::LightOnDark, SIZE);
+        assert_eq!(whole(&picture, None).unwrap(), picture);
+        assert_eq!(whole(&picture, Some(Polarity::LightOnDark)).unwrap(), picture);
+        let mut inverted = picture.clone();
+        image::imageops::invert(&mut inverted);
+        for found in [None, Some(Polarity::DarkOnLight)] {
+            let digit = whole(&inverted, found).unwrap();
+            assert_eq!(digit.get_pixel(0, 0)[0], 0);
+            assert!(digit.pixels().any(|pixel| pixel[0] > 250));
+        }
+        assert!(
+            whole(&picture, Some(Polarity::DarkOnLight)).is_ok_and(|digit| digit != picture)
+                || whole(&picture, Some(Polarity::DarkOnLight)).is_err()
+        );
+    }
+
+    #[test]
+    fn a_picture_without_ink_says_so() {
+        // Deterministic noise of 24 grey levels.
+        let noise = |x: u32, y: u32| {
+            (x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35) >> 24
+        };
+        let pictures = [
+            ("black", GrayImage::from_pixel(50, 40, Luma([0]))),
+            ("white", GrayImage::from_pixel(500, 400, Luma([255]))),
+            ("black, 28×28", GrayImage::from_pixel(28, 28, Luma([0]))),
+            ("noise", GrayImage::from_fn(500, 400, |x, y| Luma([200 + (noise(x, y) / 11) as u8]))),
+            ("a gradient", GrayImage::from_fn(300, 200, |x, _| Luma([(x / 2 + 80) as u8]))),
+            ("a shadow", GrayImage::from_fn(300, 200, |x, y| Luma([if x + y < 220 { 110 } else { 220 }]))),
+        ];
+        for (name, picture) in pictures {
+            match light_on_dark(picture) {
+                Ok(_) => panic!("{name}: a digit was found"),
+                Err(error) => assert!(error.to_string().contains("no ink"), "{name}: {error}"),
+            }
+        }
+    }
+
+    /// Whatever comes of them.
+    #[test]
+    fn no_picture_is_too_small_or_too_narrow() {
+        for (width, height) in [(1, 1), (2, 1), (1, 2), (3, 3), (1, 5000), (5000, 1), (7, 900), (28, 27), (64, 2)] {
+            for ink in [0, 255] {
+                let picture =
+                    GrayImage::from_fn(width, height, |x, y| Luma([if (x ^ y) & 3 == 1 { ink } else { 128 }]));
+                let _ = light_on_dark(picture.clone());
+                let _ = prepare(&DynamicImage::from(picture).into_rgb8().into(), None, Polarity::DarkOnLight, (1, 1));
+            }
+        }
+    }
 }

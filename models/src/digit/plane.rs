@@ -26,7 +26,10 @@ impl Area {
 
 impl Plane {
     pub fn from_fn(width: usize, height: usize, value: impl Fn(usize, usize) -> f32) -> Self {
-        let values = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| value(x, y)).collect();
+        let mut values = Vec::with_capacity(width * height);
+        for y in 0..height {
+            values.extend((0..width).map(|x| value(x, y)));
+        }
         Self { width, height, values }
     }
 
@@ -54,6 +57,24 @@ impl Plane {
         *values.select_nth_unstable_by(rank, f32::total_cmp).1
     }
 
+    /// Rows as columns.
+    pub fn transposed(&self) -> Self {
+        const TILE: usize = 16;
+        let Self { width, height, ref values } = *self;
+        let mut turned = Self::zeros(height, width);
+        // Tile by tile, so that both sides stay in the cache.
+        for top in (0..height).step_by(TILE) {
+            for left in (0..width).step_by(TILE) {
+                for y in top..(top + TILE).min(height) {
+                    for x in left..(left + TILE).min(width) {
+                        turned.values[x * height + y] = values[y * width + x];
+                    }
+                }
+            }
+        }
+        turned
+    }
+
     /// A part of it at another size ([`resampled`]).
     pub fn part(&self, area: Area, size: (usize, usize)) -> Self {
         let mut planes = resampled(&self.values, 1, (self.width, self.height), area, size);
@@ -63,14 +84,27 @@ impl Plane {
     /// Slightly smoothed, with the weights 1 2 1 across and down.
     pub fn smoothed(&self) -> Self {
         let (width, height) = (self.width, self.height);
-        let across = Self::from_fn(width, height, |x, y| {
-            let row = &self.values[y * width..(y + 1) * width];
-            (row[x.saturating_sub(1)] + 2.0 * row[x] + row[(x + 1).min(width - 1)]) / 4.0
-        });
-        Self::from_fn(width, height, |x, y| {
-            let at = |y: usize| across.values[y * width + x];
-            (at(y.saturating_sub(1)) + 2.0 * at(y) + at((y + 1).min(height - 1))) / 4.0
-        })
+        if self.values.is_empty() {
+            return self.clone();
+        }
+        let mut across = self.clone();
+        for (slots, row) in across.values.chunks_exact_mut(width).zip(self.values.chunks_exact(width)) {
+            for (slot, near) in slots[1..].iter_mut().zip(row.windows(3)) {
+                *slot = (near[0] + 2.0 * near[1] + near[2]) / 4.0;
+            }
+            let last = width - 1;
+            slots[0] = (3.0 * row[0] + row[last.min(1)]) / 4.0;
+            slots[last] = (3.0 * row[last] + row[last.saturating_sub(1)]) / 4.0;
+        }
+        let mut smooth = across.clone();
+        for (y, slots) in smooth.values.chunks_exact_mut(width).enumerate() {
+            let row = |y: usize| &across.values[y * width..(y + 1) * width];
+            let (above, here, below) = (row(y.saturating_sub(1)), row(y), row((y + 1).min(height - 1)));
+            for (x, slot) in slots.iter_mut().enumerate() {
+                *slot = (above[x] + 2.0 * here[x] + below[x]) / 4.0;
+            }
+        }
+        smooth
     }
 }
 

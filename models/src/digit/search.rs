@@ -10,19 +10,27 @@
 use super::components::{Component, components};
 use super::ground::without_dark_strokes;
 use super::plane::Plane;
+use super::sheet;
 use super::threshold::otsu;
 use crate::card::Polarity;
 
-/// Strokes are supposed to be narrower than these shares of the picture's longer side.
-const WINDOWS: [f32; 3] = [0.08, 0.2, 0.5];
+/// Strokes are supposed to be narrower than these shares of the picture's longer side. The last stands for one ground
+/// all over the picture: a sheet of paper on a table is as wide as it likes.
+const WINDOWS: [f32; 4] = [0.08, 0.2, 0.5, 2.0];
 /// Thresholds, as shares of Otsu's.
 const THRESHOLDS: [f32; 2] = [1.0, 0.55];
 /// What a step over the outline must have, as a share of the picture's sharpest edges.
 const EDGE: f32 = 0.3;
 /// Levels are raised by this before the logarithm (of 255): the darkest tenth is mostly noise.
 const RAISED: f32 = 20.0;
-/// The least logarithmic step at the picture's sharpest edges for there to be anything drawn in it.
-const MIN_EDGE: f32 = 0.035;
+/// The least logarithmic step at the picture's sharpest edges for there to be anything drawn in it, also as a multiple
+/// of the step that half of all neighbours have: noise alone has no larger ones than that.
+const MIN_EDGE: f32 = 0.018;
+const ABOVE_NOISE: f32 = 4.5;
+/// The sharpest edges are so many steps: a tenth of what the outline of a small digit has.
+const SHARP_STEPS: usize = 30;
+/// A digit is at least so many pixels long, and so large a share of the picture.
+const SMALLEST: (f32, f32) = (5.0, 0.05);
 /// A piece smaller than this share of the digit is a speck.
 const SPECK: f32 = 0.2;
 /// A piece farther than this share of the digit from it is something else.
@@ -40,64 +48,73 @@ pub(super) struct Found {
     pub score: f32,
 }
 
+impl Found {
+    /// The longer side of the box.
+    pub fn extent(&self) -> usize {
+        self.bounds.2.max(self.bounds.3)
+    }
+}
+
 /// The logarithm of levels 0…255.
 pub(super) fn logarithmic(levels: &Plane) -> Plane {
     levels.map(|level| (level + RAISED).ln())
 }
 
 /// How sharp the picture's edges are: a step between neighbours, of logarithms, that a small digit's worth of them
-/// reach.
-pub(super) fn sharpness(logs: &Plane) -> f32 {
-    let Plane { width, height, ref values } = *logs;
-    let mut steps = Vec::with_capacity(values.len());
-    for y in 0..height {
-        for x in 0..width {
-            let here = values[y * width + x];
-            let right = if x + 1 < width { values[y * width + x + 1] } else { here };
-            let below = if y + 1 < height { values[(y + 1) * width + x] } else { here };
-            steps.push((right - here).abs().max((below - here).abs()));
-        }
+/// reach; and the step that half of all neighbours have.
+pub(super) fn sharpness(logs: &Plane) -> (f32, f32) {
+    let width = logs.width.max(1);
+    let rows = || logs.values.chunks_exact(width);
+    let mut steps: Vec<f32> = rows().flat_map(|row| row.windows(2).map(|pair| (pair[1] - pair[0]).abs())).collect();
+    for (row, next) in rows().zip(rows().skip(1)) {
+        steps.extend(row.iter().zip(next).map(|(here, below)| (below - here).abs()));
     }
-    let rank = (steps.len() / 30).min(60).min(steps.len().saturating_sub(1));
+    let rank = (steps.len() / 30).min(SHARP_STEPS).min(steps.len().saturating_sub(1));
     if steps.is_empty() {
-        return 0.0;
+        return (0.0, 0.0);
     }
-    *steps.select_nth_unstable_by(rank, |one, two| two.total_cmp(one)).1
+    let (_, &mut sharpest, rest) = steps.select_nth_unstable_by(rank, |one, two| two.total_cmp(one));
+    let half = rest.len() / 2;
+    let usual = if rest.is_empty() { 0.0 } else { *rest.select_nth_unstable_by(half, f32::total_cmp).1 };
+    (sharpest, usual)
 }
 
 /// Looks for a digit; `None` if there is nothing that could be one.
-pub(super) fn digit(logs: &Plane, found: Option<Polarity>) -> Option<Found> {
-    let sharpest = sharpness(logs);
-    if sharpest < MIN_EDGE {
+pub(super) fn digit(logs: &Plane, polarity: Option<Polarity>) -> Option<Found> {
+    let (sharpest, usual) = sharpness(logs);
+    if sharpest < MIN_EDGE.max(ABOVE_NOISE * usual) {
         return None;
     }
     let smooth = if logs.width.min(logs.height) >= 64 { logs.smoothed() } else { logs.clone() };
-    let sharpest = if smooth == *logs { sharpest } else { sharpness(&smooth) };
-    let polarities = match found {
-        Some(Polarity::DarkOnLight) => &[Polarity::DarkOnLight][..],
-        Some(Polarity::LightOnDark) => &[Polarity::LightOnDark],
-        None => &[Polarity::DarkOnLight, Polarity::LightOnDark],
-    };
-    let best_of = |polarity: Polarity| {
-        let signed = if polarity == Polarity::DarkOnLight { smooth.clone() } else { smooth.map(|value| -value) };
-        suppositions(&signed, sharpest, polarity).max_by(|one, two| one.score.total_cmp(&two.score))
-    };
-    let mut candidates: Vec<Found> = polarities.iter().filter_map(|&polarity| best_of(polarity)).collect();
-    candidates.sort_by(|one, two| two.score.total_cmp(&one.score));
-    // A sheet on a table is not the digit: that is on the sheet.
-    if candidates.len() > 1 && is_sheet(&candidates[0], logs.width) {
-        candidates.remove(0);
-    }
-    candidates.into_iter().next()
+    let (sharpest, _) = sharpness(&smooth);
+    let whole = either(&smooth, sharpest, polarity);
+    let on_sheets = sheet::sheets(&smooth).into_iter().filter_map(|sheet| {
+        let found = either(&sheet.filling(&smooth), sharpest, polarity)?;
+        sheet.holds(&found, whole.as_ref()).then_some(found)
+    });
+    on_sheets.max_by(|one, two| one.score.total_cmp(&two.score)).or(whole)
+}
+
+/// The best supposition of this polarity, or of both.
+fn either(smooth: &Plane, sharpest: f32, polarity: Option<Polarity>) -> Option<Found> {
+    let both = [Polarity::DarkOnLight, Polarity::LightOnDark];
+    let found = both.into_iter().filter(|&one| polarity.is_none_or(|wanted| wanted == one));
+    found.filter_map(|polarity| best(smooth, sharpest, polarity)).max_by(|one, two| one.score.total_cmp(&two.score))
+}
+
+/// The best supposition of one polarity.
+fn best(logs: &Plane, sharpest: f32, polarity: Polarity) -> Option<Found> {
+    let dark = if polarity == Polarity::DarkOnLight { logs.clone() } else { logs.map(|value| -value) };
+    suppositions(&dark, sharpest, polarity).max_by(|one, two| one.score.total_cmp(&two.score))
 }
 
 /// What each supposition about window and threshold finds of dark ink.
-fn suppositions(dark: &Plane, sharpest: f32, polarity: Polarity) -> impl Iterator<Item = Found> {
+fn suppositions(dark: &Plane, sharpest: f32, polarity: Polarity) -> impl Iterator<Item = Found> + '_ {
     let longer = dark.width.max(dark.height) as f32;
     WINDOWS.iter().flat_map(move |window| {
         let radius = (longer * window / 2.0).ceil() as usize;
         let ink = without_dark_strokes(dark, radius).zip(dark, |ground, here| ground - here);
-        let floor = (2.5 * ink.quantile(0.25)).clamp(0.25 * MIN_EDGE, 0.4) + MIN_EDGE;
+        let floor = (2.5 * ink.quantile(0.25)).min(0.4) + 2.0 * MIN_EDGE;
         let top = ink.quantile(1.0).max(floor + 1e-3);
         let threshold = otsu(ink.values.iter().copied(), floor, top);
         THRESHOLDS.iter().filter_map(move |share| {
@@ -120,6 +137,9 @@ fn chosen(dark: &Plane, ink: &Plane, level: f32, sharpest: f32, polarity: Polari
     let mut pieces = pieces.into_iter();
     let (mut total, main) = pieces.next()?;
     let extent = main.extent() as f32;
+    if extent < SMALLEST.0.max(SMALLEST.1 * dark.width.max(dark.height) as f32) {
+        return None;
+    }
     let mut kept = vec![main];
     for (score, piece) in pieces {
         let gap = kept.iter().map(|part| part.gap(&piece)).min().unwrap_or(0);
@@ -167,45 +187,6 @@ fn is_line(piece: &Component, picture: &Plane) -> bool {
     let down = piece.top == 0 && piece.bottom + 1 == picture.height;
     let thickness = piece.pixels.len() as f32 / piece.extent() as f32;
     (across || down) && thickness < 0.04 * piece.extent() as f32 + 1.0 && piece.extent() >= 40
-}
-
-/// Whether a mask is that of a sheet of paper: large, with straight sides, and something in it.
-fn is_sheet(found: &Found, width: usize) -> bool {
-    let (left, top, across, down) = found.bounds;
-    let height = found.mask.len() / width.max(1);
-    let mut rows = vec![None; down];
-    let mut inside = 0_usize;
-    for (row, slot) in rows.iter_mut().enumerate() {
-        let line = &found.mask[(top + row) * width + left..][..across];
-        let first = line.iter().position(|&ink| ink);
-        let last = line.iter().rposition(|&ink| ink);
-        if let (Some(first), Some(last)) = (first, last) {
-            inside += last - first + 1;
-            *slot = Some((first, last));
-        }
-    }
-    let large = inside as f32 >= 0.2 * (width * height) as f32;
-    let points: Vec<(f32, f32)> = rows
-        .iter()
-        .enumerate()
-        .filter_map(|(row, ends)| ends.map(|(first, last)| [(first as f32, row as f32), (last as f32, row as f32)]))
-        .flatten()
-        .collect();
-    large && inside as f32 >= 0.9 * narrowest_rectangle(&points)
-}
-
-/// The area of the smallest rectangle around the points, of those turned by at most 15°.
-fn narrowest_rectangle(points: &[(f32, f32)]) -> f32 {
-    let area = |degrees: i16| {
-        let (sin, cos) = f32::from(degrees).to_radians().sin_cos();
-        let span = |along: fn((f32, f32), f32, f32) -> f32| {
-            let values = points.iter().map(|&point| along(point, sin, cos));
-            let (low, high) = values.fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(value), high.max(value)));
-            high - low + 1.0
-        };
-        span(|(x, y), sin, cos| cos * x + sin * y) * span(|(x, y), sin, cos| cos * y - sin * x)
-    };
-    (-15..=15).map(area).fold(f32::MAX, f32::min)
 }
 
 #[cfg(test)]

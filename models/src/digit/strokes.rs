@@ -1,7 +1,7 @@
 //! The ink of the digit alone, large, even in strength and near in thickness to what the network knows.
 
 use super::components::components;
-use super::ground::without_dark_strokes;
+use super::ground::{brightest, without_dark_strokes};
 use super::plane::{Area, Plane};
 use super::search::{self, Found};
 use super::source::Source;
@@ -15,6 +15,8 @@ const LARGE: f64 = 100.0;
 const MARGIN: f64 = 0.2;
 /// A channel of colour is taken if its edges are so much sharper than brightness has.
 const BETTER: f32 = 1.3;
+/// Ink of this strength holds pieces together.
+const PALE: f32 = 0.35;
 /// Strokes thinner or thicker than these shares of the digit's longer side are brought there. MNIST's own: 0.09 to
 /// 0.2, measured as `thickness` does.
 const THICKNESS: (f32, f32) = (0.09, 0.17);
@@ -24,7 +26,7 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let (width, height) = source.size();
     let size = overview(source);
     let planes = source.planes(Area::whole(width, height), size);
-    let sharpness = |plane: &Plane| search::sharpness(&search::logarithmic(plane));
+    let sharpness = |plane: &Plane| search::sharpness(&search::logarithmic(plane)).0;
     let weights = |channel: usize| if channel == 0 { BETTER } else { 1.0 };
     let channel = (0..planes.len())
         .max_by(|&one, &two| {
@@ -36,8 +38,10 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let Some(digit) = digit else { anyhow::bail!(no_ink(overview)) };
 
     let (area, close) = closer(source, channel, &digit, size);
-    let ink = strength(&close, digit.polarity)?;
-    let ink = belonging(&ink, area, &digit, (width, height), size);
+    let wanted = enlarged(&digit, area, (close.width, close.height), (width, height), size);
+    let ink = strength(&close, digit.polarity, &near(&wanted, close.width, (LARGE * MARGIN / 2.0) as usize))?;
+    let ink = belonging(&ink, &wanted);
+    ensure!(ink.values.iter().any(|&value| value >= 0.5), no_ink(overview));
     Ok(even(&ink))
 }
 
@@ -70,8 +74,9 @@ fn closer(source: &Source, channel: usize, digit: &Found, size: (usize, usize)) 
     (area, plane)
 }
 
-/// How strong the ink is, 1 in the middle of strokes and 0 on the ground, however it is lit.
-fn strength(close: &Plane, polarity: Polarity) -> Result<Plane> {
+/// How strong the ink is, 1 in the middle of strokes and 0 on the ground, however it is lit. What is not `near` the
+/// digit has no say in what ink is: it may be a table, far darker than any pencil.
+fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
     let dark = if polarity == Polarity::DarkOnLight { close.clone() } else { close.map(|level| 255.0 - level) };
     let smooth = dark.smoothed();
     let ground = without_dark_strokes(&smooth, (LARGE * 0.3) as usize);
@@ -81,58 +86,65 @@ fn strength(close: &Plane, polarity: Polarity) -> Result<Plane> {
     } else {
         depth.map(|depth| depth / 255.0)
     };
+    let only_near = |plane: &Plane| {
+        let values: Vec<f32> =
+            plane.values.iter().zip(near).filter(|(_, near)| **near).map(|(&value, _)| value).collect();
+        Plane { width: values.len(), height: 1, values }
+    };
+    let (depth, close_by) = (only_near(&depth), only_near(&relative));
     ensure!(
         depth.quantile(0.995) >= MIN_CONTRAST,
         "there is no ink in the picture: digit and ground differ by {:.0} grey levels, expected at least {MIN_CONTRAST}",
         depth.quantile(0.995)
     );
-    let floor = (2.0 * relative.quantile(0.25)).min(0.3 * relative.quantile(0.98));
-    let level =
-        super::threshold::otsu(relative.values.iter().copied(), floor, relative.quantile(1.0).max(floor + 1e-3));
-    let inked: Vec<f32> = relative.values.iter().copied().filter(|&value| value >= level).collect();
+    let floor = (2.0 * close_by.quantile(0.25)).min(0.3 * close_by.quantile(0.98));
+    let top = close_by.quantile(1.0).max(floor + 1e-3);
+    let level = super::threshold::otsu(close_by.values.iter().copied(), floor, top);
+    let inked: Vec<f32> = close_by.values.iter().copied().filter(|&value| value >= level).collect();
     let full = Plane { width: inked.len(), height: 1, values: inked }.quantile(0.6).max(floor + 1e-3);
     Ok(relative.map(|value| ((value - floor) / (full - floor)).clamp(0.0, 1.0)))
 }
 
-/// The ink of those pieces that the search had found.
-fn belonging(ink: &Plane, area: Area, digit: &Found, (width, height): (usize, usize), size: (usize, usize)) -> Plane {
-    let wanted = |pixel: usize| {
-        let at = |index: usize, start: f64, extent: f64, count: usize, limit: usize, shrunk: usize| {
-            let place = (start + (index as f64 + 0.5) * extent / count as f64) * shrunk as f64 / limit as f64;
-            (place as usize).min(shrunk - 1)
-        };
-        let x = at(pixel % ink.width, area.left, area.width, ink.width, width, size.0);
-        let y = at(pixel / ink.width, area.top, area.height, ink.height, height, size.1);
-        digit.mask[y * size.0 + x]
+/// Which pixels of the closer look the search had found.
+fn enlarged(
+    digit: &Found,
+    area: Area,
+    (wide, high): (usize, usize),
+    (width, height): (usize, usize),
+    size: (usize, usize),
+) -> Vec<bool> {
+    let at = |index: usize, start: f64, extent: f64, count: usize, limit: usize, shrunk: usize| {
+        let place = (start + (index as f64 + 0.5) * extent / count as f64) * shrunk as f64 / limit as f64;
+        (place as usize).min(shrunk - 1)
     };
-    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= 0.5).collect();
+    let columns: Vec<usize> = (0..wide).map(|x| at(x, area.left, area.width, wide, width, size.0)).collect();
+    let rows = (0..high).map(|y| at(y, area.top, area.height, high, height, size.1));
+    rows.flat_map(|y| columns.iter().map(move |x| digit.mask[y * size.0 + x])).collect()
+}
+
+/// The ink of those pieces that the search had found.
+fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
+    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= PALE).collect();
     let mut kept = vec![false; mask.len()];
     for piece in components(&mask, ink.width) {
-        let known = piece.pixels.iter().filter(|&&pixel| wanted(pixel)).count();
+        let known = piece.pixels.iter().filter(|&&pixel| wanted[pixel]).count();
         if known * 3 >= piece.pixels.len() {
             piece.pixels.iter().for_each(|&pixel| kept[pixel] = true);
         }
     }
     // The soft edges around the pieces are theirs.
-    let near = without_dark_strokes_around(&kept, ink.width, ink.height);
+    let soft = near(&kept, ink.width, 3);
     Plane {
-        values: ink.values.iter().zip(&near).map(|(&value, &near)| if near { value } else { 0.0 }).collect(),
+        values: ink.values.iter().zip(&soft).map(|(&value, &soft)| if soft { value } else { 0.0 }).collect(),
         ..*ink
     }
 }
 
-/// Pixels within three of one that is kept.
-fn without_dark_strokes_around(kept: &[bool], width: usize, height: usize) -> Vec<bool> {
-    let mut near = vec![false; kept.len()];
-    for (pixel, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
-        let (x, y) = (pixel % width, pixel / width);
-        for near_y in y.saturating_sub(3)..(y + 4).min(height) {
-            for near_x in x.saturating_sub(3)..(x + 4).min(width) {
-                near[near_y * width + near_x] = true;
-            }
-        }
-    }
-    near
+/// Pixels at most so far, along rows and columns, from a true one.
+fn near(mask: &[bool], width: usize, distance: usize) -> Vec<bool> {
+    let plane =
+        Plane { width, height: mask.len() / width, values: mask.iter().map(|&on| f32::from(u8::from(on))).collect() };
+    brightest(&plane, distance).values.iter().map(|&value| value > 0.5).collect()
 }
 
 /// Strokes as thick as the network knows them.

@@ -106,26 +106,44 @@ impl Scene {
             return;
         }
         for _ in 0..3 {
-            let (width, height) = (self.width, self.height);
-            for y in 0..height {
-                box_blur(&mut self.pixels, y * width, 1, width, radius);
+            self.pixels.chunks_mut(self.width).for_each(|row| box_blur(row, radius));
+            self.box_blur_down(radius);
+        }
+    }
+
+    /// The means of `2 × radius + 1` rows, whole rows at a time.
+    fn box_blur_down(&mut self, radius: usize) {
+        let (width, height) = (self.width, self.height);
+        let source = self.pixels.clone();
+        let row = |y: i64| &source[y.clamp(0, height as i64 - 1) as usize * width..][..width];
+        let mut sums = vec![[0.0_f32; 3]; width];
+        let mut add = |y: i64, sign: f32, sums: &mut [Colour]| {
+            for (sum, pixel) in sums.iter_mut().zip(row(y)) {
+                *sum = [0, 1, 2].map(|channel| sum[channel] + sign * pixel[channel]);
             }
-            for x in 0..width {
-                box_blur(&mut self.pixels, x, width, height, radius);
+        };
+        let reach = radius as i64;
+        (-reach..=reach).for_each(|y| add(y, 1.0, &mut sums));
+        let share = 1.0 / (2 * radius + 1) as f32;
+        for (y, target) in (0..).zip(self.pixels.chunks_mut(width)) {
+            for (slot, sum) in target.iter_mut().zip(&sums) {
+                *slot = sum.map(|sum| sum * share);
             }
+            add(y + reach + 1, 1.0, &mut sums);
+            add(y - reach, -1.0, &mut sums);
         }
     }
 
     /// What the sensor makes of it: 8 bits of sRGB, with noise of this deviation in grey levels.
     #[must_use]
     pub fn photographed(&self, random: &mut Random, noise: f32) -> RgbImage {
-        let bytes = self.pixels.iter().flat_map(|pixel| {
+        let mut bytes = Vec::with_capacity(3 * self.pixels.len());
+        for pixel in &self.pixels {
             let common = random.normal();
-            pixel.map(|level| {
-                (level_of(level) + noise * (0.7 * common + 0.7 * random.normal())).round().clamp(0.0, 255.0) as u8
-            })
-        });
-        let bytes = bytes.collect();
+            let level =
+                |level: f32, own: f32| (level_of(level) + 0.7 * noise * (common + own) + 0.5).clamp(0.0, 255.0) as u8;
+            bytes.extend(pixel.map(|light| level(light, random.normal())));
+        }
         RgbImage::from_raw(self.width as u32, self.height as u32, bytes).expect("three bytes a pixel")
     }
 }
@@ -138,20 +156,20 @@ pub fn level_of(light: f32) -> f32 {
     table[(light.clamp(0.0, 1.0) * 4096.0) as usize]
 }
 
-fn box_blur(pixels: &mut [Colour], start: usize, step: usize, count: usize, radius: usize) {
-    let line: Vec<Colour> = (0..count).map(|index| pixels[start + index * step]).collect();
-    let at = |index: i64| line[index.clamp(0, count as i64 - 1) as usize];
-    let radius = radius as i64;
+/// The means of `2 × radius + 1` pixels of a row.
+fn box_blur(row: &mut [Colour], radius: usize) {
+    let source = row.to_vec();
+    let last = source.len() as i64 - 1;
+    let at = |index: i64| source[index.clamp(0, last) as usize];
+    let reach = radius as i64;
     let mut sum = [0.0_f32; 3];
-    for index in -radius..=radius {
-        for (sum, level) in sum.iter_mut().zip(at(index)) {
-            *sum += level;
-        }
+    for index in -reach..=reach {
+        sum = [0, 1, 2].map(|channel| sum[channel] + at(index)[channel]);
     }
-    for index in 0..count as i64 {
-        pixels[start + index as usize * step] = sum.map(|sum| sum / (2 * radius + 1) as f32);
-        for ((sum, new), old) in sum.iter_mut().zip(at(index + radius + 1)).zip(at(index - radius)) {
-            *sum += new - old;
-        }
+    let share = 1.0 / (2 * radius + 1) as f32;
+    for (index, slot) in (0..).zip(row) {
+        *slot = sum.map(|sum| sum * share);
+        let (new, old) = (at(index + reach + 1), at(index - reach));
+        sum = [0, 1, 2].map(|channel| sum[channel] + new[channel] - old[channel]);
     }
 }

@@ -159,7 +159,7 @@ impl Shape {
         shape
     }
 
-    /// Thins to lines of one pixel (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", 1984).
+    /// Thins to lines of one pixel (Guo and Hall, "Parallel thinning with two-subiteration algorithms", 1989).
     fn thin(&mut self) {
         let width = self.width;
         let mut ink: Vec<bool> = self.coverage.iter().map(|&value| value > 0.5).collect();
@@ -184,20 +184,16 @@ impl Shape {
     }
 }
 
-/// Whether Zhang and Suen's first or second sub-iteration takes the pixel away.
+/// Whether Guo and Hall's first or second sub-iteration takes the pixel away.
 fn removable(ink: &[bool], at: usize, width: usize, second: bool) -> bool {
     let around =
-        [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1]
-            .map(|near| ink[near]);
-    let count = around.iter().filter(|&&near| near).count();
-    let turns = (0..8).filter(|&index| !around[index] && around[(index + 1) % 8]).count();
-    let [north, _, east, _, south, _, west, _] = around;
-    let (one, two) = if second {
-        (north && east && west, north && south && west)
-    } else {
-        (north && east && south, east && south && west)
-    };
-    (2..=6).contains(&count) && turns == 1 && !one && !two
+        [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1];
+    let [n, ne, e, se, s, sw, w, nw] = around.map(|near| ink[near]);
+    let count = |of: [bool; 4]| of.into_iter().filter(|&one| one).count();
+    let crossings = count([!n && (ne || e), !e && (se || s), !s && (sw || w), !w && (nw || n)]);
+    let neighbours = count([nw || n, ne || e, se || s, sw || w]).min(count([n || ne, e || se, s || sw, w || nw]));
+    let protected = if second { (s || sw || !nw) && w } else { (n || ne || !se) && e };
+    crossings == 1 && (2..=3).contains(&neighbours) && !protected
 }
 
 /// The short strokes that thin lines are made of. Each point is moved to the mean of those within three pixels: a hand

@@ -20,7 +20,7 @@ impl Texture {
         let ease = |share: f32| share * share * (3.0 - 2.0 * share);
         let (across, down) = (ease(x - left), ease(y - top));
         let value = |dx: i64, dy: i64| {
-            let wrap = |at: i64| at.rem_euclid(SIDE as i64) as usize;
+            let wrap = |at: i64| at as usize % SIDE;
             self.0[wrap(top as i64 + dy) * SIDE + wrap(left as i64 + dx)]
         };
         let upper = value(0, 0) * (1.0 - across) + value(1, 0) * across;

@@ -155,8 +155,8 @@ pub fn table(sources: &Sources, _: usize, random: &mut Random) -> Result<Specime
     let size = sheet.height() * random.between(0.25, 0.75);
     let (shape, label, origin) = digit(sources, random, size.min(sheet.width() * 0.8), sheet.degrees);
     let spare = (sheet.width() - shape.width as f32, sheet.height() - shape.height as f32);
-    let left = sheet.left + spare.0 * random.between(0.2, 0.8);
-    let top = sheet.top + spare.1 * random.between(0.2, 0.8);
+    let left = sheet.left.max(0.0) + spare.0 * random.between(0.2, 0.8);
+    let top = sheet.top.max(0.0) + spare.1 * random.between(0.2, 0.8);
     scene.paint(&shape, left as i64, top as i64, pen(random), random.between(0.85, 1.0));
     sheet.lay_on_table(&mut scene, random);
     let mut light = Light::uneven(random, width, height, 0.4);
