@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
     after_help = "The text shows what was measured in the first runtime, and a line for each if there are several. \
     Speed is that of this one run: deploy bench measures it with care.\n\n\
     Examples:\n  \
-    deploy eval                                        the embedded model on the test set that scripts/setup fetched\n  \
-    deploy eval --model pets.onnx --data photos        a folder of pictures, one sub-folder per class\n  \
-    deploy eval --model model.onnx --runtimes all      in every runtime that is here\n  \
+    deploy eval                                   the embedded model on MNIST\n  \
+    deploy eval --model pets.onnx --data photos   pictures, one sub-folder per class\n  \
+    deploy eval --runtimes all                    in every runtime that is here\n  \
     deploy eval --model model.onnx --save-confusion confusion.svg"
 )]
 pub struct Arguments {

@@ -104,7 +104,7 @@ fn reason(layer: &Layer, tolerance: Tolerance) -> String {
 
 /// A share of a range: small ones as powers of ten.
 fn share(share: f64) -> String {
-    if share == 0.0 || share >= 0.001 { format!("{:.1} %", share * 100.0) } else { format!("{share:.0e}") }
+    if share == 0.0 || share >= 0.001 { format!("{:.1} %", share * 100.0) } else { format!("{share:.1e}") }
 }
 
 /// A difference; none at all is easier to see as 0.

@@ -23,11 +23,11 @@ use std::path::PathBuf;
     The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
     any tensor differs by more than rounding.\n\n\
     Examples:\n  \
-    deploy parity --model model.onnx                          tract against ONNX Runtime on the whole test set\n  \
-    deploy parity --model model.onnx --pictures photos --save-worst worst\n  \
+    deploy parity --model model.onnx             tract against ONNX Runtime, on the whole test set\n  \
+    deploy parity --model model.onnx --layers    node by node, on 4 images\n  \
+    deploy parity --pictures photos --save-worst worst\n  \
     deploy parity --model int8.onnx --compared ort-cpu-as-written\n  \
-    deploy parity --model model.onnx --reference ort-cpu --compared ort-cuda\n  \
-    deploy parity --model model.onnx --layers                 node by node, on 4 images"
+    deploy parity --model model.onnx --compared ort-cuda"
 )]
 pub struct Arguments {
     #[command(flatten)]
