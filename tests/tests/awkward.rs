@@ -5,9 +5,9 @@
 use deploy::backend::{Choice, Device, Options};
 use deploy::embedded;
 use deploy::model::Model;
-use image::DynamicImage;
+use image::{DynamicImage, GrayImage};
 use models::evaluation::argmax;
-use models::picture::{self, Reader};
+use models::picture::Reader;
 use ndarray::Axis;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,14 +38,14 @@ impl Outcome {
 }
 
 fn model() -> Model {
-    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), as_written: false };
+    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
     Model::from_bytes(embedded::NAME, embedded::MNIST_QUICK, &options).unwrap()
 }
 
 fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8, String>, Option<Entry>) {
     let input = model.input().clone();
     let read = Reader::default().from_bytes("picture", &specimen.bytes, &input);
-    let seen = read.as_ref().ok().and_then(|seen| picture::grey(seen.as_slice()?, input.width, input.height));
+    let seen = read.as_ref().ok().and_then(|seen| GrayImage::from_raw(input.width as u32, input.height as u32, seen.iter().copied().collect()));
     let answer = match read {
         Ok(seen) => {
             let logits = model.logits(seen.insert_axis(Axis(0)).view()).unwrap();
