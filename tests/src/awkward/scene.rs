@@ -117,7 +117,7 @@ impl Scene {
         let source = self.pixels.clone();
         let row = |y: i64| &source[y.clamp(0, height as i64 - 1) as usize * width..][..width];
         let mut sums = vec![[0.0_f32; 3]; width];
-        let mut add = |y: i64, sign: f32, sums: &mut [Colour]| {
+        let add = |y: i64, sign: f32, sums: &mut [Colour]| {
             for (sum, pixel) in sums.iter_mut().zip(row(y)) {
                 *sum = [0, 1, 2].map(|channel| sum[channel] + sign * pixel[channel]);
             }
