@@ -5,7 +5,7 @@ use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard, Takes};
 use models::{onnx, preprocess};
-use ndarray::{Array2, Array4, ArrayView4};
+use ndarray::{Array2, ArrayView4};
 use std::path::Path;
 
 /// A model that is ready to answer.
@@ -34,18 +34,9 @@ impl Model {
         };
         let told: Result<_> = told();
         let (card, interface) = told.with_context(|| format!("{name} cannot be used"))?;
-        let (mut backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
+        let (backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
         notes.extend(interface.notes.iter().cloned());
-        let labels = match (&card, interface.classes) {
-            (Some(card), _) => card.labels.clone(),
-            (None, Some(classes)) => numbered(classes),
-            (None, None) => {
-                let [channels, height, width] = interface.picture;
-                let scores = backend.run(Pictures::Bytes(Array4::zeros((1, channels, height, width)).view()))?;
-                numbered(scores.dim().1)
-            }
-        };
-        ensure!(!labels.is_empty(), "{name} has no classes");
+        let labels = card.as_ref().map_or_else(|| numbered(interface.classes), |card| card.labels.clone());
         Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
     }
 

@@ -14,7 +14,7 @@ use std::fmt::Debug;
 pub struct Session {
     inner: ort::session::Session,
     output: String,
-    classes: Option<usize>,
+    classes: usize,
     batch: Option<usize>,
     at_once: usize,
     runtime: Runtime,
@@ -133,7 +133,7 @@ impl Session {
         T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
     {
         let count = pictures.dim().0;
-        let mut scores = Array2::zeros((count, self.classes.unwrap_or(0)));
+        let mut scores = Array2::zeros((count, self.classes));
         let mut done = 0;
         for batch in pictures.axis_chunks_iter(Axis(0), self.at_once) {
             let wanted = batch.dim().0;
@@ -145,10 +145,6 @@ impl Session {
             let &[rows, classes] = output.shape() else {
                 return Err(anyhow!("'{}' has the shape {:?}: expected [N, classes]", self.output, output.shape()));
             };
-            if self.classes.is_none() {
-                self.classes = Some(classes);
-                scores = Array2::zeros((count, classes));
-            }
             ensure!(
                 rows == batch.dim().0 && classes == scores.dim().1,
                 "'{}' has the shape {:?}: expected [{}, {}]",
