@@ -18,6 +18,9 @@ const MAX_BATCH: usize = 1024;
 /// enough for the memory.
 const OPEN_BATCHES: [usize; 3] = [32, 8, 1];
 
+/// A number of classes that the file leaves open, until the shapes of its graph tell it.
+const UNTOLD: usize = 0;
+
 /// What the scores of a model's output are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scores {
@@ -44,8 +47,8 @@ pub struct Interface {
     pub output: String,
     /// What that output holds.
     pub scores: Scores,
-    /// Number of classes; `None` if only a run can tell.
-    pub classes: Option<usize>,
+    /// Number of classes.
+    pub classes: usize,
     /// What had to be assumed, for people; empty with a card.
     pub notes: Vec<String>,
 }
@@ -86,16 +89,16 @@ impl Interface {
     fn hold_to(&mut self, footprint: &Footprint) -> Result<()> {
         let (output, rows) = (&self.output, self.at_once);
         let shape = footprint.outputs.get(output).with_context(|| format!("it has no output '{output}'"))?;
-        let expected = self.classes.map_or("classes".to_owned(), |classes| classes.to_string());
+        let expected = if self.classes == UNTOLD { "classes".to_owned() } else { self.classes.to_string() };
         let classes = match shape[..] {
             [found, classes] if found == rows as u64 => usize::try_from(classes).ok(),
             _ => None,
         };
-        let classes = classes.filter(|&found| self.classes.is_none_or(|classes| classes == found));
+        let classes = classes.filter(|&found| self.classes == UNTOLD || self.classes == found);
         let classes = classes
             .with_context(|| format!("its output '{output}' has the shape {shape:?}: expected [{rows}, {expected}]"))?;
         ensure!((1..=MAX_CLASSES).contains(&classes), "it has {classes} classes: expected 1 to {MAX_CLASSES}");
-        self.classes = Some(classes);
+        self.classes = classes;
         Ok(())
     }
 }
@@ -163,7 +166,7 @@ fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
         at_once: 1,
         output: if scores == Scores::Logits { LOGITS } else { PROBABILITIES }.to_owned(),
         scores,
-        classes: Some(classes),
+        classes,
         notes: Vec::new(),
     })
 }
@@ -216,7 +219,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         at_once: 1,
         output: output.name.clone(),
         scores,
-        classes: output.shape[1].filter(|&classes| classes > 0),
+        classes: output.shape[1].unwrap_or(UNTOLD),
         notes: vec![note],
     })
 }

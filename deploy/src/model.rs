@@ -29,18 +29,9 @@ impl Model {
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
         let Described { card, interface, .. } = Described::of(name, bytes)?;
-        let (mut backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
+        let (backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
         notes.extend(interface.notes.iter().cloned());
-        let labels = match (&card, interface.classes) {
-            (Some(card), _) => card.labels.clone(),
-            (None, Some(classes)) => numbered(classes),
-            (None, None) => {
-                let [channels, height, width] = interface.picture;
-                let scores = backend.run(Pictures::Bytes(Array4::zeros((1, channels, height, width)).view()))?;
-                numbered(scores.dim().1)
-            }
-        };
-        ensure!(!labels.is_empty(), "{name} has no classes");
+        let labels = card.as_ref().map_or_else(|| numbered(interface.classes), |card| card.labels.clone());
         Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
     }
 

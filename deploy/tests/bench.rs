@@ -63,7 +63,7 @@ fn a_measurement_tells_times_and_cold_starts() {
     for words in [
         "example.onnx, ",
         "tract 0.",
-        "tract-linalg on cpu",
+        "tract-linalg with own depthwise on cpu",
         "6 rounds in ",
         "p50 ms",
         "95 % interval",

@@ -21,7 +21,8 @@ fn the_text_holds_every_figure() {
         "true \\ answer",
         "most frequent mistakes",
         " taken for ",
-        "confidence        answers",
+        "confidence ",
+        " answers ",
         "images/s",
     ] {
         assert!(said.stdout.contains(word), "'{word}' is not in {}", said.stdout);

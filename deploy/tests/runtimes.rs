@@ -132,9 +132,9 @@ fn a_file_without_a_card_is_used_if_its_graph_leaves_no_choice() {
 }
 
 #[test]
-fn the_number_of_classes_is_found_out_by_a_run_if_the_file_does_not_tell() {
+fn the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell() {
     let example = Example { classes_told: false, ..Example::without_card() };
-    for backend in backends("the_number_of_classes_is_found_out_by_a_run_if_the_file_does_not_tell") {
+    for backend in backends("the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell") {
         assert_answers_as_by_hand(&example, backend);
     }
 }

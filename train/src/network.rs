@@ -281,7 +281,7 @@ mod tests {
         tch::manual_seed(1);
         let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
         let _guard = tch::no_grad_guard();
-        let batch = || Tensor::randn([64, 1, 32, 32], (Kind::Float, Device::Cpu)) * 3.0 + 2.0;
+        let batch = || Tensor::randn([1024, 1, 32, 32], (Kind::Float, Device::Cpu)) * 3.0 + 2.0;
         let pictures = batch();
         let expected = network.duplicate().unwrap().forward(&pictures, true).unwrap();
         let difference =
@@ -289,7 +289,7 @@ mod tests {
         let before = difference(&network);
         network.measure_norms([Ok(pictures.shallow_clone())]).unwrap();
         let after = difference(&network);
-        assert!(after < 0.02 * before, "{before} {after}");
+        assert!(after < 0.05 * before, "{before} {after}");
         // Several batches count alike, whatever their order.
         let batches = [batch(), batch(), batch()];
         let measured = |order: [usize; 3]| {

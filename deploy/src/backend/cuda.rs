@@ -254,17 +254,8 @@ mod tests {
         let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Picture) };
         let (output, scores) = ("y".into(), Scores::Logits);
         let (takes, picture) = (Takes::Pictures, [1, 2, 3]);
-        let interface = Interface {
-            input,
-            takes,
-            picture,
-            batch: None,
-            at_once: 1,
-            output,
-            scores,
-            classes: None,
-            notes: Vec::new(),
-        };
+        let interface =
+            Interface { input, takes, picture, batch: None, at_once: 1, output, scores, classes: 2, notes: Vec::new() };
         let bytes = one_node(DataType::Uint8, "Abs");
         let source = Source { name: "one node", bytes: &bytes, interface: &interface };
         // Without registering CUDA the processor must be what is read back.

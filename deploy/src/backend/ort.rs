@@ -16,7 +16,7 @@ use std::fmt::Debug;
 pub struct Session {
     inner: ort::session::Session,
     output: String,
-    classes: Option<usize>,
+    classes: usize,
     batch: Option<usize>,
     /// Memory that the device copies from and to; on the processor there is nothing to copy.
     binding: Option<Binding>,
@@ -152,7 +152,7 @@ impl Session {
         T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
     {
         let count = pictures.dim().0;
-        let mut scores = Array2::zeros((count, self.classes.unwrap_or(0)));
+        let mut scores = Array2::zeros((count, self.classes));
         let mut done = 0;
         for batch in pictures.axis_chunks_iter(Axis(0), self.at_once) {
             let wanted = batch.dim().0;
@@ -169,10 +169,6 @@ impl Session {
             let &[rows, classes] = output.shape() else {
                 return Err(anyhow!("'{}' has the shape {:?}: expected [N, classes]", self.output, output.shape()));
             };
-            if self.classes.is_none() {
-                self.classes = Some(classes);
-                scores = Array2::zeros((count, classes));
-            }
             ensure!(
                 rows == batch.dim().0 && classes == scores.dim().1,
                 "'{}' has the shape {:?}: expected [{}, {}]",

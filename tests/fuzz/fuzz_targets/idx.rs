@@ -7,7 +7,8 @@ use models::idx;
 
 fuzz_target!(|bytes: &[u8]| {
     for dimensions in [1, 3] {
-        for idx in [idx::parse(bytes, dimensions), idx::parse(GzDecoder::new(bytes), dimensions)].into_iter().flatten() {
+        for idx in [idx::parse(bytes, dimensions), idx::parse(GzDecoder::new(bytes), dimensions)].into_iter().flatten()
+        {
             assert_eq!(idx.data.len(), idx.extents.iter().product::<usize>());
         }
     }

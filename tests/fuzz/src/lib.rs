@@ -1,4 +1,14 @@
-//! What the fuzz targets share with the tests that run with every `cargo test`.
+//! Fuzz targets: `picture`, `idx`, `card`, `onnx_load` (bytes) and `onnx_graph` (graphs), and what they share with the
+//! tests that run with every `cargo test` (`models/tests/arbitrary.rs`, `deploy/tests/arbitrary.rs`). To run one, with
+//! `cargo install cargo-fuzz` and a nightly toolchain, in this folder:
+//!
+//! ```sh
+//! mkdir -p corpus/picture
+//! cargo +nightly fuzz run --fuzz-dir . picture corpus/picture seeds/picture -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
+//! ```
+//!
+//! `seeds/` is in git; what fuzzing adds, `corpus/` and `artifacts/`, is not. What broke something becomes a seed, which
+//! the tests start from too.
 
 #[path = "../../../models/tests/choices/mod.rs"]
 pub mod choices;
