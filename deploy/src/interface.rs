@@ -66,6 +66,10 @@ impl Interface {
             Some(card) => by_card(&signature, card).context("its card and its graph contradict each other"),
             None => by_signature(graph, &signature),
         }?;
+        if interface.batch.is_none() {
+            // What does not grow with the batch must not hide behind it.
+            Footprint::of(model, 1, &limits)?;
+        }
         let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
         let footprint = interface.within(model, &batches, &limits)?;
         interface.hold_to(&footprint)?;

@@ -45,7 +45,10 @@ fn model() -> Model {
 fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8, String>, Option<Entry>) {
     let input = model.input().clone();
     let read = Reader::default().from_bytes("picture", &specimen.bytes, &input);
-    let seen = read.as_ref().ok().and_then(|seen| GrayImage::from_raw(input.width as u32, input.height as u32, seen.iter().copied().collect()));
+    let seen = read
+        .as_ref()
+        .ok()
+        .and_then(|seen| GrayImage::from_raw(input.width as u32, input.height as u32, seen.iter().copied().collect()));
     let answer = match read {
         Ok(seen) => {
             let logits = model.logits(seen.insert_axis(Axis(0)).view()).unwrap();
