@@ -8,7 +8,7 @@
 //!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
-//! * [`bench`]: how fast it is here; [`machine`]: what here is.
+//! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.

@@ -369,7 +369,8 @@ fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     add_endless(&scene);
     let mut child = start(&scene, &format!("predict photos endless.png {TRACT} --format jsonl --batch 1 --threads 2"));
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(60);
-    assert_eq!(lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()).count(), 60);
+    let documents: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(documents.len(), 60);
     // As Ctrl-C, but nobody who starts the tests can have it ignored.
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().signal(), Some(15));

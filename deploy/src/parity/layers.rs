@@ -195,6 +195,7 @@ impl Tally {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps)] // An outcome is a result.
     fn values(numbers: &[f64]) -> Outcome {
         Ok(Values { element: "float32", shape: vec![numbers.len()], numbers: numbers.to_vec() })
     }

@@ -76,6 +76,7 @@ impl Scene {
     }
 
     /// Straight lines across (or down), `gap` apart and `thickness` wide, the first at `start`, a little slanted.
+    #[allow(clippy::too_many_arguments)] // Each says something else of the lines.
     pub fn lines(
         &mut self,
         down: bool,
@@ -136,6 +137,7 @@ impl Scene {
 
     /// What the sensor makes of it: 8 bits of sRGB, with noise of this deviation in grey levels.
     #[must_use]
+    #[allow(clippy::missing_panics_doc)] // It cannot: there are three bytes for each pixel.
     pub fn photographed(&self, random: &mut Random, noise: f32) -> RgbImage {
         let mut bytes = Vec::with_capacity(3 * self.pixels.len());
         for pixel in &self.pixels {

@@ -130,7 +130,7 @@ impl Plan {
         // A state that broke off in the middle is not used again.
         let mut states = mem::take(&mut self.states);
         while states.len() < threads {
-            states.push(caught(|| Ok(self.runnable.spawn()?)).context("tract cannot run it")?);
+            states.push(caught(|| self.runnable.spawn()).context("tract cannot run it")?);
         }
         // Each thread takes the next batch when it is done with one, so that a slow core does not hold up the rest.
         let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), size)));

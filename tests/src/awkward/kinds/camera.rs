@@ -216,7 +216,7 @@ impl Sheet {
         ]);
         let grain = Texture::new(random);
         let (sin, cos) = self.degrees.to_radians().sin_cos();
-        let (middle_x, middle_y) = ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0);
+        let (middle_x, middle_y) = (f32::midpoint(self.left, self.right), f32::midpoint(self.top, self.bottom));
         let half = ((self.right - self.left) / 2.0, (self.bottom - self.top) / 2.0);
         for y in 0..scene.height {
             for x in 0..scene.width {

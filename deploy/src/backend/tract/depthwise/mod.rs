@@ -156,7 +156,7 @@ mod tests {
             let wire = model.wire_node("conv", conv, &[source, weights, bias]).unwrap();
             model.select_output_outlets(&wire).unwrap();
             assert_eq!(rewrite(&mut model, &Lane::available()).unwrap(), 0, "{change}");
-            assert!(model.nodes.iter().any(|node| node.op_is::<Conv>()), "{change}");
+            assert!(model.nodes.iter().any(TypedNode::op_is::<Conv>), "{change}");
         }
     }
 }

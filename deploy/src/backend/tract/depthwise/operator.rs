@@ -3,6 +3,7 @@
 use super::kernel::{Depthwise, Lane};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
+#[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
 use tract_onnx::tract_core::internal::*;
 
 /// A depthwise convolution of kernels of 3×3 with its clamp: one input `[C, H, W]` or `[1, C, H, W]`, float.
