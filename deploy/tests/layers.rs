@@ -142,6 +142,7 @@ fn another_graph_and_another_size_are_refused() {
 /// The images of MNIST's test set, or noise where it is not here.
 fn images(test: &str, count: usize) -> Array4<u8> {
     let card = ModelCard::of(&model()).unwrap().unwrap();
+    #[allow(clippy::single_match_else)] // Two places, one beside the other.
     match models::files::fetched("mnist") {
         Some(folder) => {
             let set = dataset::test_set(&folder, &card.labels, &card.input, &|_, _| ()).unwrap().set;

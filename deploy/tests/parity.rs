@@ -75,7 +75,9 @@ fn the_worst_images_are_listed_and_saved_as_the_network_saw_them() {
     let number = worst[0]["image"].as_u64().unwrap() as usize;
     let name = files[0].file_name().into_string().unwrap();
     let start = format!("01_image-{number}_label-{}_difference-", worst[0]["label"].as_str().unwrap());
-    assert!(name.starts_with(&start) && name.ends_with(".png"), "{name}");
+    #[allow(clippy::case_sensitive_file_extension_comparisons)] // We write it so.
+    let fits = name.starts_with(&start) && name.ends_with(".png");
+    assert!(fits, "{name}");
     let input = example::card(1).input;
     let saved = models::picture::Reader::default().read(&files[0].path(), &input).unwrap();
     assert_eq!(saved, pictures(number + 1, 1).index_axis(ndarray::Axis(0), number));

@@ -76,7 +76,7 @@ fn onnxruntime() -> Result<()> {
 
 #[cfg(feature = "cuda")]
 fn cuda(number: usize) -> Result<()> {
-    super::cuda::probe(super::library::load()?.environment(), number)
+    super::cuda::probe(super::library::load()?, number)
 }
 
 #[cfg(not(feature = "cuda"))]

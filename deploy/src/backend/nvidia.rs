@@ -60,11 +60,11 @@ fn folders(onnxruntime: &Path) -> Vec<PathBuf> {
         folders.extend(parts);
     }
     let mut unique = Vec::new();
-    folders.into_iter().for_each(|folder| {
+    for folder in folders {
         if !unique.contains(&folder) {
-            unique.push(folder)
+            unique.push(folder);
         }
-    });
+    }
     unique
 }
 
