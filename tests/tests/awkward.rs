@@ -1,6 +1,7 @@
 //! Pictures as people have them are understood: accuracy of the embedded model on the awkward set, per kind.
 //!
-//! `AWKWARD_SHEETS=FOLDER` writes a contact sheet of each kind and one of all mistakes.
+//! `AWKWARD_SHEETS=FOLDER` writes a contact sheet of each kind and one of all mistakes; `AWKWARD_KINDS=TEXT` takes only
+//! the kinds with the text in their name.
 
 use deploy::backend::{Choice, Device, Options};
 use deploy::embedded;
@@ -27,7 +28,6 @@ struct Outcome {
     label: u8,
     origin: String,
     answer: Result<u8, String>,
-    times: [f64; 3],
     entry: Option<Entry>,
 }
 
@@ -65,24 +65,19 @@ fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8,
     (answer, entry)
 }
 
-/// Every picture of the set, on two threads.
-fn outcomes(sources: &Sources, chosen: &[usize], each: usize, sheets: bool) -> Vec<Outcome> {
+/// Every picture of the chosen kinds, on as many threads as the machine runs at once.
+fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut model = model();
         let mut found = Vec::new();
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&kind) = chosen.get(task / each) else { return found };
-            let index = task % each;
-            let start = std::time::Instant::now();
-            let specimen = cached(sources, kind, index);
-            let made = start.elapsed().as_secs_f64() * 1e3;
-            let prep = 0.0;
-            let start = std::time::Instant::now();
+            let Some(&kind) = chosen.get(task / EACH) else { return found };
+            let index = task % EACH;
+            let specimen = kinds::ALL[kind].picture(sources, index).unwrap();
             let (answer, entry) = answered(&mut model, &specimen, sheets);
-            let times = [made, prep, start.elapsed().as_secs_f64() * 1e3];
-            found.push(Outcome { times, kind, index, label: specimen.label, origin: specimen.origin, answer, entry });
+            found.push(Outcome { kind, index, label: specimen.label, origin: specimen.origin, answer, entry });
         }
     };
     let threads = thread::available_parallelism().map_or(2, usize::from);
@@ -108,12 +103,7 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
     let here = |kind: &Kind| (sources.have_fonts() || !kind.printed) && kind.name.contains(&wanted);
     let chosen: Vec<usize> = (0..kinds::ALL.len()).filter(|&kind| here(&kinds::ALL[kind])).collect();
     let sheets = std::env::var_os("AWKWARD_SHEETS").map(PathBuf::from);
-    let outcomes = outcomes(
-        &sources,
-        &chosen,
-        std::env::var("AWKWARD_EACH").ok().and_then(|t| t.parse().ok()).unwrap_or(EACH),
-        sheets.is_some(),
-    );
+    let outcomes = outcomes(&sources, &chosen, sheets.is_some());
 
     let mut low = Vec::new();
     let mut shares = Vec::new();
@@ -130,9 +120,6 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
         let share = share(&of_kind);
         shares.push(share);
         let Kind { name, floor, .. } = kinds::ALL[kind];
-        let n = of_kind.len() as f64;
-        let t = [0, 1, 2].map(|i| of_kind.iter().map(|o| o.times[i]).sum::<f64>() / n);
-        print!("{:6.1} {:6.1} {:6.1} ", t[0], t[1], t[2]);
         println!("{name:26}  {:8}  {:4.1}%  {refused:7}  {}", of_kind.len(), share * 100.0, mistakes.join(" "));
         if share < floor {
             low.push(format!("{name}: {:.1} %, expected at least {:.1} %", share * 100.0, floor * 100.0));
@@ -173,18 +160,4 @@ fn write_sheets(folder: &std::path::Path, outcomes: Vec<Outcome>) {
         sheet::drawn(&entries).save(folder.join(format!("{name}.png"))).unwrap();
     }
     sheet::drawn(&mistakes).save(folder.join("mistakes.png")).unwrap();
-}
-
-fn cached(sources: &Sources, kind: usize, index: usize) -> Specimen {
-    let Some(dir) = std::env::var_os("AWKWARD_CACHE") else { return kinds::ALL[kind].picture(sources, index).unwrap() };
-    let stem = PathBuf::from(dir).join(format!("{kind:02}-{index:03}"));
-    let (meta, data) = (stem.with_extension("txt"), stem.with_extension("bin"));
-    if let (Ok(meta), Ok(bytes)) = (std::fs::read_to_string(&meta), std::fs::read(&data)) {
-        let (label, origin) = meta.split_once(' ').unwrap();
-        return Specimen { label: label.parse().unwrap(), origin: origin.to_owned(), bytes };
-    }
-    let made = kinds::ALL[kind].picture(sources, index).unwrap();
-    std::fs::write(&data, &made.bytes).unwrap();
-    std::fs::write(&meta, format!("{} {}", made.label, made.origin)).unwrap();
-    made
 }

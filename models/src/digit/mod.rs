@@ -21,14 +21,6 @@ use image::{DynamicImage, GrayImage};
 use plane::Plane;
 use source::Source;
 
-/// TEMPORARY
-pub(crate) fn tune(index: usize, default: f32) -> f32 {
-    static T: std::sync::OnceLock<Vec<Option<f32>>> = std::sync::OnceLock::new();
-    let t =
-        T.get_or_init(|| std::env::var("DIGIT_TUNE").unwrap_or_default().split(',').map(|v| v.parse().ok()).collect());
-    t.get(index).copied().flatten().unwrap_or(default)
-}
-
 /// The digit is looked for in a picture whose longer side is at most this many pixels.
 const OVERVIEW: usize = 160;
 
@@ -84,7 +76,7 @@ fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> boo
 /// All of a picture at no more than [`OVERVIEW`] pixels on the longer side.
 fn overview(source: &Source) -> (usize, usize) {
     let (width, height) = source.size();
-    let scale = (f64::from(tune(7, OVERVIEW as f32)) / width.max(height) as f64).min(1.0);
+    let scale = (OVERVIEW as f64 / width.max(height) as f64).min(1.0);
     let shrunk = |extent: usize| ((extent as f64 * scale).round() as usize).max(1);
     (shrunk(width), shrunk(height))
 }

@@ -31,9 +31,6 @@ const ABOVE_NOISE: f32 = 4.5;
 const SHARP_STEPS: usize = 30;
 /// A digit is at least so many pixels long, and so large a share of the picture.
 const SMALLEST: (f32, f32) = (5.0, 0.05);
-/// A mask whose outline has this share of all sharp steps of the picture is the digit: steps are more than a pixel
-/// wide, and only the one at the outline counts.
-const ENOUGH: f32 = 9.0;
 /// A piece smaller than this share of the digit is a speck.
 const SPECK: f32 = 0.2;
 /// A piece farther than this share of the digit from it is something else.
@@ -85,66 +82,27 @@ pub(super) fn sharpness(logs: &Plane) -> (f32, f32) {
 /// Looks for a digit; `None` if there is nothing that could be one.
 pub(super) fn digit(logs: &Plane, polarity: Option<Polarity>) -> Option<Found> {
     let (sharpest, usual) = sharpness(logs);
-    if sharpest < super::tune(8, MIN_EDGE).max(super::tune(9, ABOVE_NOISE) * usual) {
+    if sharpest < MIN_EDGE.max(ABOVE_NOISE * usual) {
         return None;
     }
     let smooth = if logs.width.min(logs.height) >= 64 { logs.smoothed() } else { logs.clone() };
     let (sharpest, _) = sharpness(&smooth);
     let whole = either(&smooth, sharpest, polarity);
-    let debug = std::env::var_os("DIGIT_DEBUG").is_some();
-    if debug {
-        eprintln!(
-            "{}x{} sharpest {sharpest} usual {usual} whole {:?}",
-            logs.width,
-            logs.height,
-            whole.as_ref().map(|f| (f.polarity, f.bounds, f.score, energy(&smooth, sharpest)))
-        );
-    }
     let on_sheets = sheet::sheets(&smooth).into_iter().filter_map(|sheet| {
         let found = either(&sheet.filling(&smooth), sharpest, polarity)?;
-        if debug {
-            eprintln!(
-                "  sheet {:?} holds {}",
-                (found.polarity, found.bounds, found.score),
-                sheet.holds(&found, whole.as_ref())
-            );
-        }
         sheet.holds(&found, whole.as_ref()).then_some(found)
     });
     on_sheets.max_by(|one, two| one.score.total_cmp(&two.score)).or(whole)
 }
 
-/// What all steps of a picture that could be outlines are worth.
-fn energy(logs: &Plane, sharpest: f32) -> f32 {
-    let width = logs.width.max(1);
-    let rows = || logs.values.chunks_exact(width);
-    let worth = |one: f32, two: f32| (((one - two).abs() / sharpest).min(1.0) - EDGE).max(0.0);
-    let across: f32 = rows().flat_map(|row| row.windows(2).map(|pair| worth(pair[0], pair[1]))).sum();
-    let down = rows()
-        .zip(rows().skip(1))
-        .flat_map(|(row, next)| row.iter().zip(next).map(|(&here, &below)| worth(here, below)));
-    across + down.sum::<f32>()
-}
-
-/// The best supposition of this polarity, or of both. One that explains enough of the picture's edges is taken before
-/// all others have been tried.
+/// The best supposition of this polarity, or of both.
 fn either(smooth: &Plane, sharpest: f32, polarity: Option<Polarity>) -> Option<Found> {
-    let enough = super::tune(1, ENOUGH) * energy(smooth, sharpest);
-    let polarities =
-        polarity.map_or([Some(Polarity::DarkOnLight), Some(Polarity::LightOnDark)], |one| [Some(one), None]);
-    let mut best: Option<Found> = None;
-    for polarity in polarities.into_iter().flatten() {
+    let both = [Polarity::DarkOnLight, Polarity::LightOnDark];
+    let found = both.into_iter().filter(|&one| polarity.is_none_or(|wanted| wanted == one)).filter_map(|polarity| {
         let dark = if polarity == Polarity::DarkOnLight { smooth.clone() } else { smooth.map(|value| -value) };
-        for found in suppositions(&dark, sharpest, polarity) {
-            if found.score >= enough {
-                return Some(found);
-            }
-            if best.as_ref().is_none_or(|best| best.score < found.score) {
-                best = Some(found);
-            }
-        }
-    }
-    best
+        suppositions(&dark, sharpest, polarity).max_by(|one, two| one.score.total_cmp(&two.score))
+    });
+    found.max_by(|one, two| one.score.total_cmp(&two.score))
 }
 
 /// What each supposition about window and threshold finds of dark ink.
@@ -182,7 +140,7 @@ fn chosen(dark: &Plane, ink: &Plane, level: f32, sharpest: f32, polarity: Polari
     let mut kept = vec![main];
     for (score, piece) in pieces {
         let gap = kept.iter().map(|part| part.gap(&piece)).min().unwrap_or(0);
-        let belongs = piece.extent() as f32 >= super::tune(5, SPECK) * extent && gap as f32 <= FAR * extent;
+        let belongs = piece.extent() as f32 >= SPECK * extent && gap as f32 <= FAR * extent;
         if belongs {
             total += score;
             kept.push(piece);
@@ -213,7 +171,7 @@ fn score(piece: &Component, mask: &[bool], dark: &Plane, sharpest: f32) -> f32 {
                 score -= 1.0;
             } else if !mask[near_y * width + near_x] {
                 let step = (values[near_y * width + near_x] - values[pixel]) / sharpest;
-                score += step.min(1.0) - super::tune(6, EDGE);
+                score += step.min(1.0) - EDGE;
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let size = overview(source);
     let planes = source.planes(Area::whole(width, height), size);
     let sharpness = |plane: &Plane| search::sharpness(&search::logarithmic(plane)).0;
-    let weights = |channel: usize| if channel == 0 { super::tune(0, BETTER) } else { 1.0 };
+    let weights = |channel: usize| if channel == 0 { BETTER } else { 1.0 };
     let channel = (0..planes.len())
         .max_by(|&one, &two| {
             (sharpness(&planes[one]) * weights(one)).total_cmp(&(sharpness(&planes[two]) * weights(two)))
@@ -124,7 +124,7 @@ fn enlarged(
 
 /// The ink of those pieces that the search had found.
 fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
-    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= super::tune(4, PALE)).collect();
+    let mask: Vec<bool> = ink.values.iter().map(|&value| value >= PALE).collect();
     let mut kept = vec![false; mask.len()];
     for piece in components(&mask, ink.width) {
         let known = piece.pixels.iter().filter(|&&pixel| wanted[pixel]).count();
@@ -155,10 +155,7 @@ fn even(ink: &Plane) -> Plane {
         if inside { ink.values[(y - pad) * ink.width + x - pad] } else { 0.0 }
     });
     let thickness = thickness::of(&padded);
-    if std::env::var_os("DIGIT_DEBUG").is_some() {
-        eprintln!("thickness {thickness}");
-    }
-    let (thin, thick) = (super::tune(2, THICKNESS.0) * LARGE as f32, super::tune(3, THICKNESS.1) * LARGE as f32);
+    let (thin, thick) = (THICKNESS.0 * LARGE as f32, THICKNESS.1 * LARGE as f32);
     if (thin..=thick).contains(&thickness) {
         return padded;
     }
