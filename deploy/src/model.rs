@@ -28,8 +28,9 @@ impl Model {
 
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
-        let Described { card, interface, .. } = Described::of(name, bytes)?;
-        let (backend, mut notes) = backend::open(Source { name, bytes, interface: &interface }, options)?;
+        let Described { model, card, interface } = Described::of(name, bytes)?;
+        let source = Source { name, bytes, model: &model, interface: &interface };
+        let (backend, mut notes) = backend::open(source, options)?;
         notes.extend(interface.notes.iter().cloned());
         let labels = card.as_ref().map_or_else(|| numbered(interface.classes), |card| card.labels.clone());
         Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
@@ -115,7 +116,7 @@ impl Model {
             "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
             self.name
         );
-        Ok(Taken::of(images, self.card.as_ref(), self.interface.takes))
+        Taken::of(images, self.card.as_ref(), self.interface.takes)
     }
 }
 
@@ -151,13 +152,13 @@ pub(crate) enum Taken<'a> {
 
 impl<'a> Taken<'a> {
     /// Makes pictures `[N, C, H, W]` into what the graph takes.
-    pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Self {
-        match (card, takes) {
+    pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Result<Self> {
+        Ok(match (card, takes) {
             (Some(card), Takes::Normalised) => {
-                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution))
+                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution)?)
             }
             _ => Self::Bytes(images),
-        }
+        })
     }
 
     pub fn view(&self) -> Pictures<'_> {

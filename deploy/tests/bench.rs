@@ -63,7 +63,7 @@ fn a_measurement_tells_times_and_cold_starts() {
     for words in [
         "example.onnx, ",
         "tract 0.",
-        "tract-linalg with own depthwise on cpu",
+        "tract 0.23.9, tract-linalg with own convolutions on",
         "6 rounds in ",
         "p50 ms",
         "95 % interval",

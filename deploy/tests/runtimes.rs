@@ -85,10 +85,11 @@ fn the_model_tells_what_runs() {
         let model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
         let runtime = model.runtime();
         let (name, provider) = match backend {
-            Choice::Tract => ("tract", "tract-linalg with own depthwise"),
+            Choice::Tract => ("tract", "tract-linalg with own convolutions"),
             _ => ("onnxruntime", "CPUExecutionProvider"),
         };
-        assert_eq!((&*runtime.name, &*runtime.provider, &*runtime.device, runtime.threads), (name, provider, "cpu", 2));
+        assert_eq!((&*runtime.name, &*runtime.device, runtime.threads), (name, "cpu", 2));
+        assert!(runtime.provider.starts_with(provider), "{runtime}");
         assert_eq!(model.labels(), LABELS);
         assert_eq!(model.card(), Some(&example::card(1)));
         assert!(model.notes().is_empty(), "{:?}", model.notes());
@@ -106,7 +107,7 @@ fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
         let said = if stock_tract {
             "stock tract 0.23.9, tract-linalg on"
         } else {
-            "tract 0.23.9, tract-linalg with own depthwise on"
+            "tract 0.23.9, tract-linalg with own convolutions on"
         };
         assert!(model.runtime().to_string().starts_with(said), "{}", model.runtime());
         logits.push(model.logits(images.view()).unwrap());

@@ -1,47 +1,110 @@
-//! What the first nodes of a graph do, for graphs that were exported without them ([`Takes::Normalised`]).
+//! From pictures to the network's input: what the first nodes of a graph do, for graphs that were exported without them
+//! ([`Takes::Normalised`]) and for backends that do it themselves.
 //!
 //! [`Takes::Normalised`]: crate::card::Takes::Normalised
 
 use crate::card::Preprocessing;
-use ndarray::{Array4, ArrayView4, Axis, Zip};
+use anyhow::{Result, ensure};
+use ndarray::{Array4, ArrayView4};
 
-/// Pictures uint8 `[N, C, H, W]` to the network's input, float `[N, C, resolution, resolution]`: scaled and normalised
-/// per channel, then resized with the ONNX operator `Resize` in mode `linear`, `half_pixel` (PyTorch's `interpolate`,
-/// bilinear, `align_corners=False`, no anti-aliasing).
-///
-/// The preprocessing must be for as many channels as the pictures have, and the pictures must not be empty.
-#[must_use]
-pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Array4<f32> {
+/// Pictures uint8 `[N, C, H, W]` to the network's input, float `[N, C, resolution, resolution]`, as [`Preparation`] does
+/// it.
+pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Result<Array4<f32>> {
+    let (count, channels, height, width) = pictures.dim();
     let (scale, shift) = preprocessing.scale_and_shift();
-    let mut values = pictures.mapv(f32::from);
-    for ((mut channel, scale), shift) in values.axis_iter_mut(Axis(1)).zip(scale).zip(shift) {
-        channel.mapv_inplace(|value| value * scale + shift);
-    }
-    for axis in [Axis(2), Axis(3)] {
-        if values.len_of(axis) != resolution {
-            values = resized(&values, axis, resolution);
+    let preparation = Preparation::new([channels, height, width], scale, shift, [resolution; 2])?;
+    let mut values = Array4::zeros((count, channels, resolution, resolution));
+    for (picture, mut value) in pictures.outer_iter().zip(values.outer_iter_mut()) {
+        let picture = picture.as_standard_layout();
+        if let (Some(picture), Some(value)) = (picture.as_slice(), value.as_slice_mut()) {
+            preparation.prepare(picture, value);
         }
     }
-    values
+    Ok(values)
 }
 
-/// Bilinear interpolation is linear interpolation along one axis after the other.
-fn resized(values: &Array4<f32>, axis: Axis, extent: usize) -> Array4<f32> {
-    let mut shape = values.raw_dim();
-    shape[axis.index()] = extent;
-    let mut resized = Array4::zeros(shape);
-    let last = values.len_of(axis) - 1;
-    let step = values.len_of(axis) as f32 / extent as f32;
-    for (index, mut slot) in resized.axis_iter_mut(axis).enumerate() {
-        let position = ((index as f32 + 0.5) * step - 0.5).max(0.0);
-        let low = (position as usize).min(last);
-        let share = position - low as f32;
-        let (below, above) = (values.index_axis(axis, low), values.index_axis(axis, (low + 1).min(last)));
-        Zip::from(&mut slot).and(&below).and(&above).for_each(|slot, below, above| {
-            *slot = below * (1.0 - share) + above * share;
-        });
+/// Makes the network's input of a picture: scaled and shifted per channel, then resized with the ONNX operator `Resize`
+/// in mode `linear`, `half_pixel` (PyTorch's `interpolate`, bilinear, `align_corners=False`, no anti-aliasing).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preparation {
+    taken: [usize; 3],
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    /// None if the rows stay as they are.
+    rows: Option<Vec<Between>>,
+    columns: Option<Vec<Between>>,
+}
+
+/// A place between two rows or columns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Between {
+    below: usize,
+    above: usize,
+    /// How much of the one above.
+    share: f32,
+}
+
+impl Preparation {
+    /// Of pictures `[C, H, W]`, to so many rows and columns.
+    pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, [rows, columns]: [usize; 2]) -> Result<Self> {
+        let [channels, height, width] = taken;
+        let channels = (channels, channels) == (scale.len(), shift.len());
+        ensure!(channels, "{} scales and {} shifts for {} channels", scale.len(), shift.len(), taken[0]);
+        let extents = [height, width, rows, columns];
+        ensure!(!extents.contains(&0), "from {height}x{width} to {rows}x{columns}: expected no empty picture");
+        Ok(Self { taken, scale, shift, rows: places(height, rows), columns: places(width, columns) })
     }
-    resized
+
+    /// Channels, rows and columns of the pictures.
+    #[must_use]
+    pub fn taken(&self) -> [usize; 3] {
+        self.taken
+    }
+
+    /// Prepares one picture, `[C, H, W]`, values 0 to 255.
+    ///
+    /// # Panics
+    /// If the picture or the room for the result is of another size.
+    pub fn prepare(&self, picture: &[u8], result: &mut [f32]) {
+        let [channels, height, width] = self.taken;
+        let extent = |places: &Option<Vec<Between>>, extent| places.as_ref().map_or(extent, Vec::len);
+        let (rows, columns) = (extent(&self.rows, height), extent(&self.columns, width));
+        assert_eq!(picture.len(), channels * height * width, "bytes of the picture");
+        assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
+        // Columns first where there are fewer rows now than later: between rows the processor works on many at once.
+        let mut line = vec![0.0; width];
+        let mut narrow = vec![0.0; if self.rows.is_some() { height * columns } else { 0 }];
+        let planes = picture.chunks_exact(height * width).zip(result.chunks_exact_mut(rows * columns));
+        for ((plane, result), (scale, shift)) in planes.zip(self.scale.iter().zip(&self.shift)) {
+            let resized = if self.rows.is_some() { &mut narrow[..] } else { &mut result[..] };
+            for (bytes, resized) in plane.chunks_exact(width).zip(resized.chunks_exact_mut(columns)) {
+                let to = if self.columns.is_some() { &mut line[..] } else { &mut resized[..] };
+                for (to, &byte) in to.iter_mut().zip(bytes) {
+                    *to = f32::from(byte) * scale + shift;
+                }
+                for (to, place) in resized.iter_mut().zip(self.columns.iter().flatten()) {
+                    *to = line[place.below] * (1.0 - place.share) + line[place.above] * place.share;
+                }
+            }
+            for (to, place) in result.chunks_exact_mut(columns).zip(self.rows.iter().flatten()) {
+                let (below, above) = (&narrow[place.below * columns..], &narrow[place.above * columns..]);
+                for ((to, below), above) in to.iter_mut().zip(below).zip(above) {
+                    *to = below * (1.0 - place.share) + above * place.share;
+                }
+            }
+        }
+    }
+}
+
+/// Where the rows or columns of the result lie between those of the picture; none if they are as many.
+fn places(from: usize, to: usize) -> Option<Vec<Between>> {
+    let (last, step) = (from - 1, from as f32 / to as f32);
+    let place = |index: usize| {
+        let position = ((index as f32 + 0.5) * step - 0.5).max(0.0);
+        let below = (position as usize).min(last);
+        Between { below, above: (below + 1).min(last), share: position - below as f32 }
+    };
+    (from != to).then(|| (0..to).map(place).collect())
 }
 
 #[cfg(test)]
@@ -57,12 +120,12 @@ mod tests {
             assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4), "{found}");
             assert_eq!(found.len(), expected.len());
         };
-        let larger = normalised(array![[[[0, 100], [200, 50]]]].view(), &bytes, 4);
+        let larger = normalised(array![[[[0, 100], [200, 50]]]].view(), &bytes, 4).unwrap();
         let rows = [[0.0, 25.0, 75.0, 100.0], [50.0, 59.375, 78.125, 87.5], [150.0, 128.125, 84.375, 62.5]];
         close(larger, &[rows.as_flattened(), &[200.0, 162.5, 87.5, 50.0]].concat());
         let ramp = Array4::from_shape_fn((1, 1, 5, 5), |(_, _, y, x)| (y * y * 10 + x) as u8);
         close(
-            normalised(ramp.view(), &bytes, 3),
+            normalised(ramp.view(), &bytes, 3).unwrap(),
             &[3.6667, 5.3333, 7.0000, 40.3333, 42.0000, 43.6667, 137.0000, 138.6667, 140.3333],
         );
     }
@@ -71,7 +134,7 @@ mod tests {
     fn each_channel_is_normalised_with_its_own_mean_and_deviation() {
         let preprocessing = Preprocessing { mean: vec![0.5, 0.1, 0.0], std: vec![0.25, 0.5, 1.0] };
         let pictures = Array4::from_shape_fn((2, 3, 8, 8), |(n, c, y, x)| (n * 100 + c * 50 + y * 8 + x) as u8);
-        let values = normalised(pictures.view(), &preprocessing, 8);
+        let values = normalised(pictures.view(), &preprocessing, 8).unwrap();
         for ((n, c, y, x), &value) in values.indexed_iter() {
             let pixel = f32::from(pictures[[n, c, y, x]]) / 255.0;
             assert!((value - (pixel - preprocessing.mean[c]) / preprocessing.std[c]).abs() < 1e-5);

@@ -257,7 +257,8 @@ mod tests {
         let interface =
             Interface { input, takes, picture, batch: None, at_once: 1, output, scores, classes: 2, notes: Vec::new() };
         let bytes = one_node(DataType::Uint8, "Abs");
-        let source = Source { name: "one node", bytes: &bytes, interface: &interface };
+        let model = models::onnx::parse(&bytes).unwrap();
+        let source = Source { name: "one node", bytes: &bytes, model: &model, interface: &interface };
         // Without registering CUDA the processor must be what is read back.
         let builder = || crate::backend::ort::builder(library, &Options::default()).unwrap();
         let (_, nodes) = profiled(builder(), source).unwrap();

@@ -28,6 +28,7 @@ pub use engine::Engine;
 
 use crate::interface::Interface;
 use anyhow::{Result, bail, ensure};
+use models::onnx::proto::ModelProto;
 use ndarray::{Array2, Array4, ArrayView4, CowArray, Ix4, s};
 use prepared::Prepared;
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,8 @@ pub struct Runtime {
     pub name: String,
     /// The runtime's own version.
     pub version: String,
-    /// What computes: `tract-linalg` (`… with own depthwise`), or ONNX Runtime's execution provider, such as `CPUExecutionProvider`.
+    /// What computes: `own convolutions` with the instruction set, `tract-linalg`, or ONNX Runtime's execution provider,
+    /// such as `CPUExecutionProvider`.
     pub provider: String,
     /// `cpu`, `cuda:0` and so on.
     pub device: String,
@@ -183,7 +185,7 @@ pub struct Options {
     /// Run the graph node by node as it is written, without ONNX Runtime's own rewrites, which change the last digits
     /// of an int8 network: for comparisons. tract always rewrites, and keeps the digits.
     pub as_written: bool,
-    /// Run tract as it is, without this program's own depthwise operator: for comparisons.
+    /// Run tract as it is, without this program's own reader and operators: for comparisons.
     pub stock_tract: bool,
     /// How CUDA runs it.
     #[cfg(feature = "cuda")]
@@ -223,6 +225,8 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// The ONNX file.
     pub bytes: &'a [u8],
+    /// The same, decoded.
+    pub model: &'a ModelProto,
     /// What it takes and yields.
     pub interface: &'a Interface,
 }

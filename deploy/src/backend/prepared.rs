@@ -33,15 +33,15 @@ where
 /// A run of tract's plan for each batch, on so many threads with a state each, which take the next batch when they are
 /// done with one.
 #[cfg(feature = "tract")]
-pub fn in_tract<T: tract_onnx::prelude::Datum + Copy + Default>(
-    plan: &std::sync::Arc<tract_onnx::prelude::TypedRunnableModel>,
+pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
+    plan: &std::sync::Arc<tract_core::prelude::TypedRunnableModel>,
     batch: usize,
     threads: usize,
     pictures: ArrayView4<T>,
 ) -> Result<Prepared<'static>> {
     use anyhow::Context;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use tract_onnx::prelude::{IntoTensor, TValue, tvec};
+    use tract_core::prelude::{IntoTensor, TValue, tvec};
 
     let batches = pictures.axis_chunks_iter(Axis(0), batch);
     let tensors = batches.map(|pictures| TValue::from(filled(pictures, Some(batch)).into_owned().into_tensor()));
@@ -50,7 +50,7 @@ pub fn in_tract<T: tract_onnx::prelude::Datum + Copy + Default>(
     let mut states = (0..threads).map(|_| plan.spawn()).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(move || {
         let next = AtomicUsize::new(0);
-        let work_off = |state: &mut tract_onnx::prelude::TypedSimpleState| -> Result<()> {
+        let work_off = |state: &mut tract_core::prelude::TypedSimpleState| -> Result<()> {
             while let Some(tensor) = tensors.get(next.fetch_add(1, Ordering::Relaxed)) {
                 state.run(tvec!(tensor.clone()))?;
             }

@@ -54,7 +54,7 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 
-    /// Run tract as it is, without this program's own depthwise operator, for comparisons (with --backend tract)
+    /// Run tract as it is, with its own reader and operators instead of ours, for comparisons (with --backend tract)
     #[cfg(feature = "tract")]
     #[arg(long)]
     stock_tract: bool,

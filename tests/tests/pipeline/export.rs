@@ -58,8 +58,8 @@ fn every_precision_of_both_networks_passes_its_check() {
             let written = written(&checkpoint, &of(precision));
             let report = prove(&checkpoint, &written, 1000).unwrap();
             println!("{kind} {precision}\n{}", report.to_text());
-            // Folding in libtorch, tract, and ONNX Runtime with and without its rewrites.
-            assert_eq!(report.runtimes.len(), 4);
+            // Folding in libtorch, tract with its reader and with ours, and ONNX Runtime with and without its rewrites.
+            assert_eq!(report.runtimes.len(), 5);
             assert!(written.bytes.len() as f64 <= largest * fp32 as f64, "{kind} {precision}");
             let again = self::written(&checkpoint, &of(precision));
             assert!(again.bytes == written.bytes, "{kind} {precision}: not the same bytes again");
@@ -94,7 +94,12 @@ fn a_file_without_fp16_arithmetic_runs_as_fp32_does_in_onnx_runtime() {
 /// Each form of the file gives the answers of the plain one, in both runtimes.
 #[test]
 fn every_form_of_a_file_gives_the_same_answers() {
-    let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
+    for kind in Kind::ALL {
+        the_same_in_every_form(&tests::trained(kind).unwrap());
+    }
+}
+
+fn the_same_in_every_form(checkpoint: &Checkpoint) {
     let test = test_images(101);
     let logits = |written: &Written, backend| {
         let options = Options { backend, device: Device::Cpu, threads: Some(2), ..Options::default() };
@@ -102,7 +107,7 @@ fn every_form_of_a_file_gives_the_same_answers() {
     };
     for precision in Precision::ALL {
         let plain = of(precision);
-        let expected = logits(&written(&checkpoint, &plain), Choice::Ort);
+        let expected = logits(&written(checkpoint, &plain), Choice::Ort);
         for settings in [
             Settings { batch: Some(1), ..plain.clone() },
             Settings { batch: Some(8), ..plain.clone() },
@@ -111,7 +116,14 @@ fn every_form_of_a_file_gives_the_same_answers() {
             Settings { outputs: Outputs::Probabilities, ..plain.clone() },
             Settings { opset: 24, ..plain.clone() },
         ] {
-            let written = written(&checkpoint, &settings);
+            let written = written(checkpoint, &settings);
+            let tract = Options { backend: Choice::Tract, ..Options::default() };
+            let model = Model::from_bytes("exported", &written.bytes, &tract).unwrap();
+            assert!(
+                model.runtime().provider.starts_with("own "),
+                "{settings:?}: not read as a chain: {}",
+                model.runtime()
+            );
             for backend in [Choice::Tract, Choice::Ort] {
                 let mut found = logits(&written, backend);
                 if settings.outputs == Outputs::Probabilities {

@@ -5,7 +5,7 @@
 
 #[cfg(feature = "ort")]
 mod ort;
-#[cfg(feature = "tract")]
+#[cfg(feature = "onnx")]
 mod tract;
 
 use super::{Engine, Pictures, Runtime};
@@ -71,7 +71,7 @@ impl Probe {
         let exposed = match engine {
             Engine::Tract => open_tract(name, &bytes, &interface, &steps)?,
             Engine::OrtCpu | Engine::OrtCpuAsWritten | Engine::OrtCuda(_) => {
-                open_ort(name, &bytes, &interface, engine)?
+                open_ort(name, &bytes, &model, &interface, engine)?
             }
         };
         Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
@@ -114,7 +114,7 @@ impl Probe {
             input.height,
             input.width
         );
-        let taken = Taken::of(images, self.card.as_ref(), self.interface.takes);
+        let taken = Taken::of(images, self.card.as_ref(), self.interface.takes)?;
         let run = self.exposed.run(taken.view(), &self.steps);
         let outcomes = run.with_context(|| format!("{} failed in {}", self.name, self.exposed.runtime().name))?;
         ensure!(outcomes.len() == self.steps.len(), "{} yields too few tensors", self.exposed.runtime().name);
@@ -147,26 +147,32 @@ fn expose(model: &mut ModelProto, steps: &[Step]) {
     }
 }
 
-#[cfg(feature = "tract")]
+#[cfg(feature = "onnx")]
 fn open_tract(name: &str, bytes: &[u8], interface: &Interface, steps: &[Step]) -> Result<Box<dyn Exposed>> {
     let plan = tract::Plan::open(bytes, interface, steps);
     Ok(Box::new(plan.with_context(|| format!("tract cannot load {name} with every tensor as an output"))?))
 }
 
-#[cfg(not(feature = "tract"))]
+#[cfg(not(feature = "onnx"))]
 fn open_tract(_: &str, _: &[u8], _: &Interface, _: &[Step]) -> Result<Box<dyn Exposed>> {
-    anyhow::bail!("this program was built without tract: rebuild it with --features tract")
+    anyhow::bail!("this program was built without tract's own reader: rebuild it with --features onnx")
 }
 
 #[cfg(feature = "ort")]
-fn open_ort(name: &str, bytes: &[u8], interface: &Interface, engine: Engine) -> Result<Box<dyn Exposed>> {
+fn open_ort(
+    name: &str,
+    bytes: &[u8],
+    model: &ModelProto,
+    interface: &Interface,
+    engine: Engine,
+) -> Result<Box<dyn Exposed>> {
     let options = super::Options { as_written: true, ..engine.options(None) };
-    let (session, _) = super::ort::Session::open(super::Source { name, bytes, interface }, &options)?;
+    let (session, _) = super::ort::Session::open(super::Source { name, bytes, model, interface }, &options)?;
     Ok(Box::new(ort::Session { inner: session, batch: interface.batch }))
 }
 
 #[cfg(not(feature = "ort"))]
-fn open_ort(_: &str, _: &[u8], _: &Interface, _: Engine) -> Result<Box<dyn Exposed>> {
+fn open_ort(_: &str, _: &[u8], _: &ModelProto, _: &Interface, _: Engine) -> Result<Box<dyn Exposed>> {
     anyhow::bail!("this program was built without ONNX Runtime: rebuild it with --features ort")
 }
 

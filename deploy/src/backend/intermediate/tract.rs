@@ -44,7 +44,8 @@ fn load(
     let found: Vec<_> = steps.iter().map(|step| model.find_outlet_label(&step.tensor)).collect();
     let outlets: Vec<_> = found.iter().copied().flatten().collect();
     model.select_output_outlets(&outlets)?;
-    let model = model.with_input_fact(0, input_fact(interface).into())?.into_optimized()?;
+    let model =
+        model.with_input_fact(0, input_fact(interface, interface.batch.unwrap_or(1)).into())?.into_optimized()?;
     let mut next = 0..;
     let places = found.iter().map(|outlet| outlet.and_then(|_| next.next())).collect();
     Ok((model.into_runnable()?, places))

@@ -4,12 +4,23 @@
 //! keeps to code that is 5 to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of
 //! a batch go in parallel over threads instead, which share one plan and have a state each.
 //!
-//! Before tract's optimiser sees the graph, `depthwise` puts an operator of our own into it and `resize` changes an order.
+//! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with our own operators for what
+//! takes the time (`depthwise`, `dense`, `pixels`, `rounded`; `operator` shows them to tract, `lanes` has the
+//! instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
 
+mod chain;
+mod dense;
 mod depthwise;
-mod resize;
+#[cfg(feature = "onnx")]
+mod foreign;
+mod lanes;
+mod operator;
+mod pixels;
+mod rounded;
+mod wiring;
 
-use self::depthwise::Lane;
+use self::chain::Chain;
+use self::lanes::Lane;
 use super::panic::caught;
 use super::prepared::{self, Prepared};
 use super::{Backend, Options, Pictures, Runtime, Source, filled};
@@ -20,7 +31,7 @@ use ndarray::{Array2, ArrayView4, ArrayViewMut2, Axis, s};
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use tract_onnx::prelude::*;
+use tract_core::prelude::*;
 
 /// tract's version. The crate does not tell; a test compares this with `Cargo.lock`.
 pub const VERSION: &str = "0.23.9";
@@ -38,30 +49,24 @@ pub struct Plan {
 impl Plan {
     /// Makes a model ready.
     pub fn open(source: Source, options: &Options) -> Result<Self> {
-        let lanes = if options.stock_tract { Vec::new() } else { Lane::available() };
-        let loaded = caught(|| load(source.bytes, source.interface, &lanes));
-        let Loaded { runnable, classes, depthwise } =
+        let loaded = caught(|| load(source, options.stock_tract));
+        let Loaded { runnable, batch, classes, provider } =
             loaded.with_context(|| format!("tract cannot load {}", source.name))?;
         let runtime = Runtime {
             name: if options.stock_tract { "stock tract" } else { "tract" }.to_owned(),
             version: VERSION.to_owned(),
-            provider: if depthwise > 0 { "tract-linalg with own depthwise" } else { "tract-linalg" }.to_owned(),
+            provider,
             device: "cpu".to_owned(),
             threads: options.threads(),
         };
-        Ok(Self { runnable, states: Vec::new(), batch: batch(source.interface), classes, runtime })
+        Ok(Self { runnable, states: Vec::new(), batch, classes, runtime })
     }
 }
 
-/// How many pictures are run at once.
-fn batch(interface: &Interface) -> usize {
-    interface.batch.unwrap_or(1)
-}
-
-/// Shape and element type of the pictures that are run at once.
-pub(crate) fn input_fact(interface: &Interface) -> TypedFact {
+/// Shape and element type of so many pictures, as they are run at once.
+pub(crate) fn input_fact(interface: &Interface, batch: usize) -> TypedFact {
     let [channels, height, width] = interface.picture;
-    let shape = [batch(interface), channels, height, width];
+    let shape = [batch, channels, height, width];
     match interface.takes {
         Takes::Pictures => u8::fact(shape),
         Takes::Normalised => f32::fact(shape),
@@ -71,33 +76,51 @@ pub(crate) fn input_fact(interface: &Interface) -> TypedFact {
 /// The plan of a model for one batch.
 struct Loaded {
     runnable: Arc<TypedRunnableModel>,
+    /// How many pictures are run at once.
+    batch: usize,
     classes: usize,
-    /// How many of its operators are our own.
-    depthwise: usize,
+    /// What computes.
+    provider: String,
 }
 
-/// Makes the plan. Without `lanes` tract is left as it is.
-fn load(mut bytes: &[u8], interface: &Interface, lanes: &[Lane]) -> Result<Loaded> {
-    // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    let mut model = onnx.model_for_read(&mut bytes)?;
-    model.select_outputs_by_name([&interface.output])?;
-    let mut model = model.with_input_fact(0, input_fact(interface).into())?.into_typed()?.into_decluttered()?;
-    let mut depthwise = 0;
-    if !lanes.is_empty() {
-        depthwise = depthwise::rewrite(&mut model, lanes)?;
-        resize::columns_first(&mut model)?;
-    }
-    let model = model.into_optimized()?;
+fn load(source: Source, stock: bool) -> Result<Loaded> {
+    let lanes = Lane::available();
+    let (model, batch, provider) = if stock {
+        foreign(source, &[])?
+    } else {
+        match Chain::of(source.model, &source.interface.output) {
+            // Whatever batch the file fixes: nothing in a chain looks at two pictures.
+            Ok(chain) => (wiring::model(chain, input_fact(source.interface, 1), &lanes)?, 1, dense::provider(&lanes)),
+            Err(_) if cfg!(feature = "onnx") => foreign(source, &lanes)?,
+            Err(why) => bail!(
+                "it is not as train export writes it: {why}. This program was built for such files only: rebuild it with \
+                 --features onnx"
+            ),
+        }
+    };
     let output = model.output_fact(0)?;
     let shape =
         output.shape.as_concrete().with_context(|| format!("its output is {output:?}: expected a fixed shape"))?;
     let classes = match *shape {
-        [rows, classes] if rows == batch(interface) => classes,
-        _ => bail!("its output has the shape {shape:?}: expected [{}, classes]", batch(interface)),
+        [rows, classes] if rows == batch => classes,
+        _ => bail!("its output has the shape {shape:?}: expected [{batch}, classes]"),
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
-    Ok(Loaded { runnable: model.into_runnable()?, classes, depthwise })
+    Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider })
+}
+
+/// A model, its batch and what computes it, by tract's own reader.
+#[cfg(feature = "onnx")]
+fn foreign(source: Source, lanes: &[Lane]) -> Result<(TypedModel, usize, String)> {
+    let batch = source.interface.batch.unwrap_or(1);
+    let (model, own) = foreign::model(source.bytes, source.interface, batch, lanes)?;
+    let provider = if own > 0 { "tract-linalg with own convolutions" } else { "tract-linalg" };
+    Ok((model, batch, provider.to_owned()))
+}
+
+#[cfg(not(feature = "onnx"))]
+fn foreign(_: Source, _: &[Lane]) -> Result<(TypedModel, usize, String)> {
+    bail!("this program was built without tract's own reader: rebuild it with --features onnx");
 }
 
 impl Backend for Plan {
@@ -187,7 +210,7 @@ mod tests {
     #[test]
     fn the_version_is_the_one_that_is_built() {
         let lock = include_str!("../../../../Cargo.lock");
-        let entry = lock.split("[[package]]").find(|entry| entry.contains("name = \"tract-onnx\"")).unwrap();
+        let entry = lock.split("[[package]]").find(|entry| entry.contains("name = \"tract-core\"")).unwrap();
         assert!(entry.contains(&format!("version = \"{}\"", super::VERSION)), "{entry}");
     }
 }

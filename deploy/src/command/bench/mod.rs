@@ -56,7 +56,7 @@ pub struct Arguments {
     #[command(flatten)]
     cuda: CudaArguments,
 
-    /// Also measure tract as it is, without this program's own depthwise operator
+    /// Also measure tract as it is, with its own reader and operators instead of ours
     #[cfg(feature = "tract")]
     #[arg(long)]
     stock_tract: bool,

@@ -7,7 +7,9 @@
 // Inlined into the one function that is compiled for an instruction set (see `lanes`).
 #![allow(clippy::inline_always)]
 
-use super::lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+use super::super::lanes::Half;
+use super::super::lanes::{Lane, Lanes};
 
 /// Rows and columns of a kernel.
 const TAPS: usize = 3;
@@ -33,62 +35,6 @@ pub struct Depthwise {
     pub bias: Vec<f32>,
     /// What the results are brought between: ReLU6 is 0 and 6.
     pub clamp: [f32; 2],
-}
-
-/// Instruction sets that there is code for, fastest first on the processors that have several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// 16 numbers at once.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// 8 numbers at once.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// 4 numbers at once, by the instructions of 8.
-    #[cfg(target_arch = "x86_64")]
-    Avx2Half,
-    /// 4 numbers at once: SSE2 or NEON, without which no such processor is made.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    Baseline,
-    /// One after the other.
-    Scalar,
-}
-
-impl Lane {
-    /// All that this processor has.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        let mut lanes = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if std::arch::is_x86_feature_detected!("avx512f") {
-                lanes.push(Self::Avx512);
-            }
-            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                lanes.extend([Self::Avx2, Self::Avx2Half]);
-            }
-        }
-        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        lanes.push(Self::Baseline);
-        lanes.push(Self::Scalar);
-        lanes
-    }
-
-    /// Numbers at once.
-    #[must_use]
-    pub fn width(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 16,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => 8,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2Half => 4,
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Self::Baseline => 4,
-            Self::Scalar => 1,
-        }
-    }
 }
 
 impl Depthwise {
@@ -155,7 +101,7 @@ impl Depthwise {
     #[target_feature(enable = "avx2,fma")]
     fn run_avx2_half(&self, input: &[f32], output: &mut [f32]) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.planes::<super::lanes::Half>(input, output) }
+        unsafe { self.planes::<Half>(input, output) }
     }
 
     /// # Safety

@@ -3,6 +3,75 @@
 // Instructions must end up in a function that was compiled for them: left to itself the compiler may call them instead.
 #![allow(clippy::inline_always)]
 
+/// Instruction sets that there is code for, fastest first on the processors that have several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// 16 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 8 numbers at once.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 4 numbers at once, by the instructions of 8.
+    #[cfg(target_arch = "x86_64")]
+    Avx2Half,
+    /// 4 numbers at once: SSE2 or NEON, without which no such processor is made.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    Baseline,
+    /// One after the other.
+    Scalar,
+}
+
+impl Lane {
+    /// All that this processor has.
+    pub fn available() -> Vec<Self> {
+        let mut lanes = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                lanes.push(Self::Avx512);
+            }
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                lanes.extend([Self::Avx2, Self::Avx2Half]);
+            }
+        }
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        lanes.push(Self::Baseline);
+        lanes.push(Self::Scalar);
+        lanes
+    }
+
+    /// The instruction set's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx2Half => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Baseline => "SSE2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Baseline => "NEON",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Numbers at once.
+    pub fn width(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2Half => 4,
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Self::Baseline => 4,
+            Self::Scalar => 1,
+        }
+    }
+}
+
 /// `WIDTH` numbers side by side.
 ///
 /// # Safety

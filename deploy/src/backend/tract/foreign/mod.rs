@@ -1,0 +1,36 @@
+//! Files that `train export` did not write, by tract's own reader and optimiser.
+//!
+//! Between the two, `rewrite` puts our own convolutions into the graph, and `resize` changes an order.
+
+mod resize;
+mod rewrite;
+
+#[cfg(test)]
+mod tests;
+
+use super::input_fact;
+use super::lanes::Lane;
+use crate::interface::Interface;
+use anyhow::Result;
+use tract_onnx::prelude::*;
+
+/// The model for one batch, and how many of its operators are our own. Without `lanes` tract is left as it is.
+pub(super) fn model(
+    mut bytes: &[u8],
+    interface: &Interface,
+    batch: usize,
+    lanes: &[Lane],
+) -> Result<(TypedModel, usize)> {
+    // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
+    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    let mut model = onnx.model_for_read(&mut bytes)?;
+    model.select_outputs_by_name([&interface.output])?;
+    let model = model.with_input_fact(0, input_fact(interface, batch).into())?;
+    let mut model = model.into_typed()?.into_decluttered()?;
+    let mut own = 0;
+    if !lanes.is_empty() {
+        own = rewrite::rewrite(&mut model, lanes)?;
+        resize::columns_first(&mut model)?;
+    }
+    Ok((model.into_optimized()?, own))
+}

@@ -1,0 +1,79 @@
+//! Our own operators, as tract sees them.
+
+use std::fmt;
+use std::sync::Arc;
+#[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
+use tract_core::internal::*;
+
+/// What an operator of ours computes: floats from one tensor of a fixed size.
+pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
+    /// The operator's name.
+    fn name(&self) -> &'static str;
+
+    /// Element type and number of elements that it takes.
+    fn takes(&self) -> (DatumType, usize);
+
+    /// Computes all of `output`, floats, from `input`, which is what [`Kernel::takes`] says.
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()>;
+}
+
+/// A [`Kernel`] with the shape that its output has.
+#[derive(Clone, Debug)]
+pub(super) struct Operator {
+    kernel: Arc<dyn Kernel>,
+    shape: TVec<usize>,
+}
+
+impl Operator {
+    pub fn new(kernel: impl Kernel, shape: &[usize]) -> Self {
+        Self { kernel: Arc::new(kernel), shape: shape.into() }
+    }
+}
+
+impl PartialEq for Operator {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.kernel, &other.kernel) && self.shape == other.shape
+    }
+}
+
+impl Eq for Operator {}
+
+impl Op for Operator {
+    fn name(&self) -> StaticName {
+        self.kernel.name().into()
+    }
+
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Operator {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let (found, expected) = ((input.datum_type(), input.len()), self.kernel.takes());
+        ensure!(found == expected, "{} takes {expected:?} numbers, not {found:?}", self.kernel.name());
+        // SAFETY: every number is written by the kernel.
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&self.shape)? };
+        self.kernel.run(&input, &mut output)?;
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for Operator {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        ensure!(inputs.len() == 1 && inputs[0].datum_type == self.kernel.takes().0);
+        Ok(tvec!(f32::fact(&self.shape)))
+    }
+
+    as_op!();
+}
+
+/// The numbers of a tensor, to be read.
+pub(super) fn numbers<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
+    tensor.try_as_plain_ram()?.as_slice::<T>()
+}

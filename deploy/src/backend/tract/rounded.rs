@@ -1,0 +1,54 @@
+//! The numbers that 8 bits can tell: what `QuantizeLinear` and `DequantizeLinear` do to a value between them.
+
+use super::operator::{Kernel, numbers};
+use tract_core::internal::TractResult;
+use tract_core::prelude::*;
+
+/// Added to a float and taken away again, it leaves the nearest integer, the even one of two, as `QuantizeLinear` asks
+/// for: above 2^23 floats have no digits after the point. The compiler makes it many at once, not so `round_ties_even`.
+const ROUNDING: f32 = 12_582_912.0; // 1.5 · 2^23
+
+/// Rounds floats to multiples of `scale`, as bytes with `zero` for 0 can store them.
+#[derive(Clone, Debug)]
+pub(super) struct Rounded {
+    pub scale: f32,
+    pub zero: u8,
+    /// How many floats.
+    pub count: usize,
+}
+
+impl Kernel for Rounded {
+    fn name(&self) -> &'static str {
+        "Rounded"
+    }
+
+    fn takes(&self) -> (DatumType, usize) {
+        (f32::datum_type(), self.count)
+    }
+
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        let (least, most) = (-f32::from(self.zero), f32::from(u8::MAX - self.zero));
+        for (to, value) in output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.iter_mut().zip(numbers::<f32>(input)?)
+        {
+            // `max` and `min` take the bound for a NaN, and the compiler makes one instruction of each.
+            let steps = (value / self.scale).max(least).min(most);
+            *to = ((steps + ROUNDING) - ROUNDING) * self.scale;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ONNX's `QuantizeLinear`: x / scale, halves to even, plus the zero point, saturated to 0 to 255.
+    #[test]
+    fn floats_are_rounded_as_onnx_says() {
+        let rounded = Rounded { scale: 0.5, zero: 10, count: 9 };
+        let input = [0.25, 0.75, 1.25, -0.25, -0.74, -5.2, 122.4, 1e30, f32::NEG_INFINITY];
+        let mut output = tensor1(&[f32::NAN; 9]);
+        rounded.run(&tensor1(&input), &mut output).unwrap();
+        assert_eq!(numbers::<f32>(&output).unwrap(), [0.0, 1.0, 1.0, 0.0, -0.5, -5.0, 122.5, 122.5, -5.0]);
+    }
+}

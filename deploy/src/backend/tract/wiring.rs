@@ -1,0 +1,141 @@
+//! A chain as a model of tract's: our own operators for what takes the time, tract's for the rest.
+
+use super::chain::{Chain, Convolution, Step};
+use super::dense::Dense;
+use super::depthwise::Depthwise;
+use super::lanes::Lane;
+use super::operator::Operator;
+use super::rounded::Rounded;
+use anyhow::{Context, Result, bail, ensure};
+use models::preprocess::Preparation;
+use std::mem;
+use tract_core::internal::{AxisOp, TypedOp};
+use tract_core::ops::math;
+use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+use tract_core::prelude::*;
+
+/// Makes a model for one picture, of this type and shape, of a chain.
+pub(super) fn model(chain: Chain, input: TypedFact, lanes: &[Lane]) -> Result<TypedModel> {
+    let shape = input.shape.as_concrete().context("its pictures have no fixed shape")?.to_vec();
+    let mut wiring = Wiring { model: TypedModel::default(), lanes, wire: OutletId::new(0, 0), shape, count: 0 };
+    wiring.wire = wiring.model.add_source("image", input)?;
+    for step in chain.steps {
+        let shape = wiring.shape.clone();
+        wiring.step(step).with_context(|| format!("its step number {} cannot take {shape:?}", wiring.count))?;
+    }
+    let Wiring { mut model, wire, .. } = wiring;
+    model.select_output_outlets(&[wire])?;
+    Ok(model)
+}
+
+struct Wiring<'a> {
+    model: TypedModel,
+    lanes: &'a [Lane],
+    wire: OutletId,
+    /// Of the value on the wire.
+    shape: Vec<usize>,
+    /// Nodes so far, for their names.
+    count: usize,
+}
+
+impl Wiring<'_> {
+    fn node(&mut self, operator: impl Into<Box<dyn TypedOp>>, more: &[OutletId]) -> Result<()> {
+        self.count += 1;
+        let inputs = [&[self.wire], more].concat();
+        self.wire = self.model.wire_node(format!("{}", self.count), operator, &inputs)?[0];
+        let shape = self.model.outlet_fact(self.wire)?.shape.as_concrete();
+        self.shape = shape.context("it yields no fixed shape")?.to_vec();
+        Ok(())
+    }
+
+    /// Channels, rows and columns of the value.
+    fn planes(&self) -> Result<[usize; 3]> {
+        match self.shape[..] {
+            [1, channels, height, width] => Ok([channels, height, width]),
+            _ => bail!("expected [1, C, H, W]"),
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Pixels { scale, shift, factors } => {
+                let taken = self.planes()?;
+                let [channels, height, width] = taken;
+                ensure!(scale.len() == channels && shift.len() == channels, "{} scales", scale.len());
+                // The operator yields ⌊extent · factor⌋.
+                let extent = |extent: usize, factor: f32| (extent as f32 * factor).floor() as usize;
+                let [rows, columns] = factors.unwrap_or([1.0; 2]);
+                let yielded = [extent(height, rows), extent(width, columns)];
+                let preparation = Preparation::new(taken, scale, shift, yielded)?;
+                self.node(Operator::new(preparation, &[1, channels, yielded[0], yielded[1]]), &[])
+            }
+            Step::Convolution(convolution) => self.convolution(convolution),
+            Step::Rounded { scale, zero } => {
+                let count = self.shape.iter().product();
+                self.node(Operator::new(Rounded { scale, zero, count }, &self.shape), &[])
+            }
+            Step::Mean => {
+                let [_, height, width] = self.planes()?;
+                let share = self.model.add_const("share", tensor4(&[[[[1.0 / (height * width) as f32]]]]))?;
+                self.node(Reduce { axes: tvec!(2, 3), reducer: Reducer::Sum }, &[])?;
+                self.node(math::mul(), &[share])
+            }
+            Step::Flattened => {
+                self.node(AxisOp::Rm(3), &[])?;
+                self.node(AxisOp::Rm(2), &[])
+            }
+            Step::Linear { weights, bias } => {
+                let outputs = bias.len();
+                let inputs = self.shape.iter().product::<usize>();
+                ensure!(weights.len() == outputs * inputs, "{} weights for {outputs} outputs", weights.len());
+                let dense = Dense {
+                    input: [inputs, 1, 1],
+                    output: [1, 1],
+                    kernel: 1,
+                    stride: 1,
+                    padding: [0, 0],
+                    weights,
+                    bias,
+                    clamp: [f32::NEG_INFINITY, f32::INFINITY],
+                };
+                self.node(Operator::new(dense.kernel(self.lanes)?, &[1, outputs]), &[])
+            }
+            Step::Softmax => {
+                self.node(Softmax { axes: tvec!(1), quant_output_dt: None, kind: SoftmaxKind::Softmax }, &[])
+            }
+        }
+    }
+
+    fn convolution(&mut self, mut convolution: Convolution) -> Result<()> {
+        let [channels, height, width] = self.planes()?;
+        let (weights, bias) = (mem::take(&mut convolution.weights), mem::take(&mut convolution.bias));
+        let Convolution { inputs_per_group, kernel, stride, padding, groups, clamp, .. } = convolution;
+        ensure!(inputs_per_group.checked_mul(groups) == Some(channels), "{inputs_per_group} inputs of {groups} groups");
+        let extent = |extent: usize| {
+            let room = extent.checked_add(padding.checked_mul(2)?)?.checked_sub(kernel)?;
+            Some(room / stride + 1)
+        };
+        let (rows, columns) = (extent(height), extent(width));
+        let (Some(rows), Some(columns)) = (rows, columns) else { bail!("its kernel of {kernel} is larger") };
+        let (outputs, output, padding) = (bias.len(), [rows, columns], [padding, padding]);
+        let shape = [1, outputs, rows, columns];
+        let own_plane = groups == channels && outputs == channels;
+        if kernel == 3 && matches!(stride, 1 | 2) && (own_plane || channels == 1) {
+            let depthwise = Depthwise {
+                channels: outputs,
+                own_plane,
+                input: [height, width],
+                output,
+                stride,
+                padding,
+                weights,
+                bias,
+                clamp,
+            };
+            return self.node(Operator::new(depthwise.kernel(self.lanes)?, &shape), &[]);
+        }
+        ensure!(groups == 1, "{groups} groups of {channels} channels: expected 1, or 3x3 kernels and a group for each");
+        let dense = Dense { input: [channels, height, width], output, kernel, stride, padding, weights, bias, clamp };
+        self.node(Operator::new(dense.kernel(self.lanes)?, &shape), &[])
+    }
+}
