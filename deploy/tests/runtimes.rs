@@ -96,6 +96,26 @@ fn the_model_tells_what_runs() {
     }
 }
 
+/// Files as `train export` writes them, small: each kind of convolution, in each precision.
+#[cfg(feature = "onnx")]
+#[test]
+fn our_own_reader_and_tracts_give_the_same_answers() {
+    for name in ["chain-fp32", "chain-fp16", "chain-int8"] {
+        let path = format!("{}/../tests/fuzz/seeds/onnx_load/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).unwrap();
+        let images = models::dataset::noise((50, 1, 6, 8), 1);
+        let mut logits = Vec::new();
+        for stock_tract in [false, true] {
+            let options = Options { stock_tract, ..options(Choice::Tract, 2) };
+            let mut model = Model::from_bytes(name, &bytes, &options).unwrap();
+            assert_eq!(model.runtime().provider.starts_with("own "), !stock_tract, "{}", model.runtime());
+            logits.push(model.logits(images.view()).unwrap());
+        }
+        let agreement = compare(logits[1].view(), logits[0].view(), FP32_TOLERANCE).unwrap();
+        assert!(agreement.holds(), "{name}: {agreement:?}");
+    }
+}
+
 #[cfg(feature = "tract")]
 #[test]
 fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
