@@ -4,7 +4,7 @@
 //! [`Takes::Normalised`]: crate::card::Takes::Normalised
 
 use crate::card::Preprocessing;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array4, ArrayView4};
 
 /// Pictures uint8 `[N, C, H, W]` to the network's input, float `[N, C, resolution, resolution]`, as [`Preparation`] does
@@ -12,7 +12,8 @@ use ndarray::{Array4, ArrayView4};
 pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Result<Array4<f32>> {
     let (count, channels, height, width) = pictures.dim();
     let (scale, shift) = preprocessing.scale_and_shift();
-    let preparation = Preparation::new([channels, height, width], scale, shift, [resolution; 2])?;
+    let factors = [factor(height, resolution)?, factor(width, resolution)?];
+    let preparation = Preparation::new([channels, height, width], scale, shift, factors)?;
     let mut values = Array4::zeros((count, channels, resolution, resolution));
     for (picture, mut value) in pictures.outer_iter().zip(values.outer_iter_mut()) {
         let picture = picture.as_standard_layout();
@@ -33,6 +34,8 @@ pub struct Preparation {
     /// None if the rows stay as they are.
     rows: Option<Vec<Between>>,
     columns: Option<Vec<Between>>,
+    /// Rows and columns of the result.
+    yielded: [usize; 2],
 }
 
 /// A place between two rows or columns.
@@ -45,14 +48,22 @@ struct Between {
 }
 
 impl Preparation {
-    /// Of pictures `[C, H, W]`, to so many rows and columns.
-    pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, [rows, columns]: [usize; 2]) -> Result<Self> {
+    /// Of pictures `[C, H, W]`, to so many times the rows and columns ([`factor`]).
+    pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, factors: [f32; 2]) -> Result<Self> {
         let [channels, height, width] = taken;
         let channels = (channels, channels) == (scale.len(), shift.len());
         ensure!(channels, "{} scales and {} shifts for {} channels", scale.len(), shift.len(), taken[0]);
-        let extents = [height, width, rows, columns];
-        ensure!(!extents.contains(&0), "from {height}x{width} to {rows}x{columns}: expected no empty picture");
-        Ok(Self { taken, scale, shift, rows: places(height, rows), columns: places(width, columns) })
+        let (rows, columns) = (extent(height, factors[0]), extent(width, factors[1]));
+        let sound = [height, width, rows, columns].iter().all(|extent| (1..=MAX_EXTENT).contains(extent));
+        ensure!(sound, "from {height}x{width} to {rows}x{columns}: expected 1 to {MAX_EXTENT} rows and columns");
+        let (rows_between, columns_between) = (places(height, factors[0]), places(width, factors[1]));
+        Ok(Self { taken, scale, shift, rows: rows_between, columns: columns_between, yielded: [rows, columns] })
+    }
+
+    /// Rows and columns of the result.
+    #[must_use]
+    pub fn yielded(&self) -> [usize; 2] {
+        self.yielded
     }
 
     /// Channels, rows and columns of the pictures.
@@ -67,8 +78,7 @@ impl Preparation {
     /// If the picture or the room for the result is of another size.
     pub fn prepare(&self, picture: &[u8], result: &mut [f32]) {
         let [channels, height, width] = self.taken;
-        let extent = |places: &Option<Vec<Between>>, extent| places.as_ref().map_or(extent, Vec::len);
-        let (rows, columns) = (extent(&self.rows, height), extent(&self.columns, width));
+        let [rows, columns] = self.yielded;
         assert_eq!(picture.len(), channels * height * width, "bytes of the picture");
         assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
         // Columns first where there are fewer rows now than later: between rows the processor works on many at once.
@@ -96,15 +106,31 @@ impl Preparation {
     }
 }
 
-/// Where the rows or columns of the result lie between those of the picture; none if they are as many.
-fn places(from: usize, to: usize) -> Option<Vec<Between>> {
-    let (last, step) = (from - 1, from as f32 / to as f32);
+/// Where the rows or columns of the result lie between those of the picture; none if they stay as they are.
+fn places(from: usize, factor: f32) -> Option<Vec<Between>> {
     let place = |index: usize| {
-        let position = ((index as f32 + 0.5) * step - 0.5).max(0.0);
-        let below = (position as usize).min(last);
-        Between { below, above: (below + 1).min(last), share: position - below as f32 }
+        let position = ((index as f32 + 0.5) / factor - 0.5).max(0.0);
+        let below = (position as usize).min(from - 1);
+        Between { below, above: (below + 1).min(from - 1), share: position - below as f32 }
     };
-    (from != to).then(|| (0..to).map(place).collect())
+    (factor != 1.0).then(|| (0..extent(from, factor)).map(place).collect())
+}
+
+/// Most rows or columns of a result: far beyond every network's.
+const MAX_EXTENT: usize = 1 << 16;
+
+/// What the operator `Resize` makes of so many rows or columns.
+fn extent(from: usize, factor: f32) -> usize {
+    (from as f32 * factor).floor() as usize
+}
+
+/// The factor of a `Resize` from `from` to `to` pixels: the operator yields ⌊from · factor⌋, so the factor must not be
+/// rounded below the true one.
+pub fn factor(from: usize, to: usize) -> Result<f32> {
+    let exact = to as f32 / from as f32;
+    let candidates = [exact, exact.next_up(), exact.next_up().next_up()];
+    let fitting = candidates.into_iter().find(|&candidate| extent(from, candidate) == to);
+    fitting.with_context(|| format!("no 32-bit factor resizes {from} to {to} pixels"))
 }
 
 #[cfg(test)]
@@ -138,6 +164,17 @@ mod tests {
         for ((n, c, y, x), &value) in values.indexed_iter() {
             let pixel = f32::from(pictures[[n, c, y, x]]) / 255.0;
             assert!((value - (pixel - preprocessing.mean[c]) / preprocessing.std[c]).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn every_resize_yields_the_extent_that_was_asked_for() {
+        for from in [8, 20, 28, 32, 96, 100, 224, 333] {
+            for to in 8..=512 {
+                let factor = factor(from, to).unwrap();
+                assert_eq!((from as f32 * factor).floor() as usize, to, "{from} to {to}");
+                assert!((f64::from(factor) - to as f64 / from as f64).abs() < 1e-5);
+            }
         }
     }
 }

@@ -4,11 +4,12 @@ use super::Settings;
 use super::fold::Weights;
 use super::nodes::{Nodes, integer, integers, tensor, text};
 use super::quantize::{self, Quantized, Range};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use models::architecture::{Convolution, Op};
 use models::card::{LOGITS, ModelCard, PROBABILITIES, Takes};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto};
+use models::preprocess::factor;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -244,33 +245,9 @@ impl Graph<'_> {
     }
 }
 
-/// The factor of a `Resize` from `from` to `to` pixels: the operator yields ⌊from · factor⌋, so the factor must not be
-/// rounded below the true one.
-fn factor(from: usize, to: usize) -> Result<f32> {
-    let extent = |factor: f32| (from as f32 * factor).floor();
-    let exact = to as f32 / from as f32;
-    let candidates = [exact, exact.next_up(), exact.next_up().next_up()];
-    let fitting = candidates.into_iter().find(|&candidate| extent(candidate) as usize == to);
-    match fitting {
-        Some(factor) => Ok(factor),
-        None => bail!("no 32-bit factor resizes {from} to {to} pixels"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_resize_yields_the_extent_that_was_asked_for() {
-        for from in [8, 20, 28, 32, 96, 100, 224, 333] {
-            for to in 8..=512 {
-                let factor = factor(from, to).unwrap();
-                assert_eq!((from as f32 * factor).floor() as usize, to, "{from} to {to}");
-                assert!((f64::from(factor) - to as f64 / from as f64).abs() < 1e-5);
-            }
-        }
-    }
 
     #[test]
     fn an_opset_that_cannot_be_written_is_refused_with_the_reason() {

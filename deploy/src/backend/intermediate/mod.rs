@@ -1,11 +1,12 @@
 //! Runs a model with every tensor between its nodes as an output, to see where two runtimes part.
 //!
-//! The graph is run as it is written: ONNX Runtime is told to leave it alone, and tract, which always rewrites, keeps
-//! what is an output. `tract` and `ort` do their parts.
+//! ONNX Runtime is told to run the graph as it is written. tract runs a graph of `train export`'s as it always does, by our
+//! own operators, with what these yield as outputs; of any other graph it keeps what is an output when it rewrites it.
+//! `tract` and `ort` do their parts.
 
 #[cfg(feature = "ort")]
 mod ort;
-#[cfg(feature = "onnx")]
+#[cfg(feature = "tract")]
 mod tract;
 
 use super::{Engine, Pictures, Runtime};
@@ -69,7 +70,7 @@ impl Probe {
         expose(&mut model, &steps);
         let bytes = onnx::encode(&model);
         let exposed = match engine {
-            Engine::Tract => open_tract(name, &bytes, &interface, &steps)?,
+            Engine::Tract => open_tract(name, &bytes, &model, &interface, &steps)?,
             Engine::OrtCpu | Engine::OrtCpuAsWritten | Engine::OrtCuda(_) => {
                 open_ort(name, &bytes, &model, &interface, engine)?
             }
@@ -147,15 +148,21 @@ fn expose(model: &mut ModelProto, steps: &[Step]) {
     }
 }
 
-#[cfg(feature = "onnx")]
-fn open_tract(name: &str, bytes: &[u8], interface: &Interface, steps: &[Step]) -> Result<Box<dyn Exposed>> {
-    let plan = tract::Plan::open(bytes, interface, steps);
+#[cfg(feature = "tract")]
+fn open_tract(
+    name: &str,
+    bytes: &[u8],
+    model: &ModelProto,
+    interface: &Interface,
+    steps: &[Step],
+) -> Result<Box<dyn Exposed>> {
+    let plan = tract::Plan::open(bytes, model, interface, steps);
     Ok(Box::new(plan.with_context(|| format!("tract cannot load {name} with every tensor as an output"))?))
 }
 
-#[cfg(not(feature = "onnx"))]
-fn open_tract(_: &str, _: &[u8], _: &Interface, _: &[Step]) -> Result<Box<dyn Exposed>> {
-    anyhow::bail!("this program was built without tract's own reader: rebuild it with --features onnx")
+#[cfg(not(feature = "tract"))]
+fn open_tract(_: &str, _: &[u8], _: &ModelProto, _: &Interface, _: &[Step]) -> Result<Box<dyn Exposed>> {
+    anyhow::bail!("this program was built without tract: rebuild it with --features tract")
 }
 
 #[cfg(feature = "ort")]

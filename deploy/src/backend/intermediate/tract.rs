@@ -1,14 +1,18 @@
-//! tract's part: the outputs are selected before it rewrites the graph, and so survive.
+//! tract's part.
 
 use super::super::panic::caught;
-use super::super::tract::{VERSION, input_fact};
+use super::super::tract::{self, VERSION};
 use super::super::{Pictures, Runtime, filled};
 use super::{Exposed, Outcome, Step, Values};
 use crate::interface::Interface;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use models::onnx::proto::ModelProto;
 use ndarray::ArrayView4;
 use std::sync::Arc;
-use tract_onnx::prelude::*;
+use tract_core::prelude::*;
+
+/// Why a tensor cannot be had: our own operators do what several nodes say in one, and tract drops what nobody needs.
+const UNSEEN: &str = "tract computes it in one with other nodes";
 
 /// A plan with every tensor as an output.
 pub(super) struct Plan {
@@ -21,34 +25,56 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Makes a model ready.
-    pub fn open(bytes: &[u8], interface: &Interface, steps: &[Step]) -> Result<Self> {
-        let (runnable, places) = caught(|| load(bytes, interface, steps))?;
+    pub fn open(bytes: &[u8], model: &ModelProto, interface: &Interface, steps: &[Step]) -> Result<Self> {
+        let batch = interface.batch.unwrap_or(1);
+        let (runnable, places, provider) = caught(|| match tract::exposed(model, interface)? {
+            Some(tract::Exposed { runnable, values, provider }) => {
+                let place = |step: &Step| values.iter().position(|name| *name == step.tensor);
+                Ok((runnable, steps.iter().map(place).collect(), provider))
+            }
+            None => foreign(bytes, interface, batch, steps),
+        })?;
         let runtime = Runtime {
             name: "tract".to_owned(),
             version: VERSION.to_owned(),
-            provider: "tract-linalg".to_owned(),
+            provider,
             device: "cpu".to_owned(),
             threads: 1,
         };
-        Ok(Self { runnable, places, batch: interface.batch.unwrap_or(1), runtime })
+        Ok(Self { runnable, places, batch, runtime })
     }
 }
 
-fn load(
+/// A plan of a graph from elsewhere, the place of each step's tensor among its outputs, and what computes it: the
+/// outputs are selected before tract rewrites the graph, and so survive.
+#[cfg(feature = "onnx")]
+fn foreign(
     mut bytes: &[u8],
     interface: &Interface,
+    batch: usize,
     steps: &[Step],
-) -> Result<(Arc<TypedRunnableModel>, Vec<Option<usize>>)> {
+) -> Result<(Arc<TypedRunnableModel>, Vec<Option<usize>>, String)> {
+    use tract_onnx::prelude::{Framework, InferenceModelExt};
     let mut model = tract_onnx::onnx().with_ignore_value_info(true).model_for_read(&mut bytes)?;
     // An optional output that tract leaves out has no label.
     let found: Vec<_> = steps.iter().map(|step| model.find_outlet_label(&step.tensor)).collect();
     let outlets: Vec<_> = found.iter().copied().flatten().collect();
     model.select_output_outlets(&outlets)?;
-    let model =
-        model.with_input_fact(0, input_fact(interface, interface.batch.unwrap_or(1)).into())?.into_optimized()?;
+    let input = tract::input_fact(interface, batch);
+    let model = model.with_input_fact(0, input.into())?.into_optimized()?;
     let mut next = 0..;
     let places = found.iter().map(|outlet| outlet.and_then(|_| next.next())).collect();
-    Ok((model.into_runnable()?, places))
+    Ok((model.into_runnable()?, places, "tract-linalg".to_owned()))
+}
+
+#[cfg(not(feature = "onnx"))]
+fn foreign(
+    _: &[u8],
+    _: &Interface,
+    _: usize,
+    _: &[Step],
+) -> Result<(Arc<TypedRunnableModel>, Vec<Option<usize>>, String)> {
+    anyhow::bail!("it is not as train export writes it: rebuild this program with --features onnx")
 }
 
 impl Exposed for Plan {
@@ -71,11 +97,8 @@ impl Plan {
         let tensor = Tensor::from_shape(pictures.shape(), values)?;
         let run = || self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()));
         let outputs = caught(run).context("tract cannot run it")?;
-        let expected = self.places.iter().flatten().count();
-        ensure!(outputs.len() == expected, "it yields {} tensors: expected {expected}", outputs.len());
         let outcome = |place: &Option<usize>| {
-            let output =
-                place.and_then(|place| outputs.get(place)).ok_or_else(|| "tract does not yield it".to_owned())?;
+            let output = place.and_then(|place| outputs.get(place)).ok_or_else(|| UNSEEN.to_owned())?;
             self::values(output)
         };
         Ok(self.places.iter().map(outcome).collect())

@@ -16,6 +16,8 @@ use std::fmt;
 pub struct Chain {
     /// The steps, in the order of the data.
     pub steps: Vec<Step>,
+    /// The graph's name for the value after each of them.
+    pub values: Vec<String>,
 }
 
 /// What a value becomes next.
@@ -117,6 +119,7 @@ struct Reader<'a> {
     /// What was read of pixels that are not yet a step: nodes that only mean something together.
     pending: Pending,
     steps: Vec<Step>,
+    values: Vec<String>,
 }
 
 /// Nodes that were read, but are only a part of a step.
@@ -138,7 +141,7 @@ impl<'a> Reader<'a> {
         let (Some(value), None) = (inputs.next(), inputs.next()) else {
             return Err(Foreign(format!("it has {} inputs: expected one", graph.input.len())));
         };
-        Ok(Self { graph, constants, value, pending: Pending::Nothing, steps: Vec::new() })
+        Ok(Self { graph, constants, value, pending: Pending::Nothing, steps: Vec::new(), values: Vec::new() })
     }
 
     fn read(mut self, output: &str) -> Reading<Chain> {
@@ -150,7 +153,7 @@ impl<'a> Reader<'a> {
             read.map_err(|Foreign(why)| Foreign(format!("its {} node '{}': {why}", node.op_type, node.name)))?;
         }
         if self.value == output && self.pending == Pending::Nothing {
-            Ok(Chain { steps: self.steps })
+            Ok(Chain { steps: self.steps, values: self.values })
         } else {
             foreign(format!("'{output}' is not the last value of one chain of nodes"))
         }
@@ -231,6 +234,11 @@ impl<'a> Reader<'a> {
             _ => return foreign("it is none that train export writes there"),
         }
         self.value = yields;
+        if self.pending == Pending::Nothing {
+            // A node that went into the step before it gives its value another name.
+            self.values.truncate(self.steps.len().saturating_sub(1));
+            self.values.push(yields.clone());
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::card::Takes;
+use models::onnx::proto::ModelProto;
 use ndarray::{Array2, ArrayView4, ArrayViewMut2, Axis, s};
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,7 +91,10 @@ fn load(source: Source, stock: bool) -> Result<Loaded> {
     } else {
         match Chain::of(source.model, &source.interface.output) {
             // Whatever batch the file fixes: nothing in a chain looks at two pictures.
-            Ok(chain) => (wiring::model(chain, input_fact(source.interface, 1), &lanes)?, 1, dense::provider(&lanes)),
+            Ok(chain) => {
+                let model = wiring::model(chain, input_fact(source.interface, 1), &lanes, false)?;
+                (model, 1, dense::provider(&lanes))
+            }
             Err(_) if cfg!(feature = "onnx") => foreign(source, &lanes)?,
             Err(why) => bail!(
                 "it is not as train export writes it: {why}. This program was built for such files only: rebuild it with \
@@ -107,6 +111,26 @@ fn load(source: Source, stock: bool) -> Result<Loaded> {
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
     Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider })
+}
+
+/// A plan that yields the value after every step of a chain.
+pub(crate) struct Exposed {
+    pub runnable: Arc<TypedRunnableModel>,
+    /// Names of its outputs.
+    pub values: Vec<String>,
+    /// What computes.
+    pub provider: String,
+}
+
+/// The plan with every value of a graph of `train export`'s; `None` if it is none, or for several pictures at once.
+pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Option<Exposed>> {
+    let Ok(chain) = Chain::of(model, &interface.output) else { return Ok(None) };
+    if interface.batch.is_some_and(|batch| batch > 1) {
+        return Ok(None);
+    }
+    let (values, lanes) = (chain.values.clone(), Lane::available());
+    let model = wiring::model(chain, input_fact(interface, 1), &lanes, true)?;
+    Ok(Some(Exposed { runnable: model.into_runnable()?, values, provider: dense::provider(&lanes) }))
 }
 
 /// A model, its batch and what computes it, by tract's own reader.

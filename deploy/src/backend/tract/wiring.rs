@@ -14,17 +14,20 @@ use tract_core::ops::math;
 use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_core::prelude::*;
 
-/// Makes a model for one picture, of this type and shape, of a chain.
-pub(super) fn model(chain: Chain, input: TypedFact, lanes: &[Lane]) -> Result<TypedModel> {
+/// Makes a model for one picture, of this type and shape, of a chain: its outputs are the values after `every` step, or
+/// the last.
+pub(super) fn model(chain: Chain, input: TypedFact, lanes: &[Lane], every: bool) -> Result<TypedModel> {
     let shape = input.shape.as_concrete().context("its pictures have no fixed shape")?.to_vec();
     let mut wiring = Wiring { model: TypedModel::default(), lanes, wire: OutletId::new(0, 0), shape, count: 0 };
     wiring.wire = wiring.model.add_source("image", input)?;
+    let mut wires = Vec::new();
     for step in chain.steps {
         let shape = wiring.shape.clone();
         wiring.step(step).with_context(|| format!("its step number {} cannot take {shape:?}", wiring.count))?;
+        wires.push(wiring.wire);
     }
     let Wiring { mut model, wire, .. } = wiring;
-    model.select_output_outlets(&[wire])?;
+    model.select_output_outlets(if every { &wires } else { std::slice::from_ref(&wire) })?;
     Ok(model)
 }
 
@@ -60,14 +63,9 @@ impl Wiring<'_> {
         match step {
             Step::Pixels { scale, shift, factors } => {
                 let taken = self.planes()?;
-                let [channels, height, width] = taken;
-                ensure!(scale.len() == channels && shift.len() == channels, "{} scales", scale.len());
-                // The operator yields ⌊extent · factor⌋.
-                let extent = |extent: usize, factor: f32| (extent as f32 * factor).floor() as usize;
-                let [rows, columns] = factors.unwrap_or([1.0; 2]);
-                let yielded = [extent(height, rows), extent(width, columns)];
-                let preparation = Preparation::new(taken, scale, shift, yielded)?;
-                self.node(Operator::new(preparation, &[1, channels, yielded[0], yielded[1]]), &[])
+                let preparation = Preparation::new(taken, scale, shift, factors.unwrap_or([1.0; 2]))?;
+                let ([channels, ..], [rows, columns]) = (taken, preparation.yielded());
+                self.node(Operator::new(preparation, &[1, channels, rows, columns]), &[])
             }
             Step::Convolution(convolution) => self.convolution(convolution),
             Step::Rounded { scale, zero } => {
