@@ -174,6 +174,8 @@ fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() 
         let bytes = changed(MNIST_QUICK, &node.input[1], |weight| weight + 0.5);
         let layers = layers((MNIST_QUICK, one), (&bytes, other), images.view());
         let first = &layers.nodes[layers.first_beyond.expect("a difference")];
-        assert_eq!(first.tensor, node.output[0], "{:?}", beyond(&layers));
+        // Our operators in tract yield the convolution with its clip only.
+        let layer = |tensor: &str| tensor.trim_end_matches(".conv").to_owned();
+        assert_eq!(layer(&first.tensor), layer(&node.output[0]), "{:?}", beyond(&layers));
     }
 }
