@@ -3,7 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{backends, bench, eval, inspect, parity, predict};
+use command::{backends, bench, completions, doctor, eval, inspect, man, parity, predict};
 use deploy::text;
 use std::process::ExitCode;
 
@@ -27,6 +27,9 @@ enum Command {
     Bench(bench::Arguments),
     Inspect(inspect::Arguments),
     Backends(backends::Arguments),
+    Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -37,6 +40,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Backends(arguments) => backends::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

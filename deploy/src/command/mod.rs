@@ -2,8 +2,11 @@
 
 pub mod backends;
 pub mod bench;
+pub mod completions;
+pub mod doctor;
 pub mod eval;
 pub mod inspect;
+pub mod man;
 pub mod parity;
 pub mod predict;
 
