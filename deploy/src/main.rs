@@ -3,7 +3,9 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{backends, bench, completions, doctor, eval, inspect, man, parity, predict};
+use command::{backends, bench, doctor, eval, inspect, parity, predict};
+#[cfg(feature = "manual")]
+use command::{completions, man};
 use deploy::text;
 use std::process::ExitCode;
 
@@ -28,7 +30,9 @@ enum Command {
     Inspect(inspect::Arguments),
     Backends(backends::Arguments),
     Doctor(doctor::Arguments),
+    #[cfg(feature = "manual")]
     Completions(completions::Arguments),
+    #[cfg(feature = "manual")]
     Man(man::Arguments),
 }
 
@@ -41,7 +45,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Backends(arguments) => backends::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        #[cfg(feature = "manual")]
         Command::Completions(arguments) => completions::run(&arguments),
+        #[cfg(feature = "manual")]
         Command::Man(arguments) => man::run(&arguments),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use deploy::backend::{Engine, status};
 use deploy::doctor::Report;
-use deploy::doctor::benchmark::{Benchmark, Candidate, Entry, MANY};
+use deploy::doctor::benchmark::{Benchmark, Candidate, Entry, MANY, Ready};
 use deploy::doctor::board::Board;
 use deploy::doctor::choice::Choice;
 use deploy::doctor::files::Files;
@@ -20,7 +20,8 @@ use std::time::Duration;
 #[derive(Args)]
 #[command(after_help = "\
 Every runtime that is there runs the model on one and on all threads, in turns, as deploy bench does; at least six \
-turns each, even if that takes longer. What to take follows from these times alone: of what is as fast as the fastest, \
+turns each, even if that takes longer. Under an emulator each \
+runs one picture and nothing is measured. What to take follows from the times alone: of what is as fast as the fastest, \
 the one with the least loss of precision and the fewest threads. Frequencies and temperatures are read meanwhile.
 
 The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is told, but is no failure.
@@ -55,13 +56,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = if arguments.no_bench {
         None
     } else {
-        let (engines, _) = Engine::available();
-        let bar = progress(1000);
-        let time = Duration::from_secs_f64(arguments.seconds);
-        let benchmark =
-            Benchmark::run(&candidates, &engines, &files, time, |done| bar.set_position((1000.0 * done) as u64))?;
-        bar.finish_and_clear();
-        Some(benchmark)
+        let ready = Ready::make(&candidates, &Engine::available().0)?;
+        Some(match board.emulator {
+            Some(_) => ready.unmeasured(),
+            None => {
+                let bar = progress(1000);
+                let time = Duration::from_secs_f64(arguments.seconds);
+                let measured = ready.measured(&files, time, |done| bar.set_position((1000.0 * done) as u64))?;
+                bar.finish_and_clear();
+                measured
+            }
+        })
     };
     let report = Report::new(board, state, runtimes, benchmark);
     match arguments.format {
@@ -226,7 +231,9 @@ fn choices(report: &Report) -> Vec<(&'static str, String)> {
     };
     let mut lines: Vec<_> = report.choices.iter().map(choice).collect();
     if lines.is_empty() {
-        return vec![("nothing", "no model could be run".to_owned())];
+        let emulated = report.board.emulator.is_some();
+        let why = if emulated { "an emulator's times are no board's" } else { "no model could be run" };
+        return vec![("not measured", why.to_owned())];
     }
     if benchmark.only_single {
         lines.push((

@@ -4,6 +4,7 @@ use super::benchmark::Entry;
 use crate::backend::Engine;
 use models::card::Precision;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// Two times that differ by less than this share are called equal.
 const SAME: f64 = 0.05;
@@ -86,8 +87,17 @@ fn flags(entry: &Entry) -> String {
         Engine::OrtCpu | Engine::OrtCpuAsWritten => "--backend ort".to_owned(),
         Engine::OrtCuda(number) => format!("--backend ort --device cuda:{number}"),
     };
-    let model = entry.path.as_ref().map_or_else(String::new, |path| format!("--model {path} "));
+    let model = entry.path.as_ref().map_or_else(String::new, |path| format!("--model {} ", quoted(path)));
     format!("{model}{engine} --threads {}", entry.runtime.threads)
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        return path.into();
+    }
+    format!("'{}'", path.replace('\'', r"'\''")).into()
 }
 
 /// The chosen one against the best of each other runtime, number of threads and model.
@@ -210,6 +220,13 @@ pub(crate) mod tests {
         assert_eq!(choice.precision, Some(Precision::Int8));
         assert!(choice.flags.starts_with("--model int8.onnx --backend ort"), "{}", choice.flags);
         assert_eq!(choice.reasons, ["2.5 times as fast as mnist-quick (embedded) (fp32), at its best"]);
+    }
+
+    #[test]
+    fn flags_can_be_pasted_into_a_shell() {
+        for (path, word) in [("a/b-1.onnx", "a/b-1.onnx"), ("my model.onnx", "'my model.onnx'"), ("a'b", r"'a'\''b'")] {
+            assert_eq!(quoted(path), word);
+        }
     }
 
     #[test]

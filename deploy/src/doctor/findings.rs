@@ -90,8 +90,10 @@ fn program(board: &Board) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(sign) = &board.emulator {
         findings.push(warning(
-            format!("an emulator runs this program ({sign}): its times are not those of a board"),
-            "take no figure from here: run deploy doctor on the board itself",
+            format!(
+                "an emulator runs this program ({sign}): its times are not those of a board, and nothing was measured"
+            ),
+            "run deploy doctor on the board itself",
         ));
     }
     if board.debug_build {
