@@ -167,8 +167,8 @@ fn firmware(files: &Files) -> Option<Firmware> {
     // The device is called soc:firmware up to the Raspberry Pi 4; the driver's folder leads to it on all.
     let devices = files.entries("/sys/bus/platform/drivers/raspberrypi-firmware", "");
     let usual = "/sys/devices/platform/soc/soc:firmware".to_owned();
-    let paths = devices.into_iter().chain([usual]).map(|device| format!("{device}/get_throttled"));
-    paths.filter_map(|path| Firmware::parse(&files.text(&path)?)).next()
+    let mut paths = devices.into_iter().chain([usual]).map(|device| format!("{device}/get_throttled"));
+    paths.find_map(|path| Firmware::parse(&files.text(&path)?))
 }
 
 /// What was seen while the benchmark ran, once after each of its rounds.
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!((state.load_average, state.cooling.len()), (Some(4.05), 0));
     }
 
-    /// Zones as of a Jetson Nano with JetPack 4: one always says 100 °C.
+    /// Zones as of a Jetson Nano with its first system: one always says 100 °C.
     #[test]
     fn a_jetson_has_many_zones() {
         let zones = [("AO-therm", "44500"), ("CPU-therm", "37000"), ("GPU-therm", "36500"), ("PMIC-Die", "100000")];

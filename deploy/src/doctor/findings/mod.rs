@@ -1,21 +1,17 @@
-//! What is wrong, in plain words, each with what to do about it.
+//! What is wrong, in plain words, each with what to do about it: what does not fit the board, what slows it down,
+//! and here what came of the benchmark and of the runtimes.
 
-use super::benchmark::Benchmark;
-use super::board::Board;
-use super::processor;
-use super::state::State;
+mod board;
+mod speed;
+
+pub use speed::gigahertz;
+
 use crate::backend::Engine;
 use crate::backend::status::Status;
+use crate::doctor::benchmark::{Benchmark, Failure};
+use crate::doctor::board::Board;
+use crate::doctor::state::State;
 use serde::Serialize;
-
-/// Memory that should be left at least, in bytes.
-const LITTLE_MEMORY: u64 = 64 << 20;
-
-/// The share of its highest frequency that a processor under load should reach.
-const FULL_SPEED: f64 = 0.9;
-
-/// Degrees Celsius from which on a Raspberry Pi slows down; of boards that do not tell their own.
-const HOT: f64 = 80.0;
 
 /// Noise of a series beyond which its figures say little.
 const NOISY: f64 = 0.15;
@@ -48,12 +44,12 @@ pub struct Finding {
 pub fn of(board: &Board, state: &State, runtimes: &[Status; 3], benchmark: Option<&Benchmark>) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(benchmark.iter().flat_map(|benchmark| failures(benchmark)));
-    findings.extend(program(board));
-    findings.extend(cores(board));
-    findings.extend(memory(board, benchmark));
-    findings.extend(power(state, benchmark));
-    findings.extend(heat(state, benchmark));
-    findings.extend(clock(state, benchmark));
+    findings.extend(board::program(board));
+    findings.extend(board::cores(board));
+    findings.extend(board::memory(board, benchmark));
+    findings.extend(speed::power(state, benchmark));
+    findings.extend(speed::heat(state, benchmark));
+    findings.extend(speed::clock(state, benchmark));
     findings.extend(measurement(board, state, benchmark));
     findings.extend(libraries(runtimes));
     findings.sort_by_key(|finding| finding.severity);
@@ -78,180 +74,11 @@ fn failures(benchmark: &Benchmark) -> Vec<Finding> {
         Engine::Tract => "take ONNX Runtime (--backend ort), or an fp32 file of train export, which is proven in both",
         _ => "take tract (--backend tract), or an fp32 file of train export, which is proven in both",
     };
-    let failure = |failure: &super::benchmark::Failure| {
+    let failure = |failure: &Failure| {
         let what = format!("{} does not run {}: {}", failure.engine, failure.model, failure.reason);
         finding(Severity::Error, what, remedy(failure.engine))
     };
     benchmark.failures.iter().map(failure).collect()
-}
-
-/// The program does not fit the board.
-fn program(board: &Board) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some(sign) = &board.emulator {
-        findings.push(warning(
-            format!(
-                "an emulator runs this program ({sign}): its times are not those of a board, and nothing was measured"
-            ),
-            "run deploy doctor on the board itself",
-        ));
-    }
-    if board.debug_build {
-        findings.push(warning("this program was built without optimisation", "build it with cargo build --release"));
-    }
-    if board.is_32_bit_on_64_bit() && board.emulator.is_none() {
-        let what = "this is the 32-bit program (armv7) on a 64-bit kernel";
-        findings.push(if board.runs_64_bit {
-            warning(what, "install the 64-bit program (aarch64): this system runs it")
-        } else {
-            let remedy =
-                "install the system's 64-bit edition and the 64-bit program (aarch64); the processor can do it";
-            warning(format!("{what}: the system's other programs are 32-bit too"), remedy)
-        });
-    }
-    let lacks =
-        |name| board.features.iter().any(|feature| feature.name == name) && !processor::has(&board.features, name);
-    if lacks("neon") {
-        findings.push(warning(
-            "the processor has no NEON: networks run number by number",
-            "take a narrow network at a low resolution, or a board with NEON (Raspberry Pi 2 and later)",
-        ));
-    }
-    if lacks("avx2") || lacks("fma") {
-        findings.push(warning(
-            "the processor, or the virtual machine, has no AVX2 or FMA: the runtimes' fast kernels cannot be used",
-            "on a virtual machine let the processor through (qemu: -cpu host)",
-        ));
-    }
-    findings
-}
-
-/// Cores that cannot be used.
-fn cores(board: &Board) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let cores = board.cores;
-    if let (Some(present), Some(online)) = (cores.present, cores.online)
-        && online < present
-    {
-        findings.push(warning(
-            format!("{online} of {present} cores are switched on"),
-            "on a Jetson choose another power mode (sudo nvpmodel -q, then -m 0); elsewhere write 1 to \
-             /sys/devices/system/cpu/cpu*/online",
-        ));
-    }
-    if let Some(online) = cores.online
-        && cores.usable < online
-    {
-        let usable = cores.usable;
-        findings.push(match board.limits.processors {
-            Some(quota) if quota < online as f64 => warning(
-                format!(
-                    "the control group allows {quota:.1} processors' worth of time: {usable} of {online} cores are used"
-                ),
-                "raise the limit of the container or service (docker --cpus, systemd CPUQuota=) if more is wanted",
-            ),
-            _ => note(
-                format!("this process may use {usable} of {online} cores (its affinity)"),
-                "start it without taskset, cpuset or CPUAffinity= if more is wanted",
-            ),
-        });
-    }
-    findings
-}
-
-/// Memory that may not do.
-fn memory(board: &Board, benchmark: Option<&Benchmark>) -> Option<Finding> {
-    let left = board.memory_left()?;
-    let peak = benchmark.and_then(|benchmark| benchmark.peak_memory);
-    let needed = peak.unwrap_or(0).max(LITTLE_MEMORY);
-    (left < needed).then(|| {
-        let took = peak.map_or_else(String::new, |peak| format!("; the benchmark took up to {}", mebibytes(peak)));
-        let of_group = board.limits.memory.is_some_and(|limit| board.memory.is_none_or(|all| limit < all));
-        let remedy = if of_group {
-            "raise the limit of the container or service (docker --memory, systemd MemoryMax=), or take a smaller model"
-        } else {
-            "stop other programs, or take a smaller model: a system that swaps is many times slower"
-        };
-        warning(format!("little memory is left: {}{took}", mebibytes(left)), remedy)
-    })
-}
-
-/// What the firmware of a Raspberry Pi tells.
-fn power(state: &State, benchmark: Option<&Benchmark>) -> Option<Finding> {
-    let under_load = benchmark.and_then(|benchmark| benchmark.under_load.firmware);
-    let flags = state.firmware.into_iter().chain(under_load).map(|firmware| firmware.flags).reduce(|a, b| a | b)?;
-    let firmware = super::state::Firmware { flags };
-    let remedy = if firmware.under_voltage() {
-        "use the power supply and cable made for this board (Raspberry Pi 3: 5 V 2.5 A, 4: 5 V 3 A, 5: 5 V 5 A), and \
-         unplug what it does not need"
-    } else {
-        "give it a heat sink or a fan, and air"
-    };
-    match (firmware.now().as_slice(), firmware.since_start().as_slice()) {
-        ([], []) => None,
-        ([], before) => Some(note(
-            format!("the firmware slowed the board down since it was started: {}", before.join(", ")),
-            remedy,
-        )),
-        (now, _) => Some(warning(format!("the firmware slows the board down now: {}", now.join(", ")), remedy)),
-    }
-}
-
-/// A processor that is too hot, or nearly.
-fn heat(state: &State, benchmark: Option<&Benchmark>) -> Option<Finding> {
-    let remedy = "give it a heat sink or a fan, and air";
-    let load = benchmark.map(|benchmark| &benchmark.under_load);
-    let cooling: Vec<_> = state.cooling.iter().chain(load.iter().flat_map(|load| &load.cooling)).collect();
-    if let Some(device) = cooling.first() {
-        return Some(warning(
-            format!("the kernel slows the processor down because it is too hot ({device} is at work)"),
-            remedy,
-        ));
-    }
-    let zone = state.hottest()?;
-    let hottest = load.and_then(|load| load.hottest).map_or(zone.celsius, |under_load| under_load.max(zone.celsius));
-    let limit = zone.passive.unwrap_or(HOT);
-    let slows = if zone.passive.is_some() { "the kernel slows it down" } else { "many boards slow down" };
-    (hottest >= limit)
-        .then(|| warning(format!("the processor is at {hottest:.0} °C: from {limit:.0} °C on {slows}"), remedy))
-}
-
-/// A processor that does not run as fast as it could.
-fn clock(state: &State, benchmark: Option<&Benchmark>) -> Vec<Finding> {
-    let Some(clock) = state.fastest_clock() else { return Vec::new() };
-    // These choose the frequency by themselves; their governor "powersave" is a balance.
-    let by_itself = ["intel_pstate", "amd-pstate", "amd-pstate-epp"].contains(&clock.driver.as_str());
-    if clock.governor == "powersave" && !by_itself {
-        return vec![warning(
-            "the processor stays at its lowest frequency (governor powersave)",
-            "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
-        )];
-    }
-    let Some(highest) = clock.highest.filter(|&highest| highest > 0) else { return Vec::new() };
-    let below = |frequency: u64| (frequency as f64) < FULL_SPEED * highest as f64;
-    if let Some(allowed) = clock.allowed.filter(|&allowed| below(allowed)) {
-        return vec![warning(
-            format!("the processor is held at {} GHz of {} GHz", gigahertz(allowed), gigahertz(highest)),
-            "if it is not the heat, someone limited it: see scaling_max_freq in /sys/devices/system/cpu/cpufreq/policy*, \
-             on a Jetson the power mode (sudo nvpmodel -q)",
-        )];
-    }
-    let reached = benchmark.and_then(|benchmark| benchmark.under_load.lowest).filter(|&lowest| below(lowest));
-    let slow = reached.map(|lowest| {
-        note(
-            format!(
-                "under load the processor ran at {} GHz at times, of {} GHz",
-                gigahertz(lowest),
-                gigahertz(highest)
-            ),
-            format!(
-                "for even times: echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor \
-                 (now {}); otherwise look at heat and power supply",
-                clock.governor
-            ),
-        )
-    });
-    slow.into_iter().collect()
 }
 
 /// What makes the figures doubtful.
@@ -296,25 +123,15 @@ fn libraries(runtimes: &[Status; 3]) -> Vec<Finding> {
     }]
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
-}
-
-/// A frequency in GHz.
-#[must_use]
-pub fn gigahertz(hertz: u64) -> String {
-    format!("{:.2}", hertz as f64 / 1e9)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::benchmark::Failure;
-    use super::super::board::tests::pi_4;
-    use super::super::cgroup::Limits;
-    use super::super::choice::tests::entry;
-    use super::super::processor::{Cores, Feature};
-    use super::super::state::{Clock, Firmware, UnderLoad, Zone};
     use super::*;
+    use crate::doctor::benchmark::Failure;
+    use crate::doctor::board::tests::pi_4;
+    use crate::doctor::cgroup::Limits;
+    use crate::doctor::choice::tests::entry;
+    use crate::doctor::processor::{Cores, Feature};
+    use crate::doctor::state::{Clock, Firmware, UnderLoad, Zone};
 
     fn runtimes(onnxruntime: bool) -> [Status; 3] {
         let status = |name, available| Status {

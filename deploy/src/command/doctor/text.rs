@@ -1,99 +1,16 @@
-//! `deploy doctor`: what is this board, what to run on it, and what is wrong?
+//! A report for people: facts in columns, the times as a table, then what to take and what is wrong.
 
-use super::text::{counted, fields, printable, table};
-use super::{Format, ModelFile, print, print_json, progress};
-use anyhow::{Result, bail};
-use clap::Args;
-use deploy::backend::{Engine, status};
+use super::super::text::{counted, fields, grouped, printable, table};
 use deploy::doctor::Report;
-use deploy::doctor::benchmark::{Benchmark, Candidate, Entry, MANY, Ready};
+use deploy::doctor::benchmark::{Benchmark, Entry, MANY};
 use deploy::doctor::board::Board;
 use deploy::doctor::choice::Choice;
-use deploy::doctor::files::Files;
 use deploy::doctor::findings::{Severity, gigahertz};
 use deploy::doctor::state::State;
 use models::card::Precision;
-use std::path::PathBuf;
-use std::time::Duration;
 
-/// Says what this board is, which runtime and precision to take on it, and what is wrong
-#[derive(Args)]
-#[command(after_help = "\
-Every runtime that is there runs the model on one and on all threads, in turns, as deploy bench does; at least six \
-turns each, even if that takes longer. Under an emulator each \
-runs one picture and nothing is measured. What to take follows from the times alone: of what is as fast as the fastest, \
-the one with the least loss of precision and the fewest threads. Frequencies and temperatures are read meanwhile.
-
-The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is told, but is no failure.
-
-Examples:
-  deploy doctor                                         this board, with the embedded model
-  deploy doctor --model fp32.onnx --model int8.onnx     which precision to take for your own
-  deploy doctor --no-bench --format json                for programs that watch over boards")]
-pub struct Arguments {
-    /// The models to measure, such as one network in several precisions [default: mnist-quick, which this program
-    /// carries in itself]
-    #[arg(long = "model", value_name = "FILE")]
-    models: Vec<PathBuf>,
-
-    /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = super::bench::seconds)]
-    seconds: f64,
-
-    /// Measure nothing: only look
-    #[arg(long, conflicts_with_all = ["models", "seconds"])]
-    no_bench: bool,
-
-    /// For people, or one document for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let files = Files::system();
-    let candidates = if arguments.no_bench { Vec::new() } else { arguments.candidates()? };
-    let (board, state, runtimes) = (Board::here(&files), State::now(&files), status::all());
-    let benchmark = if arguments.no_bench {
-        None
-    } else {
-        let ready = Ready::make(&candidates, &Engine::available().0)?;
-        Some(match board.emulator {
-            Some(_) => ready.unmeasured(),
-            None => {
-                let bar = progress(1000);
-                let time = Duration::from_secs_f64(arguments.seconds);
-                let measured = ready.measured(&files, time, |done| bar.set_position((1000.0 * done) as u64))?;
-                bar.finish_and_clear();
-                measured
-            }
-        })
-    };
-    let report = Report::new(board, state, runtimes, benchmark);
-    match arguments.format {
-        Format::Text => print(&text(&report))?,
-        Format::Json => print_json(&report)?,
-    };
-    match report.findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
-        0 => Ok(()),
-        _ => bail!("not every model can be run here in every runtime that is there"),
-    }
-}
-
-impl Arguments {
-    /// The models, read.
-    fn candidates(&self) -> Result<Vec<Candidate>> {
-        let read = |path: Option<&PathBuf>| {
-            let (name, bytes) = ModelFile { path: path.cloned() }.read()?;
-            Ok(Candidate { name, path: path.map(|path| path.display().to_string()), bytes })
-        };
-        if self.models.is_empty() {
-            return Ok(vec![read(None)?]);
-        }
-        self.models.iter().map(|path| read(Some(path))).collect()
-    }
-}
-
-fn text(report: &Report) -> String {
+/// The whole report.
+pub fn text(report: &Report) -> String {
     let mut lines = board(&report.board);
     lines.extend(state(&report.state, report.benchmark.as_ref()));
     lines.push(("program", program(report)));
@@ -107,7 +24,7 @@ fn text(report: &Report) -> String {
 
 fn board(board: &Board) -> Vec<(&'static str, String)> {
     let unknown = || "not told".to_owned();
-    let mebibytes = |bytes: u64| format!("{} MiB", super::text::grouped(bytes >> 20));
+    let mebibytes = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
     let with: Vec<_> = board.features.iter().filter(|feature| feature.present).map(|feature| feature.name).collect();
     let without: Vec<_> =
         board.features.iter().filter(|feature| !feature.present).map(|feature| feature.name).collect();
@@ -206,7 +123,7 @@ fn times(benchmark: &Benchmark) -> String {
             entry.batch.to_string(),
             milliseconds(entry.seconds.p50),
             interval,
-            super::text::grouped(entry.images_per_second.round() as u64),
+            grouped(entry.images_per_second.round() as u64),
         ];
         cells.to_vec()
     }));
@@ -261,8 +178,15 @@ fn choices(report: &Report) -> Vec<(&'static str, String)> {
 fn choice(choice: &Choice) -> (&'static str, String) {
     let title = if choice.batch == MANY { "many pictures" } else { "one picture" };
     let pictures = if choice.batch == 1 { String::new() } else { format!(" for {} pictures", choice.batch) };
-    let reasons: String = choice.reasons.iter().map(|reason| format!("\n{reason}")).collect();
-    (title, format!("{}: {} ms{pictures}{reasons}", printable(&choice.flags), milliseconds(choice.seconds)))
+    let taken = format!("{}: {} ms{pictures}", printable(&choice.flags), milliseconds(choice.seconds));
+    let lines: Vec<_> = std::iter::once(&taken).chain(&choice.reasons).map(String::as_str).collect();
+    (
+        title,
+        lines.join(
+            "
+",
+        ),
+    )
 }
 
 fn findings(report: &Report) -> String {
