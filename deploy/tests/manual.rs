@@ -85,6 +85,8 @@ fn each_command_has_a_page_that_man_likes() {
             assert!(text.contains(section), "{name}: {text}");
         }
     }
+    let first = formatted(&pages.join("deploy.1")).unwrap();
+    assert!(first.starts_with("deploy(1)") && first.contains("deploy manual"), "{first}");
     let bench = formatted(&pages.join("deploy-bench.1")).unwrap();
     assert!(bench.contains("deploy bench --model model.onnx                     both runtimes"), "{bench}");
     assert_eq!(deploy(&["man"]).stdout, std::fs::read(pages.join("deploy.1")).unwrap());

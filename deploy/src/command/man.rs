@@ -40,9 +40,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn page(command: Command) -> Result<(String, Vec<u8>)> {
     let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let has_commands = command.has_subcommands();
-    let page = Man::new(command).source(concat!("deploy ", env!("CARGO_PKG_VERSION"))).manual("deploy");
-    let mut text = Vec::new();
-    page.render_title(&mut text)?;
+    let page = Man::new(command);
+    let file = page.get_filename();
+    let title = file.strip_suffix(".1").unwrap_or(&file);
+    // clap_mangen would write an empty date as nothing, so that the version became the date. There is no date, so that
+    // the same program writes the same pages.
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(".TH {title} 1 \"\" \"deploy {version}\" \"deploy manual\"\n").into_bytes();
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
@@ -52,7 +56,7 @@ fn page(command: Command) -> Result<(String, Vec<u8>)> {
     }
     // clap_mangen would fill the lines of the examples like those of a paragraph.
     self::notes(&notes).to_writer(&mut text)?;
-    Ok((page.get_filename(), text))
+    Ok((file, text))
 }
 
 /// What follows the options in `--help`: paragraphs, and examples, whose lines are indented and stay as they are.
