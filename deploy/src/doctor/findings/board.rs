@@ -42,7 +42,7 @@ pub(super) fn program(board: &Board) -> Vec<Finding> {
     }
     if lacks("avx2") || lacks("fma") {
         findings.push(warning(
-            "the processor, or the virtual machine, has no AVX2 or FMA: the runtimes' fast kernels cannot be used",
+            "the processor, or the virtual machine, has no AVX2 or FMA, which most of the runtimes' fast kernels need",
             "on a virtual machine let the processor through (qemu: -cpu host)",
         ));
     }
