@@ -8,7 +8,7 @@
 //!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
-//! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is.
+//! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is; [`doctor`]: what is wrong with it.
 //! * [`text`]: how results are printed, here and by `train`.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
@@ -17,6 +17,7 @@ pub mod agreement;
 pub mod backend;
 pub mod bench;
 pub mod confusion_picture;
+pub mod doctor;
 pub mod embedded;
 pub mod evaluate;
 pub mod inputs;

@@ -3,7 +3,9 @@
 mod command;
 
 use clap::{Parser, Subcommand};
-use command::{backends, bench, eval, inspect, parity, predict};
+use command::{backends, bench, doctor, eval, inspect, parity, predict};
+#[cfg(feature = "manual")]
+use command::{completions, man};
 use deploy::text;
 use std::process::ExitCode;
 
@@ -27,6 +29,11 @@ enum Command {
     Bench(bench::Arguments),
     Inspect(inspect::Arguments),
     Backends(backends::Arguments),
+    Doctor(doctor::Arguments),
+    #[cfg(feature = "manual")]
+    Completions(completions::Arguments),
+    #[cfg(feature = "manual")]
+    Man(man::Arguments),
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -37,6 +44,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Backends(arguments) => backends::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        #[cfg(feature = "manual")]
+        Command::Completions(arguments) => completions::run(&arguments),
+        #[cfg(feature = "manual")]
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

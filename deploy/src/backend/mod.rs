@@ -3,7 +3,7 @@
 //! `tract` is pure Rust; `ort` loads the shared library of ONNX Runtime, which `library` finds, and `cuda` registers its
 //! CUDA execution provider, for which `nvidia` loads NVIDIA's libraries and `binding` keeps memory at hand. Each is there
 //! if its feature is compiled in. [`Options`] say which of them the user wants, [`Engine`] names one where a command runs
-//! several.
+//! several, [`status`] tells what there is.
 
 #[cfg(feature = "ort")]
 mod binding;
@@ -21,6 +21,7 @@ pub mod nvidia;
 pub mod ort;
 pub(crate) mod panic;
 pub mod prepared;
+pub mod status;
 #[cfg(feature = "tract")]
 pub mod tract;
 

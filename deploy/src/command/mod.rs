@@ -2,8 +2,13 @@
 
 pub mod backends;
 pub mod bench;
+#[cfg(feature = "manual")]
+pub mod completions;
+pub mod doctor;
 pub mod eval;
 pub mod inspect;
+#[cfg(feature = "manual")]
+pub mod man;
 pub mod parity;
 pub mod predict;
 

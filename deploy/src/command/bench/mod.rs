@@ -116,7 +116,8 @@ fn runtime(name: &str) -> Result<Choice> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64> {
+/// A time to measure.
+pub fn seconds(text: &str) -> Result<f64> {
     match text.parse() {
         Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => bail!("expected 0.1 to 86400 seconds"),

@@ -1,0 +1,92 @@
+//! `deploy doctor`: what is this board, what to run on it, and what is wrong?
+
+mod text;
+
+use super::{Format, ModelFile, print, print_json, progress};
+use anyhow::{Result, bail};
+use clap::Args;
+use deploy::backend::{Engine, status};
+use deploy::doctor::Report;
+use deploy::doctor::benchmark::{Candidate, Ready};
+use deploy::doctor::board::Board;
+use deploy::doctor::files::Files;
+use deploy::doctor::findings::Severity;
+use deploy::doctor::state::State;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Says what this board is, which runtime and precision to take on it, and what is wrong
+#[derive(Args)]
+#[command(after_help = "\
+Every runtime that is there runs the model on one and on all threads, in turns, as deploy bench does; at least six \
+turns each, even if that takes longer. Under an emulator each \
+runs one picture and nothing is measured. What to take follows from the times alone: of what is as fast as the fastest, \
+the one with the least loss of precision and the fewest threads. Frequencies and temperatures are read meanwhile.
+
+The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is told, but is no failure.
+
+Examples:
+  deploy doctor                                         this board, with the embedded model
+  deploy doctor --model fp32.onnx --model int8.onnx     which precision to take for your own
+  deploy doctor --no-bench --format json                for programs that watch over boards")]
+pub struct Arguments {
+    /// The models to measure, such as one network in several precisions [default: mnist-quick, which this program
+    /// carries in itself]
+    #[arg(long = "model", value_name = "FILE")]
+    models: Vec<PathBuf>,
+
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = super::bench::seconds)]
+    seconds: f64,
+
+    /// Measure nothing: only look
+    #[arg(long, conflicts_with_all = ["models", "seconds"])]
+    no_bench: bool,
+
+    /// For people, or one document for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let files = Files::system();
+    let candidates = if arguments.no_bench { Vec::new() } else { arguments.candidates()? };
+    let (board, state, runtimes) = (Board::here(&files), State::now(&files), status::all());
+    let benchmark = if arguments.no_bench {
+        None
+    } else {
+        let ready = Ready::make(&candidates, &Engine::available().0)?;
+        Some(if board.emulator.is_some() {
+            ready.unmeasured()
+        } else {
+            let bar = progress(1000);
+            let time = Duration::from_secs_f64(arguments.seconds);
+            let measured = ready.measured(&files, time, |done| bar.set_position((1000.0 * done) as u64))?;
+            bar.finish_and_clear();
+            measured
+        })
+    };
+    let report = Report::new(board, state, runtimes, benchmark);
+    match arguments.format {
+        Format::Text => print(&text::text(&report))?,
+        Format::Json => print_json(&report)?,
+    };
+    match report.findings.iter().find(|finding| finding.severity == Severity::Error) {
+        None => Ok(()),
+        Some(gravest) => bail!("{}", gravest.what),
+    }
+}
+
+impl Arguments {
+    /// The models, read.
+    fn candidates(&self) -> Result<Vec<Candidate>> {
+        let read = |path: Option<&PathBuf>| {
+            let (name, bytes) = ModelFile { path: path.cloned() }.read()?;
+            Ok(Candidate { name, path: path.map(|path| path.display().to_string()), bytes })
+        };
+        if self.models.is_empty() {
+            return Ok(vec![read(None)?]);
+        }
+        self.models.iter().map(|path| read(Some(path))).collect()
+    }
+}

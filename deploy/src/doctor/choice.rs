@@ -1,0 +1,244 @@
+//! Which runtime, number of threads and precision to take, by what was measured and by nothing else.
+
+use super::benchmark::Entry;
+use crate::backend::Engine;
+use models::card::Precision;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// Two times that differ by less than this share are called equal.
+const SAME: f64 = 0.05;
+
+/// … or by less than this multiple of their own noise, as in `deploy bench --compare`.
+const NOISES: f64 = 3.0;
+
+/// Noise beyond which nothing can be told apart.
+const MOST: f64 = 0.5;
+
+/// What to take for so many pictures at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// Pictures at once.
+    pub batch: usize,
+    /// What messages call the model.
+    pub model: String,
+    /// Its number format, by its card.
+    pub precision: Option<Precision>,
+    /// Runtime and device.
+    pub engine: Engine,
+    /// Threads on the processor.
+    pub threads: usize,
+    /// The flags that make `deploy` run it so.
+    pub flags: String,
+    /// Seconds per call, the median.
+    pub seconds: f64,
+    /// Why, in words: this one against the best of each kind.
+    pub reasons: Vec<String>,
+}
+
+/// What to take at each batch size that was measured.
+#[must_use]
+pub fn of(entries: &[Entry]) -> Vec<Choice> {
+    let mut batches: Vec<_> = entries.iter().map(|entry| entry.batch).collect();
+    batches.dedup();
+    batches
+        .iter()
+        .filter_map(|&batch| choose(&entries.iter().filter(|entry| entry.batch == batch).collect::<Vec<_>>()))
+        .collect()
+}
+
+/// Of those that are as fast as the fastest, the one with the least loss of precision, then the one with the fewest
+/// threads, then tract, which needs no library.
+fn choose(entries: &[&Entry]) -> Option<Choice> {
+    let fastest = entries.iter().min_by(|a, b| a.seconds.p50.total_cmp(&b.seconds.p50))?;
+    let as_fast = entries.iter().filter(|entry| !is_faster(fastest, entry));
+    let chosen =
+        as_fast.min_by(|a, b| preference(a).cmp(&preference(b)).then(a.seconds.p50.total_cmp(&b.seconds.p50)))?;
+    Some(Choice {
+        batch: chosen.batch,
+        model: chosen.model.clone(),
+        precision: chosen.precision,
+        engine: chosen.engine,
+        threads: chosen.runtime.threads,
+        flags: flags(chosen),
+        seconds: chosen.seconds.p50,
+        reasons: reasons(chosen, entries),
+    })
+}
+
+fn preference(entry: &Entry) -> (usize, usize, bool) {
+    // A file without a card says nothing of its numbers: as good as fp32.
+    let precision = entry.precision.unwrap_or_default();
+    let loss = Precision::ALL.iter().position(|&known| known == precision).unwrap_or(0);
+    (loss, entry.runtime.threads, entry.engine != Engine::Tract)
+}
+
+/// Whether the difference is more than noise.
+fn is_faster(a: &Entry, b: &Entry) -> bool {
+    let noise = |entry: &Entry| entry.seconds.noise.unwrap_or(0.0);
+    let tolerance = (NOISES * noise(a).max(noise(b))).clamp(SAME, MOST);
+    a.seconds.p50 * (1.0 + tolerance) < b.seconds.p50
+}
+
+fn flags(entry: &Entry) -> String {
+    let engine = match entry.engine {
+        Engine::Tract => "--backend tract".to_owned(),
+        Engine::OrtCpu | Engine::OrtCpuAsWritten if cfg!(feature = "cuda") => "--backend ort --device cpu".to_owned(),
+        Engine::OrtCpu | Engine::OrtCpuAsWritten => "--backend ort".to_owned(),
+        Engine::OrtCuda(number) => format!("--backend ort --device cuda:{number}"),
+    };
+    let model = entry.path.as_ref().map_or_else(String::new, |path| format!("--model {} ", quoted(path)));
+    format!("{model}{engine} --threads {}", entry.runtime.threads)
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        return path.into();
+    }
+    format!("'{}'", path.replace('\'', r"'\''")).into()
+}
+
+/// The chosen one against the best of each other runtime, number of threads and model.
+fn reasons(chosen: &Entry, entries: &[&Entry]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut against = |name: &dyn Fn(&Entry) -> String, others: &dyn Fn(&Entry) -> bool| {
+        let mut best: Vec<&Entry> = Vec::new();
+        for &entry in entries.iter().filter(|entry| others(entry)) {
+            match best.iter_mut().find(|known| name(known) == name(entry)) {
+                Some(known) if entry.seconds.p50 < known.seconds.p50 => *known = entry,
+                Some(_) => {}
+                None => best.push(entry),
+            }
+        }
+        reasons.extend(best.iter().map(|other| format!("{} {}", compared(chosen, other), name(other))));
+    };
+    let same_model = |entry: &Entry| entry.model == chosen.model;
+    against(&|entry| format!("{} on {}", entry.engine, threads(entry)), &|entry| {
+        same_model(entry) && entry.engine == chosen.engine && entry.runtime.threads != chosen.runtime.threads
+    });
+    against(&|entry| format!("{}, at its best", entry.engine), &|entry| {
+        same_model(entry) && entry.engine != chosen.engine
+    });
+    against(
+        &|entry| {
+            format!(
+                "{}{}, at its best",
+                entry.model,
+                entry.precision.map_or_else(String::new, |precision| format!(" ({precision})"))
+            )
+        },
+        &|entry| !same_model(entry),
+    );
+    reasons
+}
+
+/// Such as `3.6 times as fast as`.
+fn compared(chosen: &Entry, other: &Entry) -> String {
+    let ratio = other.seconds.p50 / chosen.seconds.p50;
+    if is_faster(chosen, other) {
+        format!("{ratio:.*} times as fast as", usize::from(ratio < 9.95) + usize::from(ratio < 1.95))
+    } else {
+        "within the noise as fast as".to_owned()
+    }
+}
+
+fn threads(entry: &Entry) -> String {
+    crate::text::counted(entry.runtime.threads, "thread")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::backend::Runtime;
+    use crate::bench::statistics::Summary;
+
+    /// One that took so long on so many threads, measured six times with a typical deviation of 1 %.
+    pub(crate) fn entry(engine: Engine, threads: usize, batch: usize, seconds: f64) -> Entry {
+        let turns = [0.985, 0.99, 0.995, 1.005, 1.01, 1.015].map(|factor| vec![factor * seconds]);
+        let runtime = Runtime {
+            name: engine.to_string(),
+            version: "1".to_owned(),
+            provider: "p".to_owned(),
+            device: "cpu".to_owned(),
+            threads,
+        };
+        Entry {
+            model: "mnist-quick (embedded)".to_owned(),
+            path: None,
+            precision: Some(Precision::Fp32),
+            engine,
+            runtime,
+            batch,
+            seconds: Summary::of(&turns).unwrap(),
+            images_per_second: batch as f64 / seconds,
+        }
+    }
+
+    #[test]
+    fn the_fastest_is_taken_and_held_against_the_others() {
+        let entries = [
+            entry(Engine::Tract, 1, 1, 0.50e-3),
+            entry(Engine::Tract, 2, 1, 0.62e-3),
+            entry(Engine::OrtCpu, 1, 1, 0.14e-3),
+            entry(Engine::OrtCpu, 2, 1, 0.10e-3),
+        ];
+        let choices = of(&entries);
+        assert_eq!(choices.len(), 1);
+        assert_eq!((choices[0].engine, choices[0].threads, choices[0].batch), (Engine::OrtCpu, 2, 1));
+        assert!(choices[0].flags.starts_with("--backend ort") && choices[0].flags.ends_with("--threads 2"));
+        assert_eq!(
+            choices[0].reasons,
+            ["1.40 times as fast as ort-cpu on 1 thread", "5.0 times as fast as tract, at its best"]
+        );
+    }
+
+    #[test]
+    fn what_differs_by_noise_alone_leaves_the_choice_to_what_costs_less() {
+        let entries =
+            [entry(Engine::OrtCpu, 4, 1, 1.00), entry(Engine::OrtCpu, 1, 1, 1.03), entry(Engine::Tract, 1, 1, 1.04)];
+        let choice = &of(&entries)[0];
+        assert_eq!(
+            (choice.engine, choice.threads, choice.flags.as_str()),
+            (Engine::Tract, 1, "--backend tract --threads 1")
+        );
+        assert_eq!(choice.reasons, ["within the noise as fast as ort-cpu, at its best"]);
+    }
+
+    #[test]
+    fn int8_is_taken_only_where_it_is_faster() {
+        let int8 = |seconds| Entry {
+            model: "int8.onnx".to_owned(),
+            path: Some("int8.onnx".to_owned()),
+            precision: Some(Precision::Int8),
+            ..entry(Engine::OrtCpu, 1, 1, seconds)
+        };
+        let fp32 = entry(Engine::OrtCpu, 1, 1, 1.0);
+        assert_eq!(of(&[fp32.clone(), int8(0.98)])[0].precision, Some(Precision::Fp32));
+        let choice = &of(&[fp32, int8(0.4)])[0];
+        assert_eq!(choice.precision, Some(Precision::Int8));
+        assert!(choice.flags.starts_with("--model int8.onnx --backend ort"), "{}", choice.flags);
+        assert_eq!(choice.reasons, ["2.5 times as fast as mnist-quick (embedded) (fp32), at its best"]);
+    }
+
+    #[test]
+    fn flags_can_be_pasted_into_a_shell() {
+        for (path, word) in [("a/b-1.onnx", "a/b-1.onnx"), ("my model.onnx", "'my model.onnx'"), ("a'b", r"'a'\''b'")] {
+            assert_eq!(quoted(path), word);
+        }
+    }
+
+    #[test]
+    fn each_batch_size_has_its_choice() {
+        let entries = [
+            entry(Engine::Tract, 1, 1, 0.5),
+            entry(Engine::Tract, 4, 1, 0.5),
+            entry(Engine::Tract, 1, 8, 4.0),
+            entry(Engine::Tract, 4, 8, 1.1),
+        ];
+        let choices: Vec<_> = of(&entries).iter().map(|choice| (choice.batch, choice.threads)).collect();
+        assert_eq!(choices, [(1, 1), (8, 4)]);
+        assert!(of(&[]).is_empty());
+    }
+}

@@ -1,0 +1,288 @@
+//! What is wrong, in plain words, each with what to do about it: what does not fit the board, what slows it down,
+//! and here what came of the benchmark and of the runtimes.
+
+mod board;
+mod speed;
+
+pub use speed::gigahertz;
+
+use crate::backend::Engine;
+use crate::backend::status::Status;
+use crate::doctor::benchmark::{Benchmark, Failure};
+use crate::doctor::board::Board;
+use crate::doctor::state::State;
+use serde::Serialize;
+
+/// Noise of a series beyond which its figures say little.
+const NOISY: f64 = 0.15;
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// A model cannot be run.
+    Error,
+    /// It runs, but slower than this board could, or the figures are not this board's.
+    Warning,
+    /// Nothing that must be changed.
+    Note,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// All findings, the gravest first.
+#[must_use]
+pub fn of(board: &Board, state: &State, runtimes: &[Status; 3], benchmark: Option<&Benchmark>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(benchmark.iter().flat_map(|benchmark| failures(benchmark)));
+    findings.extend(board::program(board));
+    findings.extend(board::cores(board));
+    findings.extend(board::memory(board, benchmark));
+    findings.extend(speed::power(state, benchmark));
+    findings.extend(speed::heat(state, benchmark));
+    findings.extend(speed::clock(state, benchmark));
+    findings.extend(measurement(board, state, benchmark));
+    findings.extend(libraries(runtimes));
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+fn finding(severity: Severity, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { severity, what: what.into(), remedy: remedy.into() }
+}
+
+fn warning(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    finding(Severity::Warning, what, remedy)
+}
+
+fn note(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    finding(Severity::Note, what, remedy)
+}
+
+/// Models that could not be run.
+fn failures(benchmark: &Benchmark) -> Vec<Finding> {
+    let remedy = |engine| match engine {
+        Engine::Tract => "take ONNX Runtime (--backend ort), or an fp32 file of train export, which is proven in both",
+        _ => "take tract (--backend tract), or an fp32 file of train export, which is proven in both",
+    };
+    let failure = |failure: &Failure| {
+        let what = format!("{} does not run {}: {}", failure.engine, failure.model, failure.reason);
+        finding(Severity::Error, what, remedy(failure.engine))
+    };
+    benchmark.failures.iter().map(failure).collect()
+}
+
+/// What makes the figures doubtful.
+fn measurement(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(benchmark) = benchmark.filter(|benchmark| !benchmark.entries.is_empty()) else { return findings };
+    if let Some(load) = state.load_average.filter(|&load| load >= 0.5) {
+        findings.push(note(
+            format!("other programs were at work before the benchmark (load average {load:.1})"),
+            "stop them and measure again, unless they belong to what this board has to do",
+        ));
+    }
+    let noise = benchmark.entries.iter().filter_map(|entry| entry.seconds.noise).fold(0.0, f64::max);
+    if noise > NOISY {
+        findings.push(note(
+            format!("the times vary by up to {:.0} %: what differs by less cannot be told apart", 100.0 * noise),
+            "measure longer (--seconds 30), with nothing else at work",
+        ));
+    }
+    if board.virtual_machine {
+        findings.push(note(
+            "this is a virtual machine, whose neighbours share its processor",
+            "measure again at another time before relying on a figure",
+        ));
+    }
+    findings
+}
+
+/// ONNX Runtime's library.
+fn libraries(runtimes: &[Status; 3]) -> Vec<Finding> {
+    let [tract, onnxruntime, _] = runtimes;
+    if onnxruntime.available || !onnxruntime.compiled_in {
+        return Vec::new();
+    }
+    let what = "ONNX Runtime's library was not found";
+    let remedy = "put its libonnxruntime.so (64-bit systems only) where deploy backends says it looked, or set \
+                  ORT_DYLIB_PATH to it";
+    vec![if tract.available {
+        note(format!("{what}: tract runs the models"), format!("nothing has to be done; to have both, {remedy}"))
+    } else {
+        finding(Severity::Error, format!("{what}, and tract is not compiled in: nothing can be run"), remedy)
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::benchmark::Failure;
+    use crate::doctor::board::tests::pi_4;
+    use crate::doctor::cgroup::Limits;
+    use crate::doctor::choice::tests::entry;
+    use crate::doctor::processor::{Cores, Feature};
+    use crate::doctor::state::{Clock, Firmware, UnderLoad, Zone};
+
+    fn runtimes(onnxruntime: bool) -> [Status; 3] {
+        let status = |name, available| Status {
+            name,
+            compiled_in: true,
+            available,
+            version: None,
+            library: None,
+            providers: Vec::new(),
+            reason: None,
+        };
+        [status("tract", true), status("onnxruntime", onnxruntime), status("cuda", true)]
+    }
+
+    /// The only finding's severity and words.
+    fn only(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> (Severity, String) {
+        let findings = of(board, state, &runtimes(true), benchmark);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(!findings[0].remedy.is_empty());
+        (findings[0].severity, format!("{}: {}", findings[0].what, findings[0].remedy))
+    }
+
+    fn state() -> State {
+        let clock = Clock {
+            driver: "cpufreq-dt".to_owned(),
+            governor: "ondemand".to_owned(),
+            now: Some(600_000_000),
+            allowed: Some(1_800_000_000),
+            highest: Some(1_800_000_000),
+        };
+        State {
+            zones: vec![Zone { name: "cpu-thermal".to_owned(), celsius: 52.1, passive: None }],
+            clocks: vec![clock],
+            cooling: Vec::new(),
+            firmware: Some(Firmware { flags: 0 }),
+            load_average: Some(0.1),
+        }
+    }
+
+    fn benchmark() -> Benchmark {
+        Benchmark {
+            entries: vec![entry(Engine::Tract, 1, 1, 1e-3)],
+            peak_memory: Some(40 << 20),
+            under_load: UnderLoad { lowest: Some(1_800_000_000), hottest: Some(61.0), ..UnderLoad::default() },
+            ..Benchmark::default()
+        }
+    }
+
+    #[test]
+    fn a_healthy_board_has_none() {
+        assert_eq!(of(&pi_4(), &state(), &runtimes(true), Some(&benchmark())), []);
+        assert_eq!(of(&pi_4(), &State::default(), &runtimes(true), None), []);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_board_is_told() {
+        let state = state();
+        let says = |board: Board, words: &str| {
+            let (severity, said) = only(&board, &state, None);
+            assert!(severity == Severity::Warning && said.contains(words), "{said}");
+        };
+        says(Board { emulator: Some("sign".into()), ..pi_4() }, "an emulator runs this program (sign)");
+        says(Board { debug_build: true, ..pi_4() }, "cargo build --release");
+        let armv7 = Board { architecture: "arm", ..pi_4() };
+        says(armv7.clone(), "the system's 64-bit edition");
+        says(Board { runs_64_bit: true, ..armv7 }, "install the 64-bit program (aarch64): this system runs it");
+        says(Board { features: vec![Feature { name: "neon", present: false }], ..pi_4() }, "no NEON");
+        says(Board { features: vec![Feature { name: "avx2", present: false }], ..pi_4() }, "no AVX2");
+        let cores = Cores { present: Some(6), online: Some(4), usable: 4 };
+        says(Board { cores, ..pi_4() }, "4 of 6 cores are switched on: on a Jetson");
+        let limits = Limits { processors: Some(1.5), ..Limits::default() };
+        says(Board { cores: Cores { usable: 1, ..pi_4().cores }, limits, ..pi_4() }, "allows 1.5 processors' worth");
+        says(Board { memory_available: Some(30 << 20), ..pi_4() }, "left: 30 MiB: stop other programs");
+        let limits = Limits { memory: Some(50 << 20), ..Limits::default() };
+        says(Board { limits, ..pi_4() }, "left: 50 MiB: raise the limit of the container");
+    }
+
+    #[test]
+    fn fewer_cores_by_affinity_are_someones_wish() {
+        let board = Board { cores: Cores { usable: 2, ..pi_4().cores }, ..pi_4() };
+        let (severity, said) = only(&board, &state(), None);
+        assert!(severity == Severity::Note && said.contains("2 of 4 cores (its affinity)"), "{said}");
+    }
+
+    #[test]
+    fn what_slows_the_board_down_is_told() {
+        let says = |state: State, severity: Severity, words: &str| {
+            let (found, said) = only(&pi_4(), &state, None);
+            assert!(found == severity && said.contains(words), "{said}");
+        };
+        let with = |change: &dyn Fn(&mut Clock)| {
+            let mut state = state();
+            change(&mut state.clocks[0]);
+            state
+        };
+        says(with(&|clock| clock.governor = "powersave".into()), Severity::Warning, "governor powersave");
+        says(with(&|clock| clock.allowed = Some(1_200_000_000)), Severity::Warning, "held at 1.20 GHz of 1.80 GHz");
+        let firmware = |flags| State { firmware: Some(Firmware { flags }), ..state() };
+        says(firmware(0x5_0005), Severity::Warning, "now: under-voltage, throttled: use the power supply");
+        says(firmware(0x8_0008), Severity::Warning, "now: soft temperature limit active: give it a heat sink");
+        says(
+            firmware(0x5_0000),
+            Severity::Note,
+            "since it was started: under-voltage, throttled: use the power supply",
+        );
+        let hot = |celsius, passive| State { zones: vec![Zone { name: "cpu".into(), celsius, passive }], ..state() };
+        says(hot(84.2, None), Severity::Warning, "at 84 °C: from 80 °C on many boards slow down");
+        says(hot(97.0, Some(95.0)), Severity::Warning, "from 95 °C on the kernel slows it down");
+        says(
+            State { cooling: vec!["thermal-cpufreq-0".into()], ..state() },
+            Severity::Warning,
+            "too hot (thermal-cpufreq-0",
+        );
+        let intel = with(&|clock| (clock.driver, clock.governor) = ("intel_pstate".into(), "powersave".into()));
+        assert_eq!(of(&pi_4(), &intel, &runtimes(true), None), []);
+    }
+
+    #[test]
+    fn what_the_benchmark_shows_is_told() {
+        let says = |benchmark: Benchmark, severity: Severity, words: &str| {
+            let (found, said) = only(&pi_4(), &state(), Some(&benchmark));
+            assert!(found == severity && said.contains(words), "{said}");
+        };
+        let load = |load: UnderLoad| Benchmark { under_load: load, ..benchmark() };
+        let at = |lowest| UnderLoad { lowest: Some(lowest), ..UnderLoad::default() };
+        says(load(at(1_000_000_000)), Severity::Note, "ran at 1.00 GHz at times, of 1.80 GHz");
+        let firmware = Some(Firmware { flags: 4 });
+        says(
+            load(UnderLoad { firmware, ..at(1_800_000_000) }),
+            Severity::Warning,
+            "slows the board down now: throttled",
+        );
+        says(load(UnderLoad { hottest: Some(85.0), ..at(1_800_000_000) }), Severity::Warning, "at 85 °C");
+        let failure = Failure { model: "a.onnx".into(), engine: Engine::Tract, reason: "why".into() };
+        says(Benchmark { failures: vec![failure], ..benchmark() }, Severity::Error, "tract does not run a.onnx: why");
+        says(
+            Benchmark { peak_memory: Some(4 << 30), ..benchmark() },
+            Severity::Warning,
+            "the benchmark took up to 4096 MiB",
+        );
+        let (severity, said) = only(&pi_4(), &State { load_average: Some(2.0), ..state() }, Some(&benchmark()));
+        assert!(severity == Severity::Note && said.contains("load average 2.0"), "{said}");
+    }
+
+    #[test]
+    fn a_missing_library_is_only_a_note() {
+        let findings = of(&pi_4(), &state(), &runtimes(false), None);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].severity == Severity::Note && findings[0].remedy.starts_with("nothing has to be done"));
+        let [mut tract, ort, cuda] = runtimes(false);
+        tract.available = false;
+        assert_eq!(of(&pi_4(), &state(), &[tract, ort, cuda], None)[0].severity, Severity::Error);
+    }
+}
