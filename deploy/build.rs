@@ -42,7 +42,7 @@ fn embed(path: &Path) -> Result<(), String> {
 /// must be there because without it pictures are prepared by guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
-fn check(file: &[u8]) -> Result<(), String> {
+pub fn check(file: &[u8]) -> Result<(), String> {
     const GRAPH: u64 = 7;
     const METADATA: u64 = 14;
     let (mut graph, mut card) = (false, false);
