@@ -5,7 +5,7 @@ mod example;
 
 use deploy::backend::Engine;
 use deploy::backend::intermediate::Probe;
-use deploy::embedded::{MNIST_QUICK, NAME};
+use deploy::embedded::{MODEL, NAME};
 use deploy::parity::layers::{Layers, compare, tolerance};
 use example::{Example, LABELS, logits_by_hand, pictures};
 use models::card::{ModelCard, Precision};
@@ -156,7 +156,7 @@ fn images(test: &str, count: usize) -> Array4<u8> {
 }
 
 fn model() -> ModelProto {
-    onnx::parse(MNIST_QUICK).unwrap()
+    onnx::parse(MODEL).unwrap()
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() 
     const TEST: &str = "the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found";
     let [one, other] = engines(TEST)[..] else { return };
     let images = images(TEST, 3);
-    let good = layers((MNIST_QUICK, one), (MNIST_QUICK, other), images.view());
+    let good = layers((MODEL, one), (MODEL, other), images.view());
     assert_eq!(good.first_beyond, None, "{NAME}: {:?}", beyond(&good));
     let graph = model().graph.unwrap();
     let convolutions: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Conv").collect();
     assert_eq!(convolutions.len(), 27);
     // The first, one in the middle and the last.
     for node in [convolutions[0], convolutions[13], convolutions[26]] {
-        let bytes = changed(MNIST_QUICK, &node.input[1], |weight| weight + 0.5);
-        let layers = layers((MNIST_QUICK, one), (&bytes, other), images.view());
+        let bytes = changed(MODEL, &node.input[1], |weight| weight + 0.5);
+        let layers = layers((MODEL, one), (&bytes, other), images.view());
         let first = &layers.nodes[layers.first_beyond.expect("a difference")];
         // Our operators in tract yield the convolution with its clip only.
         let layer = |tensor: &str| tensor.trim_end_matches(".conv").to_owned();

@@ -39,7 +39,7 @@ impl Outcome {
 
 fn model() -> Model {
     let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
-    Model::from_bytes(embedded::NAME, embedded::MNIST_QUICK, &options).unwrap()
+    Model::from_bytes(embedded::NAME, embedded::MODEL, &options).unwrap()
 }
 
 fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8, String>, Option<Entry>) {

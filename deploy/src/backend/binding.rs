@@ -77,8 +77,7 @@ mod tests {
             Ok(library) => library,
             Err(reason) => return println!("skipped: a_bound_run_yields_what_a_plain_run_does: {reason}"),
         };
-        let session =
-            || builder(library, &Options::default()).unwrap().commit_from_memory(embedded::MNIST_QUICK).unwrap();
+        let session = || builder(library, &Options::default()).unwrap().commit_from_memory(embedded::MODEL).unwrap();
         let (mut plain, mut session) = (session(), session());
         let mut binding = Binding::new(&session, "logits", AllocationDevice::CPU, 0).unwrap();
         let images = Array4::from_shape_fn((40, 1, 28, 28), |(n, _, y, x)| (n * 31 + y * x * 7 + x * 3) as u8);

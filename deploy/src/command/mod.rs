@@ -119,11 +119,17 @@ impl CudaArguments {
     }
 }
 
+/// Names the embedded model, which is chosen when the program is built.
+const MODEL_HELP: &str = concat!(
+    "The model, as written by train export [default: ",
+    env!("DEPLOY_MODEL_NAME"),
+    ", which this program carries in itself]"
+);
+
 /// Which model.
 #[derive(Args)]
 pub struct ModelFile {
-    /// The model, as written by train export [default: mnist-quick, which this program carries in itself]
-    #[arg(long = "model", value_name = "FILE")]
+    #[arg(long = "model", value_name = "FILE", help = MODEL_HELP)]
     path: Option<PathBuf>,
 }
 
@@ -132,7 +138,7 @@ impl ModelFile {
     pub fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
         match &self.path {
             Some(path) => Ok((path.display().to_string(), onnx::read(path)?.into())),
-            None => Ok((embedded::NAME.to_owned(), embedded::MNIST_QUICK.into())),
+            None => Ok((embedded::NAME.to_owned(), embedded::MODEL.into())),
         }
     }
 

@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 A picture that cannot be used is named and skipped, the rest is done, and the exit code is 1.
 
 Examples:
-  deploy predict seven.png                      with mnist-quick, which this program carries in itself
+  deploy predict seven.png                      with the model that this program carries in itself
   deploy predict photos/ 'scans/*.jpg' --model pets.onnx --top-k 2
   curl -s https://example.org/seven.png | deploy predict -
   deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'

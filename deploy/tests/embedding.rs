@@ -1,0 +1,28 @@
+//! What the build script refuses to embed.
+
+#[allow(dead_code)]
+#[path = "../build.rs"]
+mod build;
+
+use deploy::embedded::MODEL;
+use models::onnx;
+
+fn refused(bytes: &[u8]) -> String {
+    build::check(bytes).unwrap_err()
+}
+
+#[test]
+fn only_whole_files_with_a_card_are_embedded() {
+    assert_eq!(build::check(MODEL), Ok(()));
+    for length in [1, 2, 100, MODEL.len() / 2, MODEL.len() - 1] {
+        assert_eq!(refused(&MODEL[..length]), "it is no whole ONNX file", "{length} bytes");
+    }
+    for other in [&b""[..], b"no model at all", b"\x89PNG\r\n\x1a\n"] {
+        assert!(refused(other).starts_with("it is no "), "{other:?}");
+    }
+    let mut model = onnx::parse(MODEL).unwrap();
+    model.metadata_props.clear();
+    assert!(refused(&onnx::encode(&model)).contains("no model card"));
+    model.graph = None;
+    assert!(refused(&onnx::encode(&model)).contains("no graph"));
+}

@@ -1,0 +1,341 @@
+//! The programs that `scripts/cross` built for boards, under emulation: they give the answers and the errors of the
+//! program built for this machine.
+//!
+//! `scripts/test-edge` builds them and names, for each architecture, the emulator and the program in an environment
+//! variable: `EDGE_AARCH64='/usr/bin/qemu-aarch64-static /…/deploy'`. Without one everything here is skipped.
+
+use anyhow::{Context, Result, ensure};
+use deploy::agreement::{Agreement, FP32_TOLERANCE, compare, tolerance};
+use image::imageops::FilterType;
+use image::{GrayImage, ImageFormat};
+use models::architecture::Kind;
+use models::card::Precision;
+use models::dataset::{self, Dataset, Split};
+use models::onnx;
+use ndarray::{Array2, Axis};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+use train::data::Images;
+use train::export::{Settings, Written};
+
+const VARIABLES: [&str; 2] = ["EDGE_AARCH64", "EDGE_ARMV7"];
+const PICTURES: usize = 60;
+const CLASSES: usize = 10;
+
+/// A way to run `deploy`: on this machine, or emulated.
+struct Program {
+    name: String,
+    command: Vec<String>,
+}
+
+impl Program {
+    fn here() -> Self {
+        let path = tests::program("deploy").unwrap();
+        Self { name: "this machine".to_owned(), command: vec![path.to_str().unwrap().to_owned()] }
+    }
+
+    /// The emulated ones, or what to do to have some.
+    fn boards(test: &str) -> Vec<Self> {
+        let board = |variable: &str| Some(Self::emulated(variable, &std::env::var(variable).ok()?));
+        let boards: Vec<Self> = VARIABLES.into_iter().filter_map(board).collect();
+        if boards.is_empty() {
+            // Not println, which the test harness keeps to itself.
+            let _ =
+                writeln!(std::io::stderr(), "skipped: {test}: no program for boards was named: run scripts/test-edge");
+        }
+        boards
+    }
+
+    fn emulated(name: &str, value: &str) -> Self {
+        let (emulator, program) = value.split_once(' ').expect("the emulator, a space, the program");
+        Self { name: name.to_owned(), command: vec![emulator.to_owned(), program.to_owned()] }
+    }
+
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).current_dir(folder).env_remove("ORT_DYLIB_PATH");
+        command
+    }
+
+    fn run(&self, folder: &Path, arguments: &[&str]) -> Output {
+        let output = self.command(folder).args(arguments).output();
+        output.unwrap_or_else(|error| panic!("{} does not start: {error}", self.command[0]))
+    }
+
+    /// Its standard output, after success.
+    fn output(&self, folder: &Path, line: &str) -> Result<String> {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let output = self.run(folder, &arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: deploy {line}: {}: {said}", self.name, output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn json(&self, folder: &Path, line: &str) -> Result<Value> {
+        let line = format!("{line} --format json");
+        serde_json::from_str(&self.output(folder, &line)?).with_context(|| line)
+    }
+
+    /// Logarithms of the probabilities of all classes, `[N, classes]`: logits less a number for each picture.
+    fn logits(&self, folder: &Path, model: &str) -> Result<Array2<f32>> {
+        let document = self.json(folder, &format!("predict pictures --backend tract --top-k {CLASSES} {model}"))?;
+        let predictions = document["predictions"].as_array().context("no predictions")?;
+        let mut logits = Array2::zeros((predictions.len(), CLASSES));
+        for (prediction, mut row) in predictions.iter().zip(logits.rows_mut()) {
+            let answers = prediction["top"].as_array().context("no answers")?;
+            ensure!(answers.len() == CLASSES, "{} classes in {prediction}", answers.len());
+            for answer in answers {
+                let class = usize::try_from(answer["class"].as_u64().context("no class")?)?;
+                row[class] = (answer["probability"].as_f64().context("no probability")? as f32).ln();
+            }
+        }
+        Ok(logits)
+    }
+}
+
+/// A folder with `pictures/`, the same as a data set, and a model file in each precision.
+struct Scene(TempDir);
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let test = dataset::load(&tests::mnist()?, Split::Test)?.first(PICTURES);
+        write_pictures(&folder.path().join("pictures"), &test)?;
+        let data = folder.path().join("data");
+        fs::create_dir(&data)?;
+        tests::write_idx(&data, "t10k", &test)?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Exports a network that was trained for this, and returns the option that names the file.
+    fn export(&self, precision: Precision) -> Result<String> {
+        let checkpoint = tests::trained(Kind::MobilenetV1)?;
+        let calibration = dataset::load(&tests::mnist()?, Split::Train)?.first(300);
+        let images = Images::on_device(&calibration, tch::Device::Cpu)?.images;
+        let settings = Settings { precision, ..Settings::default() };
+        let name = format!("{precision}.onnx");
+        fs::write(self.path().join(&name), Written::new(&checkpoint, &settings, Some(&images))?.bytes)?;
+        Ok(format!("--model {name}"))
+    }
+}
+
+/// As they are in the set, and every sixth as large as pictures of people are.
+fn write_pictures(folder: &Path, set: &Dataset) -> Result<()> {
+    fs::create_dir(folder)?;
+    for (index, image) in set.images().axis_iter(Axis(0)).enumerate() {
+        let picture = GrayImage::from_raw(28, 28, image.iter().copied().collect()).context("28×28 pixels")?;
+        let path = folder.join(format!("{index:03}.png"));
+        if index % 6 == 0 {
+            image::imageops::resize(&picture, 311, 311, FilterType::CatmullRom).save(path)?;
+        } else {
+            picture.save(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn boards_give_the_answers_of_this_machine() {
+    let boards = Program::boards("boards_give_the_answers_of_this_machine");
+    if boards.is_empty() {
+        return;
+    }
+    let scene = Scene::new().unwrap();
+    let mut models = vec![("embedded".to_owned(), String::new(), FP32_TOLERANCE)];
+    for precision in Precision::ALL {
+        models.push((precision.to_string(), scene.export(precision).unwrap(), tolerance(precision)));
+    }
+    for (name, model, tolerance) in models {
+        let expected = Program::here().logits(scene.path(), &model).unwrap();
+        assert_eq!(expected.nrows(), PICTURES);
+        for board in &boards {
+            let found = board.logits(scene.path(), &model).unwrap();
+            let agreement: Agreement = compare(expected.view(), found.view(), tolerance).unwrap();
+            println!("{}, {name}: {agreement:?}", board.name);
+            assert!(agreement.holds() && agreement.other_argmax == 0, "{}, {name}: {agreement:?}", board.name);
+        }
+    }
+}
+
+#[test]
+fn boards_count_the_right_answers_of_this_machine() {
+    let boards = Program::boards("boards_count_the_right_answers_of_this_machine");
+    if boards.is_empty() {
+        return;
+    }
+    let scene = Scene::new().unwrap();
+    let line = "eval --backend tract --data data";
+    let expected = Program::here().json(scene.path(), line).unwrap();
+    assert!(expected["correct"].as_u64().unwrap() as usize > PICTURES * 9 / 10, "{expected}");
+    for board in boards {
+        let found = board.json(scene.path(), line).unwrap();
+        for fact in ["images", "correct", "confusion"] {
+            assert_eq!(found[fact], expected[fact], "{}: {fact}", board.name);
+        }
+    }
+}
+
+#[test]
+fn boards_tell_what_they_have() {
+    let here = Program::here();
+    for board in Program::boards("boards_tell_what_they_have") {
+        let folder = tempfile::tempdir().unwrap();
+        for line in ["inspect", "inspect --format json", "--version"] {
+            assert_eq!(board.output(folder.path(), line).unwrap(), here.output(folder.path(), line).unwrap());
+        }
+        let backends = board.json(folder.path(), "backends").unwrap();
+        let tract = &backends["backends"][0];
+        assert_eq!((&tract["name"], &tract["available"]), (&"tract".into(), &true.into()), "{backends}");
+        let version = &here.json(folder.path(), "backends").unwrap()["backends"][0]["version"];
+        assert_eq!(&tract["version"], version);
+    }
+}
+
+/// The option that asks for a broken model, or a picture that is none.
+struct Bad {
+    line: String,
+    code: i32,
+    word: &'static str,
+}
+
+/// Writes bad files into the folder and says what becomes of each.
+fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
+    let good = deploy::embedded::MODEL;
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes);
+    write("short.onnx", &good[..good.len() / 2])?;
+    write("empty.onnx", &[])?;
+    write("text.onnx", b"no model at all")?;
+    // More elements than 32 bits count, and than any memory holds.
+    for (name, extent) in [("large.onnx", 1 << 33), ("endless.onnx", i64::MAX / 2)] {
+        let mut model = onnx::parse(good)?;
+        let graph = model.graph.as_mut().context("no graph")?;
+        graph.initializer.iter_mut().max_by_key(|tensor| tensor.raw_data.len()).context("no weights")?.dims[0] = extent;
+        write(name, &onnx::encode(&model))?;
+    }
+    // A convolution without weights, which tract answers with a panic.
+    let mut model = onnx::parse(good)?;
+    let node = model.graph.as_mut().and_then(|graph| graph.node.iter_mut().find(|node| node.op_type == "Conv"));
+    node.context("no convolution")?.input.truncate(1);
+    write("bare.onnx", &onnx::encode(&model))?;
+
+    let mut png = Vec::new();
+    GrayImage::new(28, 28).write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png)?;
+    write("blank.png", &png)?;
+    write("short.png", &png[..png.len() / 2])?;
+    write("text.png", b"no picture at all")?;
+    // A header may claim any size: 65,535 by 65,535 pixels.
+    write("large.pgm", b"P5 65535 65535 255\n")?;
+
+    let model = |file: &str, word| Bad { line: format!("predict blank.png --model {file}"), code: 1, word };
+    let picture = |file: &str, word| Bad { line: format!("predict {file}"), code: 1, word };
+    Ok(vec![
+        model("short.onnx", "truncated"),
+        model("empty.onnx", "empty"),
+        model("text.onnx", "no whole ONNX"),
+        model("large.onnx", "large.onnx cannot be used"),
+        model("endless.onnx", "endless.onnx cannot be used"),
+        model("bare.onnx", "bare.onnx cannot be used"),
+        model("nowhere.onnx", "cannot read nowhere.onnx"),
+        picture("blank.png", "blank.png"),
+        picture("short.png", "short.png"),
+        picture("text.png", "text.png"),
+        picture("large.pgm", "large.pgm"),
+        picture("nowhere.png", "nowhere.png"),
+        Bad { line: "eval --data nowhere".to_owned(), code: 1, word: "no folder nowhere" },
+        Bad { line: "predict blank.png --threads 0".to_owned(), code: 2, word: "--threads" },
+    ])
+}
+
+#[test]
+fn boards_refuse_bad_input_in_the_same_words() {
+    let boards = Program::boards("boards_refuse_bad_input_in_the_same_words");
+    if boards.is_empty() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = Program::here();
+    for Bad { line, code, word } in bad_input(folder.path()).unwrap() {
+        let line = format!("{line} --backend tract");
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let told = |program: &Program| {
+            let output = program.run(folder.path(), &arguments);
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let expected = told(&here);
+        assert!(expected.0 == Some(code) && expected.1.contains(word), "{line}: {expected:?}");
+        for board in &boards {
+            assert_eq!(told(board), expected, "{}: {line}", board.name);
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_was_left_out_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for board in Program::boards("a_runtime_that_was_left_out_is_named") {
+        let picture: PathBuf = folder.path().join("blank.png");
+        GrayImage::new(28, 28).save(picture).unwrap();
+        let output = board.run(folder.path(), &["predict", "blank.png", "--backend", "ort"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("--features ort"), "{}: {said}", board.name);
+    }
+}
+
+/// ONNX Runtime's own library for aarch64 does not run under QEMU. That the program loads what is there is shown with a
+/// library that says it is an old version.
+#[test]
+fn a_board_program_finds_or_misses_onnxruntime() {
+    let Ok(value) = std::env::var("EDGE_AARCH64_ORT") else {
+        println!("skipped: a_board_program_finds_or_misses_onnxruntime: EDGE_AARCH64_ORT is not set");
+        return;
+    };
+    let board = Program::emulated("EDGE_AARCH64_ORT", &value);
+    let folder = tempfile::tempdir().unwrap();
+    GrayImage::from_fn(28, 28, |x, _| image::Luma([if x == 14 { 255 } else { 0 }]))
+        .save(folder.path().join("1.png"))
+        .unwrap();
+    let fake = folder.path().join("fake.so");
+    let source = folder.path().join("fake.c");
+    fs::write(
+        &source,
+        r#"static const void *api(unsigned version) { return 0; }
+           static const char *version(void) { return "1.10.0"; }
+           static const struct { const void *(*api)(unsigned); const char *(*version)(void); } base = { api, version };
+           const void *OrtGetApiBase(void) { return &base; }"#,
+    )
+    .unwrap();
+    let compiled =
+        Command::new("aarch64-linux-gnu-gcc").args(["-shared", "-fPIC", "-o"]).args([&fake, &source]).status();
+    assert!(compiled.unwrap().success());
+
+    for (library, reason) in [
+        (None, "the system's loader, libonnxruntime.so: "),
+        (Some(Path::new("nowhere.so")), "No such file"),
+        (Some(fake.as_path()), "ONNX Runtime 1.10.0 is too old"),
+    ] {
+        let told = |line: &str| {
+            let mut command = board.command(folder.path());
+            command.args(line.split_whitespace()).envs(library.map(|library| ("ORT_DYLIB_PATH", library)));
+            let output = command.output().unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            (output.status.code(), said)
+        };
+        for (line, code, word) in [
+            ("predict 1.png --backend ort", 1, "error: no usable ONNX Runtime"),
+            ("backends", 0, "auto takes   tract on cpu"),
+            ("predict 1.png", 0, "embedded): tract "),
+        ] {
+            let (found, said) = told(line);
+            assert!(found == Some(code) && said.contains(word), "{line}: {found:?} {said}");
+            assert!(said.contains(reason) || library.is_none() && code == 0, "{line}: {reason} in {said}");
+        }
+    }
+}
