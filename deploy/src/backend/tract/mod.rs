@@ -4,8 +4,8 @@
 //! keeps to code that is 5 to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of
 //! a batch go in parallel over threads instead, which share one plan and have a state each.
 //!
-//! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with our own operators for what
-//! takes the time (`depthwise`, `dense`, `pixels`, `rounded`; `operator` shows them to tract, `lanes` has the
+//! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with an operator of our own
+//! for each step (`pixels`, `depthwise`, `dense`, `rounded`, `pooled`; `operator` shows them to tract, `lanes` has the
 //! instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
 
 mod chain;
@@ -16,6 +16,7 @@ mod foreign;
 mod lanes;
 mod operator;
 mod pixels;
+mod pooled;
 mod rounded;
 mod wiring;
 

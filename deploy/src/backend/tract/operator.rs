@@ -28,6 +28,11 @@ impl Operator {
     pub fn new(kernel: impl Kernel, shape: &[usize]) -> Self {
         Self { kernel: Arc::new(kernel), shape: shape.into() }
     }
+
+    /// Of the output.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
 }
 
 impl PartialEq for Operator {

@@ -1,17 +1,15 @@
-//! A chain as a model of tract's: our own operators for what takes the time, tract's for the rest.
+//! A chain as a model of tract's: an operator of our own for every step.
 
 use super::chain::{Chain, Convolution, Step};
 use super::dense::Dense;
 use super::depthwise::Depthwise;
 use super::lanes::Lane;
 use super::operator::Operator;
+use super::pooled::{Mean, Reshaped, Softmax};
 use super::rounded::Rounded;
 use anyhow::{Context, Result, bail, ensure};
 use models::preprocess::Preparation;
 use std::mem;
-use tract_core::internal::{AxisOp, TypedOp};
-use tract_core::ops::math;
-use tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_core::prelude::*;
 
 /// Makes a model for one picture, of this type and shape, of a chain: its outputs are the values after `every` step, or
@@ -42,12 +40,10 @@ struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
-    fn node(&mut self, operator: impl Into<Box<dyn TypedOp>>, more: &[OutletId]) -> Result<()> {
+    fn node(&mut self, operator: Operator) -> Result<()> {
         self.count += 1;
-        let inputs = [&[self.wire], more].concat();
-        self.wire = self.model.wire_node(format!("{}", self.count), operator, &inputs)?[0];
-        let shape = self.model.outlet_fact(self.wire)?.shape.as_concrete();
-        self.shape = shape.context("it yields no fixed shape")?.to_vec();
+        self.shape = operator.shape().to_vec();
+        self.wire = self.model.wire_node(self.count.to_string(), operator, &[self.wire])?[0];
         Ok(())
     }
 
@@ -65,22 +61,21 @@ impl Wiring<'_> {
                 let taken = self.planes()?;
                 let preparation = Preparation::new(taken, scale, shift, factors.unwrap_or([1.0; 2]))?;
                 let ([channels, ..], [rows, columns]) = (taken, preparation.yielded());
-                self.node(Operator::new(preparation, &[1, channels, rows, columns]), &[])
+                self.node(Operator::new(preparation, &[1, channels, rows, columns]))
             }
             Step::Convolution(convolution) => self.convolution(convolution),
             Step::Rounded { scale, zero } => {
                 let count = self.shape.iter().product();
-                self.node(Operator::new(Rounded { scale, zero, count }, &self.shape), &[])
+                self.node(Operator::new(Rounded { scale, zero, count }, &self.shape))
             }
             Step::Mean => {
-                let [_, height, width] = self.planes()?;
-                let share = self.model.add_const("share", tensor4(&[[[[1.0 / (height * width) as f32]]]]))?;
-                self.node(Reduce { axes: tvec!(2, 3), reducer: Reducer::Sum }, &[])?;
-                self.node(math::mul(), &[share])
+                let [channels, height, width] = self.planes()?;
+                let mean = Mean { channels, pixels: height * width };
+                self.node(Operator::new(mean, &[1, channels, 1, 1]))
             }
             Step::Flattened => {
-                self.node(AxisOp::Rm(3), &[])?;
-                self.node(AxisOp::Rm(2), &[])
+                let count = self.shape.iter().product();
+                self.node(Operator::new(Reshaped { count }, &[1, count]))
             }
             Step::Linear { weights, bias } => {
                 let outputs = bias.len();
@@ -96,10 +91,12 @@ impl Wiring<'_> {
                     bias,
                     clamp: [f32::NEG_INFINITY, f32::INFINITY],
                 };
-                self.node(Operator::new(dense.kernel(self.lanes)?, &[1, outputs]), &[])
+                self.node(Operator::new(dense.kernel(self.lanes)?, &[1, outputs]))
             }
             Step::Softmax => {
-                self.node(Softmax { axes: tvec!(1), quant_output_dt: None, kind: SoftmaxKind::Softmax }, &[])
+                let classes = self.shape.iter().product();
+                let shape = self.shape.clone();
+                self.node(Operator::new(Softmax { classes }, &shape))
             }
         }
     }
@@ -130,10 +127,10 @@ impl Wiring<'_> {
                 bias,
                 clamp,
             };
-            return self.node(Operator::new(depthwise.kernel(self.lanes)?, &shape), &[]);
+            return self.node(Operator::new(depthwise.kernel(self.lanes)?, &shape));
         }
         ensure!(groups == 1, "{groups} groups of {channels} channels: expected 1, or 3x3 kernels and a group for each");
         let dense = Dense { input: [channels, height, width], output, kernel, stride, padding, weights, bias, clamp };
-        self.node(Operator::new(dense.kernel(self.lanes)?, &shape), &[])
+        self.node(Operator::new(dense.kernel(self.lanes)?, &shape))
     }
 }

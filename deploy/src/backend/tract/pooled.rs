@@ -1,0 +1,113 @@
+//! The end of the network: `GlobalAveragePool` and `Softmax`.
+//!
+//! tract has operators for them. Ours are as fast, and a program that needs none of tract's own is a third smaller: each
+//! of those knows how to become any other.
+
+use super::operator::{Kernel, numbers};
+use tract_core::internal::TractResult;
+use tract_core::prelude::*;
+
+/// Mean of each of `channels` planes of so many `pixels`.
+#[derive(Clone, Debug)]
+pub(super) struct Mean {
+    pub channels: usize,
+    pub pixels: usize,
+}
+
+impl Kernel for Mean {
+    fn name(&self) -> &'static str {
+        "Mean"
+    }
+
+    fn takes(&self) -> (DatumType, usize) {
+        (f32::datum_type(), self.channels * self.pixels)
+    }
+
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        let planes = numbers::<f32>(input)?.chunks_exact(self.pixels);
+        for (to, plane) in output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.iter_mut().zip(planes) {
+            *to = plane.iter().sum::<f32>() / self.pixels as f32;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers as they are, in another shape.
+#[derive(Clone, Debug)]
+pub(super) struct Reshaped {
+    pub count: usize,
+}
+
+impl Kernel for Reshaped {
+    fn name(&self) -> &'static str {
+        "Reshaped"
+    }
+
+    fn takes(&self) -> (DatumType, usize) {
+        (f32::datum_type(), self.count)
+    }
+
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(numbers(input)?);
+        Ok(())
+    }
+}
+
+/// Probabilities of the logits of one picture.
+#[derive(Clone, Debug)]
+pub(super) struct Softmax {
+    pub classes: usize,
+}
+
+impl Kernel for Softmax {
+    fn name(&self) -> &'static str {
+        "Softmax"
+    }
+
+    fn takes(&self) -> (DatumType, usize) {
+        (f32::datum_type(), self.classes)
+    }
+
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        let logits = numbers::<f32>(input)?;
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut output = output.try_as_plain_ram_mut()?;
+        let output = output.as_slice_mut::<f32>()?;
+        for (to, logit) in output.iter_mut().zip(logits) {
+            *to = (logit - largest).exp();
+        }
+        let sum: f32 = output.iter().sum();
+        for to in output {
+            *to /= sum;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(kernel: &impl Kernel, input: &[f32], count: usize) -> Vec<f32> {
+        let mut output = tensor1(&vec![f32::NAN; count]);
+        kernel.run(&tensor1(input), &mut output).unwrap();
+        numbers::<f32>(&output).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_mean_is_of_each_plane() {
+        let mean = Mean { channels: 2, pixels: 3 };
+        assert_eq!(run(&mean, &[1.0, 2.0, 6.0, -1.0, 0.0, 1.0], 2), [3.0, 0.0]);
+    }
+
+    /// `torch.softmax(torch.tensor([1., 2., 3.]), 0)`, and numbers whose powers no float holds.
+    #[test]
+    fn probabilities_are_those_of_pytorch() {
+        let softmax = Softmax { classes: 3 };
+        for shift in [0.0, 1000.0, -1000.0] {
+            let found = run(&softmax, &[1.0 + shift, 2.0 + shift, 3.0 + shift], 3);
+            let expected = [0.090_030_57, 0.244_728_48, 0.665_240_94];
+            assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{found:?}");
+        }
+    }
+}
