@@ -14,7 +14,12 @@ pub const MAX_PIXELS: u64 = 200_000_000;
 const MAX_BYTES: u64 = 1 << 30;
 
 /// The formats that are read, for messages; a JPEG's orientation is that of its EXIF entry.
-pub const FORMATS: &str = "PNG, JPEG, WebP, BMP, PNM";
+pub const FORMATS: &str = match (cfg!(feature = "webp"), cfg!(feature = "bmp")) {
+    (true, true) => "PNG, JPEG, WebP, BMP, PNM",
+    (true, false) => "PNG, JPEG, WebP, PNM",
+    (false, true) => "PNG, JPEG, BMP, PNM",
+    (false, false) => "PNG, JPEG, PNM",
+};
 
 /// Whether a file's name ends like that of a picture in one of the [`FORMATS`].
 #[must_use]
@@ -60,8 +65,12 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage> {
 /// Reads a picture's header. A picture of too many pixels, or one that would take too much memory, is refused.
 fn decoder<'a>(file: impl BufRead + Seek + 'a, max_pixels: u64) -> Result<impl ImageDecoder + 'a> {
     let mut reader = ImageReader::new(file).with_guessed_format()?;
-    if reader.format().is_none() {
-        bail!("its content is none of the formats this program reads ({FORMATS})");
+    match reader.format() {
+        None => bail!("its content is none of the formats this program reads ({FORMATS})"),
+        Some(format) if !format.reading_enabled() => {
+            bail!("it is a {format:?} picture: this program was built to read {FORMATS}")
+        }
+        Some(_) => (),
     }
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
