@@ -118,7 +118,7 @@ impl Pictures {
         let input = model.input();
         let bytes =
             [count, input.channels, input.height, input.width].iter().try_fold(1_usize, |a, &b| a.checked_mul(b));
-        let fits = bytes.is_some_and(|bytes| bytes <= 1 << 32);
+        let fits = bytes.is_some_and(|bytes| bytes as u64 <= 1 << 32);
         ensure!(fits, "--random {count}: so many images of this model would take more than 4 GB of memory");
         say("note: random pixels prove little about what the network was trained for: compare on pictures of it too");
         let images = dataset::noise((count, input.channels, input.height, input.width), seed);
