@@ -131,6 +131,7 @@ impl Lanes for f32 {
 }
 
 /// Implements the trait for a type by the instructions that do each thing.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! lanes {
     ($type:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $plus_product:ident, $larger:ident, $smaller:ident) => {
         impl Lanes for $type {
