@@ -1,5 +1,6 @@
 //! The numbers that 8 bits can tell: what `QuantizeLinear` and `DequantizeLinear` do to a value between them.
 
+use super::lanes::Lane;
 use super::operator::{Kernel, numbers};
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
@@ -15,6 +16,34 @@ pub(super) struct Rounded {
     pub zero: u8,
     /// How many floats.
     pub count: usize,
+    /// The widest that the processor has.
+    pub lane: Lane,
+}
+
+impl Rounded {
+    /// Compiled once for each instruction set: the compiler itself makes it many at once.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // It must end up in the function that is compiled for the instruction set.
+    fn round(&self, input: &[f32], output: &mut [f32]) {
+        let (least, most) = (-f32::from(self.zero), f32::from(u8::MAX - self.zero));
+        for (to, value) in output.iter_mut().zip(input) {
+            // `max` and `min` take the bound for a NaN, and the compiler makes one instruction of each.
+            let steps = (value / self.scale).max(least).min(most);
+            *to = ((steps + ROUNDING) - ROUNDING) * self.scale;
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn round_avx512(&self, input: &[f32], output: &mut [f32]) {
+        self.round(input, output);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn round_avx2(&self, input: &[f32], output: &mut [f32]) {
+        self.round(input, output);
+    }
 }
 
 impl Kernel for Rounded {
@@ -27,12 +56,17 @@ impl Kernel for Rounded {
     }
 
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let (least, most) = (-f32::from(self.zero), f32::from(u8::MAX - self.zero));
-        for (to, value) in output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.iter_mut().zip(numbers::<f32>(input)?)
-        {
-            // `max` and `min` take the bound for a NaN, and the compiler makes one instruction of each.
-            let steps = (value / self.scale).max(least).min(most);
-            *to = ((steps + ROUNDING) - ROUNDING) * self.scale;
+        let input = numbers::<f32>(input)?;
+        let mut output = output.try_as_plain_ram_mut()?;
+        let output = output.as_slice_mut::<f32>()?;
+        match self.lane {
+            // SAFETY: the lane is one of those that the processor has.
+            #[cfg(target_arch = "x86_64")]
+            Lane::Avx512 => unsafe { self.round_avx512(input, output) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Lane::Avx2 | Lane::Avx2Half => unsafe { self.round_avx2(input, output) },
+            _ => self.round(input, output),
         }
         Ok(())
     }
@@ -45,10 +79,13 @@ mod tests {
     /// ONNX's `QuantizeLinear`: x / scale, halves to even, plus the zero point, saturated to 0 to 255.
     #[test]
     fn floats_are_rounded_as_onnx_says() {
-        let rounded = Rounded { scale: 0.5, zero: 10, count: 9 };
         let input = [0.25, 0.75, 1.25, -0.25, -0.74, -5.2, 122.4, 1e30, f32::NEG_INFINITY];
-        let mut output = tensor1(&[f32::NAN; 9]);
-        rounded.run(&tensor1(&input), &mut output).unwrap();
-        assert_eq!(numbers::<f32>(&output).unwrap(), [0.0, 1.0, 1.0, 0.0, -0.5, -5.0, 122.5, 122.5, -5.0]);
+        for lane in Lane::available() {
+            let rounded = Rounded { scale: 0.5, zero: 10, count: 9, lane };
+            let mut output = tensor1(&[f32::NAN; 9]);
+            rounded.run(&tensor1(&input), &mut output).unwrap();
+            let expected = [0.0, 1.0, 1.0, 0.0, -0.5, -5.0, 122.5, 122.5, -5.0];
+            assert_eq!(numbers::<f32>(&output).unwrap(), expected, "{lane:?}");
+        }
     }
 }

@@ -66,7 +66,8 @@ impl Wiring<'_> {
             Step::Convolution(convolution) => self.convolution(convolution),
             Step::Rounded { scale, zero } => {
                 let count = self.shape.iter().product();
-                self.node(Operator::new(Rounded { scale, zero, count }, &self.shape))
+                let lane = self.lanes.first().copied().unwrap_or(Lane::Scalar);
+                self.node(Operator::new(Rounded { scale, zero, count, lane }, &self.shape.clone()))
             }
             Step::Mean => {
                 let [channels, height, width] = self.planes()?;
