@@ -6,6 +6,26 @@ use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
 use anyhow::{Context, Result, anyhow, ensure};
 
+/// Attributes that say yes or no.
+const SWITCHES: [&str; 16] = [
+    "allowzero",
+    "ceil_mode",
+    "channels_last",
+    "count_include_pad",
+    "exclusive",
+    "keepdims",
+    "largest",
+    "noop_with_empty_axes",
+    "reverse",
+    "saturate",
+    "select_last_index",
+    "sorted",
+    "storage_order",
+    "transA",
+    "transB",
+    "upper",
+];
+
 /// A node that is about to be followed.
 pub(super) struct Node<'a> {
     pub proto: &'a NodeProto,
@@ -102,10 +122,14 @@ impl<'a> Node<'a> {
         Ok(Some(value.with(if few { tensors::numbers(tensor, element) } else { None })))
     }
 
-    /// Refuses an axis or a number of outputs that no tensor has: a runtime might count up to it.
+    /// Refuses an axis or a number of outputs that no tensor has, since a runtime might count up to it, and a yes or no
+    /// that is neither, which runtimes read as either.
     pub fn counts_little(&self) -> Result<()> {
         const MOST: u64 = tensors::MAX_RANK as u64;
         for attribute in &self.proto.attribute {
+            if let (true, Some(number)) = (SWITCHES.contains(&attribute.name.as_str()), attribute.i) {
+                ensure!(matches!(number, 0 | 1), "{} {number}: expected 0 or 1", attribute.name);
+            }
             let numbers = match attribute.name.as_str() {
                 "axis" | "batch_dims" => attribute.i.as_slice(),
                 "axes" | "perm" => &attribute.ints,
