@@ -5,7 +5,7 @@
 //! variable: `EDGE_AARCH64='/usr/bin/qemu-aarch64-static /…/deploy'`. Without one everything here is skipped.
 
 use anyhow::{Context, Result, ensure};
-use deploy::agreement::{Agreement, FP32_TOLERANCE, compare, tolerance};
+use deploy::agreement::{Agreement, INT8_TOLERANCE, Tolerance, compare};
 use image::imageops::FilterType;
 use image::{GrayImage, ImageFormat};
 use models::architecture::Kind;
@@ -23,6 +23,9 @@ use train::data::Images;
 use train::export::{Settings, Written};
 
 const VARIABLES: [&str; 2] = ["EDGE_AARCH64", "EDGE_ARMV7"];
+/// Of fp32 and fp16 files, a tenth of it on average: the same operations in the same order, but other instructions. Seen
+/// were 1.2e-5 and 1.1e-6. In int8 files a sum may fall on the other side of a step, as between two runtimes.
+const TOLERANCE: f32 = 1e-4;
 const PICTURES: usize = 60;
 const CLASSES: usize = 10;
 
@@ -149,9 +152,10 @@ fn boards_give_the_answers_of_this_machine() {
         return;
     }
     let scene = Scene::new().unwrap();
-    let mut models = vec![("embedded".to_owned(), String::new(), FP32_TOLERANCE)];
+    let mut models = vec![("embedded".to_owned(), String::new(), Tolerance::of(TOLERANCE))];
     for precision in Precision::ALL {
-        models.push((precision.to_string(), scene.export(precision).unwrap(), tolerance(precision)));
+        let tolerance = if precision == Precision::Int8 { INT8_TOLERANCE } else { Tolerance::of(TOLERANCE) };
+        models.push((precision.to_string(), scene.export(precision).unwrap(), tolerance));
     }
     for (name, model, tolerance) in models {
         let expected = Program::here().logits(scene.path(), &model).unwrap();
