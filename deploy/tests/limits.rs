@@ -47,6 +47,14 @@ fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> No
     node
 }
 
+/// What the fuzzer found: tract's inference took 2 for no where we took it for yes, and read beyond the end of a shape.
+#[test]
+fn a_yes_or_no_that_is_neither_is_refused() {
+    assert_refused(&["its ReduceMean node", "keepdims 2: expected 0 or 1"], |_, nodes| {
+        nodes.push(node("ReduceMean", &["image"], "mean", vec![integer("keepdims", 2)]));
+    });
+}
+
 #[test]
 fn constants_that_unfold_are_refused_by_their_size() {
     let shape = |shape: &'static [i64]| {
