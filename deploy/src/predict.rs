@@ -14,15 +14,21 @@ use models::evaluation::softmax;
 use models::picture::Reader;
 use ndarray::{Array3, ArrayView1, ArrayView4, Axis};
 use serde::Serialize;
+use std::ops::Range;
 
 /// The label of a picture whose likeliest class is not likely enough.
 pub const UNKNOWN: &str = "unknown";
 
 /// Pictures that each thread gets of a batch by default: so many that starting the threads for them costs nothing.
-const PER_THREAD: usize = 64;
+const PER_THREAD: usize = 256;
+
+/// Small files that a thread decodes in one go, and their bytes together: handing each over by itself would cost as
+/// much as decoding it.
+const GROUP: usize = 16;
+const GROUP_BYTES: u64 = 32 << 10;
 
 /// Most pictures of a batch by default.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH: usize = 1024;
 
 /// Most bytes of the pictures of a batch, as the network takes them, by default.
 const MAX_BATCH_BYTES: usize = 64 << 20;
@@ -101,16 +107,42 @@ pub fn predict(
     let threads = model.runtime().threads;
     let size = settings.batch.unwrap_or_else(|| batch_size(threads, input.channels * input.height * input.width));
     let file_bytes = if settings.batch.is_some() { u64::MAX } else { FILE_BYTES };
-    let decode = |number: usize| Decoded::of(number, &sources[number], settings, &input);
-    pipeline::ahead(sources.len(), threads, size, decode, |decoded| {
+    let bytes: Vec<u64> = sources.iter().map(Source::bytes).collect();
+    let groups = groups(&bytes, size.min(GROUP));
+    let decode = |group: usize| {
+        let numbers = groups[group].clone();
+        numbers.map(|number| Decoded::of(number, &sources[number], bytes[number], settings, &input)).collect::<Vec<_>>()
+    };
+    let ahead = size.div_ceil(GROUP).max(2 * threads);
+    pipeline::ahead(groups.len(), threads, ahead, decode, |decoded| {
+        let mut decoded = decoded.flatten();
         let mut pixels = Vec::new();
         loop {
-            let batch = next_batch(decoded, size, file_bytes)?;
+            let batch = next_batch(&mut decoded, size, file_bytes)?;
             if batch.is_empty() || !each(run(model, batch, &mut pixels, settings)?)? {
                 return Ok(());
             }
         }
     })
+}
+
+/// Files in a row that are decoded in one go, at most so many, from the bytes of each.
+fn groups(files: &[u64], most: usize) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut together = 0;
+    for (number, &bytes) in files.iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if group.len() < most && bytes.saturating_add(together) <= GROUP_BYTES => {
+                group.end += 1;
+                together += bytes;
+            }
+            _ => {
+                groups.push(number..number + 1);
+                together = bytes;
+            }
+        }
+    }
+    groups
 }
 
 /// Pictures run together by default, of so many bytes each.
@@ -129,14 +161,14 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn of(number: usize, source: &Source, settings: &Settings, input: &Input) -> Result<Self> {
+    fn of(number: usize, source: &Source, bytes: u64, settings: &Settings, input: &Input) -> Result<Self> {
         let file = source.name();
         let pixels = guarded(&file, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
         let saved = match (&settings.saved, &pixels) {
             (Some(saved), Ok(pixels)) => Some(saved.write(number, pixels.view())?.display().to_string()),
             _ => None,
         };
-        Ok(Self { file, bytes: source.bytes(), pixels, saved })
+        Ok(Self { file, bytes, pixels, saved })
     }
 }
 
@@ -236,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn small_files_are_decoded_together_and_large_ones_alone() {
+        let sizes = |files: &[u64], most| groups(files, most).iter().map(ExactSizeIterator::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&[300; 40], GROUP), [16, 16, 8]);
+        assert_eq!(sizes(&[300; 5], 2), [2, 2, 1]);
+        assert_eq!(sizes(&[20_000, 20_000, 100, 1 << 30, u64::MAX, 5], GROUP), [1, 2, 1, 1, 1]);
+        assert!(sizes(&[], GROUP).is_empty());
+    }
+
+    #[test]
     fn a_batch_ends_with_its_size_or_with_large_files() {
         let sizes = |files: &[u64], size, file_bytes| {
             let decoded = |&bytes| Ok(Decoded { file: String::new(), bytes, pixels: Err(String::new()), saved: None });
@@ -255,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_default_batch_keeps_every_thread_busy_and_the_memory_small() {
-        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, 28 * 28)), [64, 128, 512]);
+        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, 28 * 28)), [256, 512, 1024]);
         assert_eq!(batch_size(8, 3 * 224 * 224), 445);
         assert_eq!(batch_size(2, 3 * 8192 * 8192), 1);
     }

@@ -29,7 +29,13 @@ pub fn has_picture_ending(path: &Path) -> bool {
 
 /// Decodes a picture file of at most so many pixels. The format is told by its content, not by its name.
 pub(super) fn open(path: &Path, max_pixels: u64) -> Result<DynamicImage> {
-    let bytes = File::open(path).map_err(Into::into).and_then(bytes);
+    let read = || {
+        let file = File::open(path)?;
+        // So that it is read in one go; what a file tells of itself is not believed beyond that.
+        let told = file.metadata().map_or(0, |metadata| metadata.len().min(READ_AHEAD));
+        bytes(file, told as usize + 1)
+    };
+    let bytes: Result<_> = read();
     let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
     decode(&bytes, max_pixels).with_context(|| format!("{} is not a picture that can be read", path.display()))
 }
@@ -42,9 +48,12 @@ pub fn is_in_colour(path: &Path) -> Result<bool> {
     Ok(decoder.color_type().has_color())
 }
 
-/// The bytes of a file or a pipe, unless there are more than a picture can have.
-pub(super) fn bytes(source: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Most memory that is set aside for a file before it is read.
+const READ_AHEAD: u64 = 64 << 20;
+
+/// The bytes of a file or a pipe, unless there are more than a picture can have; some `expected` of them.
+pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected);
     source.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     ensure!(bytes.len() as u64 <= MAX_BYTES, "it is longer than {MAX_BYTES} bytes");
     Ok(bytes)

@@ -50,7 +50,7 @@ impl Reader {
 
     /// The same for a picture file that comes through a pipe, and is read to its end.
     pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Array3<u8>> {
-        let bytes = file::bytes(source).with_context(|| format!("cannot read {name}"))?;
+        let bytes = file::bytes(source, 0).with_context(|| format!("cannot read {name}"))?;
         self.from_bytes(name, &bytes, input)
     }
 

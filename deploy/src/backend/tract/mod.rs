@@ -174,7 +174,7 @@ impl Plan {
         let mut scores = Array2::zeros((pictures.dim().0, self.classes));
         let size = self.batch;
         let batches = pictures.axis_chunks_iter(Axis(0), size);
-        let threads = self.runtime.threads.min(batches.len());
+        let threads = self.runtime.threads.min(batches.len()).max(1);
         // A state that broke off in the middle is not used again.
         let mut states = mem::take(&mut self.states);
         while states.len() < threads {
@@ -192,18 +192,16 @@ impl Plan {
             };
             caught(run).context("tract cannot run it")
         };
-        if let [state] = &mut states[..threads] {
-            work_off(state)?;
-        } else {
-            let work_off = &work_off;
-            thread::scope(|scope| {
-                let start = |state| scope.spawn(move || work_off(state));
-                let workers: Vec<_> = states[..threads].iter_mut().map(start).collect();
-                workers.into_iter().try_for_each(|worker| {
-                    worker.join().unwrap_or_else(|_| Err(anyhow!("a thread that ran tract panicked")))
-                })
-            })?;
-        }
+        // This thread is one of them.
+        let (first, others) = states[..threads].split_first_mut().context("no threads")?;
+        let work_off = &work_off;
+        thread::scope(|scope| {
+            let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(move || work_off(state))).collect();
+            work_off(first)?;
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|_| Err(anyhow!("a thread that ran tract panicked")))
+            })
+        })?;
         self.states = states;
         Ok(scores)
     }

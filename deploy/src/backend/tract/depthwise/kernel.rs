@@ -152,8 +152,10 @@ impl Padded {
     #[inline(always)]
     fn fill(&mut self, plane: &[f32], columns: usize) {
         let [above, left] = self.padding;
-        let rows = self.values.chunks_exact_mut(self.pitch).take(self.rows).skip(above);
-        for (row, source) in rows.zip(plane.chunks_exact(columns)) {
+        let rows = self.rows.saturating_sub(above).min(plane.len() / columns);
+        for index in 0..rows {
+            let row = &mut self.values[(above + index) * self.pitch..][..self.pitch];
+            let source = &plane[index * columns..][..columns];
             if self.odd == 0 {
                 let row = row.get_mut(left..).unwrap_or_default();
                 let count = row.len().min(columns);
