@@ -58,7 +58,7 @@ fn tract() -> Status {
         available: true,
         version: Some(super::tract::VERSION.to_owned()),
         library: None,
-        providers: vec!["tract-linalg".to_owned()],
+        providers: super::tract::providers(),
         reason: None,
     }
 }

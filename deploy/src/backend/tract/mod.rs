@@ -38,6 +38,13 @@ use tract_core::prelude::*;
 /// tract's version. The crate does not tell; a test compares this with `Cargo.lock`.
 pub const VERSION: &str = "0.23.9";
 
+/// What can compute: our own operators for files of `train export`'s, tract's for others if its reader is compiled in.
+pub(super) fn providers() -> Vec<String> {
+    let own = dense::provider(&Lane::available());
+    let others = cfg!(feature = "onnx").then(|| "tract-linalg".to_owned());
+    std::iter::once(own).chain(others).collect()
+}
+
 /// A model made ready for tract.
 pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
