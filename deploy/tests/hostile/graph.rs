@@ -105,7 +105,7 @@ fn operation(
 }
 
 fn weights(name: &str, dims: &[i64], choices: &mut Choices) -> TensorProto {
-    let count = dims.iter().product::<i64>().clamp(0, 1 << 16) as usize;
+    let count = dims.iter().fold(1_i64, |count, &extent| count.saturating_mul(extent)).clamp(0, 1 << 16) as usize;
     let float_data = vec![f32::from(choices.byte()) / 256.0; count];
     TensorProto { name: name.to_owned(), dims: dims.to_vec(), data_type: 1, float_data, ..TensorProto::default() }
 }
