@@ -271,7 +271,10 @@ fn boards_refuse_bad_input_in_the_same_words() {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let told = |program: &Program| {
             let output = program.run(folder.path(), &arguments);
-            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+            // The line that says what runs names the instruction set.
+            let said = String::from_utf8(output.stderr).unwrap();
+            let said: Vec<&str> = said.lines().filter(|line| !line.contains(": tract ")).collect();
+            (output.status.code(), said.join("\n"))
         };
         let expected = told(&here);
         assert!(expected.0 == Some(code) && expected.1.contains(word), "{line}: {expected:?}");
