@@ -271,10 +271,10 @@ fn boards_refuse_bad_input_in_the_same_words() {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let told = |program: &Program| {
             let output = program.run(folder.path(), &arguments);
-            // The line that says what runs names the instruction set.
+            // The line that says what runs names the instruction set, and a board's program reads fewer formats.
             let said = String::from_utf8(output.stderr).unwrap();
             let said: Vec<&str> = said.lines().filter(|line| !line.contains(": tract ")).collect();
-            (output.status.code(), said.join("\n"))
+            (output.status.code(), said.join("\n").replace("WebP, BMP, ", ""))
         };
         let expected = told(&here);
         assert!(expected.0 == Some(code) && expected.1.contains(word), "{line}: {expected:?}");
