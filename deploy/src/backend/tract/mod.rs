@@ -1,14 +1,15 @@
 //! tract: pure Rust, on the processor.
 //!
-//! Unless the file fixes it, the batch is one picture, fixed before the optimiser sees the model: with an open N tract
-//! keeps to code that is 5 to 8 times slower, and a batch of 32 costs more per picture than one by one. The pictures of
-//! a batch go in parallel over threads instead, which share one plan and have a state each.
+//! The batch is one picture (for a file from elsewhere, what it fixes): with an open N tract keeps to code that is 5 to 8
+//! times slower, and a batch of 32 costs more per picture than one by one. The pictures of a batch go in parallel over
+//! threads instead, which share one plan and have a state each.
 //!
 //! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with an operator of our own
-//! for each step (`pixels`, `depthwise`, `dense`, `rounded`, `pooled`; `operator` shows them to tract, `lanes` has the
+//! for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`; `operator` shows them to tract, `lanes` has the
 //! instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
 
 mod chain;
+mod convolution;
 mod dense;
 mod depthwise;
 #[cfg(feature = "onnx")]

@@ -17,6 +17,33 @@ pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()>;
 }
 
+/// A [`Kernel`] from floats to floats.
+pub(super) trait Floats: fmt::Debug + Send + Sync + 'static {
+    /// The operator's name.
+    fn name(&self) -> &'static str;
+
+    /// Number of floats that it takes.
+    fn count(&self) -> usize;
+
+    /// Computes all of `output` from as many floats as it takes.
+    fn compute(&self, input: &[f32], output: &mut [f32]);
+}
+
+impl<T: Floats> Kernel for T {
+    fn name(&self) -> &'static str {
+        Floats::name(self)
+    }
+
+    fn takes(&self) -> (DatumType, usize) {
+        (f32::datum_type(), self.count())
+    }
+
+    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        self.compute(numbers(input)?, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        Ok(())
+    }
+}
+
 /// A [`Kernel`] with the shape that its output has.
 #[derive(Clone, Debug)]
 pub(super) struct Operator {

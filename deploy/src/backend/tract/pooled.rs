@@ -3,9 +3,7 @@
 //! tract has operators for them. Ours are as fast, and a program that needs none of tract's own is a third smaller: each
 //! of those knows how to become any other.
 
-use super::operator::{Kernel, numbers};
-use tract_core::internal::TractResult;
-use tract_core::prelude::*;
+use super::operator::Floats;
 
 /// Mean of each of `channels` planes of so many `pixels`.
 #[derive(Clone, Debug)]
@@ -14,21 +12,19 @@ pub(super) struct Mean {
     pub pixels: usize,
 }
 
-impl Kernel for Mean {
+impl Floats for Mean {
     fn name(&self) -> &'static str {
         "Mean"
     }
 
-    fn takes(&self) -> (DatumType, usize) {
-        (f32::datum_type(), self.channels * self.pixels)
+    fn count(&self) -> usize {
+        self.channels * self.pixels
     }
 
-    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let planes = numbers::<f32>(input)?.chunks_exact(self.pixels);
-        for (to, plane) in output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.iter_mut().zip(planes) {
+    fn compute(&self, input: &[f32], output: &mut [f32]) {
+        for (to, plane) in output.iter_mut().zip(input.chunks_exact(self.pixels)) {
             *to = plane.iter().sum::<f32>() / self.pixels as f32;
         }
-        Ok(())
     }
 }
 
@@ -38,18 +34,17 @@ pub(super) struct Reshaped {
     pub count: usize,
 }
 
-impl Kernel for Reshaped {
+impl Floats for Reshaped {
     fn name(&self) -> &'static str {
         "Reshaped"
     }
 
-    fn takes(&self) -> (DatumType, usize) {
-        (f32::datum_type(), self.count)
+    fn count(&self) -> usize {
+        self.count
     }
 
-    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.copy_from_slice(numbers(input)?);
-        Ok(())
+    fn compute(&self, input: &[f32], output: &mut [f32]) {
+        output.copy_from_slice(input);
     }
 }
 
@@ -59,20 +54,17 @@ pub(super) struct Softmax {
     pub classes: usize,
 }
 
-impl Kernel for Softmax {
+impl Floats for Softmax {
     fn name(&self) -> &'static str {
         "Softmax"
     }
 
-    fn takes(&self) -> (DatumType, usize) {
-        (f32::datum_type(), self.classes)
+    fn count(&self) -> usize {
+        self.classes
     }
 
-    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let logits = numbers::<f32>(input)?;
+    fn compute(&self, logits: &[f32], output: &mut [f32]) {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut output = output.try_as_plain_ram_mut()?;
-        let output = output.as_slice_mut::<f32>()?;
         for (to, logit) in output.iter_mut().zip(logits) {
             *to = (logit - largest).exp();
         }
@@ -80,7 +72,6 @@ impl Kernel for Softmax {
         for to in output {
             *to /= sum;
         }
-        Ok(())
     }
 }
 
@@ -88,10 +79,10 @@ impl Kernel for Softmax {
 mod tests {
     use super::*;
 
-    fn run(kernel: &impl Kernel, input: &[f32], count: usize) -> Vec<f32> {
-        let mut output = tensor1(&vec![f32::NAN; count]);
-        kernel.run(&tensor1(input), &mut output).unwrap();
-        numbers::<f32>(&output).unwrap().to_vec()
+    fn run(kernel: &impl Floats, input: &[f32], count: usize) -> Vec<f32> {
+        let mut output = vec![f32::NAN; count];
+        kernel.compute(input, &mut output);
+        output
     }
 
     #[test]

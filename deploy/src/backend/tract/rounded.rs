@@ -1,9 +1,7 @@
 //! The numbers that 8 bits can tell: what `QuantizeLinear` and `DequantizeLinear` do to a value between them.
 
 use super::lanes::Lane;
-use super::operator::{Kernel, numbers};
-use tract_core::internal::TractResult;
-use tract_core::prelude::*;
+use super::operator::Floats;
 
 /// Added to a float and taken away again, it leaves the nearest integer, the even one of two, as `QuantizeLinear` asks
 /// for: above 2^23 floats have no digits after the point. The compiler makes it many at once, not so `round_ties_even`.
@@ -46,19 +44,16 @@ impl Rounded {
     }
 }
 
-impl Kernel for Rounded {
+impl Floats for Rounded {
     fn name(&self) -> &'static str {
         "Rounded"
     }
 
-    fn takes(&self) -> (DatumType, usize) {
-        (f32::datum_type(), self.count)
+    fn count(&self) -> usize {
+        self.count
     }
 
-    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let input = numbers::<f32>(input)?;
-        let mut output = output.try_as_plain_ram_mut()?;
-        let output = output.as_slice_mut::<f32>()?;
+    fn compute(&self, input: &[f32], output: &mut [f32]) {
         match self.lane {
             // SAFETY: the lane is one of those that the processor has.
             #[cfg(target_arch = "x86_64")]
@@ -68,7 +63,6 @@ impl Kernel for Rounded {
             Lane::Avx2 | Lane::Avx2Half => unsafe { self.round_avx2(input, output) },
             _ => self.round(input, output),
         }
-        Ok(())
     }
 }
 
@@ -82,10 +76,10 @@ mod tests {
         let input = [0.25, 0.75, 1.25, -0.25, -0.74, -5.2, 122.4, 1e30, f32::NEG_INFINITY];
         for lane in Lane::available() {
             let rounded = Rounded { scale: 0.5, zero: 10, count: 9, lane };
-            let mut output = tensor1(&[f32::NAN; 9]);
-            rounded.run(&tensor1(&input), &mut output).unwrap();
+            let mut output = [f32::NAN; 9];
+            rounded.compute(&input, &mut output);
             let expected = [0.0, 1.0, 1.0, 0.0, -0.5, -5.0, 122.5, 122.5, -5.0];
-            assert_eq!(numbers::<f32>(&output).unwrap(), expected, "{lane:?}");
+            assert_eq!(output, expected, "{lane:?}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A chain as a model of tract's: an operator of our own for every step.
 
 use super::chain::{Chain, Convolution, Step};
-use super::dense::Dense;
-use super::depthwise::Depthwise;
+use super::convolution;
 use super::lanes::Lane;
 use super::operator::Operator;
 use super::pooled::{Mean, Reshaped, Softmax};
@@ -82,9 +81,11 @@ impl Wiring<'_> {
                 let outputs = bias.len();
                 let inputs = self.shape.iter().product::<usize>();
                 ensure!(weights.len() == outputs * inputs, "{} weights for {outputs} outputs", weights.len());
-                let dense = Dense {
+                // One pixel.
+                let product = convolution::Convolution {
                     input: [inputs, 1, 1],
                     output: [1, 1],
+                    groups: 1,
                     kernel: 1,
                     stride: 1,
                     padding: [0, 0],
@@ -92,7 +93,7 @@ impl Wiring<'_> {
                     bias,
                     clamp: [f32::NEG_INFINITY, f32::INFINITY],
                 };
-                self.node(Operator::new(dense.kernel(self.lanes)?, &[1, outputs]))
+                self.node(product.operator(self.lanes, &[1, outputs])?)
             }
             Step::Softmax => {
                 let classes = self.shape.iter().product();
@@ -113,25 +114,10 @@ impl Wiring<'_> {
         };
         let (rows, columns) = (extent(height), extent(width));
         let (Some(rows), Some(columns)) = (rows, columns) else { bail!("its kernel of {kernel} is larger") };
-        let (outputs, output, padding) = (bias.len(), [rows, columns], [padding, padding]);
-        let shape = [1, outputs, rows, columns];
-        let own_plane = groups == channels && outputs == channels;
-        if kernel == 3 && matches!(stride, 1 | 2) && (own_plane || channels == 1) {
-            let depthwise = Depthwise {
-                channels: outputs,
-                own_plane,
-                input: [height, width],
-                output,
-                stride,
-                padding,
-                weights,
-                bias,
-                clamp,
-            };
-            return self.node(Operator::new(depthwise.kernel(self.lanes)?, &shape));
-        }
-        ensure!(groups == 1, "{groups} groups of {channels} channels: expected 1, or 3x3 kernels and a group for each");
-        let dense = Dense { input: [channels, height, width], output, kernel, stride, padding, weights, bias, clamp };
-        self.node(Operator::new(dense.kernel(self.lanes)?, &shape))
+        let shape = [1, bias.len(), rows, columns];
+        let (input, output, padding) = ([channels, height, width], [rows, columns], [padding, padding]);
+        let convolution =
+            convolution::Convolution { input, output, groups, kernel, stride, padding, weights, bias, clamp };
+        self.node(convolution.operator(self.lanes, &shape)?)
     }
 }

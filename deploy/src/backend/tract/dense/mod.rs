@@ -14,7 +14,7 @@ mod tests;
 
 use super::lanes::Lane;
 use super::operator::{Kernel, numbers};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use linalg::Linalg;
 #[cfg(target_arch = "x86_64")]
 use product::Product;
@@ -47,22 +47,8 @@ impl Dense {
     /// Makes it ready for the fastest of the lanes.
     pub fn kernel(self, lanes: &[Lane]) -> Result<impl Kernel> {
         let Self { input: [channels, height, width], output, kernel, stride, .. } = self;
-        let depth = kernel.checked_mul(kernel).and_then(|taps| taps.checked_mul(channels));
-        let depth = depth.filter(|&depth| {
-            let pixels = [output[0], height].into_iter().max().zip([output[1], width].into_iter().max());
-            let bytes = pixels.and_then(|(rows, columns)| {
-                rows.checked_mul(columns)?.checked_mul(depth.max(self.bias.len()))?.checked_mul(size_of::<f32>())
-            });
-            bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
-        });
-        let fits = depth.is_some_and(|depth| {
-            depth.checked_mul(self.bias.len()) == Some(self.weights.len()) && !self.weights.is_empty()
-        });
-        ensure!(
-            fits && stride > 0 && height * width * output[0] * output[1] > 0,
-            "a convolution of sizes that do not fit together"
-        );
-        let matrix = Matrix { weights: self.weights, depth: depth.unwrap_or(1), bias: self.bias, clamp: self.clamp };
+        let depth = self.depth().context("a convolution of sizes that do not fit together")?;
+        let matrix = Matrix { weights: self.weights, depth, bias: self.bias, clamp: self.clamp };
         let pixels = output[0] * output[1];
         let whole = kernel == 1 && stride == 1 && output == [height, width] && self.padding == [0, 0];
         let windows = windows::Windows { input: self.input, output, kernel, stride, padding: self.padding };
@@ -72,6 +58,20 @@ impl Dense {
             windows: (!whole).then_some(windows),
             multiplier: multiplier(matrix, pixels, lanes)?,
         })
+    }
+}
+
+impl Dense {
+    /// Numbers of the input that each output is made of, if the sizes fit together. All else relies on it.
+    fn depth(&self) -> Option<usize> {
+        let [channels, height, width] = self.input;
+        let extents = [channels, height, width, self.output[0], self.output[1], self.kernel, self.stride];
+        let depth = channels.checked_mul(self.kernel)?.checked_mul(self.kernel)?;
+        // The largest matrix, in bytes.
+        let pixels = self.output[0].max(height).checked_mul(self.output[1].max(width))?;
+        let bytes = pixels.checked_mul(depth.max(self.bias.len()))?.checked_mul(size_of::<f32>())?;
+        let fits = !extents.contains(&0) && isize::try_from(bytes).is_ok();
+        (fits && depth.checked_mul(self.bias.len())? == self.weights.len() && !self.bias.is_empty()).then_some(depth)
     }
 }
 

@@ -139,13 +139,12 @@ impl Product {
             let to = pixels.min(from + at_once);
             scratch.resize((to - from).div_ceil(L::WIDTH) * L::WIDTH * depth, 0.0);
             for_tiles::<L, VEC>(to - from, |column, width| {
-                fill(
-                    &mut scratch[column * depth..][..width * depth],
-                    input,
-                    pixels,
-                    from + column,
-                    width.min(to - from - column),
-                );
+                let panel = scratch[column * depth..][..width * depth].chunks_exact_mut(width);
+                let count = width.min(to - from - column);
+                for (line, row) in panel.zip(input.chunks_exact(pixels)) {
+                    line[..count].copy_from_slice(&row[from + column..][..count]);
+                    line[count..].fill(0.0);
+                }
             });
             let groups = weights.chunks_exact(depth * OUT).zip(bias.chunks_exact(OUT));
             for (group, (values, bias)) in groups.enumerate() {
@@ -180,17 +179,6 @@ fn for_tiles<L: Lanes, const VEC: usize>(pixels: usize, mut each: impl FnMut(usi
         let lanes = if left == VEC + 1 { left.div_ceil(2) } else { left.min(VEC) };
         each(column, lanes * L::WIDTH);
         (column, left) = (column + lanes * L::WIDTH, left - lanes);
-    }
-}
-
-/// Copies `count` columns of a matrix with rows of so many `pixels` into a panel, and zeros after them.
-#[inline(always)]
-fn fill(panel: &mut [f32], input: &[f32], pixels: usize, column: usize, count: usize) {
-    let width = panel.len() / (input.len() / pixels).max(1);
-    for (line, row) in panel.chunks_exact_mut(width.max(1)).zip(input.chunks_exact(pixels)) {
-        let (copied, rest) = line.split_at_mut(count);
-        copied.copy_from_slice(&row[column..column + count]);
-        rest.fill(0.0);
     }
 }
 

@@ -9,10 +9,8 @@ mod kernel;
 pub(super) use kernel::Depthwise;
 
 use super::lanes::Lane;
-use super::operator::{Kernel, numbers};
+use super::operator::{Floats, Kernel};
 use anyhow::{Result, ensure};
-use tract_core::internal::TractResult;
-use tract_core::prelude::*;
 
 impl Depthwise {
     /// Makes it ready for the fastest of the lanes.
@@ -29,19 +27,18 @@ struct Ready {
     lanes: Box<[Lane]>,
 }
 
-impl Kernel for Ready {
+impl Floats for Ready {
     fn name(&self) -> &'static str {
         "Depthwise3x3"
     }
 
-    fn takes(&self) -> (DatumType, usize) {
+    fn count(&self) -> usize {
         let [height, width] = self.depthwise.input;
-        (f32::datum_type(), self.depthwise.input_channels() * height * width)
+        self.depthwise.input_channels() * height * width
     }
 
-    fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        self.depthwise.run(&self.lanes, numbers(input)?, output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
-        Ok(())
+    fn compute(&self, input: &[f32], output: &mut [f32]) {
+        self.depthwise.run(&self.lanes, input, output);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Puts our own convolutions in the place of tract's, with what of the nodes after them goes into them.
 
-use super::super::dense::Dense;
-use super::super::depthwise::Depthwise;
+use super::super::convolution::Convolution;
 use super::super::lanes::Lane;
 use super::super::operator::Operator;
 use tract_core::ops::binary::{BinMiniOp, TypedBinOp};
@@ -80,29 +79,13 @@ fn operator(
     let padded = pool.computed_padding(&[height, width]);
     let [rows, columns] = &padded[..] else { return Ok(None) };
     let (output, padding) = ([rows.convoluted, columns.convoluted], [rows.pad_before, columns.pad_before]);
-    let own_plane = conv.group == outputs && inputs == outputs;
-    if kernel == 3 && matches!(strides[0], 1 | 2) && (own_plane || inputs == 1 && conv.group == 1) {
-        let stride = strides[0];
-        let depthwise = Depthwise {
-            channels: outputs,
-            own_plane,
-            input: [height, width],
-            output,
-            stride,
-            padding,
-            weights,
-            bias,
-            clamp,
-        };
-        return Ok(depthwise.kernel(lanes).ok().map(|kernel| Operator::new(kernel, yielded)));
-    }
-    // Larger kernels are left to tract, which makes no matrix of what they see.
-    if kernel != 1 || conv.group != 1 {
+    // Larger dense kernels are left to tract, which makes no matrix of what they see.
+    if kernel != 1 && conv.group == 1 && inputs > 1 {
         return Ok(None);
     }
-    let input = [inputs, height, width];
-    let dense = Dense { input, output, kernel, stride: strides[0], padding, weights, bias, clamp };
-    Ok(dense.kernel(lanes).ok().map(|kernel| Operator::new(kernel, yielded)))
+    let (input, groups, stride) = ([inputs, height, width], conv.group, strides[0]);
+    let convolution = Convolution { input, output, groups, kernel, stride, padding, weights, bias, clamp };
+    Ok(convolution.operator(lanes, yielded).ok())
 }
 
 /// The numbers of a constant, in the order of its axes.

@@ -1,117 +1,14 @@
-//! The graphs that `train export` writes, read straight into what they compute.
-//!
-//! A MobileNet without branches is one value that goes from node to node. Read as such, it needs none of what a graph
-//! from anywhere needs before it can run fast: no inference of shapes, no search for what belongs together, no folding
-//! of constants. That is most of the time until a first answer. Every other graph is [`Foreign`], and says why.
+//! From node to node.
 
-use half::f16;
-use models::onnx::proto::attribute_proto::AttributeType;
+use super::attributes::Attributes;
+use super::constants::{Constant, Values, constant};
+use super::{Chain, Convolution, Foreign, Reading, Step, expect, foreign};
 use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use models::onnx::proto::{GraphProto, NodeProto};
 use std::collections::HashMap;
-use std::fmt;
-
-/// What a graph computes, one step after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chain {
-    /// The steps, in the order of the data.
-    pub steps: Vec<Step>,
-    /// The graph's name for the value after each of them.
-    pub values: Vec<String>,
-}
-
-/// What a value becomes next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Bytes to floats, scaled and shifted per channel (`Cast`, `Mul`, `Add`), then resized to so many times the rows
-    /// and columns (`Resize`, bilinear, half pixels), if it is.
-    Pixels {
-        /// Per channel.
-        scale: Vec<f32>,
-        /// Per channel.
-        shift: Vec<f32>,
-        /// Of rows and columns.
-        factors: Option<[f32; 2]>,
-    },
-    /// A convolution, brought between two numbers (`Conv`, `Clip`).
-    Convolution(Convolution),
-    /// To the nearest number that 8 bits can tell (`QuantizeLinear`, `DequantizeLinear`).
-    Rounded {
-        /// Step between two numbers.
-        scale: f32,
-        /// What 0 is stored as.
-        zero: u8,
-    },
-    /// Mean of each channel (`GlobalAveragePool`).
-    Mean,
-    /// `[N, C, 1, 1]` to `[N, C]` (`Flatten`).
-    Flattened,
-    /// Matrix product and bias (`Gemm`).
-    Linear {
-        /// `[outputs, inputs]`.
-        weights: Vec<f32>,
-        /// `[outputs]`.
-        bias: Vec<f32>,
-    },
-    /// `Softmax` over the classes.
-    Softmax,
-}
-
-/// A convolution of `[1, C, H, W]` with a square kernel, the same stride and zeros on all sides.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Convolution {
-    /// `[outputs, inputs / groups, kernel, kernel]`.
-    pub weights: Vec<f32>,
-    /// Input channels of each group.
-    pub inputs_per_group: usize,
-    /// `[outputs]`; zeros where the graph has none.
-    pub bias: Vec<f32>,
-    /// Rows and columns of the kernel.
-    pub kernel: usize,
-    /// Step in both directions.
-    pub stride: usize,
-    /// Rows and columns of zeros on each side.
-    pub padding: usize,
-    /// Groups of channels.
-    pub groups: usize,
-    /// What the results are brought between.
-    pub clamp: [f32; 2],
-}
-
-/// Why a graph is none of `train export`'s.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign(String);
-
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Chain {
-    /// Reads the steps to the output of this name.
-    pub fn of(model: &ModelProto, output: &str) -> Result<Self, Foreign> {
-        let graph = model.graph.as_ref().ok_or_else(|| Foreign("it has no graph".to_owned()))?;
-        Reader::new(graph)?.read(output)
-    }
-}
-
-/// A constant of the graph.
-struct Constant {
-    shape: Vec<usize>,
-    values: Values,
-}
-
-enum Values {
-    Floats(Vec<f32>),
-    Halves(Vec<f32>),
-    /// Signed bytes or 32-bit integers, both exact as such.
-    Integers(Vec<i32>),
-    Byte(u8),
-}
 
 /// Where the value is that goes from node to node.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     graph: &'a GraphProto,
     constants: HashMap<&'a str, Constant>,
     /// Name of the value after the steps so far.
@@ -131,10 +28,8 @@ enum Pending {
     Quantized(f32, u8),
 }
 
-type Reading<T> = Result<T, Foreign>;
-
 impl<'a> Reader<'a> {
-    fn new(graph: &'a GraphProto) -> Reading<Self> {
+    pub fn new(graph: &'a GraphProto) -> Reading<Self> {
         let constants = graph.initializer.iter().map(|tensor| Ok((tensor.name.as_str(), constant(tensor)?)));
         let constants: HashMap<_, _> = constants.collect::<Reading<_>>()?;
         let mut inputs = graph.input.iter().map(|input| input.name.as_str());
@@ -144,7 +39,7 @@ impl<'a> Reader<'a> {
         Ok(Self { graph, constants, value, pending: Pending::Nothing, steps: Vec::new(), values: Vec::new() })
     }
 
-    fn read(mut self, output: &str) -> Reading<Chain> {
+    pub fn read(mut self, output: &str) -> Reading<Chain> {
         for node in &self.graph.node {
             if self.value == output && self.pending == Pending::Nothing {
                 break;
@@ -388,173 +283,5 @@ impl<'a> Reader<'a> {
         expect(self.steps.last() == Some(&Step::Flattened), "expected after a pooling")?;
         self.steps.push(Step::Linear { weights: weights.to_vec(), bias: bias.to_vec() });
         Ok(())
-    }
-}
-
-fn foreign<T>(why: impl Into<String>) -> Reading<T> {
-    Err(Foreign(why.into()))
-}
-
-fn expect(fits: bool, what: &str) -> Reading<()> {
-    if fits { Ok(()) } else { foreign(what) }
-}
-
-/// A node's attributes.
-struct Attributes<'a>(&'a NodeProto);
-
-impl<'a> Attributes<'a> {
-    /// Whether there are none but these: one that is not known might change what the node means.
-    fn only(&self, known: &[&str]) -> Reading<()> {
-        match self.0.attribute.iter().find(|attribute| !known.contains(&attribute.name.as_str())) {
-            Some(other) => foreign(format!("it has the attribute '{}'", other.name)),
-            None => Ok(()),
-        }
-    }
-
-    fn find(&self, name: &str, kind: AttributeType) -> Reading<Option<&'a AttributeProto>> {
-        match self.0.attribute.iter().find(|attribute| attribute.name == name) {
-            Some(found) if found.r#type != kind as i32 => foreign(format!("its attribute '{name}' is of another type")),
-            found => Ok(found),
-        }
-    }
-
-    fn integer(&self, name: &str) -> Reading<Option<i64>> {
-        Ok(self.find(name, AttributeType::Int)?.map(|attribute| attribute.i.unwrap_or(0)))
-    }
-
-    fn text(&self, name: &str) -> Reading<Option<&'a [u8]>> {
-        Ok(self.find(name, AttributeType::String)?.map(|attribute| attribute.s.as_slice()))
-    }
-
-    /// A list of one and the same number.
-    fn all(&self, name: &str) -> Reading<Option<usize>> {
-        let Some(attribute) = self.find(name, AttributeType::Ints)? else { return Ok(None) };
-        let first = attribute.ints.first().and_then(|&first| usize::try_from(first).ok());
-        match first {
-            Some(first) if attribute.ints.iter().all(|&other| other == first as i64) => Ok(Some(first)),
-            _ => foreign(format!("its {name} are {:?}: expected the same on all sides", attribute.ints)),
-        }
-    }
-}
-
-/// A constant as `train export` stores it. That there are as many numbers as its shape says was checked before
-/// (`models::onnx::limits`), and is again.
-fn constant(tensor: &TensorProto) -> Reading<Constant> {
-    let raw = tensor.raw_data.as_slice();
-    let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&extent| usize::try_from(extent).ok()).collect();
-    let values = match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Float) => {
-            Values::Floats(raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
-        }
-        Ok(DataType::Float16) => {
-            Values::Halves(raw.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect())
-        }
-        Ok(DataType::Int8) => Values::Integers(raw.iter().map(|&byte| i32::from(byte.cast_signed())).collect()),
-        Ok(DataType::Int32) => {
-            Values::Integers(raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())
-        }
-        Ok(DataType::Uint8) if raw.len() == 1 => Values::Byte(raw[0]),
-        _ => return foreign(format!("its tensor '{}' is of a type that train export does not write", tensor.name)),
-    };
-    let found = match &values {
-        Values::Floats(values) | Values::Halves(values) => values.len(),
-        Values::Integers(values) => values.len(),
-        Values::Byte(_) => 1,
-    };
-    let told = |shape: &Vec<usize>| shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
-    match shape {
-        Some(shape) if told(&shape) == Some(found) => Ok(Constant { shape, values }),
-        _ => foreign(format!("its tensor '{}' does not store its numbers as train export does", tensor.name)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use models::onnx;
-
-    const FP32: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/onnx_load/chain-fp32.onnx");
-    const INT8: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/onnx_load/chain-int8.onnx");
-
-    fn integer(name: &str, value: i64) -> AttributeProto {
-        let r#type = AttributeType::Int as i32;
-        AttributeProto { name: name.to_owned(), r#type, i: Some(value), ..AttributeProto::default() }
-    }
-
-    /// The first node of an operator.
-    fn node<'a>(graph: &'a mut GraphProto, operator: &str) -> &'a mut NodeProto {
-        graph.node.iter_mut().find(|node| node.op_type == operator).unwrap()
-    }
-
-    /// An attribute of that node.
-    fn attribute<'a>(graph: &'a mut GraphProto, operator: &str, name: &str) -> &'a mut AttributeProto {
-        node(graph, operator).attribute.iter_mut().find(|attribute| attribute.name == name).unwrap()
-    }
-
-    #[test]
-    fn the_steps_are_those_of_the_nodes() {
-        let chain = Chain::of(&onnx::parse(FP32).unwrap(), "logits").unwrap();
-        let [pixels, stem, depthwise, pointwise, full, Step::Mean, Step::Flattened, Step::Linear { weights, bias }] =
-            &chain.steps[..]
-        else {
-            panic!("{chain:?}");
-        };
-        let scale = vec![1.0 / 255.0];
-        assert_eq!(*pixels, Step::Pixels { scale, shift: vec![-0.1], factors: Some([2.0, 1.5]) });
-        assert_eq!((weights.len(), bias.len()), (8, 2));
-        for (step, kernel, stride, padding, groups) in
-            [(stem, 3, 2, 1, 1), (depthwise, 3, 1, 1, 3), (pointwise, 1, 1, 0, 1), (full, 3, 2, 1, 1)]
-        {
-            let Step::Convolution(found) = step else { panic!("{step:?}") };
-            assert_eq!((found.kernel, found.stride, found.padding, found.groups), (kernel, stride, padding, groups));
-            assert_eq!(found.clamp, [0.0, 6.0]);
-        }
-    }
-
-    /// Anything that a reader who knows our own graphs only could overlook.
-    #[test]
-    fn a_graph_that_means_something_else_is_foreign() {
-        type Change = fn(&mut GraphProto);
-        let changes: [(&[u8], Change, &str); 21] = [
-            (FP32, |graph| node(graph, "Conv").attribute.push(integer("dilations", 2)), "dilations"),
-            (FP32, |graph| attribute(graph, "Conv", "strides").ints[0] = 1, "strides"),
-            (FP32, |graph| attribute(graph, "Conv", "pads").ints[3] = 0, "pads"),
-            (FP32, |graph| attribute(graph, "Conv", "kernel_shape").ints = vec![1, 1], "square kernel"),
-            (FP32, |graph| node(graph, "Conv").domain = "mine".to_owned(), "standard"),
-            (FP32, |graph| node(graph, "Clip").input[2] = String::new(), "no constant"),
-            (FP32, |graph| node(graph, "Clip").input.swap(1, 2), "right after a convolution"),
-            (FP32, |graph| node(graph, "Clip").op_type = "Relu".to_owned(), "none that train export writes"),
-            (FP32, |graph| node(graph, "Mul").op_type = "Div".to_owned(), "none that train export writes"),
-            (FP32, |graph| node(graph, "Add").input[1] = "image".to_owned(), "no constant"),
-            (FP32, |graph| attribute(graph, "Resize", "mode").s = b"cubic".to_vec(), "linear"),
-            (
-                FP32,
-                |graph| attribute(graph, "Resize", "coordinate_transformation_mode").s = b"asymmetric".to_vec(),
-                "half pixels",
-            ),
-            (FP32, |graph| attribute(graph, "Cast", "to").i = Some(11), "cast"),
-            (FP32, |graph| attribute(graph, "Flatten", "axis").i = Some(2), "axis 1"),
-            (FP32, |graph| attribute(graph, "Gemm", "transB").i = Some(0), "transB"),
-            (FP32, |graph| node(graph, "Gemm").attribute.push(integer("alpha", 2)), "alpha"),
-            (FP32, |graph| node(graph, "GlobalAveragePool").input[0] = "a".to_owned(), "expected 'full'"),
-            (INT8, |graph| node(graph, "DequantizeLinear").attribute.push(integer("axis", 1)), "attribute 'axis'"),
-            (
-                INT8,
-                |graph| graph.node.iter_mut().for_each(|node| node.attribute.retain(|at| at.name != "axis")),
-                "axis 0",
-            ),
-            (INT8, |graph| node(graph, "QuantizeLinear").input[1] = "hi".to_owned(), "another scale"),
-            (INT8, |graph| node(graph, "QuantizeLinear").input.truncate(2), "zero point"),
-        ];
-        for (number, (bytes, change, word)) in changes.into_iter().enumerate() {
-            let mut model = onnx::parse(bytes).unwrap();
-            Chain::of(&model, "logits").unwrap();
-            change(model.graph.as_mut().unwrap());
-            let Err(why) = Chain::of(&model, "logits") else { panic!("change {number} was overlooked") };
-            assert!(why.to_string().contains(word), "change {number}: {why}");
-        }
-        assert!(Chain::of(&onnx::parse(FP32).unwrap(), "pool").is_ok());
-        assert!(Chain::of(&onnx::parse(FP32).unwrap(), "stem.conv").is_ok());
-        assert!(Chain::of(&onnx::parse(FP32).unwrap(), "nothing").is_err());
     }
 }

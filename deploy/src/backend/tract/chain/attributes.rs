@@ -1,0 +1,43 @@
+//! What a node says besides its inputs.
+
+use super::{Reading, foreign};
+use models::onnx::proto::attribute_proto::AttributeType;
+use models::onnx::proto::{AttributeProto, NodeProto};
+
+/// A node's attributes.
+pub(super) struct Attributes<'a>(pub &'a NodeProto);
+
+impl<'a> Attributes<'a> {
+    /// Whether there are none but these: one that is not known might change what the node means.
+    pub fn only(&self, known: &[&str]) -> Reading<()> {
+        match self.0.attribute.iter().find(|attribute| !known.contains(&attribute.name.as_str())) {
+            Some(other) => foreign(format!("it has the attribute '{}'", other.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, name: &str, kind: AttributeType) -> Reading<Option<&'a AttributeProto>> {
+        match self.0.attribute.iter().find(|attribute| attribute.name == name) {
+            Some(found) if found.r#type != kind as i32 => foreign(format!("its attribute '{name}' is of another type")),
+            found => Ok(found),
+        }
+    }
+
+    pub fn integer(&self, name: &str) -> Reading<Option<i64>> {
+        Ok(self.find(name, AttributeType::Int)?.map(|attribute| attribute.i.unwrap_or(0)))
+    }
+
+    pub fn text(&self, name: &str) -> Reading<Option<&'a [u8]>> {
+        Ok(self.find(name, AttributeType::String)?.map(|attribute| attribute.s.as_slice()))
+    }
+
+    /// A list of one and the same number.
+    pub fn all(&self, name: &str) -> Reading<Option<usize>> {
+        let Some(attribute) = self.find(name, AttributeType::Ints)? else { return Ok(None) };
+        let first = attribute.ints.first().and_then(|&first| usize::try_from(first).ok());
+        match first {
+            Some(first) if attribute.ints.iter().all(|&other| other == first as i64) => Ok(Some(first)),
+            _ => foreign(format!("its {name} are {:?}: expected the same on all sides", attribute.ints)),
+        }
+    }
+}
