@@ -101,6 +101,20 @@ impl Model {
         Ok(logits)
     }
 
+    /// Models that answer as this one does, each with a thread of its own, if its runtime has them
+    /// ([`Backend::workers`]).
+    pub(crate) fn workers(&self) -> Vec<Self> {
+        let worker = |backend| Self {
+            name: self.name.clone(),
+            card: self.card.clone(),
+            interface: self.interface.clone(),
+            labels: self.labels.clone(),
+            backend,
+            notes: Vec::new(),
+        };
+        self.backend.workers().into_iter().map(worker).collect()
+    }
+
     /// The runtime's own call on pictures as [`Model::logits`] takes them, to be timed.
     pub(crate) fn prepared(&mut self, images: ArrayView4<u8>) -> Result<Prepared<'_>> {
         let taken = self.taken(images)?;

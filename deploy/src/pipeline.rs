@@ -8,19 +8,26 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Calls `work` with 0 to `count` − 1 on up to `threads` threads, this one included, and gives `consume` the results in
-/// that order. At most `ahead` results (but at least one) wait to be taken or are being worked on at any time.
+/// Calls `work` with 0 to `count` − 1 and gives `consume` the results in that order. This thread works with the `first`
+/// tool, and one more for each of the `others`. At most `ahead` results (but at least one) wait to be taken or are being
+/// worked on at any time.
 ///
-/// When `consume` returns, nothing more is begun. With one thread, or one piece of work, no thread is started.
-pub fn ahead<T: Send, R>(
+/// When `consume` returns, nothing more is begun. Without other tools, or with one piece of work, no thread is started.
+pub fn ahead<S: Send, T: Send, R>(
     count: usize,
-    threads: usize,
+    (first, others): (&mut S, &mut [S]),
     ahead: usize,
-    work: impl Fn(usize) -> T + Sync,
+    work: impl Fn(&mut S, usize) -> T + Sync,
     consume: impl FnOnce(&mut dyn Iterator<Item = T>) -> R,
 ) -> R {
     let queue = Queue {
-        state: Mutex::new(State { started: 0, results: VecDeque::new(), stopped: false }),
+        state: Mutex::new(State {
+            started: 0,
+            results: VecDeque::new(),
+            taker_waits: false,
+            resting: 0,
+            stopped: false,
+        }),
         ready: Condvar::new(),
         room: Condvar::new(),
         count,
@@ -28,17 +35,17 @@ pub fn ahead<T: Send, R>(
     };
     thread::scope(|scope| {
         let _stop = Stop(&queue);
-        for _ in 1..threads.min(count) {
+        for tool in others.iter_mut().take(count.saturating_sub(1)) {
             let helper = || {
                 let _stop = Stop(&queue);
-                queue.help(&work);
+                queue.help(&mut |index| work(tool, index));
             };
             // With fewer threads than wished for the work gets done all the same.
             if thread::Builder::new().spawn_scoped(scope, helper).is_err() {
                 break;
             }
         }
-        consume(&mut std::iter::from_fn(|| queue.next(&work)))
+        consume(&mut std::iter::from_fn(|| queue.next(&mut |index| work(first, index))))
     })
 }
 
@@ -58,6 +65,10 @@ struct State<T> {
     started: usize,
     /// The last of these, in order: those not yet taken, `None` while they are worked on.
     results: VecDeque<Option<T>>,
+    /// Whoever takes results waits for the next one.
+    taker_waits: bool,
+    /// How many helpers wait for room.
+    resting: usize,
     /// Nobody takes results any more, or a thread was lost.
     stopped: bool,
 }
@@ -87,12 +98,15 @@ impl<T> Queue<T> {
     }
 
     /// The next result; `None` after the last.
-    fn next(&self, work: &impl Fn(usize) -> T) -> Option<T> {
+    fn next(&self, work: &mut impl FnMut(usize) -> T) -> Option<T> {
         let mut state = self.lock();
         loop {
             if state.results.front().is_some_and(Option::is_some) {
                 let result = state.results.pop_front().flatten();
-                self.room.notify_one();
+                // Waking somebody costs more than a small piece of work does: not before there is much to do.
+                if state.resting > 0 && state.results.len() <= self.ahead / 2 {
+                    self.room.notify_all();
+                }
                 return result;
             }
             if let Some(index) = self.begin(&mut state) {
@@ -103,13 +117,15 @@ impl<T> Queue<T> {
             } else if state.results.is_empty() || state.stopped {
                 return None;
             } else {
+                state.taker_waits = true;
                 state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.taker_waits = false;
             }
         }
     }
 
     /// Works until nothing is left to begin.
-    fn help(&self, work: &impl Fn(usize) -> T) {
+    fn help(&self, work: &mut impl FnMut(usize) -> T) {
         let mut state = self.lock();
         while !state.stopped && state.started < self.count {
             if let Some(index) = self.begin(&mut state) {
@@ -117,9 +133,13 @@ impl<T> Queue<T> {
                 let result = work(index);
                 state = self.lock();
                 state.finish(index, result);
-                self.ready.notify_one();
+                if state.taker_waits {
+                    self.ready.notify_one();
+                }
             } else {
+                state.resting += 1;
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.resting -= 1;
             }
         }
     }
@@ -148,6 +168,18 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    /// [`ahead`] on so many threads with nothing to work with.
+    fn on<T: Send, R>(
+        threads: usize,
+        count: usize,
+        window: usize,
+        work: impl Fn(usize) -> T + Sync,
+        consume: impl FnOnce(&mut dyn Iterator<Item = T>) -> R,
+    ) -> R {
+        let mut others = vec![(); threads - 1];
+        ahead(count, (&mut (), &mut others), window, |(), index| work(index), consume)
+    }
+
     #[test]
     fn results_come_in_order_whichever_thread_works() {
         for (count, threads, window) in [(0, 2, 4), (1, 8, 1), (500, 1, 8), (500, 2, 1), (500, 4, 16), (500, 4, 1000)] {
@@ -157,17 +189,29 @@ mod tests {
                 }
                 index
             };
-            let found: Vec<_> = ahead(count, threads, window, work, |results| results.collect());
+            let found: Vec<_> = on(threads, count, window, work, |results| results.collect());
             assert!(found.iter().copied().eq(0..count), "{count}, {threads} threads, {window} ahead: {found:?}");
         }
+    }
+
+    #[test]
+    fn every_tool_is_used_by_one_thread_alone() {
+        let mut tools = [(None, 0); 3];
+        let (first, others) = tools.split_first_mut().unwrap();
+        let work = |(thread, used): &mut (Option<thread::ThreadId>, usize), _| {
+            let own = thread::current().id();
+            assert_eq!(*thread.get_or_insert(own), own);
+            *used += 1;
+        };
+        assert_eq!(ahead(300, (first, others), 7, work, |results| results.count()), 300);
+        assert_eq!(tools.iter().map(|(_, used)| used).sum::<usize>(), 300);
     }
 
     #[test]
     fn one_thread_is_the_callers_own() {
         let own = thread::current().id();
         for (count, threads) in [(20, 1), (1, 8)] {
-            let others =
-                ahead(count, threads, 4, |_| thread::current().id(), |ids| ids.filter(|&id| id != own).count());
+            let others = on(threads, count, 4, |_| thread::current().id(), |ids| ids.filter(|&id| id != own).count());
             assert_eq!(others, 0, "{count}, {threads} threads");
         }
     }
@@ -181,7 +225,7 @@ mod tests {
                 done_by_others.fetch_add(1, Ordering::SeqCst);
             }
         };
-        ahead(9, 2, 8, work, |results| {
+        on(2, 9, 8, work, |results| {
             results.next();
             // Whoever uses a result long finds the next ones ready.
             for _ in 0..1000 {
@@ -201,7 +245,7 @@ mod tests {
             let started = started.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(started <= taken.load(Ordering::SeqCst) + 1 + 5, "{started}");
         };
-        ahead(200, 3, 5, work, |results| {
+        on(3, 200, 5, work, |results| {
             while results.next().is_some() {
                 taken.fetch_add(1, Ordering::SeqCst);
             }
@@ -212,8 +256,7 @@ mod tests {
     #[test]
     fn nothing_is_begun_after_the_end() {
         let started = AtomicUsize::new(0);
-        let first =
-            ahead(1_000_000, 3, 4, |_| started.fetch_add(1, Ordering::SeqCst), |results| results.take(3).count());
+        let first = on(3, 1_000_000, 4, |_| started.fetch_add(1, Ordering::SeqCst), |results| results.take(3).count());
         assert_eq!(first, 3);
         assert!(started.into_inner() <= 3 + 4 + 3);
     }
@@ -222,10 +265,10 @@ mod tests {
     fn a_panic_of_the_work_or_of_its_user_ends_all() {
         let broken = |index| assert!(index != 20, "broken");
         for threads in [1, 3] {
-            let outcome = panic::catch_unwind(|| ahead(1000, threads, 4, broken, |results| results.count()));
+            let outcome = panic::catch_unwind(|| on(threads, 1000, 4, broken, |results| results.count()));
             assert!(outcome.is_err(), "{threads} threads");
         }
-        let user = AssertUnwindSafe(|| ahead(1000, 3, 4, |index| index, |_| panic!("the user is broken")));
+        let user = AssertUnwindSafe(|| on(3, 1000, 4, |index| index, |_| panic!("the user is broken")));
         assert!(panic::catch_unwind(user).is_err());
     }
 }

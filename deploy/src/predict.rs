@@ -1,7 +1,8 @@
 //! What a model says about pictures, any number of them.
 //!
-//! Pictures are decoded ahead on several threads ([`pipeline`]) while the model runs those before them; only a batch
-//! and what is decoded ahead of it are in memory.
+//! Where the runtime takes pictures one by one, every thread has a worker of it ([`Model::workers`]), which decodes a few
+//! pictures, runs them and takes the next. Otherwise they are decoded ahead on several threads while the model runs those
+//! before them, a batch at a time. Either way ([`pipeline`]) little more is in memory than what is worked on.
 
 use crate::backend::panic::caught;
 use crate::inputs::Source;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use models::card::Input;
 use models::evaluation::softmax;
 use models::picture::Reader;
-use ndarray::{Array3, ArrayView1, ArrayView4, Axis};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView4, Axis};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -22,10 +23,11 @@ pub const UNKNOWN: &str = "unknown";
 /// Pictures that each thread gets of a batch by default: so many that starting the threads for them costs nothing.
 const PER_THREAD: usize = 256;
 
-/// Small files that a thread decodes in one go, and their bytes together: handing each over by itself would cost as
-/// much as decoding it.
-const GROUP: usize = 16;
-const GROUP_BYTES: u64 = 32 << 10;
+/// Most pictures that a worker takes at a time.
+const SHARE: usize = 8;
+
+/// Shares of a worker whose answers may wait to be taken.
+const AHEAD: usize = 8;
 
 /// Most pictures of a batch by default.
 const MAX_BATCH: usize = 1024;
@@ -101,115 +103,187 @@ pub fn predict(
     model: &mut Model,
     sources: &[Source],
     settings: &Settings,
+    each: impl FnMut(Vec<Outcome>) -> Result<bool>,
+) -> Result<()> {
+    // Whoever asks for batches gets them.
+    let workers = if settings.batch.is_none() { model.workers() } else { Vec::new() };
+    if workers.is_empty() {
+        in_batches(model, sources, settings, each)
+    } else {
+        one_by_one(workers, sources, settings, each)
+    }
+}
+
+/// Each worker decodes a few pictures, runs them and takes the next.
+fn one_by_one(
+    workers: Vec<Model>,
+    sources: &[Source],
+    settings: &Settings,
+    mut each: impl FnMut(Vec<Outcome>) -> Result<bool>,
+) -> Result<()> {
+    let mut workers: Vec<_> = workers.into_iter().map(|model| (model, Vec::new())).collect();
+    let ahead = AHEAD * workers.len();
+    let Some(tools) = workers.split_first_mut() else { return Ok(()) };
+    let labels = tools.0.0.labels().to_vec();
+    let most = SHARE.min(fitting(shape(tools.0.0.input())));
+    let shares = shares(sources.len(), 1 + tools.1.len(), most);
+    let answer = |(model, pixels): &mut (Model, Vec<u8>), share: usize| {
+        let decode = |number: usize| Decoded::of(number, &sources[number], settings, model.input());
+        let decoded = shares[share].clone().map(decode).collect::<Result<Vec<_>>>()?;
+        let probabilities = run(model, &decoded, pixels)?;
+        let decoded: Vec<_> = decoded.into_iter().map(Decoded::without_pixels).collect();
+        Ok::<_, anyhow::Error>((decoded, probabilities))
+    };
+    pipeline::ahead(shares.len(), tools, ahead, answer, |answered| {
+        for answered in answered {
+            let (decoded, probabilities) = answered?;
+            if !each(outcomes(decoded, &probabilities, sources, &labels, settings)?)? {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Pictures that a worker takes at a time: a few, so that the answers are not handed over one by one, and fewer towards
+/// the end, so that all workers end at the same time.
+fn shares(count: usize, workers: usize, most: usize) -> Vec<Range<usize>> {
+    let mut shares = Vec::new();
+    let mut from = 0;
+    while from < count {
+        let share = ((count - from) / (4 * workers)).clamp(1, most);
+        shares.push(from..from + share);
+        from += share;
+    }
+    shares
+}
+
+/// Pictures are decoded on all threads, and run together.
+fn in_batches(
+    model: &mut Model,
+    sources: &[Source],
+    settings: &Settings,
     mut each: impl FnMut(Vec<Outcome>) -> Result<bool>,
 ) -> Result<()> {
     let input = model.input().clone();
     let threads = model.runtime().threads;
-    let size = settings.batch.unwrap_or_else(|| batch_size(threads, input.channels * input.height * input.width));
+    let size = settings.batch.unwrap_or_else(|| batch_size(threads, fitting(shape(&input))));
     let file_bytes = if settings.batch.is_some() { u64::MAX } else { FILE_BYTES };
-    let bytes: Vec<u64> = sources.iter().map(Source::bytes).collect();
-    let groups = groups(&bytes, size.min(GROUP));
-    let decode = |group: usize| {
-        let numbers = groups[group].clone();
-        numbers.map(|number| Decoded::of(number, &sources[number], bytes[number], settings, &input)).collect::<Vec<_>>()
+    let decode = |(): &mut (), number: usize| {
+        let source = &sources[number];
+        Ok((source.bytes(), Decoded::of(number, source, settings, &input)?))
     };
-    let ahead = size.div_ceil(GROUP).max(2 * threads);
-    pipeline::ahead(groups.len(), threads, ahead, decode, |decoded| {
-        let mut decoded = decoded.flatten();
+    let mut others = vec![(); threads - 1];
+    pipeline::ahead(sources.len(), (&mut (), &mut others), size.max(2 * threads), decode, |mut decoded| {
         let mut pixels = Vec::new();
         loop {
             let batch = next_batch(&mut decoded, size, file_bytes)?;
-            if batch.is_empty() || !each(run(model, batch, &mut pixels, settings)?)? {
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let probabilities = run(model, &batch, &mut pixels)?;
+            if !each(outcomes(batch, &probabilities, sources, model.labels(), settings)?)? {
                 return Ok(());
             }
         }
     })
 }
 
-/// Files in a row that are decoded in one go, at most so many, from the bytes of each.
-fn groups(files: &[u64], most: usize) -> Vec<Range<usize>> {
-    let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut together = 0;
-    for (number, &bytes) in files.iter().enumerate() {
-        match groups.last_mut() {
-            Some(group) if group.len() < most && bytes.saturating_add(together) <= GROUP_BYTES => {
-                group.end += 1;
-                together += bytes;
-            }
-            _ => {
-                groups.push(number..number + 1);
-                together = bytes;
-            }
-        }
-    }
-    groups
+/// Pictures run together by default, if so many fit into memory.
+fn batch_size(threads: usize, fitting: usize) -> usize {
+    threads.saturating_mul(PER_THREAD).min(MAX_BATCH).min(fitting)
 }
 
-/// Pictures run together by default, of so many bytes each.
-fn batch_size(threads: usize, bytes: usize) -> usize {
-    threads.saturating_mul(PER_THREAD).min(MAX_BATCH).min(MAX_BATCH_BYTES / bytes.max(1)).max(1)
+/// How many pictures `[C, H, W]`, as the network takes them, may be held at once: at least one.
+fn fitting([channels, height, width]: [usize; 3]) -> usize {
+    (MAX_BATCH_BYTES / (channels * height * width).max(1)).max(1)
+}
+
+fn shape(input: &Input) -> [usize; 3] {
+    [input.channels, input.height, input.width]
 }
 
 /// A picture that was read, or could not be.
-struct Decoded {
-    file: String,
-    /// Bytes of its file.
-    bytes: u64,
+struct Decoded<P = Array3<u8>> {
+    /// Which of the sources it is.
+    number: usize,
     /// `[C, H, W]`, or what is wrong with the picture.
-    pixels: Result<Array3<u8>, String>,
+    pixels: Result<P, String>,
     saved: Option<String>,
 }
 
 impl Decoded {
-    fn of(number: usize, source: &Source, bytes: u64, settings: &Settings, input: &Input) -> Result<Self> {
-        let file = source.name();
-        let pixels = guarded(&file, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
+    fn of(number: usize, source: &Source, settings: &Settings, input: &Input) -> Result<Self> {
+        let pixels = guarded(source, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
         let saved = match (&settings.saved, &pixels) {
             (Some(saved), Ok(pixels)) => Some(saved.write(number, pixels.view())?.display().to_string()),
             _ => None,
         };
-        Ok(Self { file, bytes, pixels, saved })
+        Ok(Self { number, pixels, saved })
+    }
+
+    fn without_pixels(self) -> Decoded<()> {
+        let Self { number, pixels, saved } = self;
+        Decoded { number, pixels: pixels.map(drop), saved }
     }
 }
 
 /// A file that makes a decoder panic is a broken file, and nothing more.
-fn guarded(file: &str, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
-    caught(|| Ok(read())).with_context(|| format!("{file} cannot be read: its decoder broke"))?
+fn guarded(source: &Source, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
+    caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder broke", source.name()))?
 }
 
-/// The next pictures to run together: at most `size`, and no more once their files have so many bytes.
+/// The next pictures to run together, of those with the bytes of their files: at most `size`, and no more once they have
+/// so many bytes.
 fn next_batch(
-    decoded: &mut dyn Iterator<Item = Result<Decoded>>,
+    decoded: &mut dyn Iterator<Item = Result<(u64, Decoded)>>,
     size: usize,
     file_bytes: u64,
 ) -> Result<Vec<Decoded>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < size && bytes < file_bytes {
-        let Some(next) = decoded.next().transpose()? else { break };
-        bytes += next.bytes;
+        let Some((more, next)) = decoded.next().transpose()? else { break };
+        bytes += more;
         batch.push(next);
     }
     Ok(batch)
 }
 
-/// Runs those that could be read together. `pixels` is a buffer, so that its memory is used again.
-fn run(model: &mut Model, batch: Vec<Decoded>, pixels: &mut Vec<u8>, settings: &Settings) -> Result<Vec<Outcome>> {
+/// The probabilities of those that could be read, in order. `pixels` is a buffer, so that its memory is used again.
+fn run(model: &mut Model, batch: &[Decoded], pixels: &mut Vec<u8>) -> Result<Array2<f32>> {
     pixels.clear();
     let mut count = 0;
     for input in batch.iter().filter_map(|decoded| decoded.pixels.as_ref().ok()) {
-        pixels.extend(input);
+        // In one go: element by element this would be a share of the time that can be seen.
+        match input.as_slice() {
+            Some(values) => pixels.extend_from_slice(values),
+            None => pixels.extend(input),
+        }
         count += 1;
     }
     let Input { channels, height, width, .. } = *model.input();
     let images = ArrayView4::from_shape((count, channels, height, width), pixels)?;
-    let probabilities = softmax(model.logits(images)?.view());
+    Ok(softmax(model.logits(images)?.view()))
+}
+
+/// What became of pictures, from the probabilities of those that could be read.
+fn outcomes<P>(
+    batch: impl IntoIterator<Item = Decoded<P>>,
+    probabilities: &Array2<f32>,
+    sources: &[Source],
+    labels: &[String],
+    settings: &Settings,
+) -> Result<Vec<Outcome>> {
     let mut rows = probabilities.axis_iter(Axis(0));
-    let outcome = |Decoded { file, pixels, saved, .. }: Decoded| match pixels {
-        Ok(_) => {
-            let row = rows.next().with_context(|| format!("{} has no answer for {file}", model.name()))?;
-            Ok(Ok(prediction(file, answers(row, model.labels(), settings.top), settings.threshold, saved)))
+    let outcome = |Decoded { number, pixels, saved, .. }: Decoded<P>| {
+        let file = sources[number].name();
+        match pixels {
+            Ok(_) => {
+                let row = rows.next().with_context(|| format!("there is no answer for {file}"))?;
+                Ok(Ok(prediction(file, answers(row, labels, settings.top), settings.threshold, saved)))
+            }
+            Err(error) => Ok(Err(Failure { file, error })),
         }
-        Err(error) => Ok(Err(Failure { file, error })),
     };
     batch.into_iter().map(outcome).collect()
 }
@@ -260,26 +334,31 @@ mod tests {
 
     #[test]
     fn a_decoder_that_panics_breaks_its_own_file_only() {
-        let error = guarded("a.png", || panic!("index out of range")).unwrap_err();
+        let error = guarded(&Source::File("a.png".into()), || panic!("index out of range")).unwrap_err();
         assert_eq!(format!("{error:#}"), "a.png cannot be read: its decoder broke: it panicked: index out of range");
-        let error = guarded("a.png", || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
+        let error = guarded(&Source::File("a.png".into()), || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
         assert_eq!(error.to_string(), "a.png is truncated");
-        assert!(guarded("b.png", || Ok(Array3::zeros((1, 2, 2)))).is_ok());
+        assert!(guarded(&Source::File("b.png".into()), || Ok(Array3::zeros((1, 2, 2)))).is_ok());
     }
 
     #[test]
-    fn small_files_are_decoded_together_and_large_ones_alone() {
-        let sizes = |files: &[u64], most| groups(files, most).iter().map(ExactSizeIterator::len).collect::<Vec<_>>();
-        assert_eq!(sizes(&[300; 40], GROUP), [16, 16, 8]);
-        assert_eq!(sizes(&[300; 5], 2), [2, 2, 1]);
-        assert_eq!(sizes(&[20_000, 20_000, 100, 1 << 30, u64::MAX, 5], GROUP), [1, 2, 1, 1, 1]);
-        assert!(sizes(&[], GROUP).is_empty());
+    fn shares_are_small_and_smaller_towards_the_end() {
+        let sizes = |count, workers| {
+            let shares = shares(count, workers, SHARE);
+            assert!(shares.iter().cloned().flatten().eq(0..count), "{shares:?}");
+            shares.iter().map(ExactSizeIterator::len).collect::<Vec<_>>()
+        };
+        assert!(sizes(0, 2).is_empty());
+        assert_eq!(sizes(1, 4), [1]);
+        assert_eq!(sizes(20, 2), [2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let many = sizes(1000, 2);
+        assert!(many.is_sorted_by(|one, next| one >= next) && many[0] == SHARE, "{many:?}");
     }
 
     #[test]
     fn a_batch_ends_with_its_size_or_with_large_files() {
         let sizes = |files: &[u64], size, file_bytes| {
-            let decoded = |&bytes| Ok(Decoded { file: String::new(), bytes, pixels: Err(String::new()), saved: None });
+            let decoded = |&bytes| Ok((bytes, Decoded { number: 0, pixels: Err(String::new()), saved: None }));
             let mut decoded = files.iter().map(decoded);
             let mut sizes = Vec::new();
             loop {
@@ -296,8 +375,8 @@ mod tests {
 
     #[test]
     fn the_default_batch_keeps_every_thread_busy_and_the_memory_small() {
-        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, 28 * 28)), [256, 512, 1024]);
-        assert_eq!(batch_size(8, 3 * 224 * 224), 445);
-        assert_eq!(batch_size(2, 3 * 8192 * 8192), 1);
+        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, fitting([1, 28, 28]))), [256, 512, 1024]);
+        assert_eq!(batch_size(8, fitting([3, 224, 224])), 445);
+        assert_eq!(batch_size(2, fitting([3, 8192, 8192])), 1);
     }
 }

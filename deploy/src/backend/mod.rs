@@ -47,6 +47,13 @@ pub trait Backend: Send {
     /// The pictures' kind and shape must be the model's; [`crate::model::Model::logits`] sees to it.
     fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>>;
 
+    /// For each of the backend's threads one that runs pictures on that thread alone, all of them sharing the model, if
+    /// it runs pictures one by one anyway: whoever has pictures to decode and answers to write then does it there too,
+    /// and no thread waits for another.
+    fn workers(&self) -> Vec<Box<dyn Backend>> {
+        Vec::new()
+    }
+
     /// The runtime's own call on these pictures, made ready for it here and now, and nothing around it: no checks, no
     /// scores. It tells what [`Backend::run`] and [`crate::model::Model::logits`] add.
     fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>>;

@@ -3,6 +3,7 @@
 use crate::picture;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,21 +68,29 @@ impl Entry {
 /// The entries of a folder, sorted by name, without hidden ones.
 pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
     let context = || format!("cannot list {}", folder.display());
-    let mut entries = Vec::new();
+    let mut listed = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
+        let entry = entry.with_context(context)?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
             skipped.hidden += 1;
-            continue;
+        } else {
+            listed.push((name, entry));
         }
-        let kind = fs::metadata(&path).map(|metadata| metadata.file_type());
+    }
+    listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let entry = |(name, entry): (OsString, fs::DirEntry)| {
+        let path = entry.path();
+        // A folder's own list tells all but what a link leads to: asking about every file would take as long again.
+        let kind = match entry.file_type() {
+            Ok(kind) if !kind.is_symlink() => Ok(kind),
+            _ => fs::metadata(&path).map(|metadata| metadata.file_type()),
+        };
         let is_folder = kind.as_ref().is_ok_and(fs::FileType::is_dir);
         let is_file = kind.map_or(true, |kind| kind.is_file());
-        entries.push(Entry { path, name, is_folder, is_file });
-    }
-    entries.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(entries)
+        Entry { path, name: name.to_string_lossy().into_owned(), is_folder, is_file }
+    };
+    Ok(listed.into_iter().map(entry).collect())
 }
 
 /// What is not read, and why.

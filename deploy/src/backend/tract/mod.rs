@@ -168,6 +168,17 @@ impl Backend for Plan {
         }
     }
 
+    fn workers(&self) -> Vec<Box<dyn Backend>> {
+        if self.batch > 1 {
+            return Vec::new();
+        }
+        let worker = |_| {
+            let (runnable, runtime) = (self.runnable.clone(), Runtime { threads: 1, ..self.runtime.clone() });
+            Box::new(Self { runnable, states: Vec::new(), runtime, ..*self }) as Box<dyn Backend>
+        };
+        (0..self.runtime.threads).map(worker).collect()
+    }
+
     fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
         let (plan, threads) = (&self.runnable, self.runtime.threads);
         match pictures {

@@ -50,7 +50,8 @@ pub struct Arguments {
     #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Pictures that the runtime is given at once [default: 64 per thread, fewer if they are large]
+    /// Pictures that the runtime is given at once [default: as suits it: tract runs them one by one, ONNX Runtime gets
+    /// 256 per thread, fewer if they are large]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
 
