@@ -66,11 +66,6 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// How many threads there are to use.
-    pub fn threads(&self) -> usize {
-        Options { threads: self.threads.map(usize::from), ..Options::default() }.threads()
-    }
-
     /// Opens the model and says on standard error what there is to say.
     pub fn open(&self) -> Result<Model> {
         let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));

@@ -5,8 +5,8 @@
 //! threads instead, which share one plan and have a state each.
 //!
 //! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with an operator of our own
-//! for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`; `operator` shows them to tract, `lanes` has the
-//! instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
+//! for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`; `operator` shows them to
+//! tract, `spare` has their memory, `lanes` the instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
 
 mod chain;
 mod convolution;
@@ -19,6 +19,7 @@ mod operator;
 mod pixels;
 mod pooled;
 mod rounded;
+mod spare;
 mod wiring;
 
 use self::chain::Chain;

@@ -1,5 +1,6 @@
 //! Our own operators, as tract sees them.
 
+use super::spare;
 use std::fmt;
 use std::sync::Arc;
 #[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
@@ -89,9 +90,11 @@ impl EvalOp for Operator {
         let input = args_1!(inputs);
         let (found, expected) = ((input.datum_type(), input.len()), self.kernel.takes());
         ensure!(found == expected, "{} takes {expected:?} numbers, not {found:?}", self.kernel.name());
-        // SAFETY: every number is written by the kernel.
-        let mut output = unsafe { Tensor::uninitialized::<f32>(&self.shape)? };
-        self.kernel.run(&input, &mut output)?;
+        let mut output = spare::taken(&self.shape)?;
+        let room = Arc::get_mut(&mut output).context("a tensor that is in use")?;
+        // It writes every number.
+        self.kernel.run(&input, room)?;
+        spare::given_back(input.into_arc_tensor());
         Ok(tvec!(output.into_tvalue()))
     }
 }

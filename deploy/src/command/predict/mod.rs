@@ -20,8 +20,6 @@ use deploy::model::Model;
 use deploy::predict::{Outcome, Settings, predict};
 use indicatif::{ProgressBar, ProgressFinish};
 use std::io::IsTerminal;
-use std::panic::resume_unwind;
-use std::thread;
 
 /// From so many pictures on a progress bar is worth its place.
 const MANY: usize = 16;
@@ -39,12 +37,11 @@ trait Printer {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.validate()?;
-    let (inputs, model) = opened(arguments);
-    let inputs = inputs?;
+    let inputs = Inputs::of(&arguments.images)?;
     for note in &inputs.notes {
         say(&format!("note: {}", printable(note)));
     }
-    let mut model = model?;
+    let mut model = arguments.model.open()?;
     let settings = arguments.settings(&model, &inputs.sources)?;
     if arguments.format != Format::Json {
         say(&format!("{}: {}", model.name(), model.runtime()));
@@ -66,22 +63,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     printer.finish()?;
     ensure!(failed == 0, "{failed} of {} could not be used", counted(inputs.sources.len(), "picture"));
     Ok(())
-}
-
-/// The pictures and the model: a large folder is listed while the model is loaded.
-fn opened(arguments: &Arguments) -> (Result<Inputs>, Result<Model>) {
-    let list = || Inputs::of(&arguments.images);
-    let quick = arguments.images.iter().all(|image| image.is_file());
-    if quick || arguments.model.threads() == 1 {
-        return (list(), arguments.model.open());
-    }
-    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, list) {
-        Ok(listing) => {
-            let model = arguments.model.open();
-            (listing.join().unwrap_or_else(|panic| resume_unwind(panic)), model)
-        }
-        Err(_) => (list(), arguments.model.open()),
-    })
 }
 
 fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
