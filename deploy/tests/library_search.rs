@@ -179,7 +179,8 @@ fn without_a_variable_every_usual_place_is_named() {
         "\n  .deps/onnxruntime/libonnxruntime.so: not there",
         "\n  the system's loader, libonnxruntime.so: ",
         "\n  the system's loader, libonnxruntime.so.1: ",
-        "\n  Run scripts/setup, or set ORT_DYLIB_PATH",
+        "\n  Run scripts/setup in this project's folder. Elsewhere",
+        "; set ORT_DYLIB_PATH to it",
     ] {
         assert!(said.stderr.contains(place), "{place} in {}", said.stderr);
     }

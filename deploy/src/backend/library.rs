@@ -72,7 +72,11 @@ impl fmt::Display for Missing {
         if self.variable {
             return write!(f, "\n  Correct {VARIABLE}, or unset it to search the usual places");
         }
-        write!(f, "\n  Run scripts/setup, or set {VARIABLE} to the file {FILE}")
+        write!(
+            f,
+            "\n  Run scripts/setup in this project's folder. Elsewhere, such as on a board: the Python package onnxruntime \
+             has the library (its file capi/{FILE}.1…); set {VARIABLE} to it"
+        )
     }
 }
 
