@@ -1,8 +1,9 @@
 //! What a model says about pictures, any number of them.
 //!
 //! Where the runtime takes pictures one by one, every thread has a worker of it ([`crate::backend::Backend::workers`]),
-//! which decodes a few pictures, runs them and takes the next. Otherwise they are decoded ahead on several threads while the model runs those
-//! before them, a batch at a time. Either way ([`pipeline`]) little more is in memory than what is worked on.
+//! which decodes a few pictures, runs them and takes the next. Otherwise they are decoded ahead on several threads while
+//! the model runs those before them, a batch at a time. Either way ([`pipeline`]) little more is in memory than what is
+//! worked on.
 
 use crate::backend::panic::caught;
 use crate::inputs::Source;
