@@ -6,7 +6,8 @@
 //!
 //! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with an operator of our own
 //! for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`; `operator` shows them to
-//! tract, `spare` has their memory, `lanes` the instructions). Every other goes through tract's reader and optimiser, if they are compiled in (`foreign`).
+//! tract, `spare` has their memory, `lanes` the instructions). Every other goes through tract's reader and optimiser, if
+//! they are compiled in (`foreign`).
 
 mod chain;
 mod convolution;
