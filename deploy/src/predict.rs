@@ -49,7 +49,8 @@ pub struct Settings {
     pub top: usize,
     /// A picture whose likeliest class is less likely than this, 0 to 1, is [`UNKNOWN`].
     pub threshold: f32,
-    /// Pictures that are run together; `None` lets their size and the threads decide.
+    /// Pictures that are run together; `None` does as suits the runtime: one by one, or as their size and the threads
+    /// make good.
     pub batch: Option<usize>,
     /// Where to write what the network saw.
     pub saved: Option<SavedInputs>,
@@ -111,34 +112,34 @@ pub fn predict(
     if workers.is_empty() {
         in_batches(model, sources, settings, each)
     } else {
-        one_by_one(workers, sources, settings, each)
+        one_by_one(model, workers, sources, settings, each)
     }
 }
 
-/// Each worker decodes a few pictures, runs them and takes the next.
+/// Each of the model's workers decodes a few pictures, runs them and takes the next.
 fn one_by_one(
+    model: &Model,
     workers: Vec<Model>,
     sources: &[Source],
     settings: &Settings,
     mut each: impl FnMut(Vec<Outcome>) -> Result<bool>,
 ) -> Result<()> {
-    let mut workers: Vec<_> = workers.into_iter().map(|model| (model, Vec::new())).collect();
+    let shares = shares(sources.len(), workers.len(), SHARE.min(fitting(shape(model.input()))));
     let ahead = AHEAD * workers.len();
+    let mut workers: Vec<_> = workers.into_iter().map(|worker| (worker, Vec::new())).collect();
     let Some(tools) = workers.split_first_mut() else { return Ok(()) };
-    let labels = tools.0.0.labels().to_vec();
-    let most = SHARE.min(fitting(shape(tools.0.0.input())));
-    let shares = shares(sources.len(), 1 + tools.1.len(), most);
-    let answer = |(model, pixels): &mut (Model, Vec<u8>), share: usize| {
-        let decode = |number: usize| Decoded::of(number, &sources[number], settings, model.input());
+    let answer = |(worker, pixels): &mut (Model, Vec<u8>), share: usize| {
+        let decode = |number: usize| Decoded::of(number, &sources[number], settings, worker.input());
         let decoded = shares[share].clone().map(decode).collect::<Result<Vec<_>>>()?;
-        let probabilities = run(model, &decoded, pixels)?;
+        let probabilities = run(worker, &decoded, pixels)?;
+        // The pixels end where they began: an allocator is slow with what another thread gives back.
         let decoded: Vec<_> = decoded.into_iter().map(Decoded::without_pixels).collect();
         Ok::<_, anyhow::Error>((decoded, probabilities))
     };
     pipeline::ahead(shares.len(), tools, ahead, answer, |answered| {
         for answered in answered {
             let (decoded, probabilities) = answered?;
-            if !each(outcomes(decoded, &probabilities, sources, &labels, settings)?)? {
+            if !each(outcomes(decoded, &probabilities, sources, model.labels(), settings)?)? {
                 break;
             }
         }
