@@ -30,10 +30,10 @@ from torch import nn
 
 MNIST = Path(".deps/mnist")
 IMAGES = 1000
-# Largest difference of a logit and most other answers, against PyTorch in fp32 and between two runtimes of one file.
-TOLERANCES = {"fp32": (1e-3, 1), "fp16": (0.05, 1), "int8": (math.inf, 5)}
+# Largest difference of a logit and most other answers, near ties not counted, against PyTorch in fp32 and between two
+# runtimes of one file. What int8 costs depends on the network, and `train export` judges it: a wrong graph costs more.
+TOLERANCES = {"fp32": (1e-3, 1), "fp16": (0.05, 1), "int8": (math.inf, 20)}
 MUTUAL_TOLERANCES = TOLERANCES | {"fp16": (1e-3, 1)}
-ACCURACY_TOLERANCE = 0.005
 # How much worse our int8 file may be than the one of ONNX Runtime's quantizer.
 LOST_ACCURACY, EXTRA_BYTES = 0.0005, 0.1
 # Whatever else does not load is an error.
@@ -216,24 +216,28 @@ def other_answers(a: ndarray, b: ndarray) -> int:
     return int((a.argmax(1) != b.argmax(1)).sum())
 
 
-def agree(a: ndarray, b: ndarray, labels: ndarray, tolerance: tuple[float, int]) -> bool:
-    gap = abs((a.argmax(1) == labels).mean() - (b.argmax(1) == labels).mean())
-    near = abs(a - b).max() <= tolerance[0]  # false for NaN
-    return bool(near) and other_answers(a, b) <= tolerance[1] and gap <= ACCURACY_TOLERANCE
+def agree(a: ndarray, b: ndarray, tolerance: tuple[float, int]) -> bool:
+    largest, most = tolerance
+    near = abs(a - b).max() <= largest  # false for NaN
+    # Rounding alone turns an answer into another one whose logit is hardly smaller (as in `deploy/src/agreement.rs`).
+    rows = np.arange(len(a))
+    gaps = a[rows, a.argmax(1)] - a[rows, b.argmax(1)]
+    others = (gaps > 2 * largest).sum() if math.isfinite(largest) else other_answers(a, b)
+    return bool(near) and int(others) <= most
 
 
-def disagreements(answers: dict[str, ndarray], precision: str, reference: ndarray, labels: ndarray) -> list[str]:
+def disagreements(answers: dict[str, ndarray], precision: str, reference: ndarray) -> list[str]:
     found = [
         f"{precision}: {name} disagrees with PyTorch in fp32"
         for name, logits in answers.items()
-        if not agree(logits, reference, labels, TOLERANCES[precision])
+        if not agree(logits, reference, TOLERANCES[precision])
     ]
     if found:
         return found
     # Without the constant that `deploy` does not tell.
     centred = [(name, logits - logits.mean(1, keepdims=True)) for name, logits in answers.items()]
     for (one, a), (other, b) in itertools.combinations(centred, 2):
-        if not agree(a, b, labels, MUTUAL_TOLERANCES[precision]):
+        if not agree(a, b, MUTUAL_TOLERANCES[precision]):
             found.append(f"{precision}: {one} disagrees with {other}")
     return found
 
@@ -278,7 +282,7 @@ def compare(run: str, files: Path, network: MobileNetV1, images: ndarray, labels
             difference, right = abs(logits - reference), (logits.argmax(1) == labels).mean()
             figures = [f"{difference.max():.1e}", f"{difference.mean():.1e}", str(other_answers(logits, reference))]
             rows.append([precision, verdict, name, *figures, f"{right:.1%}"])
-        wrong += disagreements(answers, precision, reference, labels)
+        wrong += disagreements(answers, precision, reference)
     print(f"{run}: the first {len(images)} test images; logits against PyTorch in fp32\n")
     print_table(rows, 3)
     return wrong

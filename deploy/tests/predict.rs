@@ -363,7 +363,6 @@ fn a_reader_that_leaves_early_ends_the_work() {
 #[cfg(unix)]
 fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
     let scene = Scene::new();
     add_photos(&scene, 60);
     add_endless(&scene);
@@ -372,6 +371,7 @@ fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     let documents: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     assert_eq!(documents.len(), 60);
     // As Ctrl-C, but nobody who starts the tests can have it ignored.
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    // SAFETY: a signal to our own child.
+    assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) }, 0);
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 const RECIPE: &str = r#"
 name = "own"
-epochs = 2
+epochs = 8
 batch_size = 32
 ema = 0.9
 [network]
@@ -20,7 +20,7 @@ width = 0.25
 resolution = 32
 [optimizer]
 kind = "sgd"
-lr = 0.1
+lr = 0.05
 momentum = 0.9
 nesterov = true
 [schedule]
@@ -34,7 +34,7 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("own.toml"), RECIPE).unwrap();
+        fs::write(folder.path().join("own.toml"), format!("seed = {}\n{RECIPE}", tests::seed())).unwrap();
         Self(folder)
     }
 
@@ -68,21 +68,29 @@ impl Place {
         message
     }
 
-    /// Exports the newest run and measures the file in both runtimes, which must agree with each other.
-    fn deploy(&self, least: f64) {
-        let (log, _) = self.output("train", &["export", "-o", "model.onnx"]);
-        assert!(log.contains("tract") && log.contains("onnxruntime"), "{log}");
-        let measure = |backend: &str| {
-            let arguments = ["eval", "--model", "model.onnx", "--data", "data", "--threads", "1", "--backend", backend];
-            self.json("deploy", &arguments)
-        };
-        let (tract, ort) = (measure("tract"), measure("ort"));
-        assert!(tract["accuracy"].as_f64().unwrap() >= least, "{tract}");
-        assert_eq!(tract["confusion"], ort["confusion"]);
+    /// Exports the newest run and measures the file in both runtimes, which must give the trained network's answers to
+    /// every test image, but for near ties. Returns the export's report.
+    fn deploy(&self, least: f64) -> Value {
+        let report = self.json("train", &["export", "-o", "model.onnx", "--overwrite"]);
+        let checked = report["check"]["runtimes"].as_array().unwrap();
+        for runtime in ["libtorch", "tract", "onnxruntime"] {
+            let is_agreed = |entry: &Value| entry["agreement"].is_object();
+            let named = |entry: &&Value| entry["runtime"].as_str().unwrap().starts_with(runtime);
+            assert!(checked.iter().filter(named).any(is_agreed), "{runtime}: {report}");
+        }
+        // What rounding decides, it may decide otherwise in another runtime.
+        let ties = checked.iter().map(|entry| entry["agreement"]["other_argmax"].as_u64().unwrap()).max().unwrap();
         let trained = self.json("train", &["eval"]);
-        let (images, expected) = (trained["images"].as_u64(), trained["accuracy"].as_f64());
-        assert_eq!((tract["images"].as_u64(), tract["accuracy"].as_f64()), (images, expected), "{trained}");
+        tests::learnt("images of a user", trained["accuracy"].as_f64().unwrap(), least).unwrap();
+        for backend in ["tract", "ort"] {
+            let arguments = ["eval", "--model", "model.onnx", "--data", "data", "--threads", "1", "--backend", backend];
+            let found = self.json("deploy", &arguments);
+            assert_eq!(found["images"], trained["images"], "{found}");
+            let right = |figures: &Value| figures["correct"].as_u64().unwrap();
+            assert!(right(&found).abs_diff(right(&trained)) <= ties, "{backend}: {found} is not {trained}");
+        }
         self.output("deploy", &["parity", "--model", "model.onnx", "--data", "data"]);
+        report
     }
 
     /// How many of the files, named after their class, `deploy predict` gets right.
@@ -133,7 +141,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
     assert!(log.contains("images to learn from, 60 held out"), "{log}");
     assert!(notes.contains("skipped") && notes.contains("1 hidden, 1 .txt"), "{notes}");
     assert!(notes.contains("cannot be read and are left out") && notes.contains("two/broken.jpg"), "{notes}");
-    place.deploy(0.9);
+    place.deploy(0.8);
 
     let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
     assert_eq!(card["labels"], serde_json::json!(["nought", "one", "two"]));
@@ -148,7 +156,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
         .flat_map(|class| fs::read_dir(others.join(class)).unwrap().map(|entry| entry.unwrap().path()))
         .collect();
     let right = place.predicted(&files);
-    assert!(right >= 26, "{right} of 30 are right");
+    tests::learnt("drawings of a user", right as f64 / files.len() as f64, 0.7).unwrap();
 
     a_resumed_run_wants_the_same_pictures(&place);
 }
@@ -208,10 +216,9 @@ fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
             }
         }
     }
-    place.output("train", &["--recipe", "own.toml", "--data", "data", "--epochs", "6", "--threads", "1"]);
-    place.deploy(0.95);
-    let (text, _) = place.output("train", &["export", "--overwrite", "-o", "model.onnx"]);
-    assert!(text.contains("166 of the images are noise: the test set has only 90"), "{text}");
+    place.output("train", &["--recipe", "own.toml", "--data", "data", "--epochs", "12", "--threads", "1"]);
+    let report = place.deploy(0.8);
+    assert_eq!((&report["check"]["images"], &report["check"]["noise"]), (&256.into(), &166.into()), "{report}");
     let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
     assert_eq!((&card["input"]["channels"], &card["input"]["width"]), (&3.into(), &32.into()));
     let files: Vec<PathBuf> = classes
@@ -220,7 +227,7 @@ fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
         .map(|(class, number)| place.path().join(format!("data/test/{class}/{number}.{}", ["png", "jpeg"][number % 2])))
         .collect();
     let right = place.predicted(&files);
-    assert!(right >= 5, "{right} of 6 are right");
+    tests::learnt("shapes of a user", right as f64 / files.len() as f64, 0.6).unwrap();
 }
 
 #[test]

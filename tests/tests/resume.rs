@@ -55,7 +55,7 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = tests::subset(folder.path(), 500, 100).unwrap();
-        fs::write(folder.path().join("recipe.toml"), RECIPE).unwrap();
+        fs::write(folder.path().join("recipe.toml"), format!("seed = {}\n{RECIPE}", tests::seed())).unwrap();
         Self { folder, data }
     }
 
@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
 
     let other = Place::new();
     let mut command = other.start_or_resume();
-    command.args(["--seed", "2"]);
+    command.args(["--seed", &(tests::seed() + 1).to_string()]);
     finish(command);
     assert!(other.results().0 != place.results().0);
 }

@@ -1,7 +1,7 @@
 //! The event files of `train --tensorboard`, read by TensorBoard's own reader.
 //!
-//! The reader is the package `tensorboard` of the Python Package Index, in an environment of its own under the user's
-//! cache, made once. Where it cannot be made, the test says so and proves nothing.
+//! The reader is the package `tensorboard` of the Python Package Index, in a folder of its own under the user's cache,
+//! filled once. Where pip cannot install it, the test says why and proves nothing.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use train::run::Epoch;
 use train::tensorboard::TensorBoard;
 use train::trainer::{Observer, StepReport};
 
-/// The version of the package; the environment's name holds it.
+/// The version of the package; the folder's name holds it.
 const VERSION: &str = "2.21.0";
 
 /// Prints every scalar of a folder as JSON: `{tag: [[step, value], …]}`.
@@ -24,36 +24,41 @@ events.Reload()
 print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}))
 ";
 
-/// The Python of an environment that has TensorBoard, made if it is not there.
-fn python() -> Result<PathBuf> {
+/// The folder with the package, made if it is not there: for `PYTHONPATH`.
+///
+/// Not a virtual environment: Debian keeps what makes one in a package of its own.
+fn packages() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("MOBILENET_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("mobilenet")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/mobilenet")))
         .context("neither MOBILENET_CACHE nor HOME is set")?;
-    let folder = cache.join("venv-tensorboard");
-    let environment = folder.join(VERSION);
-    if !environment.is_dir() {
+    let folder = cache.join("python-tensorboard");
+    let packages = folder.join(VERSION);
+    if !packages.is_dir() {
         // Made under another name, so that a run that is killed, or another test at the same time, does no harm.
         std::fs::create_dir_all(&folder)?;
         let making = tempfile::Builder::new().prefix(".making-").tempdir_in(&folder)?;
-        run(Command::new("python3").args(["-m", "venv"]).arg(making.path()))?;
-        let package = format!("tensorboard=={VERSION}");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &package];
-        run(Command::new(making.path().join("bin/python")).args(pip))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
+        run(Command::new("python3").args(pip).arg(making.path()).arg(format!("tensorboard=={VERSION}")))?;
         // Another test may have been faster.
-        let _ = std::fs::rename(making.path(), &environment);
-        ensure!(environment.is_dir(), "{} cannot be made", environment.display());
+        let _ = std::fs::rename(making.path(), &packages);
+        ensure!(packages.is_dir(), "{} cannot be made", packages.display());
     }
-    Ok(environment.join("bin/python"))
+    Ok(packages)
 }
 
 /// Runs a program to its end and returns what it printed.
 fn run(command: &mut Command) -> Result<String> {
     let program = format!("{command:?}");
     let output = command.output().with_context(|| format!("cannot run {program}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{program}: {}", said.trim().lines().last().unwrap_or("no message"));
+    let last = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+    };
+    // Some programs say on standard output why they fail.
+    let reason = || last(&output.stderr).or_else(|| last(&output.stdout)).unwrap_or_else(|| output.status.to_string());
+    ensure!(output.status.success(), "{program}: {}", reason());
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -88,14 +93,16 @@ fn write_events(folder: &Path) {
     second.epoch(&epoch(2, 0.875), 3, 1.0);
 }
 
-fn scalars(python: &Path, folder: &Path) -> Value {
-    serde_json::from_str(&run(Command::new(python).args(["-c", READER]).arg(folder)).unwrap()).unwrap()
+fn scalars(packages: &Path, folder: &Path) -> Value {
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", packages).args(["-c", READER]).arg(folder);
+    serde_json::from_str(&run(&mut python).unwrap()).unwrap()
 }
 
 #[test]
 fn tensorboard_reads_every_scalar_of_a_run_that_was_killed_and_resumed() {
-    let python = match python() {
-        Ok(python) => python,
+    let packages = match packages() {
+        Ok(packages) => packages,
         Err(reason) => {
             // Not `println`, which the test's harness would keep to itself.
             let _ = writeln!(std::io::stderr(), "skipped: TensorBoard {VERSION} cannot be installed: {reason:#}");
@@ -104,7 +111,7 @@ fn tensorboard_reads_every_scalar_of_a_run_that_was_killed_and_resumed() {
     };
     let folder = tempfile::tempdir().unwrap();
     write_events(folder.path());
-    let found = scalars(&python, folder.path());
+    let found = scalars(&packages, folder.path());
 
     // What was done in vain, step 30, is forgotten.
     assert_eq!(found["loss/train"], serde_json::json!([[10, 2.0], [20, 1.5], [25, 1.25], [40, 1.0]]), "{found}");

@@ -72,8 +72,8 @@ fn every_precision_of_both_networks_passes_its_check() {
 fn onnx_runtime_runs_every_convolution_of_an_int8_file_in_integers() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
     for observer in Observer::ALL {
-        let calibration = Calibration { images: 300, observer };
-        let written = written(&checkpoint, &Settings { calibration, ..of(Precision::Int8) });
+        let written = written(&checkpoint, &Settings { observer, ..of(Precision::Int8) });
+        assert_eq!(written.card.calibration, Some(Calibration { images: 300, observer }));
         let rewritten = ort::rewritten("int8", &written.bytes).unwrap();
         let operators = operators(rewritten.graph.as_ref().unwrap());
         assert_eq!((operators.get("QLinearConv"), operators.get("Conv")), (Some(&27), None), "{operators:?}");

@@ -32,14 +32,17 @@ fn a_user_trains_exports_and_deploys() {
     let train = || program("train", folder);
     let deploy = || program("deploy", folder);
 
+    let seed = (tests::seed() + 6).to_string();
     let log = output(
-        train().args(["--recipe", "small.toml", "--seed", "7", "--epochs", "2", "--threads", "1", "--data"]).arg(&data),
+        train()
+            .args(["--recipe", "small.toml", "--epochs", "2", "--threads", "1", "--seed", &seed, "--data"])
+            .arg(&data),
     );
     assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");
     assert!(log.contains("step    50/190") && log.contains("img/s"), "{log}");
     assert!(log.contains("train export runs/small"), "{log}");
     let recipe = std::fs::read_to_string(folder.join("runs/small/recipe.toml")).unwrap();
-    assert!(recipe.contains("seed = 7"), "{recipe}");
+    assert!(recipe.contains(&format!("seed = {seed}\n")), "{recipe}");
     let history = std::fs::read_to_string(folder.join("runs/small/history.csv")).unwrap();
     assert_eq!(history.lines().count(), 3, "{history}");
 
@@ -54,7 +57,7 @@ fn a_user_trains_exports_and_deploys() {
     assert!(String::from_utf8_lossy(&piped.get_output().stderr).contains("onnxruntime"));
 
     let inspected = json(deploy().args(["inspect", "--model", "model.onnx"]));
-    assert_eq!(inspected["card"]["training"]["seed"], 7, "{inspected}");
+    assert_eq!(inspected["card"]["training"]["seed"].to_string(), seed, "{inspected}");
     assert_eq!(inspected["card"]["input"]["content"]["polarity"], "light-on-dark");
 
     // A flag without effect is wrong usage.
@@ -64,7 +67,7 @@ fn a_user_trains_exports_and_deploys() {
     let report = json(train().args(small));
     assert_eq!(
         (report["check"]["accuracy"]["set"].as_str(), report["check"]["accuracy"]["images"].as_u64()),
-        (Some("held out"), Some(500))
+        (Some("held-out"), Some(500))
     );
     let inspected = json(deploy().args(["inspect", "--model", "small.onnx", "--rewritten"]));
     assert_eq!(inspected["card"]["precision"], "int8", "{inspected}");
@@ -72,20 +75,20 @@ fn a_user_trains_exports_and_deploys() {
     assert_eq!(inspected["rewritten"]["QLinearConv"], 27, "{inspected}");
     deploy().args(["parity", "--model", "small.onnx", "--data"]).arg(&data).assert().success();
 
-    let mut accuracies = Vec::new();
-    for backend in ["tract", "ort"] {
-        let evaluation =
-            json(deploy().args(["eval", "--model", "model.onnx", "--backend", backend, "--data"]).arg(&data));
-        let accuracy = evaluation["accuracy"].as_f64().unwrap();
-        assert!(accuracy > 0.93, "{evaluation}");
-        accuracies.push(accuracy);
-    }
-    assert!((accuracies[0] - accuracies[1]).abs() < 1e-9, "{accuracies:?}");
+    let right: Vec<u64> = ["tract", "ort"]
+        .map(|backend| {
+            let eval = ["eval", "--model", "model.onnx", "--backend", backend, "--data"];
+            json(deploy().args(eval).arg(&data))["correct"].as_u64().unwrap()
+        })
+        .into();
+    tests::learnt("the programs on 1,000 test images", right[0] as f64 / 1000.0, 0.8).unwrap();
+    // `deploy parity` allows near ties, and so does this; `tests/folder.rs` compares with `train eval`.
+    assert!(right[0].abs_diff(right[1]) <= 1, "{right:?}");
 
     let parity = output(deploy().args(["parity", "--model", "model.onnx", "--data"]).arg(&data));
     assert!(parity.contains("tract") && parity.contains("onnxruntime"), "{parity}");
 
-    predict_finds_the_digits(folder, &data, &["--model", "model.onnx"]);
+    predict_finds_the_digits(folder, &data, &["--model", "model.onnx"], 0.7);
 }
 
 /// On a machine where nothing was set up: tract, and the model in the program.
@@ -93,15 +96,15 @@ fn a_user_trains_exports_and_deploys() {
 fn deploy_predicts_with_the_model_it_carries_in_itself() {
     let folder = tempfile::tempdir().unwrap();
     let data = tests::subset(folder.path(), 10, 20).unwrap();
-    predict_finds_the_digits(folder.path(), &data, &[]);
+    predict_finds_the_digits(folder.path(), &data, &[], 0.9);
     let inspected = json(program("deploy", folder.path()).arg("inspect"));
     assert_eq!(inspected["card"]["training"]["data_set"], "mnist");
     assert_eq!(inspected["card"]["training"]["recipe"], "quick");
     assert!(inspected["bytes"].as_u64().unwrap() <= 1_000_000, "{inspected}");
 }
 
-/// Test images as PNG files: untouched, and as a large dark-on-light drawing.
-fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str]) {
+/// Test images as PNG files: untouched, and as a large dark-on-light drawing. The share `least` of them is right.
+fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str], least: f64) {
     let test = dataset::load(data, Split::Test).unwrap();
     let mut files = Vec::new();
     for index in 0..20 {
@@ -122,7 +125,7 @@ fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str]) {
         let found = predictions["predictions"].as_array().unwrap();
         assert_eq!(found.len(), files.len());
         let right = found.iter().zip(&files).filter(|(found, (_, label))| found["label"] == label.as_str()).count();
-        assert!(right >= 36, "{backend}: {right} of {} are right", files.len());
+        tests::learnt(&format!("predict, {backend}"), right as f64 / files.len() as f64, least).unwrap();
     }
 }
 

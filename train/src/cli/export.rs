@@ -4,18 +4,21 @@ use super::{Cli, Format, data};
 use crate::checkpoint::{Checkpoint, DataFacts};
 use crate::data::TrainingData;
 use crate::export::check::Material;
-use crate::export::{CALIBRATION, OPSET, Outputs, Settings, Written, triton};
+use crate::export::{OPSET, Outputs, Settings, Written, triton};
 use crate::run;
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 use deploy::text;
-use models::card::{Calibration, Observer, Precision, Takes};
+use models::card::{Observer, Precision, Takes};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tch::{Device, Tensor};
+
+/// Training images that an int8 file's ranges are taken from, unless `--calibrate` says otherwise or there are fewer.
+const CALIBRATE: usize = 1000;
 
 /// Write a checkpoint as a self-contained ONNX file, proven in every runtime before it has its name
 #[derive(Args)]
@@ -46,7 +49,7 @@ pub(super) struct Arguments {
     /// Number format: fp32, fp16 or int8
     #[arg(long, value_name = "NAME", default_value_t = Precision::Fp32)]
     precision: Precision,
-    /// Training images that an int8 file's ranges are taken from [default: 1000]
+    /// Training images that an int8 file's ranges are taken from [default: 1000, or all if there are fewer]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibrate: Option<u32>,
     /// How they are taken: min-max, percentile or mse [default: min-max]
@@ -111,10 +114,13 @@ impl Arguments {
             Precision::Fp32 => None,
             Precision::Fp16 | Precision::Int8 => Some(self.training(&checkpoint)?),
         };
-        let calibration = training.as_ref().map(|data| calibration(data, &settings)).transpose()?;
+        let calibration = match &training {
+            Some(data) if settings.precision == Precision::Int8 => Some(self.calibration(data)?),
+            _ => None,
+        };
         let held_out = training.as_ref().and_then(|data| data.held_out.as_ref());
         let held_out = held_out.map(crate::data::Images::to_set).transpose()?;
-        let judges = held_out.as_ref().map_or((&test, "test"), |set| (set, "held out"));
+        let judges = held_out.as_ref().map_or((&test, "test"), |set| (set, "held-out"));
         let material = Material { test: &test, judges };
         let written = Written::new(&checkpoint, &settings, calibration.as_ref())?;
 
@@ -168,10 +174,7 @@ impl Arguments {
         }
         let settings = Settings {
             precision: self.precision,
-            calibration: Calibration {
-                images: self.calibrate.map_or(CALIBRATION.images, |images| images as usize),
-                observer: self.observer.unwrap_or(CALIBRATION.observer),
-            },
+            observer: self.observer.unwrap_or(Settings::default().observer),
             opset: self.opset,
             batch: self.batch.0,
             takes: match self.preprocess {
@@ -200,16 +203,15 @@ impl Arguments {
         }
         Ok(data)
     }
-}
-
-/// The training images that an int8 file's ranges are taken from: the first of those that were fitted to, in the order
-/// of the run's seed. Never a held-out or test image.
-fn calibration(data: &TrainingData, settings: &Settings) -> Result<Tensor> {
-    let wanted = settings.calibration.images;
-    ensure!(
-        wanted <= data.fit.len(),
-        "--calibrate {wanted}: the run has only {} training images besides those held out",
-        data.fit.len()
-    );
-    Ok(data.fit.slice(0, wanted)?.images)
+    /// The training images that an int8 file's ranges are taken from: the first of those that were fitted to, in the
+    /// order of the run's seed. Never a held-out or test image.
+    fn calibration(&self, data: &TrainingData) -> Result<Tensor> {
+        let available = data.fit.len();
+        let images = self.calibrate.map_or(CALIBRATE.min(available), |images| images as usize);
+        ensure!(
+            images <= available,
+            "--calibrate {images}: the run has only {available} training images besides those held out. Ask for at most {available}, or leave --calibrate out to use them all"
+        );
+        Ok(data.fit.slice(0, images)?.images)
+    }
 }

@@ -4,11 +4,12 @@
 //! norms and all, is compared with the folded one, both in libtorch. Last, what the file's numbers stand for (folded, and
 //! rounded or quantized as the file is) is computed in libtorch, and every runtime must agree with that, by the code that
 //! `deploy` runs. So a tolerance never has to make room for what a precision costs, and a wrong node or number has
-//! nowhere to hide. What it costs is measured on its own: as accuracy on the images held out of training.
+//! nowhere to hide. What it costs is measured on its own, on the images held out of training: see [`super::paired`].
 
 use super::body::{self, Body};
 use super::fold::{self, Weights};
 use super::graph::Numbers;
+use super::paired::{self, Changes, Cost};
 use super::{Written, numbers};
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use deploy::agreement::{self, Agreement, FP32_TOLERANCE, Tolerance};
 use deploy::backend::{Choice, Device, Options, library};
 use deploy::model::Model;
+use deploy::text::grouped;
 use models::card::{ModelCard, Precision};
 use models::dataset::{self, Dataset};
 use models::evaluation::{argmax, log_softmax};
@@ -36,8 +38,8 @@ const IMAGES: usize = 1000;
 const FEWEST_IMAGES: usize = 256;
 
 /// Largest share of right answers that fp16 or int8 may cost. Either costs a network of this kind a tenth of a point or
-/// two; with 2,000 images that is a handful. What costs more is no longer the network that was trained.
-const MAX_LOSS: f64 = 0.005;
+/// two. A file that is proven to cost more is no longer the network that was trained.
+const ALLOWED_LOSS: f64 = 0.005;
 
 /// What the check of a file is made with.
 pub struct Material<'a> {
@@ -82,17 +84,21 @@ pub enum Outcome {
     Missing(String),
 }
 
-/// Shares of right answers, 0 to 1.
+/// What fp16 or int8 costs. Shares of the images, 0 to 1.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accuracy {
     /// Images answered.
     pub images: usize,
-    /// Which: `held out` or `test`.
+    /// Which: `held-out` or `test`.
     pub set: &'static str,
-    /// Of the trained network in libtorch.
+    /// Share of right answers of the trained network in libtorch.
     pub trained: f64,
-    /// Of the file in each runtime.
-    pub runtimes: BTreeMap<String, f64>,
+    /// The loss that is allowed.
+    pub allowed_loss: f64,
+    /// The smallest loss that this many images can prove to be above the allowed one; none if they are too few.
+    pub smallest_provable_loss: Option<f64>,
+    /// The file in each runtime, compared with the trained network.
+    pub runtimes: BTreeMap<String, Cost>,
 }
 
 /// Runs `file` through every runtime and compares it with the checkpoint's network.
@@ -108,6 +114,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
     );
     let folded = fold::fold(&checkpoint.shipped(tch::Device::Cpu)?)?;
     let graph = onnx::parse(&onnx::read(file)?)?.graph.unwrap_or_default();
+    numbers::compare_input(&graph, &written.card)?;
     numbers::compare(&graph, &folded)?;
     if let Numbers::Int8(quantized) = written.numbers() {
         numbers::compare_ranges(&graph, quantized)?;
@@ -126,13 +133,11 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
     };
     let expected = if written.settings.outputs.logits() { expected } else { log_softmax(expected.view()) };
     let (judges, set) = material.judges;
-    let mut accuracy = match written.card.precision {
+    let before = match written.card.precision {
         Precision::Fp32 => None,
-        Precision::Fp16 | Precision::Int8 => {
-            let trained = share_right(&reference(checkpoint, judges)?, judges);
-            Some(Accuracy { images: judges.len(), set, trained, runtimes: BTreeMap::new() })
-        }
+        Precision::Fp16 | Precision::Int8 => Some(right(&reference(checkpoint, judges)?, judges)),
     };
+    let mut costs = BTreeMap::new();
     // tract also with its own reader and operators, as other programs would run the file.
     let ways = [(Choice::Tract, true), (Choice::Tract, false), (Choice::Ort, true), (Choice::Ort, false)];
     for (backend, plain) in ways {
@@ -153,12 +158,22 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         let tolerance = agreement::tolerance(written.card.precision);
         let agreement = agreement::compare(expected.view(), found.view(), tolerance)
             .with_context(|| format!("{runtime} and libtorch cannot be compared"))?;
-        if let (Some(accuracy), false) = (&mut accuracy, plain) {
-            let share = share_right(&model.logits(judges.images())?, judges);
-            accuracy.runtimes.insert(model.runtime().name.clone(), share);
+        if let (Some(before), false) = (&before, plain) {
+            let after = right(&model.logits(judges.images())?, judges);
+            let cost = Changes::between(before, &after).cost(share(&after), ALLOWED_LOSS);
+            costs.insert(model.runtime().name.clone(), cost);
         }
         runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
     }
+    let accuracy = before.map(|before| Accuracy {
+        images: judges.len(),
+        set,
+        trained: share(&before),
+        allowed_loss: ALLOWED_LOSS,
+        smallest_provable_loss: paired::smallest_proof(judges.len(), ALLOWED_LOSS)
+            .map(|lost| lost as f64 / judges.len() as f64),
+        runtimes: costs,
+    });
     Ok(Report { precision: written.card.precision, images: images.len(), noise, runtimes, accuracy })
 }
 
@@ -186,10 +201,19 @@ fn in_libtorch(card: &ModelCard, weights: &BTreeMap<String, Weights>, images: &D
     evaluate::to_array(&tch::Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?)
 }
 
+/// Which of the answers are right.
+fn right(logits: &Array2<f32>, set: &Dataset) -> Vec<bool> {
+    logits.rows().into_iter().zip(set.labels()).map(|(row, label)| argmax(row) == *label).collect()
+}
+
 /// Share of the answers that are right.
-fn share_right(logits: &Array2<f32>, set: &Dataset) -> f64 {
-    let right = logits.rows().into_iter().zip(set.labels()).filter(|(row, label)| argmax(*row) == **label).count();
-    right as f64 / set.len().max(1) as f64
+fn share(right: &[bool]) -> f64 {
+    right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
+}
+
+/// A share as points, `0.52`.
+fn points(share: f64) -> String {
+    format!("{:.2}", 100.0 * share)
 }
 
 impl Report {
@@ -209,16 +233,21 @@ impl Report {
             }
         }
         let Some(accuracy) = &self.accuracy else { return Ok(()) };
-        for (runtime, share) in &accuracy.runtimes {
+        for (runtime, cost) in &accuracy.runtimes {
+            let (low, high) = cost.loss_interval;
             ensure!(
-                accuracy.trained - share <= MAX_LOSS,
-                "{} costs too much: {:.2} % of the {} {} images are right in {runtime}, {:.2} % were before (allowed: {:.1} points less). Nothing was written. Calibrate with more images or another observer, or export as fp32",
+                !cost.proven,
+                "{} costs too much: of the {} {} images {} % are right in {runtime}, {} % were before. {} answers were lost and {} gained, which proves a loss of {} to {} points (95 % interval; allowed: {}). Nothing was written. Calibrate with more images or another observer, or export as fp32",
                 self.precision,
-                100.0 * share,
                 accuracy.images,
                 accuracy.set,
-                100.0 * accuracy.trained,
-                100.0 * MAX_LOSS
+                points(cost.right),
+                points(accuracy.trained),
+                cost.lost,
+                cost.gained,
+                points(low),
+                points(high),
+                points(accuracy.allowed_loss),
             );
         }
         Ok(())
@@ -247,14 +276,37 @@ impl Report {
         } else {
             String::new()
         };
-        let mut cost = String::new();
-        if let Some(Accuracy { images, set, trained, runtimes }) = &self.accuracy {
-            let _ = writeln!(cost, "\nright of {images} {set} images\n  trained network  {:.2} %", 100.0 * trained);
-            for (runtime, share) in runtimes {
-                let points = 100.0 * (share - trained);
-                let _ = writeln!(cost, "  {runtime:15}  {:.2} %  ({points:+.2} points)", 100.0 * share);
-            }
-        }
+        let cost = self.accuracy.as_ref().map(Accuracy::to_text).unwrap_or_default();
         format!("{}{noise}{missing}{cost}", deploy::text::table(&rows))
+    }
+}
+
+impl Accuracy {
+    /// The table for people, and what the images can show.
+    fn to_text(&self) -> String {
+        let images = grouped(self.images as u64);
+        let header = [&format!("{images} {} images", self.set), "right", "lost", "gained", "loss", "95 % interval"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        rows.push(vec!["trained network".to_owned(), format!("{} %", points(self.trained))]);
+        for (runtime, cost) in &self.runtimes {
+            let (low, high) = cost.loss_interval;
+            rows.push(vec![
+                runtime.clone(),
+                format!("{} %", points(cost.right)),
+                cost.lost.to_string(),
+                cost.gained.to_string(),
+                points(cost.loss),
+                format!("{} to {}", points(low), points(high)),
+            ]);
+        }
+        let allowed = points(self.allowed_loss);
+        let proof = match self.smallest_provable_loss {
+            Some(loss) => format!("{images} images can prove a loss of {} points or more.", points(loss)),
+            None => format!("{images} images are too few to prove any loss."),
+        };
+        format!(
+            "\n{}The loss is in points: answers lost (right before, wrong in the file) minus\nanswers gained. A file is refused if it provably loses more than {allowed} points.\n{proof}\n",
+            deploy::text::table(&rows)
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! From a checkpoint to a self-contained ONNX file that is proven before it has its name.
 //!
 //! [`fold`] merges each batch norm into its convolution; [`graph`] writes the nodes; [`check`] runs the new file in
-//! every runtime at hand and compares it with the network in libtorch. For fp16, [`fold`] also rounds the weights; for
+//! every runtime at hand and compares it with the network in libtorch; [`paired`] judges what fp16 or int8 cost. For fp16, [`fold`] also rounds the weights; for
 //! int8, [`quantize`] finds every number's range. [`triton`] lays the file out for a serving engine.
 //!
 //! # The graph, node by node
@@ -59,12 +59,13 @@ pub mod graph;
 mod nodes;
 mod numbers;
 mod observer;
+pub mod paired;
 pub mod quantize;
 mod settings;
 pub mod triton;
 
 pub use graph::OPSET;
-pub use settings::{CALIBRATION, Outputs, Settings};
+pub use settings::{Outputs, Settings};
 
 use crate::checkpoint::Checkpoint;
 use crate::export::check::{Material, Report};
@@ -98,11 +99,12 @@ impl Written {
     pub fn new(checkpoint: &Checkpoint, settings: &Settings, calibration: Option<&Tensor>) -> Result<Self> {
         settings.validate()?;
         let folded = fold::fold(&checkpoint.shipped(Device::Cpu)?)?;
-        let card = settings.card(checkpoint.card());
+        let calibrated = calibration.map_or(0, |images| images.size()[0] as usize);
+        let card = settings.card(checkpoint.card(), calibrated);
         let quantized = match settings.precision {
             Precision::Int8 => {
                 let images = calibration.context("int8 needs training images to calibrate with")?;
-                Some(quantize::quantize(&card, &folded, images, settings.calibration.observer)?)
+                Some(quantize::quantize(&card, &folded, images, settings.observer)?)
             }
             Precision::Fp32 | Precision::Fp16 => None,
         };

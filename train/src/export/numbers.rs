@@ -7,6 +7,7 @@ use super::fold::Weights;
 use super::quantize::{Quantized, Range};
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
+use models::card::{ModelCard, Takes};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, TensorProto};
 use std::collections::BTreeMap;
@@ -47,6 +48,23 @@ pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Resul
         ensure!(
             holds("scale", &scale.to_le_bytes()) && holds("zero", &[zero_point]),
             "the range of {name} in the new file is not the one that was found (scale {scale}, zero point {zero_point}). Nothing was written"
+        );
+    }
+    Ok(())
+}
+
+/// Compares the scale and shift that normalise the pixels with the card's, to the bit, if the graph has them.
+pub(super) fn compare_input(graph: &GraphProto, card: &ModelCard) -> Result<()> {
+    if card.takes == Takes::Normalised {
+        return Ok(());
+    }
+    let (scale, shift) = card.preprocessing.scale_and_shift();
+    for (name, expected) in [("input.scale", scale), ("input.shift", shift)] {
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name == name);
+        let bytes: Vec<u8> = expected.iter().flat_map(|value| value.to_le_bytes()).collect();
+        ensure!(
+            tensor.is_some_and(|tensor| tensor.raw_data == bytes),
+            "{name} in the new file is not what normalises the pixels ({expected:?}). Nothing was written"
         );
     }
     Ok(())

@@ -14,8 +14,8 @@ const MAX_BATCH: usize = 1024;
 pub struct Settings {
     /// Number format.
     pub precision: Precision,
-    /// How the ranges of an int8 file are found; no other precision takes notice of it.
-    pub calibration: Calibration,
+    /// How the ranges of an int8 file are chosen from what is seen in calibration; other precisions ignore it.
+    pub observer: Observer,
     /// Version of the operators.
     pub opset: i64,
     /// Number of pictures the graph takes at once; `None` leaves it open.
@@ -26,14 +26,11 @@ pub struct Settings {
     pub outputs: Outputs,
 }
 
-/// How an int8 file's ranges are found unless told otherwise.
-pub const CALIBRATION: Calibration = Calibration { images: 1000, observer: Observer::MinMax };
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
             precision: Precision::Fp32,
-            calibration: CALIBRATION,
+            observer: Observer::MinMax,
             opset: OPSET,
             batch: None,
             takes: Takes::Pictures,
@@ -48,17 +45,18 @@ impl Settings {
         check_opset(self.opset)?;
         let batch = self.batch.unwrap_or(1);
         ensure!((1..=MAX_BATCH).contains(&batch), "batch {batch}: expected 1 to {MAX_BATCH}, or dynamic");
-        ensure!(self.calibration.images > 0, "0 images to calibrate with: expected at least 1");
         Ok(())
     }
 
-    /// The card of the file that is written of a network with this card.
+    /// The card of the file that is written of a network with this card. `calibrated` is the number of images that an
+    /// int8 file's ranges are taken from.
     #[must_use]
-    pub fn card(&self, network: ModelCard) -> ModelCard {
+    pub fn card(&self, network: ModelCard, calibrated: usize) -> ModelCard {
+        let calibration = Calibration { images: calibrated, observer: self.observer };
         ModelCard {
             takes: self.takes,
             precision: self.precision,
-            calibration: (self.precision == Precision::Int8).then_some(self.calibration),
+            calibration: (self.precision == Precision::Int8).then_some(calibration),
             ..network
         }
     }
