@@ -25,12 +25,14 @@ pub fn mnist() -> Result<PathBuf> {
 #[must_use]
 pub fn small_recipe(kind: Kind) -> String {
     format!(
-        r#"name = "small"
+        r#"base = "tutorial"
+name = "small"
 epochs = 1
 batch_size = 50
 hold_out = 500
 log_every = 50
 ema = 0.98
+normalization = "auto"
 
 [network]
 arch = "{kind}"

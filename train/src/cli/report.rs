@@ -21,8 +21,8 @@ pub(super) struct Arguments {
     /// Folder of the data set whose test images are used [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
 }
 

@@ -5,6 +5,7 @@ mod text;
 use super::{Format, ModelFile, print, print_json, progress};
 use anyhow::{Result, bail};
 use clap::Args;
+use deploy::arguments::number;
 use deploy::backend::{Engine, status};
 use deploy::doctor::Report;
 use deploy::doctor::benchmark::{Candidate, Ready};
@@ -36,7 +37,7 @@ pub struct Arguments {
     models: Vec<PathBuf>,
 
     /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = super::bench::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = number::<f64>(super::bench::SECONDS))]
     seconds: f64,
 
     /// Measure nothing: only look
