@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// Measure a checkpoint on the test set: accuracy, confusion, precision and recall, calibration, worst mistakes
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the one that ships"
+    after_help = "Examples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the best"
 )]
 pub(super) struct Arguments {
     /// A run's folder or a checkpoint [default: the newest run in runs/]

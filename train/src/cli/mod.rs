@@ -21,12 +21,18 @@ use std::process::ExitCode;
 
 /// Trains MobileNetV1 and exports it to ONNX.
 ///
-/// Without a command it trains, by default the recipe `quick` on MNIST.
+/// Without a command it trains: the recipe `quick` on MNIST unless flags say otherwise.
 #[derive(Parser)]
 #[command(
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  train                          train `quick` on MNIST into runs/quick\n  train --width 0.5 --epochs 10  the same with changes\n  train export -o model.onnx     export the newest run, checked in every runtime\n  deploy predict seven.png --model model.onnx"
+    after_help = "\
+Examples:
+  train                          train `quick` on MNIST into runs/quick
+  train --width 0.5 --epochs 10  the same with changes
+  train --recipe mine.toml       your own recipe: see train recipe --help
+  train export -o model.onnx     export the newest run, checked in every runtime
+  deploy predict seven.png --model model.onnx"
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -12,7 +12,7 @@ use deploy::text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Make a run's report.html again: one page with curves, confusion, calibration and the worst mistakes
+/// Write a run's report.html again: curves, confusion matrix, calibration and the worst mistakes on one page
 #[derive(Args)]
 pub(super) struct Arguments {
     /// A run's folder [default: the newest run in runs/]

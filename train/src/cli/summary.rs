@@ -10,7 +10,7 @@ use deploy::text;
 use models::architecture::{Architecture, Kind, MAX_CHANNELS, MAX_CLASSES};
 use std::process::ExitCode;
 
-/// Show a network's layers: shapes, parameters, multiply-adds, and what standard convolutions would cost
+/// Show a network's layers: shapes, parameters, multiply-adds, and what depthwise convolutions save
 #[derive(Args)]
 #[command(after_help = "Example, the paper's network:\n  train summary --channels 3 --classes 1000 --resolution 224")]
 pub(super) struct Arguments {

@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = number::<f64>(SECONDS), conflicts_with = "rounds")]
     time: f64,
 
-    /// Measure so many rounds instead
+    /// Measure this many rounds instead
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     rounds: Option<u32>,
 

@@ -35,7 +35,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelFile,
 
-    /// The runtime that is taken as right
+    /// The runtime whose answers are the reference
     #[arg(long, value_name = "RUNTIME", default_value_t = Engine::OrtCpu)]
     reference: Engine,
 
@@ -46,7 +46,7 @@ pub struct Arguments {
     #[command(flatten)]
     pictures: pictures::Arguments,
 
-    /// Largest difference that still is rounding, a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
+    /// Largest difference that counts as rounding, and a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
     /// 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8: 0.25 and
     /// 0.005]
     #[arg(long, value_name = "T", value_parser = number::<f32>((Bound::Excluded(0.0), Bound::Unbounded)))]

@@ -147,12 +147,4 @@ mod tests {
             assert!(top(Some(asked), 10).unwrap_err().to_string().contains("expected 1 to 10"));
         }
     }
-
-    #[test]
-    fn a_threshold_is_a_probability() {
-        assert_eq!((probability("0"), probability("0.5"), probability("1")), (Ok(0.0), Ok(0.5), Ok(1.0)));
-        for text in ["-0.1", "1.1", "50%", "NaN", "inf", ""] {
-            assert!(probability(text).unwrap_err().contains("0 to 1"), "{text}");
-        }
-    }
 }
