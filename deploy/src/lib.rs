@@ -9,11 +9,13 @@
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
 //! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is; [`doctor`]: what is wrong with it.
-//! * [`text`]: how results are printed, here and by `train`.
+//! * [`text`]: how results are printed, here and by `train`; [`arguments`] and [`named`]: how flags are read; `manual`:
+//!   completions and man pages.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
 pub mod agreement;
+pub mod arguments;
 pub mod backend;
 pub mod bench;
 pub mod confusion_picture;
@@ -23,7 +25,10 @@ pub mod evaluate;
 pub mod inputs;
 pub mod interface;
 pub mod machine;
+#[cfg(feature = "manual")]
+pub mod manual;
 pub mod model;
+pub mod named;
 pub mod parity;
 pub mod pipeline;
 pub mod predict;

@@ -2,11 +2,13 @@
 
 mod command;
 
+#[cfg(feature = "manual")]
+use clap::CommandFactory;
 use clap::{Parser, Subcommand};
 use command::{backends, bench, doctor, eval, inspect, parity, predict};
 #[cfg(feature = "manual")]
-use command::{completions, man};
-use deploy::text;
+use deploy::manual;
+use deploy::{arguments, text};
 use std::process::ExitCode;
 
 /// Runs an exported image classifier (ONNX) through tract or ONNX Runtime, and says what really runs.
@@ -30,10 +32,14 @@ enum Command {
     Inspect(inspect::Arguments),
     Backends(backends::Arguments),
     Doctor(doctor::Arguments),
+    /// Prints a script that makes a shell complete commands, flags and values
     #[cfg(feature = "manual")]
-    Completions(completions::Arguments),
+    #[command(after_help = format!("{}\n\nThe Debian package installs those of bash, zsh and fish.", manual::completions_examples("deploy")))]
+    Completions(manual::Completions),
+    /// Writes the manual: one page per command into a folder, or the first page to standard output
     #[cfg(feature = "manual")]
-    Man(man::Arguments),
+    #[command(after_help = manual::pages_examples("deploy", "predict"))]
+    Man(manual::Pages),
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -46,12 +52,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Backends(arguments) => backends::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(feature = "manual")]
-        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Completions(arguments) => arguments.run(Cli::command()),
         #[cfg(feature = "manual")]
-        Command::Man(arguments) => man::run(&arguments),
+        Command::Man(arguments) => arguments.run(Cli::command()),
     }
 }
 
 fn main() -> ExitCode {
-    run(Cli::parse().command).map_or_else(text::failure, |()| ExitCode::SUCCESS)
+    run(arguments::parse::<Cli>().command).map_or_else(text::failure, |()| ExitCode::SUCCESS)
 }

@@ -12,10 +12,13 @@ use std::str::FromStr;
 /// `max(⌊α·c⌋, 8)`, the rule of the authors' own code (TensorFlow-Slim's `mobilenet_v1.py`, `min_depth`).
 pub const MIN_CHANNELS: usize = 8;
 
-/// Largest accepted input resolution, number of channels and number of classes: far beyond what the network is for,
-/// and small enough that no count overflows.
-const MAX_RESOLUTION: usize = 4096;
-const MAX_CHANNELS: usize = 64;
+/// Smallest accepted input resolution.
+pub const MIN_RESOLUTION: usize = 8;
+/// Largest accepted input resolution. This and the next two are far beyond what the network is for, and small enough
+/// that no count overflows.
+pub const MAX_RESOLUTION: usize = 4096;
+/// Largest accepted number of channels of the input.
+pub const MAX_CHANNELS: usize = 64;
 /// Largest accepted number of classes.
 pub const MAX_CLASSES: usize = 100_000;
 
@@ -96,8 +99,8 @@ impl Architecture {
             self.width
         );
         ensure!(
-            (8..=MAX_RESOLUTION).contains(&self.resolution),
-            "resolution {}: expected 8 to {MAX_RESOLUTION} pixels",
+            (MIN_RESOLUTION..=MAX_RESOLUTION).contains(&self.resolution),
+            "resolution {}: expected {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels",
             self.resolution
         );
         ensure!(

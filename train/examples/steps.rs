@@ -13,6 +13,7 @@ use train::trainer::Trainer;
 
 /// Plain SGD with momentum and no augmentation, as in the PyTorch loops it is compared with.
 const RECIPE: &str = r#"
+base = "tutorial"
 name = "bench"
 epochs = 1000
 batch_size = 32

@@ -1,9 +1,9 @@
 //! `train`: trains MobileNetV1 and exports it to ONNX.
 
-use clap::Parser;
+use deploy::arguments;
 use std::process::ExitCode;
 use train::cli::Cli;
 
 fn main() -> ExitCode {
-    Cli::parse().run().unwrap_or_else(deploy::text::failure)
+    arguments::parse::<Cli>().run().unwrap_or_else(deploy::text::failure)
 }

@@ -1,6 +1,6 @@
 //! The table of a network's layers: shapes, parameters, multiply-adds, and what standard convolutions would cost.
 
-use deploy::text::grouped;
+use deploy::text::{counted, grouped, table};
 use models::architecture::{Architecture, Convolution, Form, Layer, Op};
 use models::cost::{self, Cost};
 use serde::Serialize;
@@ -73,42 +73,52 @@ impl Summary {
     #[must_use]
     pub fn to_text(&self) -> String {
         let Architecture { channels, classes, .. } = self.architecture;
-        let mut text = format!("{}, {channels} input channel(s), {classes} classes\n\n", self.architecture);
-        let _ = writeln!(
-            text,
-            "{:<18} {:<20} {:<12} {:<12} {:>11} {:>14} {:>15} {:>7}",
-            "layer", "operation", "input", "output", "parameters", "multiply-adds", "as standard", "ratio"
-        );
+        let mut text = format!("{}, {}, {classes} classes\n\n", self.architecture, counted(channels, "input channel"));
+        let line = |cells: [&str; 6]| cells.map(str::to_owned).to_vec();
+        let input = self.layers.first().map(|row| row.layer.input.to_string()).unwrap_or_default();
+        let mut rows = vec![
+            line(["layer", "kernel", "output", "parameters", "multiply-adds", "ratio"]),
+            line(["input", "", &input, "", "", ""]),
+        ];
         for Row { layer, cost, pair } in &self.layers {
-            let (standard, ratio) = match pair {
-                Some(pair) => (grouped(pair.standard_multiply_adds), format!("{:.3}", pair.ratio)),
-                None => (String::new(), String::new()),
-            };
-            let line = format!(
-                "{:<18} {:<20} {:<12} {:<12} {:>11} {:>14} {standard:>15} {ratio:>7}",
-                layer.name,
-                operation(layer.op),
-                layer.input,
-                layer.output,
+            rows.push(vec![
+                layer.name.clone(),
+                kernel(layer.op),
+                layer.output.to_string(),
                 grouped(cost.parameters),
                 grouped(cost.multiply_adds),
-            );
-            let _ = writeln!(text, "{}", line.trim_end());
+                pair.as_ref().map(|pair| format!("{:.3}", pair.ratio)).unwrap_or_default(),
+            ]);
         }
         let ratio = self.total.multiply_adds as f64 / self.standard.multiply_adds as f64;
-        let _ = writeln!(
-            text,
-            "{:<65} {:>11} {:>14} {:>15} {ratio:>7.3}",
-            "total",
+        rows.push(vec![
+            "total".to_owned(),
+            String::new(),
+            String::new(),
             grouped(self.total.parameters),
             grouped(self.total.multiply_adds),
-            grouped(self.standard.multiply_adds),
-        );
+            format!("{ratio:.3}"),
+        ]);
+        text.push_str(&table(&rows));
         let _ = writeln!(
             text,
-            "\nParameters count batch norm's scale and shift. 'As standard' is what one standard convolution in place of a\ndepthwise and pointwise pair would cost; the ratio is 1/N + 1/D² for N output channels and a D×D kernel."
+            "\nkernel      height×width, then /stride\n\
+             parameters  with batch norm's scale and shift\n\
+             ratio       multiply-adds of a depthwise and pointwise pair over those of one\n\
+             \u{20}           standard convolution in their place: 1/N + 1/D² for N output\n\
+             \u{20}           channels and a D×D kernel. With standard convolutions the network\n\
+             \u{20}           would take {} multiply-adds.",
+            grouped(self.standard.multiply_adds)
         );
         text
+    }
+}
+
+/// The kernel of a layer and its stride: `3×3 /2`.
+fn kernel(op: Op) -> String {
+    match op {
+        Op::Convolution(Convolution { kernel, stride, .. }) => format!("{kernel}×{kernel} /{stride}"),
+        Op::GlobalAveragePool | Op::Linear => String::new(),
     }
 }
 
@@ -131,6 +141,7 @@ pub(crate) fn operation(op: Op) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use models::architecture::Kind;
 
     #[test]
     fn the_table_says_what_the_paper_prints() {
@@ -139,5 +150,25 @@ mod tests {
         assert!(text.contains("568,740,352") && text.contains("4,231,976"), "{text}");
         assert!(text.contains("4,867,293,184"), "{text}");
         assert_eq!(summary.layers.len(), 29);
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_fits_a_terminal() {
+        let largest = Architecture { channels: 64, classes: 100_000, ..Architecture::imagenet(1.0, 4096) };
+        let smallest = Architecture { channels: 1, classes: 2, stem_stride: 1, ..Architecture::imagenet(0.1, 8) };
+        let tutorial = Architecture { kind: Kind::Tutorial, ..Architecture::imagenet(1.0, 224) };
+        for architecture in [largest, smallest, tutorial, Architecture::imagenet(1.0, 224)] {
+            let text = Summary::of(&architecture).to_text();
+            let width = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(width <= 80, "{width}\n{text}");
+            // The columns' right edges, found where each column's title ends.
+            let title = text.lines().find(|line| line.starts_with("layer")).unwrap();
+            let end = title.chars().count() - "  ratio".len();
+            let costs = text.lines().skip_while(|line| !line.starts_with("input")).skip(1);
+            for line in costs.take_while(|line| !line.is_empty()) {
+                let digits: Vec<char> = line.chars().collect();
+                assert!(digits[end - 1].is_ascii_digit() && digits.get(end).is_none_or(|&next| next == ' '), "{text}");
+            }
+        }
     }
 }

@@ -153,6 +153,11 @@ pub enum Device {
     Cuda(usize),
 }
 
+impl Device {
+    /// What a user can type, besides `cuda:N`.
+    pub const NAMES: [&str; 4] = ["auto", "cpu", "cuda", "cuda:0"];
+}
+
 impl FromStr for Device {
     type Err = anyhow::Error;
 

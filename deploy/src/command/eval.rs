@@ -4,6 +4,7 @@ use super::text::{self, counted, fields, grouped, percent, table};
 use super::{Format, ModelArguments, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use deploy::arguments::whole;
 use deploy::backend::{Engine, Runtime};
 use deploy::confusion_picture;
 use deploy::evaluate::{Evaluation, evaluate};
@@ -39,7 +40,7 @@ pub struct Arguments {
     data: Option<PathBuf>,
 
     /// Use only the first N images [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=1_000_000_000))]
     images: Option<usize>,
 
     /// Write the confusion matrix as a picture (SVG)

@@ -2,19 +2,16 @@
 
 pub mod backends;
 pub mod bench;
-#[cfg(feature = "manual")]
-pub mod completions;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
-#[cfg(feature = "manual")]
-pub mod man;
 pub mod parity;
 pub mod predict;
 
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
+use deploy::arguments::whole;
 #[cfg(feature = "cuda")]
 use deploy::backend::cuda::{Search, Tuning};
 use deploy::backend::{Choice, Device, Engine, Options};
@@ -56,7 +53,7 @@ pub struct ModelArguments {
     cuda: CudaArguments,
 
     /// Threads on the processor [default: as many as it runs at once]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     threads: Option<u16>,
 
     /// Run tract as it is, with its own reader and operators instead of ours, for comparisons (with --backend tract)
@@ -91,7 +88,7 @@ pub struct CudaArguments {
     /// Most memory that ONNX Runtime's tensors take on the CUDA device, in bytes; libraries and their workspaces come on
     /// top [default: no limit]
     #[cfg(feature = "cuda")]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u64>(1..=i64::MAX as u64))]
     cuda_memory: Option<u64>,
 }
 

@@ -148,13 +148,17 @@ fn a_checkpoint_that_is_none_exports_nothing() {
 #[test]
 fn impossible_wishes_are_refused() {
     for (arguments, words) in [
-        (&["--width", "2"][..], &["width multiplier 2"][..]),
-        (&["--recipe", "fast"], &["no recipe 'fast'", "quick, best, tutorial"]),
-        (&["--batch-size", "1"], &["batch_size 1"]),
-        (&["--lr", "0"], &["optimizer.lr 0"]),
+        (&["--width", "2"][..], &["--width", "expected a number above 0 and at most 1"][..]),
+        (&["--resolution", "0"], &["--resolution", "expected a whole number from 8 to 4,096"]),
+        (&["--batch-size", "1"], &["--batch-size", "expected a whole number from 2 to"]),
+        (&["--lr", "0"], &["--lr", "expected a number above 0"]),
+        (&["--lr", "-1"], &["'-1'", "--lr", "expected a number above 0"]),
+        (&["--epochs", "many"], &["--epochs", "expected a whole number from 1 to"]),
+        (&["summary", "--classes", "1"], &["--classes", "expected a whole number from 2 to"]),
     ] {
-        fails(program("train").args(arguments), 1, words);
+        fails(program("train").args(arguments), 2, words);
     }
+    fails(program("train").args(["--recipe", "fast"]), 1, &["no recipe 'fast'", "quick, best, tutorial"]);
     for arguments in
         [&["--wdith", "1"][..], &["--device", "gpu"], &["--threads", "0"], &["--resume", "x", "--seed", "1"]]
     {

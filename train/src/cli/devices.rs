@@ -7,7 +7,7 @@ use clap::Args;
 use deploy::text;
 use std::process::ExitCode;
 
-/// Show what this machine can train on, and why not on CUDA
+/// Show the devices of this machine, and why CUDA cannot be used if it cannot
 #[derive(Args)]
 pub(super) struct Arguments {
     /// How to print

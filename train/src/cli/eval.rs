@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// Measure a checkpoint on the test set: accuracy, confusion, precision and recall, calibration, worst mistakes
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the one that ships"
+    after_help = "Examples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the best"
 )]
 pub(super) struct Arguments {
     /// A run's folder or a checkpoint [default: the newest run in runs/]
@@ -25,8 +25,8 @@ pub(super) struct Arguments {
     /// Folder of the data set whose test images are used [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]

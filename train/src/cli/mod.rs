@@ -4,22 +4,35 @@ mod data;
 mod devices;
 mod eval;
 mod export;
+mod recipe;
 mod report;
 mod summary;
 mod train;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use deploy::arguments::one_of;
+use deploy::backend::Device;
+use deploy::manual;
+use deploy::named::Named;
+use models::architecture::Kind;
 use std::process::ExitCode;
 
 /// Trains MobileNetV1 and exports it to ONNX.
 ///
-/// Without a command it trains, by default the recipe `quick` on MNIST.
+/// Without a command it trains: the recipe `quick` on MNIST unless flags say otherwise.
 #[derive(Parser)]
 #[command(
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  train                          train `quick` on MNIST into runs/quick\n  train --width 0.5 --epochs 10  the same with changes\n  train export -o model.onnx     export the newest run, checked in every runtime\n  deploy predict seven.png --model model.onnx"
+    after_help = "\
+Examples:
+  train                          train `quick` on MNIST into runs/quick
+  train --width 0.5 --epochs 10  the same with changes
+  train --recipe mine.toml       your own recipe: see train recipe --help
+  train export -o model.onnx     export the newest run, checked in every runtime
+  deploy predict seven.png --model model.onnx"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,16 +47,33 @@ enum Command {
     Report(report::Arguments),
     Export(export::Arguments),
     Summary(summary::Arguments),
+    Recipe(recipe::Arguments),
     Devices(devices::Arguments),
+    /// Print a script that makes a shell complete commands, flags and values
+    #[command(after_help = manual::completions_examples("train"))]
+    Completions(manual::Completions),
+    /// Write the manual: one page per command into a folder, or the first page to standard output
+    #[command(after_help = manual::pages_examples("train", "export"))]
+    Man(manual::Pages),
 }
 
-/// How a result is printed.
+/// How a result is printed: for people, or as one document for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+// Help on single values would spread every flag of `--help` over several lines.
+#[allow(missing_docs)]
 pub(crate) enum Format {
-    /// For people
     Text,
-    /// One document, for programs
     Json,
+}
+
+/// Reads `--device`.
+fn devices() -> impl TypedValueParser<Value = Device> {
+    Named::with(&Device::NAMES, |name: &str| name.parse::<Device>())
+}
+
+/// Reads `--arch`.
+fn architectures() -> impl TypedValueParser<Value = Kind> {
+    one_of::<Kind>(Kind::ALL.map(Kind::name))
 }
 
 impl Cli {
@@ -58,6 +88,9 @@ impl Cli {
             Some(Command::Export(arguments)) => arguments.run(),
             Some(Command::Summary(arguments)) => arguments.run(),
             Some(Command::Devices(arguments)) => arguments.run(),
+            Some(Command::Recipe(arguments)) => arguments.run(),
+            Some(Command::Completions(arguments)) => arguments.run(Self::command()).map(|()| ExitCode::SUCCESS),
+            Some(Command::Man(arguments)) => arguments.run(Self::command()).map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -12,7 +12,7 @@ use deploy::text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Make a run's report.html again: one page with curves, confusion, calibration and the worst mistakes
+/// Write a run's report.html again: curves, confusion matrix, calibration and the worst mistakes on one page
 #[derive(Args)]
 pub(super) struct Arguments {
     /// A run's folder [default: the newest run in runs/]
@@ -21,8 +21,8 @@ pub(super) struct Arguments {
     /// Folder of the data set whose test images are used [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
 }
 

@@ -4,14 +4,17 @@ use super::data;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::progress::{Progress, duration};
-use crate::recipe::{Overrides, Recipe};
+use crate::recipe::{self, Overrides, Recipe, keys};
 use crate::report;
 use crate::run::Run;
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::builder::StringValueParser;
+use clap::{Args, ValueHint};
+use deploy::arguments::whole;
 use deploy::backend::Device;
+use deploy::named::Named;
 use deploy::text;
 use models::architecture::Kind;
 use models::{dataset, files};
@@ -30,7 +33,14 @@ const INTERRUPTED: u8 = 130;
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
     /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below change it
-    #[arg(long, value_name = "NAME|FILE", default_value = "quick")]
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        default_value = recipe::DEFAULT,
+        value_parser = Named::with(&recipe::NAMES, StringValueParser::new()),
+        hide_possible_values = true,
+        value_hint = ValueHint::FilePath
+    )]
     recipe: String,
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup
     /// fetched it]
@@ -43,43 +53,35 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with an interrupted run, to the bit
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "stem_stride", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
     /// Threads on the CPU [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<i32>(1..=1024))]
     threads: Option<i32>,
-    /// Body: mobilenet-v1 (the paper's) or tutorial
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = keys::help("network.arch"), value_parser = super::architectures(), hide_possible_values = true)]
     arch: Option<Kind>,
-    /// Width multiplier, above 0 and at most 1
-    #[arg(long, value_name = "ALPHA")]
+    #[arg(long, value_name = "ALPHA", help = keys::help("network.width"), value_parser = keys::number("network.width"))]
     width: Option<f64>,
-    /// Height and width of the network's input in pixels
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", help = keys::help("network.resolution"), value_parser = keys::whole::<usize>("network.resolution"))]
     resolution: Option<usize>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = keys::help("network.stem_stride"), value_parser = keys::whole::<usize>("network.stem_stride"))]
+    stem_stride: Option<usize>,
+    #[arg(long, value_name = "N", help = keys::help("epochs"), value_parser = keys::whole::<usize>("epochs"))]
     epochs: Option<usize>,
-    /// Images in one step
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = keys::help("batch_size"), value_parser = keys::whole::<usize>("batch_size"))]
     batch_size: Option<usize>,
-    /// Peak learning rate
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", help = keys::help("optimizer.lr"), value_parser = keys::number("optimizer.lr"))]
     lr: Option<f64>,
-    /// Momentum (AdamW: β₁)
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", help = keys::help("optimizer.momentum"), value_parser = keys::number("optimizer.momentum"))]
     momentum: Option<f64>,
-    /// Weight decay
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", help = keys::help("optimizer.weight_decay"), value_parser = keys::number("optimizer.weight_decay"))]
     weight_decay: Option<f64>,
-    /// Seed of every random number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = keys::help("seed"), value_parser = keys::whole::<u64>("seed"))]
     seed: Option<u64>,
-    /// Training images held out to choose the checkpoint that ships; 0: the last one ships
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = keys::help("hold_out"), value_parser = keys::whole::<usize>("hold_out"))]
     hold_out: Option<usize>,
     /// Write an event file for TensorBoard into the run's folder
     #[arg(long)]
@@ -120,6 +122,7 @@ impl Arguments {
             arch: self.arch,
             width: self.width,
             resolution: self.resolution,
+            stem_stride: self.stem_stride,
             epochs: self.epochs,
             batch_size: self.batch_size,
             lr: self.lr,

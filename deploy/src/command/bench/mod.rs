@@ -7,6 +7,7 @@ use super::text::{counted, fields, print, print_json, table};
 use super::{CudaArguments, ModelFile, progress, usage};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use deploy::arguments::{number, whole};
 use deploy::backend::{Choice, Device, Options};
 use deploy::bench::cold::{self, Start};
 use deploy::bench::compare::{Comparison, Verdict, compare, same_model};
@@ -17,6 +18,7 @@ use deploy::bench::{Report, Subject};
 use deploy::model::Model;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -62,7 +64,7 @@ pub struct Arguments {
     stock_tract: bool,
 
     /// Numbers of threads on the processor [default: 1, and as many as it runs at once]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = whole::<u16>(1..=1024))]
     threads: Vec<u16>,
 
     /// Pictures per call
@@ -71,16 +73,16 @@ pub struct Arguments {
         value_name = "N,…",
         value_delimiter = ',',
         default_value = "1,8,32",
-        value_parser = clap::value_parser!(u16).range(1..=1024)
+        value_parser = whole::<u16>(1..=1024)
     )]
     batch_sizes: Vec<u16>,
 
     /// How long to measure, without warm-up and cold starts; at least six rounds are measured
-    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds, conflicts_with = "rounds")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = number::<f64>(SECONDS), conflicts_with = "rounds")]
     time: f64,
 
-    /// Measure so many rounds instead
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Measure this many rounds instead
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     rounds: Option<u32>,
 
     /// An earlier result (JSON) to hold this one against
@@ -116,13 +118,8 @@ fn runtime(name: &str) -> Result<Choice> {
     }
 }
 
-/// A time to measure.
-pub fn seconds(text: &str) -> Result<f64> {
-    match text.parse() {
-        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => bail!("expected 0.1 to 86400 seconds"),
-    }
-}
+/// Seconds that a measurement may take.
+pub const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let threads = arguments.threads();

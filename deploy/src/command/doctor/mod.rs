@@ -5,6 +5,7 @@ mod text;
 use super::{Format, ModelFile, print, print_json, progress};
 use anyhow::{Result, bail};
 use clap::Args;
+use deploy::arguments::number;
 use deploy::backend::{Engine, status};
 use deploy::doctor::Report;
 use deploy::doctor::benchmark::{Candidate, Ready};
@@ -15,20 +16,21 @@ use deploy::doctor::state::State;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Says what this board is, which runtime and precision to take on it, and what is wrong
+/// Shows what this board is, which runtime and precision suit it, and what slows it down
 #[derive(Args)]
 #[command(after_help = "\
-Every runtime that is there runs the model on one and on all threads, in turns, as deploy bench does; at least six \
-turns each, even if that takes longer. Under an emulator each \
-runs one picture and nothing is measured. What to take follows from the times alone: of what is as fast as the fastest, \
-the one with the least loss of precision and the fewest threads. Frequencies and temperatures are read meanwhile.
+Every runtime found here runs the model on one thread and on all threads, in turns, as in deploy bench: at least six \
+turns each, even if that takes longer. Clock rates and temperatures are read meanwhile. Under an emulator each runtime \
+runs one image and nothing is measured. The recommendation follows from the times alone: among those as fast as the \
+fastest, the one with the least loss of precision and the fewest threads.
 
-The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is told, but is no failure.
+The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is reported, but is not a \
+failure.
 
 Examples:
   deploy doctor                                         this board, with the embedded model
   deploy doctor --model fp32.onnx --model int8.onnx     which precision to take for your own
-  deploy doctor --no-bench --format json                for programs that watch over boards")]
+  deploy doctor --no-bench --format json                for programs that monitor boards")]
 pub struct Arguments {
     /// The models to measure, such as one network in several precisions [default: mnist-quick, which this program
     /// carries in itself]
@@ -36,10 +38,10 @@ pub struct Arguments {
     models: Vec<PathBuf>,
 
     /// How long to measure
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = super::bench::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = number::<f64>(super::bench::SECONDS))]
     seconds: f64,
 
-    /// Measure nothing: only look
+    /// Do not measure: only look
     #[arg(long, conflicts_with_all = ["models", "seconds"])]
     no_bench: bool,
 

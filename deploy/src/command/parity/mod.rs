@@ -9,10 +9,12 @@ mod pictures;
 
 use super::text::{counted, fields, table};
 use super::{Format, ModelFile, open_in, print, print_json, progress, say, usage};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
+use deploy::arguments::{number, whole};
 use deploy::backend::{Engine, Runtime};
 use serde::Serialize;
+use std::ops::Bound;
 use std::path::PathBuf;
 
 /// Compares two runtimes on the same pictures; --layers shows where in the graph they part
@@ -33,7 +35,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelFile,
 
-    /// The runtime that is taken as right
+    /// The runtime whose answers are the reference
     #[arg(long, value_name = "RUNTIME", default_value_t = Engine::OrtCpu)]
     reference: Engine,
 
@@ -44,14 +46,14 @@ pub struct Arguments {
     #[command(flatten)]
     pictures: pictures::Arguments,
 
-    /// Largest difference that still is rounding, a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
+    /// Largest difference that counts as rounding, and a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
     /// 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8: 0.25 and
     /// 0.005]
-    #[arg(long, value_name = "T", value_parser = positive)]
+    #[arg(long, value_name = "T", value_parser = number::<f32>((Bound::Excluded(0.0), Bound::Unbounded)))]
     tolerance: Option<f32>,
 
     /// List the K images whose logits differ most [default: 5]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "layers")]
+    #[arg(long, value_name = "K", value_parser = whole::<u16>(1..=10_000), conflicts_with = "layers")]
     worst: Option<u16>,
 
     /// Write these images as PNG files into a folder, as the network saw them
@@ -96,13 +98,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         layers::run(arguments)
     } else {
         answers::run(arguments)
-    }
-}
-
-/// A number above 0.
-fn positive(text: &str) -> Result<f32> {
-    match text.parse::<f32>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => bail!("expected a number above 0, such as 1e-3"),
     }
 }

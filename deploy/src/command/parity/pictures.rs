@@ -4,6 +4,7 @@ use super::super::text::{counted, printable};
 use super::super::{progress, say, say_notes, test_set};
 use anyhow::{Result, ensure};
 use clap::Args;
+use deploy::arguments::whole;
 use deploy::model::Model;
 use models::dataset;
 use models::picture::Reader;
@@ -24,15 +25,15 @@ pub(super) struct Arguments {
     pictures: Option<PathBuf>,
 
     /// Compare on N images of random pixels instead, which prove little about what the network was trained for
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "images")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000), conflicts_with = "images")]
     random: Option<u32>,
 
     /// Another seed gives other random pixels [default: 0]
-    #[arg(long, value_name = "S", requires = "random")]
+    #[arg(long, value_name = "S", value_parser = whole::<u64>(0..=u64::MAX), requires = "random")]
     seed: Option<u64>,
 
     /// Compare only the first N images [default: all, or 4 with --layers]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     images: Option<u32>,
 }
 

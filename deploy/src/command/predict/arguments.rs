@@ -3,10 +3,12 @@
 use crate::command::{ModelArguments, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use deploy::arguments::{number, whole};
 use deploy::inputs::{STANDARD_INPUT, Source};
 use deploy::model::Model;
 use deploy::predict::Settings;
 use deploy::saved_inputs::SavedInputs;
+use models::architecture::MAX_CLASSES;
 use models::card::Polarity;
 use models::picture::{MAX_PIXELS, Reader};
 use std::path::PathBuf;
@@ -38,11 +40,11 @@ pub struct Arguments {
     pub model: ModelArguments,
 
     /// Answers to show per picture [default: 3]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = whole::<usize>(1..=MAX_CLASSES as u64))]
     top_k: Option<usize>,
 
     /// Call a picture "unknown" whose likeliest class is less likely than this, 0 to 1
-    #[arg(long, value_name = "P", value_parser = probability)]
+    #[arg(long, value_name = "P", value_parser = number::<f32>(0.0..=1.0))]
     pub threshold: Option<f32>,
 
     /// text (for people), json (one document), jsonl (a JSON object per line and picture, as soon as it is known) or
@@ -52,11 +54,11 @@ pub struct Arguments {
 
     /// Pictures that the runtime is given at once [default: as suits it: tract runs them one by one, ONNX Runtime gets
     /// 256 per thread, fewer if they are large]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=u64::from(u16::MAX)))]
     batch: Option<u16>,
 
     /// Most pixels a picture may have; more are refused before they are decoded
-    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = whole::<u64>(1..=i64::MAX as u64))]
     max_pixels: u64,
 
     /// How digits stand out: auto (finds it out for each picture), light-on-dark or dark-on-light; for models of digits
@@ -98,11 +100,6 @@ impl From<PolarityChoice> for Option<Polarity> {
             PolarityChoice::DarkOnLight => Some(Polarity::DarkOnLight),
         }
     }
-}
-
-fn probability(text: &str) -> Result<f32, String> {
-    let found = text.parse().ok().filter(|probability| (0.0..=1.0).contains(probability));
-    found.ok_or_else(|| "expected a probability, 0 to 1".to_owned())
 }
 
 impl Arguments {
@@ -148,14 +145,6 @@ mod tests {
         assert_eq!(top(Some(5), 10).unwrap(), 5);
         for asked in [0, 11] {
             assert!(top(Some(asked), 10).unwrap_err().to_string().contains("expected 1 to 10"));
-        }
-    }
-
-    #[test]
-    fn a_threshold_is_a_probability() {
-        assert_eq!((probability("0"), probability("0.5"), probability("1")), (Ok(0.0), Ok(0.5), Ok(1.0)));
-        for text in ["-0.1", "1.1", "50%", "NaN", "inf", ""] {
-            assert!(probability(text).unwrap_err().contains("0 to 1"), "{text}");
         }
     }
 }

@@ -1,0 +1,82 @@
+//! A recipe as a file in which every key is explained: what `train recipe` prints.
+
+use super::keys::{BASE, KEYS, Key, value};
+use super::{Recipe, layers};
+use anyhow::Result;
+use std::fmt::Write;
+use toml::{Table, Value};
+
+/// Columns of the comments.
+const COLUMNS: usize = 80;
+
+/// The recipe with every key, each below its meaning, range and default. Reading it gives the same recipe.
+pub fn document(name_or_path: &str) -> Result<String> {
+    // Refuses what no run would accept.
+    Recipe::find(name_or_path)?;
+    let recipe = layers::find(name_or_path)?;
+    let mut text = String::new();
+    for key in KEYS.iter() {
+        write(&mut text, key, &recipe);
+    }
+    Ok(text)
+}
+
+fn write(text: &mut String, key: &Key, recipe: &Table) {
+    text.push_str(if text.is_empty() { "" } else { "\n" });
+    let (meaning, value) = (&key.meaning, value(recipe, key));
+    if value.is_some_and(Value::is_table) {
+        let _ = writeln!(text, "{}[{}]", comment(meaning), key.name);
+        return;
+    }
+    let about = format!("{meaning} Values: {}. Default: {}.", key.accepts, key.default());
+    let _ = match value {
+        Some(value) => writeln!(text, "{}{} = {value}", comment(&about), key.name),
+        // Every key is set here: a base would change nothing.
+        None if key.name == BASE => writeln!(text, "{}# {BASE} = {}", comment(&about), key.default()),
+        // The table is not there, but the text that stands for it.
+        None => writeln!(
+            text,
+            "{}",
+            comment(&format!("`{}` in [{}]: {meaning} Values: {}.", key.name, key.table, key.accepts)).trim_end()
+        ),
+    };
+}
+
+/// Lines that begin with `# `.
+fn comment(words: &str) -> String {
+    let (mut text, mut width) = (String::new(), 0);
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if width == 0 || width + 1 + length > COLUMNS {
+            text.push_str(if width == 0 { "#" } else { "\n#" });
+            width = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        width += 1 + length;
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::NAMES;
+
+    #[test]
+    fn a_printed_recipe_explains_every_key_and_is_the_same_recipe() {
+        for name in NAMES {
+            let text = document(name).unwrap();
+            assert_eq!(Recipe::parse(&text).unwrap(), Recipe::find(name).unwrap());
+            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+            let explained = text.replace("\n# ", " ");
+            for key in KEYS.iter() {
+                assert!(explained.contains(&key.meaning), "{name}: {}", key.path());
+            }
+        }
+        let quick = document("quick").unwrap();
+        let expected = "# Peak learning rate. Values: a number above 0. Default: 0.1; adamw: 0.001.\nlr = 0.1\n";
+        assert!(quick.contains(expected), "{quick}");
+    }
+}

@@ -1,0 +1,51 @@
+//! What the command line changes in a recipe.
+
+use anyhow::{Context, Result};
+use models::architecture::Kind;
+use serde::Serialize;
+use toml::{Table, Value};
+
+/// What the command line changes in a recipe; each field is the flag of its name.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Overrides {
+    pub arch: Option<Kind>,
+    pub width: Option<f64>,
+    pub resolution: Option<usize>,
+    pub stem_stride: Option<usize>,
+    pub epochs: Option<usize>,
+    pub batch_size: Option<usize>,
+    pub lr: Option<f64>,
+    pub momentum: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub seed: Option<u64>,
+    pub hold_out: Option<usize>,
+}
+
+impl Overrides {
+    /// The flags that are given, as a recipe that sets only these keys.
+    pub(super) fn to_table(&self) -> Result<Table> {
+        fn set<T: Serialize>(table: &mut Table, key: &str, value: Option<T>) -> Result<()> {
+            if let Some(value) = value {
+                let value = Value::try_from(value).with_context(|| format!("{key} cannot be written as TOML"))?;
+                table.insert(key.to_owned(), value);
+            }
+            Ok(())
+        }
+        let (mut top, mut network, mut optimizer) = (Table::new(), Table::new(), Table::new());
+        set(&mut network, "arch", self.arch)?;
+        set(&mut network, "width", self.width)?;
+        set(&mut network, "resolution", self.resolution)?;
+        set(&mut network, "stem_stride", self.stem_stride)?;
+        set(&mut top, "epochs", self.epochs)?;
+        set(&mut top, "batch_size", self.batch_size)?;
+        set(&mut optimizer, "lr", self.lr)?;
+        set(&mut optimizer, "momentum", self.momentum)?;
+        set(&mut optimizer, "weight_decay", self.weight_decay)?;
+        set(&mut top, "seed", self.seed)?;
+        set(&mut top, "hold_out", self.hold_out)?;
+        top.insert("network".to_owned(), network.into());
+        top.insert("optimizer".to_owned(), optimizer.into());
+        Ok(top)
+    }
+}

@@ -1,0 +1,267 @@
+//! Keys that a recipe leaves out come from its base, which may have a base of its own.
+
+use super::keys::BASE;
+use super::{BUILT_IN, DEFAULT, NAMES, mistakes};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use toml::{Table, Value};
+
+/// Largest accepted size of a recipe file. The built-in ones are a thousandth of it.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a table's other keys are when a file changes the table's `kind`; the file says more.
+static KINDS: LazyLock<Table> =
+    LazyLock::new(|| toml::from_str(include_str!("../../recipes/kinds.toml")).unwrap_or_default());
+
+/// Where a key is 0, the other is off: setting the first to 0 turns the second off too, unless it is set as well.
+const NEEDS: [(&str, &str, &str); 2] = [("", "hold_out", "patience"), ("optimizer", "momentum", "nesterov")];
+
+/// A recipe with every key: a built-in one by its name, or a file. Its name is that of the file unless the file says so.
+pub(super) fn find(name_or_path: &str) -> Result<Table> {
+    let mut files = Vec::new();
+    let mut table = load(name_or_path, Path::new(""), &mut files)?;
+    if let Some(file) = files.first().filter(|_| !table.contains_key("name")) {
+        table.insert("name".to_owned(), name_of(file).into());
+    }
+    Ok(table)
+}
+
+/// The text of a recipe, with every key.
+pub(super) fn parse(text: &str) -> Result<Table> {
+    layer(text, Path::new(""), &mut Vec::new())
+}
+
+/// A built-in recipe.
+pub(super) fn built_in(name: &str) -> Result<Table> {
+    let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
+    let (_, text) = built_in.with_context(|| format!("there is no built-in recipe '{name}'"))?;
+    toml::from_str(text).with_context(|| format!("the built-in recipe {name} is broken"))
+}
+
+/// The kinds of this table that have defaults of their own.
+pub(super) fn kinds(table: &str) -> impl Iterator<Item = (&'static String, &'static Table)> {
+    let kinds = KINDS.get(table).and_then(Value::as_table).into_iter().flatten();
+    kinds.filter_map(|(kind, defaults)| Some((kind, defaults.as_table()?)))
+}
+
+/// What may be in the name of a recipe, and so of a folder.
+pub(super) fn may_be_in_a_name(char: char) -> bool {
+    char.is_alphanumeric() || "-_.".contains(char)
+}
+
+/// A recipe's name from its file's: `my recipe.toml` is `my-recipe`.
+fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem.chars().map(|char| if may_be_in_a_name(char) { char } else { '-' }).collect();
+    match name.trim_start_matches('.') {
+        "" => "recipe".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// A built-in recipe, or a file below `folder`. `files` are those that name it as their base, and then it, too.
+fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
+    if NAMES.contains(&name_or_path) {
+        return built_in(name_or_path);
+    }
+    let path = folder.join(name_or_path);
+    let shown = path.display();
+    let expected = || format!("expected a TOML file or one of the built-in recipes ({})", NAMES.join(", "));
+    ensure!(!path.is_dir(), "{shown} is a folder: {}", expected());
+    ensure!(path.exists(), "there is no recipe '{}': {}", deploy::text::printable(&shown.to_string()), expected());
+    ensure!(path.is_file(), "{shown} is not a file: {}", expected());
+    let file = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
+    if files.contains(&file) {
+        files.push(file);
+        let chain: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        bail!("a recipe cannot be based on itself: {}", chain.join(" has the base "));
+    }
+    let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read {shown}"))?.len();
+    ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes: expected a recipe of at most {MAX_BYTES}");
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
+    let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not a text in UTF-8") };
+    let folder = file.parent().unwrap_or(folder).to_owned();
+    files.push(file);
+    layer(&text, &folder, files).with_context(|| format!("{shown} is not a valid recipe"))
+}
+
+/// A recipe's text, laid over its base.
+fn layer(text: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
+    // Some editors on Windows begin a file so.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let own = mistakes::read(text)?;
+    let base = own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT);
+    let mut below = load(base, folder, files)?;
+    below.remove("name");
+    Ok(lay_over(below, &own))
+}
+
+/// Lays a recipe that sets some keys over one that sets all.
+pub(super) fn lay_over(mut below: Table, own: &Table) -> Table {
+    for (name, value) in own.iter().filter(|(name, _)| *name != BASE) {
+        match (below.get_mut(name), value) {
+            (Some(Value::Table(below)), Value::Table(own)) => {
+                if let Some(kind) = own.get("kind").filter(|kind| below.get("kind") != Some(kind)) {
+                    *below = defaults(name, kind);
+                }
+                below.extend(own.clone());
+            }
+            _ => {
+                below.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    for (table, switch, dependent) in NEEDS {
+        let scopes = match table {
+            "" => Some((own, &mut below)),
+            _ => own.get(table).and_then(Value::as_table).zip(below.get_mut(table).and_then(Value::as_table_mut)),
+        };
+        let Some((own, merged)) = scopes else { continue };
+        let is_off = |value: &Value| value.as_integer() == Some(0) || value.as_float() == Some(0.0);
+        if own.get(switch).is_some_and(is_off) && !own.contains_key(dependent) {
+            if let Some(value) = merged.get_mut(dependent) {
+                *value = if value.is_bool() { false.into() } else { 0.into() };
+            }
+        }
+    }
+    below
+}
+
+/// What the keys of a table are for this kind: those of `quick` if it is the kind there.
+fn defaults(table: &str, kind: &Value) -> Table {
+    let own = kinds(table).find(|(name, _)| Some(name.as_str()) == kind.as_str()).map(|(_, defaults)| defaults.clone());
+    let quick = || built_in(DEFAULT).ok()?.remove(table).and_then(|table| table.try_into().ok());
+    own.or_else(quick).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{OptimizerKind, Recipe, ScheduleKind};
+    use std::fs;
+    use std::path::Path;
+
+    /// Writes recipes into a folder and reads the first.
+    fn found(files: &[(&str, &str)]) -> (tempfile::TempDir, anyhow::Result<Recipe>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let recipe = Recipe::find(folder.path().join(files[0].0).to_str().unwrap());
+        (folder, recipe)
+    }
+
+    fn read(text: &str) -> Recipe {
+        found(&[("mine.toml", text)]).1.unwrap()
+    }
+
+    fn refused(files: &[(&str, &str)]) -> String {
+        format!("{:#}", found(files).1.unwrap_err())
+    }
+
+    #[test]
+    fn missing_keys_come_from_the_base() {
+        let [quick, best] = ["quick", "best"].map(|name| Recipe::find(name).unwrap());
+        assert_eq!(read(""), Recipe { name: "mine".to_owned(), ..quick.clone() });
+        let recipe = read("epochs = 3\n[network]\nwidth = 0.5\n");
+        assert_eq!((recipe.epochs, recipe.network.width), (3, 0.5));
+        assert_eq!((recipe.network.resolution, recipe.optimizer), (64, quick.optimizer));
+        let recipe = read("base = \"best\"\n[augmentation]\nrotation = 0");
+        assert_eq!((recipe.epochs, &recipe.network), (20, &best.network));
+        assert_eq!((recipe.augmentation.rotation, recipe.augmentation.shear), (0.0, 10.0));
+        assert!(!recipe.to_toml().unwrap().contains("base"));
+    }
+
+    #[test]
+    fn a_file_may_be_the_base_of_another() {
+        let files = [
+            ("a.toml", "base = \"more/b.toml\"\nepochs = 3"),
+            ("more/b.toml", "name = \"bee\"\nbase = \"../c.toml\"\nepochs = 4\nbatch_size = 32"),
+            ("c.toml", "base = \"best\"\nbatch_size = 16\nseed = 9"),
+        ];
+        let recipe = found(&files).1.unwrap();
+        assert_eq!((&*recipe.name, recipe.epochs, recipe.batch_size, recipe.seed), ("a", 3, 32, 9));
+        assert_eq!(recipe.ema, 0.999);
+    }
+
+    #[test]
+    fn a_base_that_cannot_be_read_is_named() {
+        let circle = refused(&[("a.toml", "base = \"b.toml\""), ("b.toml", "base = \"./a.toml\"")]);
+        assert!(
+            circle.contains("cannot be based on itself: ") && circle.matches("a.toml has the base").count() == 1,
+            "{circle}"
+        );
+        assert!(refused(&[("a.toml", "base = \"a.toml\"")]).contains("a.toml has the base "));
+        let message = refused(&[("a.toml", "base = \"bset\"")]);
+        assert!(message.contains("a.toml is not a valid recipe") && message.contains("bset'"), "{message}");
+        assert!(message.contains("quick, best, tutorial"), "{message}");
+        let message = refused(&[("a.toml", "base = \"b.toml\""), ("b.toml", "\nepoch = 1")]);
+        assert!(message.contains("b.toml is not a valid recipe: line 2: unknown key"), "{message}");
+        assert!(refused(&[("a.toml", "base = \".\"")]).contains("is a folder"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("latin.toml");
+        fs::write(&file, b"name = \"caf\xe9\"").unwrap();
+        let message = format!("{:#}", Recipe::find(file.to_str().unwrap()).unwrap_err());
+        assert!(message.contains("not a text in UTF-8"), "{message}");
+    }
+
+    /// The base's learning rate was chosen for the base's optimizer.
+    #[test]
+    fn another_kind_brings_its_own_values() {
+        let recipe = read("[optimizer]\nkind = \"adamw\"");
+        assert_eq!((recipe.optimizer.lr, recipe.optimizer.nesterov), (0.001, false));
+        let recipe = read("[optimizer]\nkind = \"adamw\"\nlr = 0.01\n[schedule]\nkind = \"one-cycle\"");
+        assert_eq!((recipe.optimizer.lr, recipe.optimizer.weight_decay), (0.01, 0.01));
+        assert_eq!((recipe.schedule.kind, recipe.schedule.warm_up), (ScheduleKind::OneCycle, 0.3));
+        // The same kind again changes nothing.
+        let recipe = read("base = \"best\"\n[optimizer]\nkind = \"sgd\"");
+        assert_eq!((recipe.optimizer.lr, recipe.optimizer.nesterov), (0.08, true));
+        let files = [
+            ("a.toml", "base = \"b.toml\"\n[optimizer]\nkind = \"sgd\"\nmomentum = 0"),
+            ("b.toml", "[optimizer]\nkind = \"adamw\""),
+        ];
+        let optimizer = found(&files).1.unwrap().optimizer;
+        assert_eq!((optimizer.kind, optimizer.lr, optimizer.nesterov), (OptimizerKind::Sgd, 0.1, false));
+    }
+
+    #[test]
+    fn what_depends_on_a_key_that_is_switched_off_is_off_too() {
+        let recipe = read("[optimizer]\nmomentum = 0.0");
+        assert!(!recipe.optimizer.nesterov);
+        let files = [("a.toml", "base = \"b.toml\"\nhold_out = 0"), ("b.toml", "patience = 3")];
+        assert_eq!(found(&files).1.unwrap().patience, 0);
+    }
+
+    #[test]
+    fn the_normalization_of_a_base_can_be_changed_and_taken_away() {
+        let recipe = read("base = \"tutorial\"\nnormalization = \"auto\"");
+        assert_eq!(recipe.normalization, None);
+        let given = read("base = \"tutorial\"\n[normalization]\nmean = [0.5]").normalization.unwrap();
+        assert_eq!((given.mean, given.std), (vec![0.5], vec![0.3081]));
+        let given = read("[normalization]\nmean = [0.5]\nstd = [0.25]").normalization.unwrap();
+        assert_eq!((given.mean, given.std), (vec![0.5], vec![0.25]));
+    }
+
+    #[test]
+    fn a_recipe_without_a_name_is_called_as_its_file() {
+        for (file, name) in [
+            ("mine.toml", "mine"),
+            ("my recipe.toml", "my-recipe"),
+            ("a.b.toml", "a.b"),
+            ("été", "été"),
+            ("...toml", "recipe"),
+            ("name.toml", "name"),
+        ] {
+            assert_eq!(found(&[(file, "epochs = 1")]).1.unwrap().name, name);
+            assert_eq!(super::name_of(Path::new(file)), name);
+        }
+        assert_eq!(read("name = \"other\"").name, "other");
+    }
+
+    #[test]
+    fn files_from_windows_are_read() {
+        assert_eq!(read("\u{feff}epochs = 3\r\n[network]\r\nwidth = 0.5\r\n").epochs, 3);
+    }
+}

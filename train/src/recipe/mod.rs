@@ -1,0 +1,354 @@
+//! What to do in a run: a TOML file, built in or the user's own, with the command line's flags laid over it.
+//!
+//! * [`layers`]: keys that a file leaves out come from its base.
+//! * [`keys`]: every key with its meaning and range, taken from the structs below; `train recipe` prints them.
+//! * [`mistakes`]: what is wrong with a file, key by key.
+
+mod document;
+mod flags;
+pub mod keys;
+mod layers;
+mod mistakes;
+mod normalization;
+
+use anyhow::{Context, Result, bail, ensure};
+use models::architecture::{Architecture, Kind, MAX_RESOLUTION, MIN_RESOLUTION};
+use models::card::Preprocessing;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+pub use document::document;
+pub use flags::Overrides;
+
+/// The built-in recipes: name and text. Each sets every key.
+pub const BUILT_IN: [(&str, &str); 3] = [
+    (DEFAULT, include_str!("../../recipes/quick.toml")),
+    ("best", include_str!("../../recipes/best.toml")),
+    ("tutorial", include_str!("../../recipes/tutorial.toml")),
+];
+
+/// The names of the built-in recipes.
+pub const NAMES: [&str; 3] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0];
+
+/// The recipe that is trained unless another is named, and the base of recipes that name none.
+pub const DEFAULT: &str = "quick";
+
+/// Everything that decides how a network is trained, except the data and the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the recipe and of the folders of its runs: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Passes over the training images.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub epochs: usize,
+    /// Images in one step. Images left over at the end of an epoch wait for the next shuffle.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub batch_size: usize,
+    /// Training images held out to choose the best checkpoint; 0: the last checkpoint is taken.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub hold_out: usize,
+    /// Steps between two lines of the log.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub log_every: usize,
+    /// Seed of every random number of the run.
+    // TOML has no larger integers.
+    #[schemars(range(min = 0, max = i64::MAX))]
+    pub seed: u64,
+    /// Share of the target that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub label_smoothing: f64,
+    /// Decay per step of the exponential moving average of the weights, which is then what is tested and exported; 0:
+    /// no average.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub ema: f64,
+    /// Training images, without augmentation, on which the statistics of batch norm are measured after every epoch: at
+    /// least a batch. 0: the statistics are those of the augmented images seen in training.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub norm_images: usize,
+    /// Longest gradient (L2 norm over all parameters); longer ones are shortened to it. 0: no limit.
+    #[schemars(range(min = 0))]
+    pub clip_norm: f64,
+    /// Epochs without a better held-out accuracy after which the run ends early; 0: never. Needs `hold_out`.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub patience: usize,
+    /// Numbers that convolutions, and so most activations, are computed in during training. `auto` is bf16 on CUDA and
+    /// fp32 on the CPU.
+    pub precision: Precision,
+    /// Mean and standard deviation that images are normalised with. The line `normalization = "auto"` instead of the
+    /// table measures them on the training images.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default, with = "normalization")]
+    #[schemars(!default, required, with = "normalization::Given", extend("x-or" = normalization::AUTO))]
+    pub normalization: Option<Preprocessing>,
+    /// The network. Its channels and classes come from the data.
+    pub network: NetworkRecipe,
+    /// How gradients become steps.
+    pub optimizer: OptimizerRecipe,
+    /// The learning rate over the run.
+    pub schedule: ScheduleRecipe,
+    /// Random changes to the training images, drawn anew for every image and epoch. All zero: none.
+    pub augmentation: Augmentation,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRecipe {
+    /// Body: `mobilenet-v1` is the paper's, `tutorial` the source tutorial's variant.
+    #[schemars(schema_with = "architectures")]
+    pub arch: Kind,
+    /// Width multiplier α.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub width: f64,
+    /// Height and width of the network's input in pixels.
+    #[schemars(range(min = MIN_RESOLUTION, max = MAX_RESOLUTION))]
+    pub resolution: usize,
+    /// Stride of the first convolution: 2 as in the paper, 1 for tiny images.
+    #[schemars(range(min = 1, max = 2))]
+    pub stem_stride: usize,
+}
+
+fn architectures(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": Kind::ALL.map(Kind::name) })
+}
+
+/// What convolutions are computed in. Weights, their gradients, the norms' statistics and every evaluation are fp32 in
+/// any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bfloat16 on CUDA, fp32 on the CPU (where bfloat16 was measured to be eight times slower without AVX-512).
+    Auto,
+    /// 32-bit floats.
+    Fp32,
+    /// bfloat16: mixed precision.
+    Bf16,
+}
+
+/// How gradients become steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerRecipe {
+    /// Optimizer: `sgd` as `torch.optim.SGD`, `adamw` as `torch.optim.AdamW` with β₂ 0.999 and ε 1e-8.
+    pub kind: OptimizerKind,
+    /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub lr: f64,
+    /// Momentum of SGD; β₁ of `AdamW`.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub momentum: f64,
+    /// Nesterov's momentum. Needs SGD and a momentum above 0.
+    pub nesterov: bool,
+    /// Weight decay of the weights of convolutions and classifier.
+    #[schemars(range(min = 0))]
+    pub weight_decay: f64,
+    /// Whether scales, shifts and biases decay too.
+    pub decay_norm_and_bias: bool,
+}
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+    Sgd,
+    /// `AdamW` (Loshchilov and Hutter, arXiv 1711.05101), as `torch.optim.AdamW` with β₂ 0.999 and ε 1e-8.
+    AdamW,
+}
+
+/// The learning rate over the run; see [`crate::schedule`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRecipe {
+    /// Shape: `constant` stays at the peak, `cosine` falls to 0 along half a cosine, `one-cycle` is
+    /// `torch.optim.lr_scheduler.OneCycleLR`.
+    pub kind: ScheduleKind,
+    /// Share of all steps in which the rate rises to its peak. `one-cycle` needs one above 0.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub warm_up: f64,
+}
+
+/// Shape of a learning-rate schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// The peak throughout.
+    Constant,
+    /// Half a cosine from the peak to 0.
+    Cosine,
+    /// As `torch.optim.lr_scheduler.OneCycleLR`.
+    OneCycle,
+}
+
+/// Random changes to the training images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// Rotation by up to this many degrees to either side.
+    #[schemars(range(min = 0, max = 180))]
+    pub rotation: f64,
+    /// Change of size by up to this share: 0.1 is 0.9 to 1.1 times.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub scale: f64,
+    /// Shift by up to this share of the image in both directions.
+    #[schemars(range(min = 0, max = 1))]
+    pub shift: f64,
+    /// Shear by up to this many degrees to either side.
+    #[schemars(range(min = 0, max = 60))]
+    pub shear: f64,
+    /// Standard deviation of a smooth random displacement, as a share of the image: strokes bend (Simard, Steinkraus,
+    /// Platt 2003, "Best practices for convolutional neural networks applied to visual document analysis").
+    #[schemars(range(min = 0, max = 1))]
+    pub elastic: f64,
+    /// Probability that a rectangle of the image is erased (Zhong et al., arXiv 1708.04896).
+    #[schemars(range(min = 0, max = 1))]
+    pub erasing: f64,
+}
+
+impl Recipe {
+    /// A built-in recipe by its name, or the user's own by its path. Keys that a file leaves out come from its base.
+    pub fn find(name_or_path: &str) -> Result<Self> {
+        let table = layers::find(name_or_path)?;
+        Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
+    }
+
+    /// Reads and checks the text of a recipe. Keys that it leaves out come from its base; a path of a base is relative
+    /// to the current folder.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::from_table(layers::parse(text)?)
+    }
+
+    /// The recipe as TOML, every value written out.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Lays the command line's flags over the recipe.
+    pub fn with(self, flags: &Overrides) -> Result<Self> {
+        Self::from_table(layers::lay_over(Table::try_from(self)?, &flags.to_table()?))
+    }
+
+    /// The network for images of this many channels and classes.
+    pub fn architecture(&self, channels: usize, classes: usize) -> Result<Architecture> {
+        let NetworkRecipe { arch, width, resolution, stem_stride } = self.network;
+        let architecture = Architecture { kind: arch, width, resolution, channels, classes, stem_stride };
+        architecture.validate()?;
+        Ok(architecture)
+    }
+
+    /// From a table that sets every key.
+    fn from_table(table: Table) -> Result<Self> {
+        mistakes::refuse(&table, None)?;
+        let recipe: Self = table.try_into()?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Checks what several keys say together, and the name. The range of each key is checked before.
+    fn validate(&self) -> Result<()> {
+        let name_is_safe = self.name.chars().all(layers::may_be_in_a_name);
+        ensure!(
+            !self.name.is_empty() && name_is_safe && !self.name.starts_with('.'),
+            "name '{}': expected letters, digits, '-', '_' and '.', and no '.' in front",
+            deploy::text::printable(&self.name)
+        );
+        self.architecture(1, 2)?;
+        ensure!(
+            self.norm_images == 0 || self.norm_images >= self.batch_size,
+            "norm_images {} has no effect: expected 0, or at least a batch ({})",
+            self.norm_images,
+            self.batch_size
+        );
+        if let Some(Preprocessing { mean, std }) = &self.normalization {
+            ensure!(
+                mean.len() == std.len() && [1, 3].contains(&mean.len()),
+                "[normalization] has {} in mean and {} in std: expected one number in each for grey images, or three for \
+                 colour",
+                deploy::text::counted(mean.len(), "number"),
+                std.len()
+            );
+        }
+        let OptimizerRecipe { kind, momentum, nesterov, .. } = self.optimizer;
+        ensure!(
+            !nesterov || (kind == OptimizerKind::Sgd && momentum > 0.0),
+            "optimizer.nesterov has no effect without SGD and a momentum above 0"
+        );
+        if self.schedule.kind == ScheduleKind::OneCycle {
+            ensure!(self.schedule.warm_up > 0.0, "schedule.warm_up 0: one-cycle needs a share of steps to rise in");
+        }
+        if self.patience > 0 && self.hold_out == 0 {
+            bail!("patience has no effect without hold_out: early stopping looks at the held-out accuracy");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quick() -> Recipe {
+        Recipe::find("quick").unwrap()
+    }
+
+    #[test]
+    fn the_built_in_recipes_set_every_key_and_survive_writing() {
+        for (name, text) in BUILT_IN {
+            let recipe = Recipe::find(name).unwrap();
+            assert_eq!(recipe.name, name);
+            assert_eq!(toml::from_str::<Recipe>(text).unwrap(), recipe);
+            assert_eq!(Recipe::parse(&recipe.to_toml().unwrap()).unwrap(), recipe);
+            // A run's recipe has everything, and nothing that would change with the program.
+            assert_eq!(toml::from_str::<Recipe>(&recipe.to_toml().unwrap()).unwrap(), recipe);
+            // Checkpoints hold it as JSON.
+            assert_eq!(serde_json::from_str::<Recipe>(&serde_json::to_string(&recipe).unwrap()).unwrap(), recipe);
+        }
+    }
+
+    /// The hyper-parameters the source tutorial states.
+    #[test]
+    fn the_tutorial_is_trained_as_the_tutorial_says() {
+        let recipe = Recipe::find("tutorial").unwrap();
+        assert_eq!((recipe.batch_size, recipe.epochs, recipe.log_every), (32, 5, 50));
+        assert_eq!((recipe.network.arch, recipe.network.resolution), (Kind::Tutorial, 224));
+        assert_eq!((recipe.optimizer.lr, recipe.optimizer.momentum), (0.05, 0.5));
+        assert_eq!(recipe.normalization.unwrap(), Preprocessing { mean: vec![0.1307], std: vec![0.3081] });
+        assert_eq!(recipe.augmentation, Augmentation::default());
+        assert_eq!((recipe.label_smoothing, recipe.ema, recipe.optimizer.weight_decay), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn flags_are_laid_over_the_recipe() {
+        let flags = Overrides { epochs: Some(3), lr: Some(0.2), stem_stride: Some(1), ..Overrides::default() };
+        let recipe = quick().with(&flags).unwrap();
+        assert_eq!((recipe.epochs, recipe.optimizer.lr, recipe.network.stem_stride), (3, 0.2, 1));
+        assert_eq!(quick().with(&Overrides::default()).unwrap(), quick());
+        let tutorial = Recipe::find("tutorial").unwrap();
+        assert_eq!(tutorial.clone().with(&Overrides::default()).unwrap(), tutorial);
+        let bad = Overrides { lr: Some(-1.0), ..Overrides::default() };
+        assert!(quick().with(&bad).is_err());
+        // There is no flag for Nesterov's momentum, which is nothing without momentum.
+        let plain = Overrides { momentum: Some(0.0), ..Overrides::default() };
+        assert!(!quick().with(&plain).unwrap().optimizer.nesterov);
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_named() {
+        for (text, word) in [
+            ("[optimizer]\nnesterov = true\nmomentum = 0.0", "nesterov has no effect"),
+            ("[optimizer]\nkind = \"adamw\"\nnesterov = true", "nesterov has no effect"),
+            ("hold_out = 0\npatience = 3", "patience has no effect"),
+            ("norm_images = 100", "norm_images 100 has no effect: expected 0, or at least a batch (128)"),
+            ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "one-cycle needs a share of steps"),
+            ("[normalization]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]", "3 numbers in mean and 1 in std"),
+            ("[normalization]\nmean = [0.5]", "the table [normalization] lacks `std`: a list"),
+            ("name = \"a/b\"", "name 'a/b': expected letters"),
+        ] {
+            let text = if text.contains("name") { text.to_owned() } else { format!("name = \"x\"\n{text}") };
+            let message = format!("{:#}", Recipe::parse(&text).unwrap_err());
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}
