@@ -1,7 +1,7 @@
 //! Runs an exported image classifier through tract or ONNX Runtime, and says what really runs.
 //!
 //! * [`model`]: a model file together with what runs it; what every command works with.
-//! * [`interface`]: what a model file takes and yields, by its card or by its graph.
+//! * [`interface`]: what a model file takes and returns, by its card or by its graph.
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
 //! * [`embedded`]: the model the program carries in itself.
 //! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
@@ -9,7 +9,7 @@
 //! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
 //! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is; [`doctor`]: what is wrong with it.
-//! * [`text`]: how results are printed, here and by `train`.
+//! * [`text`]: how results are printed, here and by `train`; [`named`]: values of flags that shells complete.
 //!
 //! Nothing here knows MNIST: size, polarity and labels come from the model's card.
 
@@ -24,6 +24,7 @@ pub mod inputs;
 pub mod interface;
 pub mod machine;
 pub mod model;
+pub mod named;
 pub mod parity;
 pub mod pipeline;
 pub mod predict;

@@ -2,7 +2,7 @@
 
 use super::print;
 use anyhow::{Context, Result};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command, CommandFactory, ValueHint};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use models::files::write_whole;
@@ -16,7 +16,7 @@ Examples:
   deploy man ~/.local/share/man/man1      and then: man deploy-predict")]
 pub struct Arguments {
     /// The folder for deploy.1, deploy-predict.1 and so on; it is made if it is not there
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     folder: Option<PathBuf>,
 }
 

@@ -1,0 +1,43 @@
+//! Values of flags that have names, and that shells can complete, but that may also be something else, such as `cuda:3`.
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::Error;
+use clap::{Arg, Command};
+use std::ffi::OsStr;
+use std::str::FromStr;
+
+/// Parses a flag's value by a function, and tells shells the names that it knows. Use it with `hide_possible_values`,
+/// since the flag's help names them, and what else it takes.
+#[derive(Clone)]
+pub struct Named<P> {
+    names: &'static [&'static str],
+    parse: P,
+}
+
+impl<T: FromStr> Named<fn(&str) -> Result<T, T::Err>> {
+    /// Parses by [`FromStr`].
+    #[must_use]
+    pub fn new(names: &'static [&'static str]) -> Self {
+        Self { names, parse: T::from_str }
+    }
+}
+
+impl<P> Named<P> {
+    /// Parses by any function.
+    #[must_use]
+    pub fn with(names: &'static [&'static str], parse: P) -> Self {
+        Self { names, parse }
+    }
+}
+
+impl<P: TypedValueParser> TypedValueParser for Named<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<P::Value, Error> {
+        self.parse.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(|&name| PossibleValue::new(name))))
+    }
+}
