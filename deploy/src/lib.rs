@@ -1,7 +1,7 @@
 //! Runs an exported image classifier through tract or ONNX Runtime, and says what really runs.
 //!
 //! * [`model`]: a model file together with what runs it; what every command works with.
-//! * [`interface`]: what a model file takes and yields, by its card or by its graph.
+//! * [`interface`]: what a model file takes and returns, by its card or by its graph.
 //! * [`backend`]: the runtimes, one file each, and the choice between them.
 //! * [`embedded`]: the model the program carries in itself.
 //! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the

@@ -1,13 +1,14 @@
 //! A model file together with what runs it: what every command works with.
 
 use crate::backend::prepared::Prepared;
-use crate::backend::{self, Backend, Options, Pictures, Runtime, Source};
+use crate::backend::{self, Backend, Device, Options, Pictures, Runtime, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard, Takes};
 use models::onnx::proto::ModelProto;
-use models::{onnx, preprocess};
-use ndarray::{Array2, Array4, ArrayView4};
+use models::{dataset, onnx, preprocess};
+use ndarray::{Array2, Array4, ArrayView4, Axis, s};
+use serde::Serialize;
 use std::path::Path;
 
 /// A model that is ready to answer.
@@ -28,9 +29,12 @@ impl Model {
 
     /// Opens a model from memory; `name` is what messages call it.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
-        let Described { model, card, interface } = Described::of(name, bytes)?;
+        let Described { model, card, mut interface } = Described::of(name, bytes)?;
         let source = Source { name, bytes, model: &model, interface: &interface };
-        let (backend, mut notes) = backend::open(source, options)?;
+        let (mut backend, mut notes) = backend::open(source, options)?;
+        if interface.origin.is_some() {
+            judge(&mut interface, card.as_ref(), backend.as_mut()).with_context(|| format!("{name} cannot be used"))?;
+        }
         notes.extend(interface.notes.iter().cloned());
         let labels = card.as_ref().map_or_else(|| numbered(interface.classes), |card| card.labels.clone());
         Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
@@ -96,7 +100,7 @@ impl Model {
         }
         let broken = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
         if let Some(picture) = broken {
-            anyhow::bail!("{} yields numbers that are not finite (picture {picture}): it is broken", self.name);
+            anyhow::bail!("{} returns numbers that are not finite (picture {picture}): it is broken", self.name);
         }
         Ok(logits)
     }
@@ -134,6 +138,44 @@ impl Model {
     }
 }
 
+/// What the scores of a model are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scored {
+    /// The output that is read.
+    pub output: String,
+    /// What it holds.
+    pub holds: Scores,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Scored {
+    /// Says what the scores of a model are; `name` is what messages call it. A file without a card is run on two images
+    /// to find out. The error says why this program cannot run the model.
+    pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+        let mut interface = Described::read(bytes)?.interface;
+        if interface.origin.is_some() {
+            let options = Options { device: Device::Cpu, ..Options::default() };
+            interface = Model::from_bytes(name, bytes, &options)?.interface;
+        }
+        Ok(Self { output: interface.output, holds: interface.scores, reason: interface.reason })
+    }
+}
+
+/// Runs a dark and a bright image together, and the first alone, to see what the model's scores are.
+fn judge(interface: &mut Interface, card: Option<&ModelCard>, backend: &mut dyn Backend) -> Result<()> {
+    let Input { channels, height, width, .. } = interface.input;
+    let mut images = dataset::noise((2, channels, height, width), 1);
+    images.index_axis_mut(Axis(0), 0).mapv_inplace(|value| value / 4);
+    images.index_axis_mut(Axis(0), 1).mapv_inplace(|value| 255 - value / 2);
+    let mut run = |images: ArrayView4<u8>| {
+        let taken = Taken::of(images, card, interface.takes)?;
+        backend.run(taken.view()).context("a test run failed")
+    };
+    let (rows, alone) = (run(images.view())?, run(images.slice(s![..1, .., .., ..]))?);
+    interface.judge(rows.view(), alone.view())
+}
+
 /// What a model file says, before anything runs it.
 pub(crate) struct Described {
     /// The file, decoded.
@@ -147,14 +189,14 @@ pub(crate) struct Described {
 impl Described {
     /// Reads a model from memory; `name` is what messages call it.
     pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
-        let read = || {
-            let model = onnx::parse(bytes)?;
-            let card = ModelCard::of(&model)?;
-            let interface = Interface::of(&model, card.as_ref())?;
-            Ok(Self { model, card, interface })
-        };
-        let read: Result<Self> = read();
-        read.with_context(|| format!("{name} cannot be used"))
+        Self::read(bytes).with_context(|| format!("{name} cannot be used"))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        let model = onnx::parse(bytes)?;
+        let card = ModelCard::of(&model)?;
+        let interface = Interface::of(&model, card.as_ref())?;
+        Ok(Self { model, card, interface })
     }
 }
 

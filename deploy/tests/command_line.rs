@@ -110,7 +110,7 @@ fn a_model_that_is_no_model_is_named() {
         scene.assert_fails(&format!("{command} --model no-such.onnx"), 1, &["cannot read no-such.onnx"]);
         scene.assert_fails(&format!("{command} --model short.onnx"), 1, &["short.onnx cannot be used", "truncated"]);
         scene.assert_fails(&format!("{command} --model empty.onnx"), 1, &["empty.onnx cannot be used", "empty"]);
-        scene.assert_fails(&format!("{command} --model notes.png"), 1, &["notes.png cannot be used", "no whole ONNX"]);
+        scene.assert_fails(&format!("{command} --model notes.png"), 1, &["notes.png cannot be used", "not a complete ONNX model"]);
         scene.assert_fails(&format!("{command} --model ."), 1, &["a folder"]);
     }
 }

@@ -119,9 +119,36 @@ fn a_text_file_is_no_library() {
     let scene = Scene::new();
     let path = scene.path("libonnxruntime.so");
     std::fs::write(&path, "I am text, and long enough to be taken for the header of a library, am I not?\n").unwrap();
-    scene.assert_useless(&path, "invalid ELF header");
+    scene.assert_useless(&path, "not a shared library but a text file");
     std::fs::write(&path, "").unwrap();
-    scene.assert_useless(&path, "no shared library: it has only 0 bytes");
+    scene.assert_useless(&path, "an empty file");
+}
+
+/// The header of a library as the ELF specification has it, with another machine, class, order of bytes or type.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_for_another_machine_says_which() {
+    let scene = Scene::new();
+    let path = scene.path("libonnxruntime.so");
+    let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    // SPARC V9, which this program is never built for: e_machine is the 16-bit number at byte 18.
+    let mut other = own.clone();
+    other[18..20].copy_from_slice(&43_u16.to_ne_bytes());
+    std::fs::write(&path, &other).unwrap();
+    scene.assert_useless(&path, &format!("built for machine 43, 64-bit; this program needs {}", std::env::consts::ARCH));
+    let mut program = own;
+    program[16..18].copy_from_slice(&2_u16.to_ne_bytes());
+    std::fs::write(&path, &program).unwrap();
+    scene.assert_useless(&path, "a program: expected a shared library");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let scene = Scene::new();
+    let path = scene.path("libonnxruntime.so");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    scene.assert_useless(&path, "a pipe or a device: expected the file libonnxruntime.so");
 }
 
 #[test]
@@ -159,7 +186,7 @@ fn a_library_that_yields_nothing_is_refused() {
     let scene = Scene::new();
     let test = "a_library_that_yields_nothing_is_refused";
     let Some(library) = scene.compile(test, "const void *OrtGetApiBase(void) { return 0; }") else { return };
-    scene.assert_useless(&library, "yields nothing");
+    scene.assert_useless(&library, "returns nothing");
 }
 
 #[test]

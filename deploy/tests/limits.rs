@@ -214,7 +214,7 @@ fn an_output_is_what_the_graph_makes_of_it() {
         use models::onnx::proto::type_proto;
         for output in &mut model.graph.as_mut().unwrap().output {
             let kind = output.r#type.as_mut().unwrap().value.as_mut().unwrap();
-            let type_proto::Value::TensorType(tensor) = kind;
+            let type_proto::Value::TensorType(tensor) = kind else { panic!("not a tensor") };
             tensor.shape.as_mut().unwrap().dim[1].value = Some(Value::DimValue(1 << 40));
         }
     });

@@ -243,7 +243,7 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
     Ok(vec![
         model("short.onnx", "truncated"),
         model("empty.onnx", "empty"),
-        model("text.onnx", "no whole ONNX"),
+        model("text.onnx", "not a complete ONNX model"),
         model("large.onnx", "large.onnx cannot be used"),
         model("endless.onnx", "endless.onnx cannot be used"),
         model("bare.onnx", "bare.onnx cannot be used"),

@@ -32,6 +32,11 @@ pub enum Search {
     Default,
 }
 
+impl Search {
+    /// What a user can type.
+    pub const NAMES: [&str; 3] = ["exhaustive", "heuristic", "default"];
+}
+
 impl FromStr for Search {
     type Err = anyhow::Error;
 
@@ -254,8 +259,19 @@ mod tests {
         let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Picture) };
         let (output, scores) = ("y".into(), Scores::Logits);
         let (takes, picture) = (Takes::Pictures, [1, 2, 3]);
-        let interface =
-            Interface { input, takes, picture, batch: None, at_once: 1, output, scores, classes: 2, notes: Vec::new() };
+        let interface = Interface {
+            input,
+            takes,
+            picture,
+            batch: None,
+            at_once: 1,
+            output,
+            scores,
+            reason: String::new(),
+            origin: None,
+            classes: 2,
+            notes: Vec::new(),
+        };
         let bytes = one_node(DataType::Uint8, "Abs");
         let model = models::onnx::parse(&bytes).unwrap();
         let source = Source { name: "one node", bytes: &bytes, model: &model, interface: &interface };

@@ -1,74 +1,129 @@
-//! What a shared library is linked with, read from its file: the system's loader cannot be asked without loading it.
+//! Shared libraries as files: whether the system's loader can take one, and what it is linked with. The loader itself says
+//! little, and cannot be asked about a library without loading it.
 
+use object::Endianness;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, ProgramHeader};
+use std::env::consts::ARCH;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 
-/// Types of segments and tags of the dynamic section, from the ELF specification ("Tool Interface Standard", 1995).
-const PT_LOAD: u64 = 1;
-const PT_DYNAMIC: u64 = 2;
-const DT_NEEDED: u64 = 1;
-const DT_STRTAB: u64 = 5;
+/// The machines that this program may be built for, by their names in Rust.
+const MACHINES: [(elf::Machine, &str); 9] = [
+    (elf::EM_X86_64, "x86_64"),
+    (elf::EM_AARCH64, "aarch64"),
+    (elf::EM_386, "x86"),
+    (elf::EM_ARM, "arm"),
+    (elf::EM_RISCV, "riscv64"),
+    (elf::EM_PPC64, "powerpc64"),
+    (elf::EM_S390, "s390x"),
+    (elf::EM_LOONGARCH, "loongarch64"),
+    (elf::EM_MIPS, "mips"),
+];
 
-/// Far more than any library has of segments, and of bytes in its dynamic section or in a name.
-const MOST_SEGMENTS: u64 = 256;
-const MOST_DYNAMIC: u64 = 1 << 16;
-const LONGEST_NAME: u64 = 256;
+/// What is often taken for a shared library, by its first bytes.
+const OTHER_FORMATS: [(&[u8], &str); 7] = [
+    (b"!<arch>\n", "a static library (.a)"),
+    (b"MZ", "a library for Windows"),
+    (b"\xcf\xfa\xed\xfe", "a library for macOS"),
+    (b"\xca\xfe\xba\xbe", "a library for macOS"),
+    (b"PK\x03\x04", "a zip archive, such as a Python wheel: unpack it first"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself"),
+];
 
-/// The names of the libraries that a 64-bit little-endian ELF file needs, in its order; `None` if it is no such file, or
-/// a broken one.
+/// Whether the loader can take a regular file as a library of this program; the error says what it is instead.
+///
+/// The loader maps a truncated file without a look, and the program would die of a bus error where the rest should be.
+pub fn check(path: &Path) -> Result<(), String> {
+    let cannot_read = |error: std::io::Error| format!("cannot read it: {error}");
+    let mut file = File::open(path).map_err(cannot_read)?;
+    let length = file.metadata().map_err(cannot_read)?.len();
+    let mut start = Vec::new();
+    file.by_ref().take(64).read_to_end(&mut start).map_err(cannot_read)?;
+    let built = match start.get(..5) {
+        _ if start.is_empty() => return Err("an empty file: expected a shared library".to_owned()),
+        Some(b"\x7fELF\x01") => Built::of::<FileHeader32<Endianness>>(file, length),
+        Some(b"\x7fELF\x02") => Built::of::<FileHeader64<Endianness>>(file, length),
+        _ => {
+            let known = OTHER_FORMATS.iter().find(|(mark, _)| start.starts_with(mark));
+            let text = || if start.iter().all(u8::is_ascii) && !start.contains(&0) { "a text file" } else { "other data" };
+            return Err(format!("not a shared library but {}", known.map_or_else(text, |(_, what)| what)));
+        }
+    };
+    built?.fits()
+}
+
+/// What a library was built for.
+struct Built {
+    machine: elf::Machine,
+    kind: elf::FileType,
+    /// 32 or 64.
+    bits: usize,
+    little_endian: bool,
+}
+
+impl Built {
+    fn of<H: FileHeader<Endian = Endianness>>(file: File, length: u64) -> Result<Self, String> {
+        let broken = |error: object::Error| format!("truncated or broken: {error}; it has {length} bytes");
+        let data = ReadCache::new(file);
+        let header = H::parse(&data).map_err(broken)?;
+        let endian = header.endian().map_err(broken)?;
+        // Linkers write the table of sections last, but other tools may have moved it.
+        header.section_headers(endian, &data).map_err(broken)?;
+        for segment in header.program_headers(endian, &data).map_err(broken)? {
+            let (offset, size) = segment.file_range(endian);
+            let end = offset.saturating_add(size);
+            if segment.p_type(endian) == elf::PT_LOAD && end > length {
+                return Err(format!("truncated: it has {length} bytes of {end}"));
+            }
+        }
+        Ok(Self {
+            machine: header.e_machine(endian),
+            kind: header.e_type(endian),
+            bits: if header.is_type_64() { 64 } else { 32 },
+            little_endian: endian == Endianness::Little,
+        })
+    }
+
+    /// Whether it is a library for the machine of this program.
+    fn fits(&self) -> Result<(), String> {
+        let name = MACHINES.iter().find(|(machine, _)| *machine == self.machine).map(|(_, name)| *name);
+        let known = MACHINES.iter().any(|(_, name)| *name == ARCH);
+        let same = (name == Some(ARCH) || !known)
+            && self.bits == usize::BITS as usize
+            && self.little_endian == cfg!(target_endian = "little");
+        if !same {
+            let order = |little| if little { "" } else { ", big-endian" };
+            return Err(format!(
+                "built for {}, {}-bit{}; this program needs {ARCH}, {}-bit{}",
+                name.map_or_else(|| format!("machine {}", self.machine.0), str::to_owned),
+                self.bits,
+                order(self.little_endian),
+                usize::BITS,
+                order(cfg!(target_endian = "little"))
+            ));
+        }
+        match self.kind {
+            elf::ET_DYN => Ok(()),
+            elf::ET_EXEC => Err("a program: expected a shared library".to_owned()),
+            elf::ET_REL => Err("an object file (.o): expected a shared library".to_owned()),
+            _ => Err("not a shared library".to_owned()),
+        }
+    }
+}
+
+/// The names of the libraries that a 64-bit library needs, in its order; `None` if the file is something else, or broken.
+#[cfg(feature = "cuda")]
 pub fn needed(path: &Path) -> Option<Vec<String>> {
-    let mut file = File::open(path).ok()?;
-    let header = part(&mut file, 0, 64)?;
-    if !header.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let (table, size, count) = (field(&header, 32, 8)?, field(&header, 54, 2)?, field(&header, 56, 2)?);
-    if size < 56 || count > MOST_SEGMENTS {
-        return None;
-    }
-    let table = part(&mut file, table, size * count)?;
-    let segments: Vec<&[u8]> = table.chunks_exact(usize::try_from(size).ok()?).collect();
-    let of_kind = |kind| segments.iter().filter(move |segment| field(segment, 0, 4) == Some(kind));
-
-    let dynamic = of_kind(PT_DYNAMIC).next()?;
-    let (offset, length) = (field(dynamic, 8, 8)?, field(dynamic, 32, 8)?);
-    let dynamic = part(&mut file, offset, length.min(MOST_DYNAMIC))?;
-    let entries: Vec<_> =
-        dynamic.chunks_exact(16).map_while(|entry| Some((field(entry, 0, 8)?, field(entry, 8, 8)?))).collect();
-    let entries: Vec<_> = entries.into_iter().take_while(|&(tag, _)| tag != 0).collect();
-
-    // The table of names is given by its address in memory; the segment that is loaded there tells its place in the file.
-    let address = entries.iter().find(|&&(tag, _)| tag == DT_STRTAB)?.1;
-    let names = of_kind(PT_LOAD).find_map(|segment| {
-        let (offset, start, length) = (field(segment, 8, 8)?, field(segment, 16, 8)?, field(segment, 32, 8)?);
-        let within = address.checked_sub(start).filter(|&within| within < length)?;
-        offset.checked_add(within)
-    })?;
-    let needed = entries.iter().filter(|&&(tag, _)| tag == DT_NEEDED);
-    needed.map(|&(_, name)| text(&mut file, names.checked_add(name)?)).collect()
-}
-
-/// The bytes of a part of a file, all of them.
-fn part(file: &mut File, offset: u64, length: u64) -> Option<Vec<u8>> {
-    file.seek(SeekFrom::Start(offset)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 == length).then_some(bytes)
-}
-
-/// A terminated string.
-fn text(file: &mut File, offset: u64) -> Option<String> {
-    file.seek(SeekFrom::Start(offset)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST_NAME).read_to_end(&mut bytes).ok()?;
-    let end = bytes.iter().position(|&byte| byte == 0)?;
-    String::from_utf8(bytes.get(..end)?.to_vec()).ok()
-}
-
-/// An unsigned number of so many bytes, the lowest first.
-fn field(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
-    Some(bytes.get(at..at + size)?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    let data = ReadCache::new(File::open(path).ok()?);
+    let header = FileHeader64::<Endianness>::parse(&data).ok()?;
+    let endian = header.endian().ok()?;
+    let table = header.sections(endian, &data).ok()?.dynamic_table(endian, &data).ok()?;
+    let needed = table.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
+    needed.map(|entry| Some(String::from_utf8_lossy(table.string(entry).ok()?).into_owned())).collect()
 }
 
 #[cfg(test)]
@@ -76,14 +131,56 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(all(target_os = "linux", target_pointer_width = "64", target_endian = "little"))]
+    fn this_test_program_could_be_a_library() {
+        if cfg!(target_os = "linux") {
+            check(&std::env::current_exe().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_library_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.so");
+        for (bytes, word) in [
+            (&b""[..], "an empty file"),
+            (b"!<arch>\nrest", "a static library (.a)"),
+            (b"MZ\x90\0", "a library for Windows"),
+            (b"GROUP ( libc.so.6 )\n", "a text file"),
+            (b"\0\0\0\0", "other data"),
+            (b"\x7fELF\x02\x01\x01", "truncated or broken"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let reason = check(&path).unwrap_err();
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+
+    /// Classes, orders of bytes and numbers of machines as the ELF specification has them.
+    #[test]
+    fn another_machine_is_named() {
+        let built = |machine, bits, little_endian| Built { machine, kind: elf::ET_DYN, bits, little_endian };
+        for (built, words) in [
+            (built(elf::Machine(43), 64, true), "built for machine 43, 64-bit; this program needs"),
+            (built(elf::EM_S390, 64, false), "built for s390x, 64-bit, big-endian"),
+            (built(elf::EM_386, 32, true), "built for x86, 32-bit"),
+        ] {
+            if !words.contains(ARCH) {
+                let reason = built.fits().unwrap_err();
+                assert!(reason.contains(words), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(all(feature = "cuda", target_os = "linux", target_pointer_width = "64", target_endian = "little"))]
     fn this_test_program_needs_the_c_library() {
         let needed = needed(&std::env::current_exe().unwrap()).unwrap();
         assert!(needed.iter().any(|name| name.starts_with("libc.so")), "{needed:?}");
     }
 
     #[test]
-    fn what_is_no_whole_library_needs_nothing() {
+    #[cfg(feature = "cuda")]
+    fn what_is_not_a_library_needs_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("library.so");
         assert_eq!(needed(&path), None);

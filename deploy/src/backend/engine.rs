@@ -23,6 +23,12 @@ impl Engine {
     /// The names, for messages.
     pub const NAMES: &str = "tract, ort-cpu, ort-cpu-as-written, ort-cuda or ort-cuda:N";
 
+    /// What a user can type, besides `ort-cuda:N`.
+    pub const NAMED: [&str; 4] = ["tract", "ort-cpu", "ort-cpu-as-written", "ort-cuda"];
+
+    /// What a user can type in a list of engines.
+    pub const LISTED: [&str; 5] = ["all", "tract", "ort-cpu", "ort-cpu-as-written", "ort-cuda"];
+
     /// How a model is opened on it.
     #[must_use]
     pub fn options(self, threads: Option<usize>) -> Options {

@@ -3,6 +3,7 @@
 //! The `ort` crate panics on a library that lacks an interface it expects, so each candidate is asked for its version
 //! and that interface here, before `ort` sees it.
 
+use super::elf;
 use libloading::{Library as Handle, Symbol};
 use std::ffi::{CStr, OsStr};
 use std::fmt;
@@ -139,17 +140,17 @@ fn open(path: &Path) -> Result<Library, String> {
 
 /// The version of the library at `path`, if it offers the interface that `ort` needs.
 fn probe(path: &Path) -> Result<String, String> {
-    if path.is_dir() {
-        return Err(format!("a folder: expected the file {FILE}"));
+    // The loader looks up a name without a folder; it would not find it here.
+    if path.components().count() > 1 {
+        look_at(path)?;
     }
-    whole(path)?;
     // SAFETY: loading a library runs its initialisers. It is ONNX Runtime, or what the user put in its place.
     let handle = unsafe { Handle::new(path) }.map_err(|error| reason(&error))?;
     // SAFETY: the symbol has this type in every version of ONNX Runtime (`onnxruntime_c_api.h`).
     let base: Symbol<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase> =
-        unsafe { handle.get(b"OrtGetApiBase") }.map_err(|_| "no ONNX Runtime library: it lacks OrtGetApiBase")?;
+        unsafe { handle.get(b"OrtGetApiBase") }.map_err(|_| "a library, but not ONNX Runtime: it lacks OrtGetApiBase")?;
     // SAFETY: it takes nothing and yields a pointer to a static structure, or null.
-    let base = unsafe { base().as_ref() }.ok_or("its OrtGetApiBase yields nothing")?;
+    let base = unsafe { base().as_ref() }.ok_or("its OrtGetApiBase returns nothing")?;
     // SAFETY: it yields a static string, or null.
     let version = unsafe { (base.GetVersionString)() };
     if version.is_null() {
@@ -165,34 +166,26 @@ fn probe(path: &Path) -> Result<String, String> {
     Ok(version)
 }
 
-/// Refuses a library file that is shorter than it says. The system's loader maps such a file without a look, and the
-/// program would die of a bus error where the rest should be.
-fn whole(path: &Path) -> Result<(), String> {
-    // A bare name is not a path: the loader looks it up.
-    if !path.is_file() {
-        return Ok(());
+/// Refuses what cannot be ONNX Runtime's library, before the system's loader sees it. On a pipe the loader would wait
+/// forever, and of a library for another machine it says nothing that helps.
+fn look_at(path: &Path) -> Result<(), String> {
+    let metadata = path.metadata().map_err(|error| cannot_read(&error))?;
+    if metadata.is_dir() {
+        return Err(format!("a folder: expected the file {FILE}"));
     }
-    let cannot_read = |error: std::io::Error| format!("cannot read it: {error}");
-    let length = path.metadata().map_err(cannot_read)?.len();
-    let mut header = [0; 64];
-    let mut file = std::fs::File::open(path).map_err(cannot_read)?;
-    if std::io::Read::read_exact(&mut file, &mut header).is_err() {
-        return Err(format!("no shared library: it has only {length} bytes"));
+    if !metadata.is_file() {
+        return Err(format!("a pipe or a device: expected the file {FILE}"));
     }
-    // Anything but a 64- or 32-bit little-endian ELF file is left to the loader, which says what it thinks of it.
-    let field =
-        |at: usize, size: usize| header[at..at + size].iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-    let (sections, size, count) = match &header[..6] {
-        b"\x7fELF\x02\x01" => (field(40, 8), field(58, 2), field(60, 2)),
-        b"\x7fELF\x01\x01" => (field(32, 4), field(46, 2), field(48, 2)),
-        _ => return Ok(()),
-    };
-    // The table of sections is what linkers write last.
-    let end = sections.saturating_add(size * count);
-    if end > length {
-        return Err(format!("truncated: it has {length} bytes of {end}"));
+    // Other systems have other formats, which are left to their loaders.
+    if cfg!(target_os = "linux") { elf::check(path) } else { Ok(()) }
+}
+
+/// Why a file cannot be read, in the system's words.
+fn cannot_read(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "not there (No such file or directory)".to_owned(),
+        _ => format!("cannot read it: {error}"),
     }
-    Ok(())
 }
 
 /// What the loader says, without the path that the place already names.

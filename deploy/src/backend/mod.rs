@@ -9,7 +9,7 @@
 mod binding;
 #[cfg(feature = "cuda")]
 pub mod cuda;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "ort")]
 mod elf;
 mod engine;
 pub mod intermediate;
@@ -118,6 +118,13 @@ pub enum Choice {
     Ort,
 }
 
+impl Choice {
+    /// What a user can type.
+    pub const NAMES: [&str; 3] = ["auto", "tract", "ort"];
+    /// Those of them that name one runtime.
+    pub const RUNTIMES: [&str; 2] = ["tract", "ort"];
+}
+
 impl FromStr for Choice {
     type Err = anyhow::Error;
 
@@ -169,7 +176,7 @@ impl FromStr for Device {
             // A device number is an i32 in CUDA.
             Some(("cuda", number)) => match number.parse::<u16>() {
                 Ok(number) => Ok(Self::Cuda(usize::from(number))),
-                Err(_) => bail!("'{number}' is no device number: expected such as cuda:0"),
+                Err(_) => bail!("'{number}' is not the number of a device: expected a name such as cuda:0"),
             },
             _ => bail!("expected auto, cpu, cuda or cuda:N"),
         }
@@ -317,9 +324,9 @@ mod tests {
         assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
         for (text, word) in [
             ("gpu", "expected auto, cpu, cuda"),
-            ("cuda:", "no device number"),
-            ("cuda:-1", "'-1' is no device number"),
-            ("cuda:x", "'x' is no device number"),
+            ("cuda:", "not the number of a device"),
+            ("cuda:-1", "'-1' is not the number"),
+            ("cuda:x", "'x' is not the number"),
             ("cpu:0", "expected auto"),
             ("", "expected auto"),
         ] {

@@ -1,14 +1,15 @@
 //! `deploy eval`: how good is this file?
 
 use super::text::{self, counted, fields, grouped, percent, table};
-use super::{Format, ModelArguments, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
+use super::{Format, ModelArguments, ModelOperand, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueHint};
 use deploy::arguments::whole;
 use deploy::backend::{Engine, Runtime};
 use deploy::confusion_picture;
 use deploy::evaluate::{Evaluation, evaluate};
 use deploy::model::Model;
+use deploy::named::Named;
 use models::dataset::Dataset;
 use models::files;
 use serde::Serialize;
@@ -21,22 +22,28 @@ use std::path::{Path, PathBuf};
     Speed is that of this one run: deploy bench measures it with care.\n\n\
     Examples:\n  \
     deploy eval                                   the embedded model on MNIST\n  \
-    deploy eval --model pets.onnx --data photos   pictures, one sub-folder per class\n  \
+    deploy eval pets.onnx --data photos           pictures, one sub-folder per class\n  \
     deploy eval --runtimes all                    in every runtime that is here\n  \
-    deploy eval --model model.onnx --save-confusion confusion.svg"
+    deploy eval model.onnx --save-confusion confusion.svg"
 )]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelArguments,
+    model: ModelArguments<ModelOperand>,
 
     /// Measure in several runtimes, one after the other: 'all' that are here, or names such as tract,ort-cpu (also
     /// ort-cpu-as-written, ort-cuda, ort-cuda:N)
-    #[arg(long, value_name = "LIST", conflicts_with_all = ["backend", "device"])]
+    #[arg(
+        long,
+        value_name = "LIST",
+        conflicts_with_all = ["backend", "device"],
+        value_parser = Named::new(&Engine::LISTED),
+        hide_possible_values = true
+    )]
     runtimes: Option<String>,
 
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
     /// fetched for the model's data set]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
 
     /// Use only the first N images [default: all]
@@ -44,7 +51,7 @@ pub struct Arguments {
     images: Option<usize>,
 
     /// Write the confusion matrix as a picture (SVG)
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_hint = ValueHint::FilePath)]
     save_confusion: Option<PathBuf>,
 
     /// For people, or one document for programs

@@ -1,25 +1,34 @@
 //! `deploy inspect`: what is in this file?
 
 use super::text::{counted, fields, grouped, printable};
-use super::{Format, ModelFile, print, print_json};
+use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
+use deploy::model::Scored;
 use models::card::{Calibration, Content, ModelCard, Polarity, Takes};
 use models::cost;
-use models::onnx::proto::ModelProto;
-use models::onnx::{self, Signature, TensorInfo};
+use models::onnx::proto::{FunctionProto, ModelProto, NodeProto};
+use models::onnx::{self, Signature, TensorInfo, external};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Most labels shown as text.
 const LABELS: usize = 20;
 
-/// Shows what is in a model file, without running it
+/// Most entries of metadata shown as text, and characters of each.
+const METADATA: (usize, usize) = (10, 60);
+
+/// Shows what is in a model file, and why it cannot be run if it cannot
 #[derive(Args)]
-#[command(after_help = "Example:\n  deploy inspect --model model.onnx")]
+#[command(after_help = "\
+Any ONNX file can be shown. One without a model card is run on two images, to see whether its scores are logits or \
+probabilities.
+
+Example:
+  deploy inspect model.onnx")]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelFile,
+    model: ModelOperand,
 
     /// Also show what ONNX Runtime makes of the graph on this processor: the operators that really run
     #[cfg(feature = "ort")]
@@ -37,9 +46,14 @@ struct Document {
     model: String,
     /// Size of the file.
     bytes: usize,
+    /// The other files that it keeps tensors in.
+    external: Vec<String>,
     producer: String,
     ir_version: i64,
+    /// The standard opset.
     opset: Option<i64>,
+    /// The versions of all operator sets by their domain; the standard one is `ai.onnx`.
+    opsets: BTreeMap<String, i64>,
     /// Numbers in the initialisers.
     parameters: u64,
     /// Multiply-adds for one picture, of the network that the card describes.
@@ -47,25 +61,40 @@ struct Document {
     #[serde(flatten)]
     signature: Signature,
     nodes: usize,
-    /// How many nodes of each operator.
+    /// How many nodes of each operator; those that are not standard are named with their domain.
     operators: BTreeMap<String, usize>,
+    /// Functions that the file defines.
+    functions: Vec<String>,
     /// The same after ONNX Runtime's rewrites, if asked for.
     rewritten: Option<BTreeMap<String, usize>>,
+    /// What the file says of itself, without the card.
+    metadata: BTreeMap<String, String>,
     card: Option<ModelCard>,
     /// Why the file's card cannot be used.
     card_error: Option<String>,
+    /// What the scores are, if this program can run the model.
+    scores: Option<Scored>,
+    /// Why it cannot.
+    problem: Option<String>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (name, bytes) = arguments.model.read()?;
+    let (name, bytes) = arguments.model.read_file()?;
     let model = onnx::parse(&bytes).with_context(|| format!("{name} cannot be used"))?;
     let document = inspect(name, bytes.len(), &model)?;
+    let whole = arguments.model.read().map(|(_, bytes)| bytes);
     #[cfg(feature = "ort")]
-    let document = if arguments.rewritten {
-        let rewritten = deploy::backend::ort::rewritten(&document.model, &bytes)?;
-        Document { rewritten: Some(operators(&rewritten)), ..document }
-    } else {
-        document
+    let document = match &whole {
+        Ok(whole) if arguments.rewritten => {
+            let rewritten = deploy::backend::ort::rewritten(&document.model, whole)?;
+            Document { rewritten: Some(operators(&rewritten)), ..document }
+        }
+        _ => document,
+    };
+    let scores = whole.and_then(|whole| Scored::of(&document.model, &whole));
+    let document = match scores {
+        Ok(scores) => Document { scores: Some(scores), ..document },
+        Err(error) => Document { problem: Some(format!("{error:#}")), ..document },
     };
     match arguments.format {
         Format::Text => print(&text(&document))?,
@@ -81,28 +110,46 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
         Ok(card) => (card, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
+    let standard = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
+    let metadata = model.metadata_props.iter().filter(|entry| entry.key != METADATA_KEY);
+    let function = |function: &FunctionProto| qualified(function.domain(), function.name());
     Ok(Document {
         model: name,
         bytes,
+        external: external::files(model),
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
         ir_version: model.ir_version,
         opset: onnx::opset(model),
+        opsets: model.opset_import.iter().map(|opset| (standard(&opset.domain), opset.version)).collect(),
         parameters: onnx::parameters(model),
         multiply_adds: card.as_ref().map(|card| cost::of(&card.architecture.layers()).multiply_adds),
         signature: onnx::signature(model)?,
         nodes: operators.values().sum(),
         operators,
+        functions: model.functions.iter().map(function).collect(),
         rewritten: None,
+        metadata: metadata.map(|entry| (entry.key.clone(), entry.value.clone())).collect(),
         card,
         card_error,
+        scores: None,
+        problem: None,
     })
+}
+
+/// An operator's name; with its domain unless it is a standard one.
+fn qualified(domain: &str, operator: &str) -> String {
+    match domain {
+        "" | "ai.onnx" => operator.to_owned(),
+        domain => format!("{domain}.{operator}"),
+    }
 }
 
 /// How many nodes of each operator a graph has.
 fn operators(model: &ModelProto) -> BTreeMap<String, usize> {
     let mut operators = BTreeMap::new();
     for node in model.graph.iter().flat_map(|graph| &graph.node) {
-        *operators.entry(node.op_type.clone()).or_default() += 1;
+        let NodeProto { domain, op_type, .. } = node;
+        *operators.entry(qualified(domain, op_type)).or_default() += 1;
     }
     operators
 }
@@ -115,6 +162,20 @@ fn counts(operators: &BTreeMap<String, usize>) -> String {
     format!("{}: {}", operators.values().sum::<usize>(), counts.join(", "))
 }
 
+/// Such as `author: somebody`, one per line.
+fn metadata(entries: &BTreeMap<String, String>) -> String {
+    let (most, longest) = METADATA;
+    let line = |(key, value): (&String, &String)| {
+        let short: String = value.chars().take(longest).collect();
+        printable(&format!("{key}: {short}{}", if short.len() < value.len() { "…" } else { "" }))
+    };
+    let mut lines: Vec<_> = entries.iter().take(most).map(line).collect();
+    if entries.len() > most {
+        lines.push(format!("… ({} in all)", entries.len()));
+    }
+    lines.join("\n")
+}
+
 fn text(document: &Document) -> String {
     let tensors = |tensors: &[TensorInfo]| {
         tensors.iter().map(|tensor| printable(&tensor.to_string())).collect::<Vec<_>>().join("\n")
@@ -122,19 +183,36 @@ fn text(document: &Document) -> String {
     let unknown = || "not told".to_owned();
     let mut graph = vec![
         ("model", document.model.clone()),
-        ("size", format!("{} bytes", grouped(document.bytes as u64))),
+        ("size", {
+            let files = document.external.iter().map(|file| format!(", and tensors in {}", printable(file)));
+            format!("{} bytes{}", grouped(document.bytes as u64), files.collect::<String>())
+        }),
         ("producer", if document.producer.is_empty() { unknown() } else { printable(&document.producer) }),
         ("ONNX", {
+            let others = document.opsets.iter().filter(|(domain, _)| *domain != "ai.onnx");
+            let others = others.map(|(domain, version)| format!(", {} {version}", printable(domain)));
             let opset = document.opset.map_or_else(unknown, |opset| opset.to_string());
-            format!("opset {opset}, IR version {}", document.ir_version)
+            format!("opset {opset}{}, IR version {}", others.collect::<String>(), document.ir_version)
         }),
         ("inputs", tensors(&document.signature.inputs)),
         ("outputs", tensors(&document.signature.outputs)),
         ("parameters", grouped(document.parameters)),
         ("nodes", counts(&document.operators)),
     ];
+    if !document.functions.is_empty() {
+        graph.push(("functions", printable(&document.functions.join(", "))));
+    }
     if let Some(rewritten) = &document.rewritten {
         graph.push(("in ort", counts(rewritten)));
+    }
+    if !document.metadata.is_empty() {
+        graph.push(("metadata", metadata(&document.metadata)));
+    }
+    if let Some(Scored { output, holds, reason }) = &document.scores {
+        graph.push(("scores", printable(&format!("'{output}' holds {holds}")) + "\n" + &printable(reason)));
+    }
+    if let Some(problem) = &document.problem {
+        graph.push(("cannot run", problem.split('\n').map(printable).collect::<Vec<_>>().join("\n")));
     }
     let graph = fields(&graph);
     let card = match (&document.card, &document.card_error) {

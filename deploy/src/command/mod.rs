@@ -10,13 +10,14 @@ pub mod predict;
 
 use anyhow::{Context, Result, ensure};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use deploy::arguments::whole;
 #[cfg(feature = "cuda")]
 use deploy::backend::cuda::{Search, Tuning};
 use deploy::backend::{Choice, Device, Engine, Options};
 use deploy::embedded;
 use deploy::model::Model;
+use deploy::named::Named;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, Dataset};
@@ -37,16 +38,28 @@ pub enum Format {
 
 /// Which model, and how it is to be run.
 #[derive(Args)]
-pub struct ModelArguments {
+pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
     #[command(flatten)]
-    model: ModelFile,
+    model: M,
 
     /// auto (ONNX Runtime if its library is found, otherwise tract), tract or ort (ONNX Runtime)
-    #[arg(long, value_name = "NAME", default_value_t = Choice::Auto)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value_t = Choice::Auto,
+        value_parser = Named::new(&Choice::NAMES),
+        hide_possible_values = true
+    )]
     backend: Choice,
 
     /// auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value_t = Device::Auto,
+        value_parser = Named::new(&Device::NAMES),
+        hide_possible_values = true
+    )]
     device: Device,
 
     #[command(flatten)]
@@ -62,7 +75,7 @@ pub struct ModelArguments {
     stock_tract: bool,
 }
 
-impl ModelArguments {
+impl<M: Args + ModelSource> ModelArguments<M> {
     /// Opens the model and says on standard error what there is to say.
     pub fn open(&self) -> Result<Model> {
         let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));
@@ -82,7 +95,7 @@ pub struct CudaArguments {
     /// How cuDNN chooses its convolutions on CUDA: exhaustive (tries all: slow first run), heuristic (quick) or default
     /// (no search) [default: exhaustive]
     #[cfg(feature = "cuda")]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = Named::new(&Search::NAMES), hide_possible_values = true)]
     cudnn_search: Option<Search>,
 
     /// Most memory that ONNX Runtime's tensors take on the CUDA device, in bytes; libraries and their workspaces come on
@@ -124,29 +137,68 @@ const MODEL_HELP: &str = concat!(
 );
 
 /// Which model.
-#[derive(Args)]
-pub struct ModelFile {
-    #[arg(long = "model", value_name = "FILE", help = MODEL_HELP)]
-    path: Option<PathBuf>,
-}
+pub trait ModelSource {
+    /// Its path, unless it is the one that this program carries in itself.
+    fn path(&self) -> Option<&Path>;
 
-impl ModelFile {
-    /// The file's bytes and what messages call it.
-    pub fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
-        match &self.path {
-            Some(path) => Ok((path.display().to_string(), onnx::read(path)?.into())),
+    /// The model's bytes, with what it keeps in other files, and what messages call it.
+    fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
+        self.read_by(onnx::read)
+    }
+
+    /// The bytes of the file as they are, and what messages call it.
+    fn read_file(&self) -> Result<(String, Cow<'static, [u8]>)> {
+        self.read_by(onnx::read_file)
+    }
+
+    /// The same by a function.
+    fn read_by(&self, read: fn(&Path) -> Result<Vec<u8>>) -> Result<(String, Cow<'static, [u8]>)> {
+        match self.path() {
+            Some(path) => Ok((path.display().to_string(), read(path)?.into())),
             None => Ok((embedded::NAME.to_owned(), embedded::MODEL.into())),
         }
     }
+}
 
-    /// Its path, unless it is the one that this program carries in itself.
-    pub fn path(&self) -> Option<&Path> {
+/// The model as a flag, for a command that takes other files.
+#[derive(Args)]
+pub struct ModelFlag {
+    #[arg(long = "model", value_name = "FILE", help = MODEL_HELP, value_hint = ValueHint::FilePath)]
+    path: Option<PathBuf>,
+}
+
+/// The model as an operand, or as a flag, as all commands take it.
+#[derive(Args)]
+pub struct ModelOperand {
+    #[arg(value_name = "MODEL", help = MODEL_HELP, value_hint = ValueHint::FilePath, conflicts_with = "flag")]
+    operand: Option<PathBuf>,
+
+    /// The same as a flag
+    #[arg(long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    flag: Option<PathBuf>,
+}
+
+impl ModelSource for ModelFlag {
+    fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 }
 
+impl ModelSource for ModelOperand {
+    fn path(&self) -> Option<&Path> {
+        self.operand.as_deref().or(self.flag.as_deref())
+    }
+}
+
+/// A path, or the embedded model.
+impl ModelSource for Option<&Path> {
+    fn path(&self) -> Option<&Path> {
+        *self
+    }
+}
+
 /// Opens a model and says on standard error what there is to say.
-pub fn open(file: &ModelFile, options: &Options) -> Result<Model> {
+pub fn open(file: &impl ModelSource, options: &Options) -> Result<Model> {
     let (name, bytes) = file.read()?;
     let model = Model::from_bytes(&name, &bytes, options)?;
     say_notes(model.notes());
@@ -154,7 +206,7 @@ pub fn open(file: &ModelFile, options: &Options) -> Result<Model> {
 }
 
 /// Opens a model in each of these runtimes.
-pub fn open_in(file: &ModelFile, engines: &[Engine], threads: Option<usize>) -> Result<Vec<Model>> {
+pub fn open_in(file: &impl ModelSource, engines: &[Engine], threads: Option<usize>) -> Result<Vec<Model>> {
     let (name, bytes) = file.read()?;
     let mut models: Vec<Model> = Vec::new();
     for engine in engines {

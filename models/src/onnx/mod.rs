@@ -1,18 +1,21 @@
-//! The ONNX file format: the official protobuf messages ([`proto`]), reading a model file, and what it may ask for
-//! ([`limits`]).
+//! The ONNX file format: the official protobuf messages ([`proto`]) and reading a model file with the tensors that it keeps
+//! in other files ([`external`]); then what is refused: versions that are not known ([`versions`]), answers that depend on
+//! chance or on other images ([`training`]), and what takes too much ([`limits`]).
 
+pub mod external;
 pub mod limits;
 #[allow(missing_docs, clippy::pedantic, rustdoc::all)]
 pub mod proto;
+pub mod training;
+pub mod versions;
 mod wire;
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use proto::tensor_proto::DataType;
-use proto::tensor_shape_proto::Dimension;
 use proto::tensor_shape_proto::dimension::Value;
-use proto::type_proto;
-use proto::{ModelProto, TensorProto, ValueInfoProto};
+use proto::type_proto::Value as Kind;
+use proto::{ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
 use serde::Serialize;
 use std::fmt;
 use std::fs::File;
@@ -22,8 +25,14 @@ use std::path::Path;
 /// Largest model file that is read: some fifty times the largest MobileNetV1.
 const MAX_FILE: u64 = 1 << 30;
 
-/// Reads a model file's bytes, whole. Whether they are a model, [`parse`] says.
+/// Reads a model file, together with the tensors that it keeps in files beside it. Whether it is a model, [`parse`]
+/// says.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    external::embedded(read_file(path)?, path)
+}
+
+/// Reads the bytes of a model file as they are. Tensors in other files stay there.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", path.display());
     let metadata = std::fs::metadata(path).with_context(context)?;
     let told = metadata.len();
@@ -40,12 +49,27 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with nodes is asked for too.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     ensure!(!bytes.is_empty(), "it is empty: expected an ONNX model");
+    if let Some((_, _, what)) = OTHER_FORMATS.iter().find(|(at, mark, _)| bytes[*at.min(&bytes.len())..].starts_with(mark)) {
+        bail!("it is not an ONNX model but {what}");
+    }
     wire::check(bytes)?;
-    let model = ModelProto::decode(bytes).context("it is no whole ONNX model (protobuf): is it truncated?")?;
+    let model = ModelProto::decode(bytes).context("it is not a complete ONNX model (protobuf): is it truncated?")?;
     let has_nodes = model.graph.as_ref().is_some_and(|graph| !graph.node.is_empty());
-    ensure!(has_nodes, "it is no ONNX model: it has no graph");
+    ensure!(has_nodes, "it is not an ONNX model: it has no graph");
     Ok(model)
 }
+
+/// What is often given in the place of an ONNX file: where its mark is, the mark, and what it is.
+const OTHER_FORMATS: [(usize, &[u8], &str); 8] = [
+    (0, b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
+    (0, b"PK\x03\x04", "a zip archive, such as PyTorch's .pt: export the network with torch.onnx.export"),
+    (0, b"\x89HDF", "an HDF5 file, such as Keras writes: convert it with tf2onnx"),
+    (4, b"TFL3", "a TensorFlow Lite model: convert it with tf2onnx"),
+    (4, b"ORTM", "a model in ONNX Runtime's own format: use the .onnx file that it was made from"),
+    (0, b"<!DOCTYPE", "a web page: the download failed"),
+    (0, b"<html", "a web page: the download failed"),
+    (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
+];
 
 /// The bytes of a model file.
 #[must_use]
@@ -63,9 +87,10 @@ pub fn opset(model: &ModelProto) -> Option<i64> {
 #[must_use]
 pub fn parameters(model: &ModelProto) -> u64 {
     let initializers = model.graph.iter().flat_map(|graph| &graph.initializer);
-    initializers
-        .map(|tensor: &TensorProto| tensor.dims.iter().map(|&extent| extent.max(0) as u64).product::<u64>())
-        .sum()
+    let numbers = |tensor: &TensorProto| {
+        tensor.dims.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent.max(0).unsigned_abs()))
+    };
+    initializers.map(numbers).fold(0, u64::saturating_add)
 }
 
 /// An input or output of a graph.
@@ -73,21 +98,32 @@ pub fn parameters(model: &ModelProto) -> u64 {
 pub struct TensorInfo {
     /// Its name.
     pub name: String,
-    /// Element type as ONNX names it, such as `uint8` or `float`.
+    /// Element type as ONNX names it, such as `uint8` or `float`. What is not a tensor is named as a whole, such as
+    /// `sequence(map(int64, float))`.
     pub element: String,
-    /// Extents; `None` where the file leaves one open.
-    pub shape: Vec<Option<usize>>,
+    /// Extents, `None` where the file leaves one open; no list if the file does not give the number of axes, or if this
+    /// is not a tensor.
+    pub shape: Option<Vec<Option<usize>>>,
+}
+
+impl TensorInfo {
+    /// Its extents if it is a tensor of this many axes.
+    #[must_use]
+    pub fn axes<const N: usize>(&self) -> Option<[Option<usize>; N]> {
+        self.shape.as_deref()?.try_into().ok()
+    }
 }
 
 impl fmt::Display for TensorInfo {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.element)?;
+        let Some(shape) = &self.shape else { return Ok(()) };
         let extent = |extent: &Option<usize>| extent.map_or_else(|| "N".to_owned(), |extent| extent.to_string());
-        let shape: Vec<_> = self.shape.iter().map(extent).collect();
-        write!(f, "{} {} [{}]", self.name, self.element, shape.join(", "))
+        write!(f, " [{}]", shape.iter().map(extent).collect::<Vec<_>>().join(", "))
     }
 }
 
-/// What a model takes and yields.
+/// The inputs and outputs of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signature {
     /// Inputs that a caller must give (initialisers excluded).
@@ -100,24 +136,46 @@ pub struct Signature {
 pub fn signature(model: &ModelProto) -> Result<Signature> {
     let graph = model.graph.as_ref().context("it has no graph")?;
     let constant = |value: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == value.name);
-    let inputs = graph.input.iter().filter(|value| !constant(value)).map(tensor_info).collect::<Result<_>>()?;
-    let outputs = graph.output.iter().map(tensor_info).collect::<Result<_>>()?;
-    Ok(Signature { inputs, outputs })
+    let inputs = graph.input.iter().filter(|value| !constant(value)).map(tensor_info).collect();
+    Ok(Signature { inputs, outputs: graph.output.iter().map(tensor_info).collect() })
 }
 
-fn tensor_info(value: &ValueInfoProto) -> Result<TensorInfo> {
-    let kind = value.r#type.as_ref().and_then(|kind| kind.value.as_ref());
-    let Some(type_proto::Value::TensorType(tensor)) = kind else {
-        bail!("'{}' is no tensor", value.name);
-    };
-    let element = DataType::try_from(tensor.elem_type)
-        .map_or_else(|_| format!("type {}", tensor.elem_type), |kind| kind.as_str_name().to_lowercase());
-    let shape = tensor.shape.iter().flat_map(|shape| &shape.dim);
-    let extent = |dim: &Dimension| match dim.value {
-        Some(Value::DimValue(extent)) => usize::try_from(extent).ok(),
+fn tensor_info(value: &ValueInfoProto) -> TensorInfo {
+    let kind = value.r#type.as_ref();
+    let shape = match kind.and_then(|kind| kind.value.as_ref()) {
+        Some(Kind::TensorType(tensor)) => tensor.shape.as_ref().map(extents),
         _ => None,
     };
-    Ok(TensorInfo { name: value.name.clone(), element, shape: shape.map(extent).collect() })
+    TensorInfo { name: value.name.clone(), element: kind.map_or_else(|| UNKNOWN.to_owned(), type_name), shape }
+}
+
+/// A type that the file does not give, or that this program does not know.
+const UNKNOWN: &str = "(unknown type)";
+
+fn extents(shape: &TensorShapeProto) -> Vec<Option<usize>> {
+    let extent = |value: &Option<Value>| match value {
+        Some(Value::DimValue(extent)) => usize::try_from(*extent).ok(),
+        _ => None,
+    };
+    shape.dim.iter().map(|dim| extent(&dim.value)).collect()
+}
+
+/// A type as text: a tensor by its element type, others in the form of `sequence(map(int64, float))`.
+fn type_name(kind: &TypeProto) -> String {
+    let inner = |kind: &Option<Box<TypeProto>>| kind.as_deref().map_or_else(|| UNKNOWN.to_owned(), type_name);
+    match &kind.value {
+        Some(Kind::TensorType(tensor)) => element_name(tensor.elem_type),
+        Some(Kind::SparseTensorType(tensor)) => format!("sparse({})", element_name(tensor.elem_type)),
+        Some(Kind::SequenceType(sequence)) => format!("sequence({})", inner(&sequence.elem_type)),
+        Some(Kind::MapType(map)) => format!("map({}, {})", element_name(map.key_type), inner(&map.value_type)),
+        Some(Kind::OptionalType(optional)) => format!("optional({})", inner(&optional.elem_type)),
+        None => UNKNOWN.to_owned(),
+    }
+}
+
+/// An element type as ONNX names it.
+fn element_name(number: i32) -> String {
+    DataType::try_from(number).map_or_else(|_| format!("type {number}"), |kind| kind.as_str_name().to_lowercase())
 }
 
 #[cfg(test)]
@@ -128,8 +186,10 @@ mod tests {
     fn what_is_no_model_is_refused_with_a_reason() {
         for (bytes, word) in [
             (&b""[..], "empty"),
-            (b"this is text, no protobuf message", "no whole ONNX model"),
+            (b"this is text, no protobuf message", "not a complete ONNX model"),
             (&[0x08, 0x08], "no graph"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+            (b"\x1c\0\0\0TFL3\x14\0", "TensorFlow Lite"),
         ] {
             let message = format!("{:#}", parse(bytes).unwrap_err());
             assert!(message.contains(word), "{message}");

@@ -31,6 +31,8 @@ enum Message {
     ValueInfo,
     Type,
     TensorType,
+    /// A sequence, a map or an optional: a type of another type.
+    Container,
     Shape,
     Dimension,
     Entry,
@@ -64,8 +66,9 @@ impl Message {
             (Self::Graph, 11..=13) => Self::ValueInfo,
             (Self::Graph, 14) => Self::Annotation,
             (Self::Node, 5) => Self::Attribute,
-            (Self::ValueInfo, 2) | (Self::Attribute, 15) => Self::Type,
-            (Self::Type, 1) => Self::TensorType,
+            (Self::ValueInfo, 2) | (Self::Attribute, 15) | (Self::Container, 1 | 2) => Self::Type,
+            (Self::Type, 1 | 8) => Self::TensorType,
+            (Self::Type, 4 | 5 | 9) => Self::Container,
             (Self::TensorType, 2) => Self::Shape,
             (Self::Shape, 1) => Self::Dimension,
             (Self::Tensor, 1 | 7 | 11) | (Self::Attribute, 8) | (Self::SparseTensor, 3) => return Field::Numbers(8),
@@ -85,7 +88,7 @@ impl Message {
             Self::Tensor => size_of::<TensorProto>(),
             Self::SparseTensor => size_of::<SparseTensorProto>(),
             Self::ValueInfo => size_of::<ValueInfoProto>(),
-            Self::Type | Self::TensorType | Self::Shape => size_of::<TypeProto>(),
+            Self::Type | Self::TensorType | Self::Container | Self::Shape => size_of::<TypeProto>(),
             Self::Dimension => size_of::<Dimension>(),
             Self::Entry => size_of::<StringStringEntryProto>(),
             Self::OperatorSet => size_of::<OperatorSetIdProto>(),
@@ -152,7 +155,7 @@ impl Count {
                     }
                 }
                 // The decoder would skip one, and what follows it would not be counted.
-                3 => bail!("it is no whole ONNX model (protobuf): it holds a group, which ONNX does not know"),
+                3 => bail!("it is not a complete ONNX model (protobuf): it holds a group, which ONNX does not know"),
                 _ => return Ok(false),
             }
         }

@@ -1,19 +1,21 @@
-//! Tensors that a thread has done with, kept for its next results: an allocator takes its time over tensors, and hands
-//! out memory that is no longer in the processor's cache.
+//! Tensors that a thread no longer needs, kept for its next results: to allocate them anew takes longer, and gives memory
+//! that is no longer in the processor's cache. A new tensor is filled with zeros; one that is used again has been
+//! written before.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 #[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
 use tract_core::internal::*;
 
-/// Most tensors that are kept: a network has not so many sizes.
+/// Most tensors that are kept: more than a network has sizes.
 const MOST: usize = 16;
 
 thread_local! {
     static TENSORS: RefCell<Vec<Arc<Tensor>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Floats of this shape that nobody else has, and that are to be written: they are any.
+/// Returns a tensor of floats of this shape that nothing else refers to. It holds zeros or the numbers of an earlier
+/// result, so the caller must overwrite all of them.
 pub(super) fn taken(shape: &[usize]) -> TractResult<Arc<Tensor>> {
     let count = shape.iter().product::<usize>();
     let spare = TENSORS.with_borrow_mut(|tensors| {
@@ -25,12 +27,11 @@ pub(super) fn taken(shape: &[usize]) -> TractResult<Arc<Tensor>> {
             Arc::get_mut(&mut tensor).context("a spare tensor that is in use")?.set_shape(shape)?;
             Ok(tensor)
         }
-        // SAFETY: floats have no invalid values, and whoever takes them writes them.
-        None => Ok(Arc::new(unsafe { Tensor::uninitialized::<f32>(shape)? })),
+        None => Ok(Arc::new(Tensor::zero::<f32>(shape)?)),
     }
 }
 
-/// Keeps a tensor for the next result, if it is of floats and nobody else has it.
+/// Keeps a tensor for the next result, if it holds floats and nothing else refers to it.
 pub(super) fn given_back(mut tensor: Arc<Tensor>) {
     let usable = |tensor: &mut Tensor| {
         tensor.datum_type() == f32::datum_type() && tensor.len() > 0 && tensor.try_as_plain_ram_mut().is_ok()
@@ -51,6 +52,12 @@ mod tests {
 
     fn address(tensor: &Tensor) -> *const f32 {
         tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().as_ptr()
+    }
+
+    #[test]
+    fn a_new_tensor_holds_zeros() {
+        let tensor = taken(&[7, 11]).unwrap();
+        assert!(tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().iter().all(|&number| number == 0.0));
     }
 
     #[test]

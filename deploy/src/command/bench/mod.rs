@@ -4,9 +4,9 @@ mod figures;
 mod markdown;
 
 use super::text::{counted, fields, print, print_json, table};
-use super::{CudaArguments, ModelFile, progress, usage};
+use super::{CudaArguments, ModelOperand, ModelSource, progress, usage};
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::{number, whole};
 use deploy::backend::{Choice, Device, Options};
 use deploy::bench::cold::{self, Start};
@@ -16,6 +16,7 @@ use deploy::bench::measure::measure;
 use deploy::bench::turn::{FEWEST_ROUNDS, Length};
 use deploy::bench::{Report, Subject};
 use deploy::model::Model;
+use deploy::named::Named;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -38,21 +39,27 @@ With --compare the exit code is 1 if a figure got worse by more than 5 % and by 
 A result of another model is refused; of another machine, shown without a verdict.
 
 Examples:
-  deploy bench --model model.onnx                     both runtimes, on one and on all threads
-  deploy bench --model model.onnx --format markdown   tables to paste into an issue
+  deploy bench model.onnx                             both runtimes, on one and on all threads
+  deploy bench model.onnx --format markdown           tables to paste into an issue
   deploy bench --backend tract --threads 1 --batch-sizes 1 --time 5
   deploy bench -o before.json                         the embedded model; then, after a change:
   deploy bench --compare before.json")]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelFile,
+    model: ModelOperand,
 
     /// Only this runtime, tract or ort (ONNX Runtime) [default: both]
-    #[arg(long, value_name = "NAME", value_parser = runtime)]
+    #[arg(long, value_name = "NAME", value_parser = Named::with(&Choice::RUNTIMES, runtime), hide_possible_values = true)]
     backend: Option<Choice>,
 
     /// Where ONNX Runtime runs: auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
-    #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value_t = Device::Auto,
+        value_parser = Named::new(&Device::NAMES),
+        hide_possible_values = true
+    )]
     device: Device,
 
     #[command(flatten)]
@@ -86,11 +93,11 @@ pub struct Arguments {
     rounds: Option<u32>,
 
     /// An earlier result (JSON) to hold this one against
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     compare: Option<PathBuf>,
 
     /// Also write the result as JSON into this file, for --compare
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// For people, one document for programs, or tables to paste

@@ -2,9 +2,9 @@
 
 mod text;
 
-use super::{Format, ModelFile, print, print_json, progress};
+use super::{Format, ModelSource, print, print_json, progress};
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use deploy::arguments::number;
 use deploy::backend::{Engine, status};
 use deploy::doctor::Report;
@@ -13,7 +13,7 @@ use deploy::doctor::board::Board;
 use deploy::doctor::files::Files;
 use deploy::doctor::findings::Severity;
 use deploy::doctor::state::State;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Shows what this board is, which runtime and precision suit it, and what slows it down
@@ -29,20 +29,24 @@ failure.
 
 Examples:
   deploy doctor                                         this board, with the embedded model
-  deploy doctor --model fp32.onnx --model int8.onnx     which precision to take for your own
+  deploy doctor fp32.onnx int8.onnx                     which precision to take for your own
   deploy doctor --no-bench --format json                for programs that monitor boards")]
 pub struct Arguments {
     /// The models to measure, such as one network in several precisions [default: mnist-quick, which this program
     /// carries in itself]
-    #[arg(long = "model", value_name = "FILE")]
-    models: Vec<PathBuf>,
+    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath, conflicts_with = "flags")]
+    operands: Vec<PathBuf>,
+
+    /// The same as a flag, once for each
+    #[arg(long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    flags: Vec<PathBuf>,
 
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = number::<f64>(super::bench::SECONDS))]
     seconds: f64,
 
     /// Do not measure: only look
-    #[arg(long, conflicts_with_all = ["models", "seconds"])]
+    #[arg(long, conflicts_with_all = ["operands", "flags", "seconds"])]
     no_bench: bool,
 
     /// For people, or one document for programs
@@ -82,13 +86,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 impl Arguments {
     /// The models, read.
     fn candidates(&self) -> Result<Vec<Candidate>> {
-        let read = |path: Option<&PathBuf>| {
-            let (name, bytes) = ModelFile { path: path.cloned() }.read()?;
+        let read = |path: Option<&Path>| {
+            let (name, bytes) = path.read()?;
             Ok(Candidate { name, path: path.map(|path| path.display().to_string()), bytes })
         };
-        if self.models.is_empty() {
+        let models = [&self.operands[..], &self.flags].concat();
+        if models.is_empty() {
             return Ok(vec![read(None)?]);
         }
-        self.models.iter().map(|path| read(Some(path))).collect()
+        models.iter().map(|path| read(Some(path))).collect()
     }
 }

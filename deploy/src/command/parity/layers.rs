@@ -1,7 +1,7 @@
 //! Where in the graph two runtimes part.
 
 use super::pictures::Pictures;
-use super::{Arguments, Format, Ran, fields, open_in, print, print_json, progress, table};
+use super::{Arguments, Format, ModelSource, Ran, fields, open_in, print, print_json, progress, table};
 use crate::command::text::{counted, printable};
 use anyhow::{Result, anyhow};
 use deploy::agreement::Tolerance;

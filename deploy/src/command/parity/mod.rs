@@ -8,11 +8,12 @@ mod layers;
 mod pictures;
 
 use super::text::{counted, fields, table};
-use super::{Format, ModelFile, open_in, print, print_json, progress, say, usage};
-use anyhow::{Result, ensure};
-use clap::Args;
+use super::{Format, ModelOperand, ModelSource, open_in, print, print_json, progress, say, usage};
+use anyhow::{Result, bail, ensure};
+use clap::{Args, ValueHint};
 use deploy::arguments::{number, whole};
 use deploy::backend::{Engine, Runtime};
+use deploy::named::Named;
 use serde::Serialize;
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -25,22 +26,34 @@ use std::path::PathBuf;
     The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
     any tensor differs by more than rounding.\n\n\
     Examples:\n  \
-    deploy parity --model model.onnx             tract against ONNX Runtime, on the whole test set\n  \
-    deploy parity --model model.onnx --layers    node by node, on 4 images\n  \
+    deploy parity model.onnx                     tract against ONNX Runtime, on the whole test set\n  \
+    deploy parity model.onnx --layers            node by node, on 4 images\n  \
     deploy parity --pictures photos --save-worst worst\n  \
-    deploy parity --model int8.onnx --compared ort-cpu-as-written\n  \
-    deploy parity --model model.onnx --compared ort-cuda"
+    deploy parity int8.onnx --compared ort-cpu-as-written\n  \
+    deploy parity model.onnx --compared ort-cuda"
 )]
 pub struct Arguments {
     #[command(flatten)]
-    model: ModelFile,
+    model: ModelOperand,
 
     /// The runtime whose answers are the reference
-    #[arg(long, value_name = "RUNTIME", default_value_t = Engine::OrtCpu)]
+    #[arg(
+        long,
+        value_name = "RUNTIME",
+        default_value_t = Engine::OrtCpu,
+        value_parser = Named::new(&Engine::NAMED),
+        hide_possible_values = true
+    )]
     reference: Engine,
 
     /// The runtime that is compared with it
-    #[arg(long, value_name = "RUNTIME", default_value_t = Engine::Tract)]
+    #[arg(
+        long,
+        value_name = "RUNTIME",
+        default_value_t = Engine::Tract,
+        value_parser = Named::new(&Engine::NAMED),
+        hide_possible_values = true
+    )]
     compared: Engine,
 
     #[command(flatten)]
@@ -57,7 +70,7 @@ pub struct Arguments {
     worst: Option<u16>,
 
     /// Write these images as PNG files into a folder, as the network saw them
-    #[arg(long, value_name = "DIR", conflicts_with = "layers")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "layers")]
     save_worst: Option<PathBuf>,
 
     /// Compare every tensor between the nodes of the graph, in its order, and show where the two part; ONNX Runtime runs

@@ -3,7 +3,7 @@
 use super::super::text::{counted, printable};
 use super::super::{progress, say, say_notes, test_set};
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueHint};
 use deploy::arguments::whole;
 use deploy::model::Model;
 use models::dataset;
@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 pub(super) struct Arguments {
     /// Folder with a data set, whose test images are compared: IDX files, or a sub-folder of pictures per class
     /// [default: the one that scripts/setup fetched for the model's data set]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["pictures", "random"])]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["pictures", "random"])]
     data: Option<PathBuf>,
 
     /// Compare on the pictures in and below a folder instead; they need no labels
-    #[arg(long, value_name = "DIR", conflicts_with = "random")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
     pictures: Option<PathBuf>,
 
     /// Compare on N images of random pixels instead, which prove little about what the network was trained for

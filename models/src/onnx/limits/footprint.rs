@@ -54,7 +54,7 @@ impl Footprint {
         }
         for output in &graph.output {
             let value = run.values.get(output.name.as_str());
-            let value = value.with_context(|| format!("its output '{}' is one that nothing yields", output.name))?;
+            let value = value.with_context(|| format!("its output '{}' is one that nothing makes", output.name))?;
             run.footprint.outputs.insert(output.name.clone(), value.shape.clone());
         }
         Ok(run.footprint)
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         let mut inputs = Vec::new();
         for name in &proto.input {
             let value = self.values.get(name.as_str());
-            ensure!(name.is_empty() || value.is_some(), "it takes '{name}', which nothing yields");
+            ensure!(name.is_empty() || value.is_some(), "it takes '{name}', which nothing makes");
             inputs.push(value);
         }
         let node = Node { proto, inputs, opset, limits: self.limits };
@@ -204,12 +204,13 @@ impl<'a> Run<'a> {
 
 /// An input of the graph, with `batch` for an open first extent.
 fn given(input: &ValueInfoProto, batch: u64) -> Result<Value> {
-    let info = tensor_info(input)?;
+    let info = tensor_info(input);
     let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
-    let Some(Type::TensorType(tensor)) = kind else { bail!("its input '{}' is no tensor", input.name) };
+    let Some(Type::TensorType(tensor)) = kind else { bail!("its input is {info}: expected a tensor") };
     let (element, _) =
         tensors::element(tensor.elem_type).map_err(|error| anyhow!("its input '{}' {error}", input.name))?;
-    let extents = info.shape.iter().enumerate().map(|(axis, extent)| match (axis, extent) {
+    let shape = info.shape.as_ref().with_context(|| format!("its input is {info}: expected its number of axes"))?;
+    let extents = shape.iter().enumerate().map(|(axis, extent)| match (axis, extent) {
         (_, Some(extent)) => Ok(*extent as u64),
         (0, None) => Ok(batch),
         _ => Err(anyhow!("its input is {info}: expected only the first extent to be open")),

@@ -17,8 +17,8 @@ mod windows;
 
 pub use footprint::Footprint;
 
-use super::proto::{AttributeProto, GraphProto, ModelProto, ValueInfoProto};
-use anyhow::{Context, Result, bail, ensure};
+use super::proto::{AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use anyhow::{Context, Result, ensure};
 use std::collections::HashSet;
 
 /// Largest numbers that a model may ask for.
@@ -62,19 +62,16 @@ fn elements(shape: &[u64]) -> u64 {
     shape.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent))
 }
 
+/// Bytes that the numbers of a tensor take in a file, by its shape and element type.
+pub(super) fn stored_bytes(tensor: &TensorProto) -> Result<u64> {
+    tensors::stored_bytes(tensor, &Limits::default())
+}
+
 /// Refuses a file that is more than a graph of nodes with their numbers: what `Footprint` could not follow.
 pub fn check(model: &ModelProto, limits: &Limits) -> Result<()> {
     let graph = model.graph.as_ref().context("it has no graph")?;
     ensure!(model.functions.is_empty(), "it defines functions of its own: expected the standard operators only");
     ensure!(model.training_info.is_empty(), "it holds a training graph: expected a graph to run only");
-    let mut domains = HashSet::new();
-    for opset in &model.opset_import {
-        let domain = if opset.domain == "ai.onnx" { "" } else { &opset.domain };
-        ensure!(domains.insert(domain), "it asks for two versions of one operator set ('{domain}')");
-    }
-    let Some(opset) = super::opset(model) else { bail!("it does not say which opset it uses") };
-    ensure!(opset >= OLDEST_OPSET, "its opset is {opset}: expected {OLDEST_OPSET} or newer");
-
     let (nodes, tensors) = (graph.node.len(), graph.initializer.len());
     ensure!(nodes <= limits.nodes, "it has {nodes} nodes: expected at most {}", limits.nodes);
     ensure!(tensors <= limits.nodes, "it has {tensors} tensors: expected at most {}", limits.nodes);
@@ -91,9 +88,6 @@ pub fn check(model: &ModelProto, limits: &Limits) -> Result<()> {
     }
     Ok(())
 }
-
-/// The oldest opset whose operators broadcast as they do today.
-const OLDEST_OPSET: i64 = 7;
 
 /// Every value has one origin: which of two counts, readers might see differently.
 fn names_are_unique(graph: &GraphProto) -> Result<()> {

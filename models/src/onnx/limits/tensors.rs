@@ -1,14 +1,15 @@
 //! The numbers that a file holds: as many as it declares, of a kind that is known.
 
 use super::Limits;
+use crate::onnx::external;
 use crate::onnx::proto::TensorProto;
-use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
+use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Most axes of a tensor.
 pub(super) const MAX_RANK: usize = 16;
 
-/// Element type of a tensor, and its bits in a file; texts and complex numbers are none of a classifier's.
+/// Element type of a tensor, and its bits in a file. Texts, complex numbers and the newest small types are refused.
 pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
     use DataType as T;
     let element = T::try_from(number).ok().with_context(|| format!("has the unknown element type {number}"))?;
@@ -18,8 +19,8 @@ pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
         T::Uint16 | T::Int16 | T::Float16 | T::Bfloat16 => 16,
         T::Float | T::Int32 | T::Uint32 => 32,
         T::Int64 | T::Uint64 | T::Double => 64,
-        T::Undefined | T::String | T::Complex64 | T::Complex128 => {
-            bail!("has the element type {}: expected numbers", element.as_str_name().to_lowercase())
+        T::Undefined | T::String | T::Complex64 | T::Complex128 | T::Float8e8m0 | T::Uint2 | T::Int2 => {
+            bail!("has the element type {}: expected numbers of 4 to 64 bits", element.as_str_name().to_lowercase())
         }
     };
     Ok((element, bits))
@@ -28,27 +29,39 @@ pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
 /// Holds what a tensor stores to what it declares, and yields its element type and shape.
 pub(super) fn check(tensor: &TensorProto, limits: &Limits) -> Result<(DataType, Vec<u64>)> {
     ensure!(
-        tensor.data_location() != DataLocation::External && tensor.external_data.is_empty(),
-        "is kept in another file: expected a self-contained model"
+        !external::is_external(tensor),
+        "is kept in another file, '{}', and this model comes without its folder. {}",
+        external::location(tensor),
+        external::REMEDY
     );
     ensure!(tensor.segment.is_none(), "is stored in segments: expected it whole");
     let (element, bits) = element(tensor.data_type)?;
     let dims = &tensor.dims;
-    ensure!(dims.len() <= MAX_RANK, "has {} axes: expected at most {MAX_RANK}", dims.len());
-    let shape: Option<Vec<u64>> = dims.iter().map(|&extent| u64::try_from(extent).ok()).collect();
-    let shape = shape.with_context(|| format!("has the shape {dims:?}: expected no negative extent"))?;
-    let elements = super::elements(&shape);
-    ensure!(
-        elements <= limits.elements,
-        "has the shape {dims:?}: expected at most {} numbers in one tensor",
-        limits.elements
-    );
+    let (shape, elements) = shape(dims, limits)?;
     let (found, expected) = stored(tensor, element, bits, elements);
     ensure!(
         found == expected && lists(tensor) <= 1,
         "has the shape {dims:?}, which is {expected} stored numbers or bytes, but {found} are there"
     );
     Ok((element, shape))
+}
+
+/// The extents of a tensor, and how many numbers they make.
+fn shape(dims: &[i64], limits: &Limits) -> Result<(Vec<u64>, u64)> {
+    ensure!(dims.len() <= MAX_RANK, "has {} axes: expected at most {MAX_RANK}", dims.len());
+    let shape: Option<Vec<u64>> = dims.iter().map(|&extent| u64::try_from(extent).ok()).collect();
+    let shape = shape.with_context(|| format!("has the shape {dims:?}: expected no negative extent"))?;
+    let elements = super::elements(&shape);
+    let most = limits.elements;
+    ensure!(elements <= most, "has the shape {dims:?}: expected at most {most} numbers in one tensor");
+    Ok((shape, elements))
+}
+
+/// Bytes that the numbers of a tensor take in a file.
+pub(super) fn stored_bytes(tensor: &TensorProto, limits: &Limits) -> Result<u64> {
+    let (_, bits) = element(tensor.data_type)?;
+    let (_, elements) = shape(&tensor.dims, limits)?;
+    Ok((elements * bits).div_ceil(8))
 }
 
 /// How many bytes, or how many numbers of the list for its element type, are there and should be.

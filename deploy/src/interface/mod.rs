@@ -1,14 +1,20 @@
-//! What a model file takes and yields, as far as this program must know it to run it.
+//! What a model file takes and returns, as far as this program must know it to run it.
 //!
 //! A file with our card says so itself, and is held to it. A file without one is usable when its graph leaves no
-//! choice; what was assumed is said.
+//! choice; what was assumed is said. `scores` decides whether such a file returns logits or probabilities.
+
+mod scores;
+
+pub use scores::Scores;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::architecture::MAX_CLASSES;
 use models::card::{Content, Input, LOGITS, MAX_INPUT, ModelCard, PROBABILITIES, Takes};
 use models::onnx::limits::{self, Footprint, Limits};
 use models::onnx::proto::{GraphProto, ModelProto};
-use models::onnx::{self, Signature, TensorInfo};
+use models::onnx::{self, Signature, TensorInfo, training, versions};
+use ndarray::ArrayView2;
+use scores::{Decision, Maker, Origin};
 use std::collections::HashSet;
 
 /// Largest batch a file may fix.
@@ -18,19 +24,14 @@ const MAX_BATCH: usize = 1024;
 /// enough for the memory.
 const OPEN_BATCHES: [usize; 3] = [32, 8, 1];
 
+/// How far the scores of an image may move, as a share of the largest score, when other images are beside it: ONNX Runtime
+/// adds in another order.
+const ALONE_TOLERANCE: f32 = 1e-2;
+
 /// A number of classes that the file leaves open, until the shapes of its graph tell it.
 const UNTOLD: usize = 0;
 
-/// What the scores of a model's output are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scores {
-    /// Raw scores; softmax makes probabilities of them.
-    Logits,
-    /// Probabilities; their logarithms serve as logits.
-    Probabilities,
-}
-
-/// What a model file takes and yields.
+/// What a model file takes and returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// The pictures.
@@ -45,8 +46,12 @@ pub struct Interface {
     pub at_once: usize,
     /// Name of the output that is read, float `[N, classes]`.
     pub output: String,
-    /// What that output holds.
+    /// What that output holds. Of a file without a card this is a guess until [`Interface::judge`] has seen scores.
     pub scores: Scores,
+    /// Why, for people.
+    pub reason: String,
+    /// Where the output comes from, if it is to be judged by a run.
+    pub(crate) origin: Option<Origin>,
     /// Number of classes.
     pub classes: usize,
     /// What had to be assumed, for people; empty with a card.
@@ -58,12 +63,14 @@ impl Interface {
     /// default [`Limits`] allow is an error.
     pub fn of(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
         let limits = Limits::default();
+        versions::check(model)?;
         limits::check(model, &limits)?;
         let graph = model.graph.as_ref().context("it has no graph")?;
         check(graph)?;
+        training::check(graph, onnx::opset(model).unwrap_or_default())?;
         let signature = onnx::signature(model)?;
         let mut interface = match card {
-            Some(card) => by_card(&signature, card).context("its card and its graph contradict each other"),
+            Some(card) => by_card(graph, &signature, card).context("its card and its graph contradict each other"),
             None => by_signature(graph, &signature),
         }?;
         if interface.batch.is_none() {
@@ -73,7 +80,37 @@ impl Interface {
         let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
         let footprint = interface.within(model, &batches, &limits)?;
         interface.hold_to(&footprint)?;
+        ensure!(
+            card.is_some() || interface.classes > 1,
+            "its output '{}' is one score per image: expected one for each class, two for yes or no",
+            interface.output
+        );
+        // The scale of such a node is that of the whole batch: alone, an image has one answer.
+        if interface.batch.is_none() && graph.node.iter().any(|node| node.op_type == "DynamicQuantizeLinear") {
+            interface.at_once = 1;
+        }
         Ok(interface)
+    }
+
+    /// Decides what the scores are from those of a few images, `[N, classes]`. `again` are the scores of the first of
+    /// them, run alone.
+    pub(crate) fn judge(&mut self, rows: ArrayView2<f32>, again: ArrayView2<f32>) -> Result<()> {
+        let Some(origin) = &self.origin else { return Ok(()) };
+        let finite = rows.iter().chain(&again).all(|score| score.is_finite());
+        ensure!(finite, "in a test run its output '{}' holds numbers that are not finite: it is broken", self.output);
+        let largest = rows.iter().fold(0.0_f32, |largest, score| largest.max(score.abs()));
+        let apart = rows.iter().zip(&again).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        ensure!(
+            apart <= ALONE_TOLERANCE * largest.max(f32::MIN_POSITIVE),
+            "in a test run the scores of an image alone and beside another one differ by {apart:.1e}: its answers depend \
+             on the other images of the batch, or on chance. Export it for inference (model.eval() in PyTorch), without \
+             operators along axis 0"
+        );
+        let Decision { scores, reason, doubt } = scores::decide(&self.output, origin, rows)?;
+        self.notes.push(format!("output '{}' is taken as {scores}: {reason}", self.output));
+        self.notes.extend(doubt);
+        (self.scores, self.reason) = (scores, reason);
+        Ok(())
     }
 
     /// Takes the first of these batches whose run keeps within the limits, or the last one's error.
@@ -115,13 +152,13 @@ fn check(graph: &GraphProto) -> Result<()> {
     known.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
     for node in &graph.node {
         for input in &node.input {
-            ensure!(known.contains(input.as_str()), "its {} node needs '{input}', which nothing yields", node.op_type);
+            ensure!(known.contains(input.as_str()), "its {} node needs '{input}', which nothing makes", node.op_type);
         }
     }
     for output in &graph.output {
         ensure!(
             !output.name.is_empty() && known.contains(output.name.as_str()),
-            "its output '{}' is one that nothing yields",
+            "its output '{}' is one that nothing makes",
             output.name
         );
     }
@@ -129,7 +166,7 @@ fn check(graph: &GraphProto) -> Result<()> {
 }
 
 /// Holds the graph to the card.
-fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
+fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Result<Interface> {
     let (input, classes) = (&card.input, card.labels.len());
     let (element, picture) = match card.takes {
         Takes::Pictures => ("uint8", [input.channels, input.height, input.width]),
@@ -138,20 +175,21 @@ fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
             ("float", [input.channels, resolution, resolution])
         }
     };
-    let extents = picture.map(Some);
+    let fits = |found: &TensorInfo| {
+        let extents = found.axes::<4>().map(|[_, channels, height, width]| [channels, height, width]);
+        found.name == input.name && found.element == element && extents == Some(picture.map(Some))
+    };
     let found = match &signature.inputs[..] {
-        [found] if found.name == input.name && found.element == element && found.shape.get(1..) == Some(&extents) => {
-            found
-        }
+        [found] if fits(found) => found,
         _ => {
             let [channels, height, width] = picture;
             let expected = format!("{} {element} [N, {channels}, {height}, {width}]", input.name);
             bail!("expected the one input {expected}, found {}", list(&signature.inputs))
         }
     };
-    let fits = |shape: &[Option<usize>]| matches!(shape, [_, count] if count.is_none_or(|count| count == classes));
+    let fits = |output: &TensorInfo| output.axes().is_some_and(|[_, count]| count.is_none_or(|count| count == classes));
     let output = |name| {
-        let usable = |output: &&TensorInfo| output.name == name && output.element == "float" && fits(&output.shape);
+        let usable = |output: &&TensorInfo| output.name == name && output.element == "float" && fits(output);
         signature.outputs.iter().find(usable)
     };
     let scores = match (output(LOGITS), output(PROBABILITIES)) {
@@ -162,14 +200,26 @@ fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
             list(&signature.outputs)
         ),
     };
+    let output = if scores == Scores::Logits { LOGITS } else { PROBABILITIES };
+    let origin = Origin::of(graph, output);
+    ensure!(
+        scores == Scores::Probabilities || !matches!(origin.maker, Maker::Softmax | Maker::Sigmoid),
+        "its output {LOGITS} is made by {}: expected logits",
+        origin.path
+    );
+    let reason = format!("as the model card says; made by {}", origin.path);
+    // What the card says of probabilities is plain only where softmax makes them.
+    let unsure = scores == Scores::Probabilities && origin.maker != Maker::Softmax;
     Ok(Interface {
         input: input.clone(),
         takes: card.takes,
         picture,
         batch: batch(found)?,
         at_once: 1,
-        output: if scores == Scores::Logits { LOGITS } else { PROBABILITIES }.to_owned(),
+        output: output.to_owned(),
         scores,
+        reason,
+        origin: unsure.then_some(origin),
         classes,
         notes: Vec::new(),
     })
@@ -177,43 +227,59 @@ fn by_card(signature: &Signature, card: &ModelCard) -> Result<Interface> {
 
 /// Takes a file without a card for what its graph says, if that leaves no choice.
 fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> {
-    let unusable = || {
+    let unusable = |why: &str| {
         format!(
-            "it has no model card, and without one it would have to take one input uint8 [N, C, H, W] (C 1 or 3, H and \
-             W fixed) and yield one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  It takes \
-             {}\n  and yields {}.\n  Use a file that was exported with train export, or export this one with such a \
+            "it has no model card, and {why}. Without a card it must take one input uint8 [N, C, H, W] (C 1 or 3, H and W \
+             fixed) and return one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  It takes \
+             {}\n  and returns {}.\n  Use a file that was exported with train export, or export this one with such a \
              signature",
             list(&signature.inputs),
             list(&signature.outputs)
         )
     };
-    let [image] = &signature.inputs[..] else { bail!(unusable()) };
-    let [_, Some(channels @ (1 | 3)), Some(height), Some(width)] = image.shape[..] else { bail!(unusable()) };
-    ensure!(image.element == "uint8" && height > 0 && width > 0, unusable());
+    let [image] = &signature.inputs[..] else {
+        bail!(unusable(&format!("it has {} inputs", signature.inputs.len())));
+    };
+    let axes = image.axes::<4>();
+    if let Some([_, height, width, Some(1 | 3)]) = axes
+        && !matches!(axes, Some([_, Some(1 | 3), Some(_), Some(_)]))
+        && height != Some(0)
+        && width != Some(0)
+    {
+        bail!(unusable("the channels of its input come last: transpose them in the graph"));
+    }
+    let Some([_, Some(channels @ (1 | 3)), Some(height @ 1..), Some(width @ 1..)]) = axes else {
+        bail!(unusable("its input is not such an image"));
+    };
+    if image.element.starts_with("float") || image.element == "double" {
+        bail!(unusable(
+            "its input holds floats: how to scale an image for it, 0 to 1 or by mean and deviation, the file does not say. \
+             Put the scaling into the graph"
+        ));
+    }
+    ensure!(image.element == "uint8", unusable(&format!("its input holds {}", image.element)));
     for extent in [height, width] {
         ensure!(extent <= MAX_INPUT, "its input is {image}: expected at most {MAX_INPUT} rows and columns");
     }
 
-    let usable = |output: &&TensorInfo| output.element == "float" && output.shape.len() == 2;
+    let usable = |output: &&TensorInfo| output.element == "float" && output.axes::<2>().is_some();
     let candidates: Vec<_> = signature.outputs.iter().filter(usable).collect();
     let named = |name| candidates.iter().copied().find(|output: &&TensorInfo| output.name == name);
     let only = if let [only] = candidates[..] { Some(only) } else { None };
-    let output = named(LOGITS).or_else(|| named(PROBABILITIES)).or(only).with_context(unusable)?;
+    let output = named(LOGITS).or_else(|| named(PROBABILITIES)).or(only).with_context(|| {
+        unusable(&match candidates.len() {
+            0 => "none of its outputs is float [N, classes]".to_owned(),
+            several => format!("{several} of its outputs are float [N, classes]"),
+        })
+    })?;
+    let classes = output.axes().and_then(|[_, classes]| classes).unwrap_or(UNTOLD);
 
-    let softmax = |name: &str| {
-        let node = graph.node.iter().find(|node| node.output.iter().any(|output| output == name));
-        node.is_some_and(|node| node.op_type == "Softmax")
-    };
-    let (scores, meaning) = if output.name == PROBABILITIES || softmax(&output.name) {
-        (Scores::Probabilities, "probabilities")
-    } else {
-        (Scores::Logits, "logits")
-    };
+    let origin = Origin::of(graph, &output.name);
+    let scores = if origin.maker == Maker::Softmax { Scores::Probabilities } else { Scores::Logits };
     let colour = if channels == 1 { "grey" } else { "RGB" };
     let note = format!(
-        "the file has no model card: assumed {colour} pictures, scaled to {width}x{height} px and cut to their centre, \
-         output '{}' as {meaning}, and classes named by their number",
-        output.name
+        "the file has no model card: assumed {colour} images, scaled to {width}x{height} px and cut to their centre, and \
+         classes named by their number",
     );
     Ok(Interface {
         input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Picture) },
@@ -223,14 +289,16 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         at_once: 1,
         output: output.name.clone(),
         scores,
-        classes: output.shape[1].unwrap_or(UNTOLD),
+        reason: format!("made by {}", origin.path),
+        origin: Some(origin),
+        classes,
         notes: vec![note],
     })
 }
 
 /// The first extent, if the file fixes it.
 fn batch(input: &TensorInfo) -> Result<Option<usize>> {
-    match input.shape.first() {
+    match input.shape.as_ref().and_then(|shape| shape.first()) {
         Some(None) => Ok(None),
         Some(&Some(batch)) if (1..=MAX_BATCH).contains(&batch) => Ok(Some(batch)),
         _ => bail!("its input is {input}: expected the first extent to be open, or 1 to {MAX_BATCH}"),
