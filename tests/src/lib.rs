@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use train::checkpoint::Checkpoint;
 use train::data::Source;
+use train::source::Choices;
 use train::recipe::Recipe;
 use train::run::{Epoch, Run};
 use train::trainer::{Observer, StepReport, Trainer};
@@ -106,7 +107,7 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
     // everything takes many times as long.
     tch::set_num_threads(1);
     let recipe = Recipe::parse(&small_recipe(kind))?;
-    let mut source = Source::read(&mnist()?, recipe.network.resolution, None, &|_, _| ())?;
+    let mut source = Source::read(&mnist()?, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     source.train = source.train.first(20_000);
     source.test = source.test.first(1000);
     let out = tempfile::tempdir()?;

@@ -8,6 +8,7 @@ use models::files;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant;
 use train::data::Source;
+use train::source::Choices;
 use train::recipe::{Overrides, Recipe};
 use train::trainer::Trainer;
 
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         ..Overrides::default()
     })?;
     let folder = files::fetched("mnist").context("MNIST is not here: run scripts/setup")?;
-    let source = Source::read(&folder, recipe.network.resolution, None, &|_, _| ())?;
+    let source = Source::read(&folder, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;
     for line in stdin().lock().lines() {
         let steps = line?.trim().parse()?;
