@@ -261,8 +261,15 @@ mod tests {
         save(&mistakes, &set, &at("out/new")).unwrap();
         assert_eq!(
             listed(&at("out/new")),
-            ["a_b-2/dog-o.png", "a_b/_.._-x.jpeg", "cat/dog-A-3.png", "cat/dog-a-2.png", "cat/dog-a.png", "cat/dog-image-5.png"]
-                .map(|name| name.replace("_.._", "_.."))
+            [
+                "a_b-2/dog-o.png",
+                "a_b/_.._-x.jpeg",
+                "cat/dog-A-3.png",
+                "cat/dog-a-2.png",
+                "cat/dog-a.png",
+                "cat/dog-image-5.png"
+            ]
+            .map(|name| name.replace("_.._", "_.."))
         );
         assert_eq!(fs::read_to_string(at("out/new/cat/dog-a-2.png")).unwrap(), files[1].display().to_string());
         // One that cannot be copied leaves nothing behind.
@@ -270,7 +277,9 @@ mod tests {
         let message = format!("{:#}", save(&mistakes, &set, &at("out/again")).unwrap_err());
         assert!(message.contains("data/o.png") && !at("out/again").exists(), "{message}");
         assert_eq!(fs::read_dir(at("out")).unwrap().count(), 1);
-        for (folder, word) in [("out/new", "is not empty"), ("data/cat/mistakes", "inside the data"), ("data/a_b/x.jpeg", "not a folder")] {
+        for (folder, word) in
+            [("out/new", "is not empty"), ("data/cat/mistakes", "inside the data"), ("data/a_b/x.jpeg", "not a folder")]
+        {
             let message = check_target(&at(folder), &at("data")).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }

@@ -12,9 +12,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use train::checkpoint::Checkpoint;
 use train::data::Source;
-use train::source::Choices;
 use train::recipe::Recipe;
 use train::run::{Epoch, Run};
+use train::source::Choices;
 use train::trainer::{Observer, StepReport, Trainer};
 
 /// Where `scripts/setup` put MNIST.

@@ -8,8 +8,8 @@ use models::files;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant;
 use train::data::Source;
-use train::source::Choices;
 use train::recipe::{Overrides, Recipe};
+use train::source::Choices;
 use train::trainer::Trainer;
 
 /// Plain SGD with momentum and no augmentation, as in the PyTorch loops it is compared with.

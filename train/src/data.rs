@@ -247,7 +247,8 @@ mod tests {
     #[test]
     fn a_validation_split_is_held_out_in_place_of_training_images() {
         let (whole, validation) = (source(50, 1), source(7, 1).test);
-        let data = TrainingData::new(&Source { validation: Some(validation), ..whole }, &recipe(10, 8), Device::Cpu).unwrap();
+        let data =
+            TrainingData::new(&Source { validation: Some(validation), ..whole }, &recipe(10, 8), Device::Cpu).unwrap();
         assert_eq!((data.fit.len(), data.held_out.unwrap().len()), (50, 7));
     }
 

@@ -77,12 +77,7 @@ pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -
     logits_with(network, preprocessor, images, &|_, _| ())
 }
 
-fn logits_with(
-    network: &Network,
-    preprocessor: &Preprocessor,
-    images: &Tensor,
-    progress: Progress,
-) -> Result<Tensor> {
+fn logits_with(network: &Network, preprocessor: &Preprocessor, images: &Tensor, progress: Progress) -> Result<Tensor> {
     let _guard = tch::no_grad_guard();
     let total = images.size()[0];
     let mut parts = Vec::new();

@@ -163,7 +163,8 @@ impl DataFacts {
             ));
         }
         // Where it lies, what its folder is called, and what older checkpoints do not hold make no difference.
-        let place = Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
+        let place =
+            Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
         (place != *self).then(|| "what its images show or how they are divided is not the run's".to_owned())
     }
 }

@@ -200,7 +200,9 @@ pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<
     let set = set.map_err(|error| {
         if embedded && error.is::<UnknownClasses>() {
             let name = model.name();
-            anyhow!("{error:#}. The model is {name}, which this program carries in itself: name your own with --model FILE")
+            anyhow!(
+                "{error:#}. The model is {name}, which this program carries in itself: name your own with --model FILE"
+            )
         } else {
             error
         }

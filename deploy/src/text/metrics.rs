@@ -96,7 +96,8 @@ pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
     if is_narrow(&named) {
         return named;
     }
-    let numbered = matrix(confusion, |class, label| format!("{class} {}", cell(label)), |class, _| class.to_string(), labels);
+    let numbered =
+        matrix(confusion, |class, label| format!("{class} {}", cell(label)), |class, _| class.to_string(), labels);
     if is_narrow(&numbered) {
         return numbered;
     }
@@ -168,7 +169,8 @@ pub fn weakest(metrics: &Metrics, labels: &[String]) -> String {
     }
     let confused = metrics.confusion.mistakes();
     let confused = confused.iter().find(|confused| confused.truth == class);
-    let answer = confused.map_or_else(String::new, |confused| format!(" (most often taken for {})", cell(&labels[confused.answer])));
+    let answer = confused
+        .map_or_else(String::new, |confused| format!(" (most often taken for {})", cell(&labels[confused.answer])));
     let line = format!(
         "weakest class: {}, {:.1} % of {}",
         cell(&labels[class]),
@@ -258,7 +260,11 @@ mod tests {
         let names: Vec<String> = (0..10).map(|class| format!("a very long name of a class, {class}")).collect();
         let text = confusion(&counts, &names);
         assert!(is_narrow(&text), "{text}");
-        assert!(text.starts_with("true \\ answer") && text.lines().nth(4).unwrap().starts_with("3 a very long name of a c…"), "{text}");
+        assert!(
+            text.starts_with("true \\ answer")
+                && text.lines().nth(4).unwrap().starts_with("3 a very long name of a c…"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -273,7 +279,10 @@ mod tests {
             weakest(vec![vec![25, 12, 4], vec![1, 9, 0], vec![0, 0, 0]]),
             "weakest class: bird, 61.0 % of 41 images (most often taken for plane)\n"
         );
-        assert_eq!(weakest(vec![vec![5, 0, 0], vec![0, 9, 0], vec![0, 0, 1]]), "weakest class: none, every image was recognised\n");
+        assert_eq!(
+            weakest(vec![vec![5, 0, 0], vec![0, 9, 0], vec![0, 0, 1]]),
+            "weakest class: none, every image was recognised\n"
+        );
         assert_eq!(weakest(vec![vec![0; 3]; 3]), "");
     }
 
@@ -281,7 +290,10 @@ mod tests {
     fn the_first_classes_are_listed_on_one_line() {
         assert_eq!(class_list(&labels(&["cat", "dog"])), "2: cat, dog");
         let many = class_list(&vec!["a class".to_owned(); 100]);
-        assert!(many.starts_with("100: a class, a class, ") && many.ends_with(", …") && many.chars().count() <= 64, "{many}");
+        assert!(
+            many.starts_with("100: a class, a class, ") && many.ends_with(", …") && many.chars().count() <= 64,
+            "{many}"
+        );
     }
 
     #[test]

@@ -33,7 +33,21 @@ fn a_user_trains_exports_and_deploys() {
     let deploy = || program("deploy", folder);
 
     let log = output(
-        train().args(["--recipe", "small.toml", "--seed", "7", "--epochs", "2", "--threads", "1", "--data"]).arg(&data),
+        train()
+            .args([
+                "--recipe",
+                "small.toml",
+                "--seed",
+                "7",
+                "--epochs",
+                "2",
+                "--threads",
+                "1",
+                "--content",
+                "digit",
+                "--data",
+            ])
+            .arg(&data),
     );
     assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");
     assert!(log.contains("step    50/190") && log.contains("img/s"), "{log}");

@@ -28,9 +28,8 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
         fingerprint: Some(&data.fingerprint),
         own: folder == data.folder || (real(folder).is_some() && real(folder) == real(&data.folder)),
     };
-    let set = with_bar("reading", |progress| {
-        dataset::test_set(folder, &data.labels, &data.input, Some(trained), progress)
-    })?;
+    let set =
+        with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, Some(trained), progress))?;
     say(&set.notes);
     Ok(set)
 }

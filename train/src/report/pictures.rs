@@ -57,11 +57,9 @@ fn item(mistake: &Mistake, shown: &Shown) -> Result<String> {
     let (truth, answer, name) = (escape(&mistake.truth), escape(&mistake.answer), escape(&mistake.image()));
     let short = shown.file.as_deref().and_then(Path::file_name).map(|name| escape(&name.to_string_lossy()));
     let name = match &shown.file {
-        Some(file) => format!(
-            "<a href=\"{}\" title=\"{name}\">{}</a>",
-            file_address(file),
-            short.as_deref().unwrap_or(&name)
-        ),
+        Some(file) => {
+            format!("<a href=\"{}\" title=\"{name}\">{}</a>", file_address(file), short.as_deref().unwrap_or(&name))
+        }
         None => name.clone(),
     };
     Ok(format!(

@@ -31,7 +31,7 @@ fn run_facts(report: &Report) -> Vec<(&'static str, String)> {
         ("learned from", images(data.fitted)),
         ("held out", images(data.held_out)),
         ("tested on", report.figures.evaluated.clone()),
-                ("mean, std", format!("{}, {}", numbers(&data.preprocessing.mean), numbers(&data.preprocessing.std))),
+        ("mean, std", format!("{}, {}", numbers(&data.preprocessing.mean), numbers(&data.preprocessing.std))),
         ("trained with", report.metadata.trained_with.clone()),
         ("measured with", report.figures.measured_with.clone()),
     ];
