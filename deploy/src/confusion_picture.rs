@@ -1,7 +1,8 @@
 //! A confusion matrix as a picture: a row for each true class, a column for each answer.
 //!
-//! A stand-alone SVG file, which every browser and LaTeX tool-chain shows at any size. The run's report draws the same
-//! matrix as a part of its page, in the page's own colours; [`depth`] and [`words`] of a cell are the same in both.
+//! [`svg`] makes a stand-alone SVG file, which every browser and LaTeX tool-chain shows at any size. The run's report
+//! shows the same [`Drawing`] as a part of its page, in the page's own colours; [`depth`], [`words`] and the [`legend`]
+//! are the same in both.
 
 use crate::text::{counted, escape, grouped, percent};
 use models::evaluation::{Confusion, Metrics};
@@ -10,19 +11,37 @@ use std::fmt::Write;
 /// Most classes whose cells are numbered.
 pub const NUMBERED: usize = 20;
 
+/// Most classes of which every one is labelled.
+const LABELLED: usize = 400;
+
+/// Classes from which on the labels are on all four sides, as two of them are out of sight.
+const ALL_SIDES: usize = 40;
+
+/// Classes between two guide lines of a matrix without numbers.
+const GUIDE: usize = 5;
+
 /// Longest label that is written out, in characters.
 const LONGEST: usize = 24;
 
 /// Width of a character of a label, in font sizes: a little more than the mean of a sans-serif font.
 const CHARACTER: f64 = 0.58;
 
+/// Width of a character of the scripts of East Asia.
+const WIDE_CHARACTER: f64 = 1.05;
+
 /// Room around the picture, in pixels.
 const MARGIN: f64 = 20.0;
 
+/// Height of the heading and the legend of a stand-alone picture, in pixels.
+const HEADING: f64 = 96.0;
+
+/// Width of one value of the legend, in pixels.
+const SWATCH: f64 = 62.0;
+
 const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;\
     fill:#5b6672;font-variant-numeric:tabular-nums}.title{font-size:17px;font-weight:600;fill:#1b2129}\
-    .axis{font-size:13px}.label,.number{fill:#1b2129}.number{text-anchor:middle}.none{fill:#a3adb8}\
-    .ground{fill:#f6f7f9}.right{fill:#1f66c1}.wrong{fill:#c8401d}";
+    .axis{font-size:13px}.label,.number{fill:#1b2129}.number{text-anchor:middle}.none{fill:#a3adb8}.legend{font-size:12px}\
+    .ground{fill:#f6f7f9}.guide{stroke:#d5dae0}.right{fill:#1f66c1}.wrong{fill:#c8401d}";
 
 /// How deep the colour of a cell is, 0 to 1: for right answers the recall; for mistakes their share of the class against
 /// `largest` ([`largest_mistake`]), on a square-root scale that keeps small ones visible.
@@ -53,6 +72,35 @@ pub fn words(confusion: &Confusion, labels: &[String], truth: usize, answer: usi
     )
 }
 
+/// A colour of the legend: its depth, 0 to 1, and the share of a class that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Swatch {
+    /// As [`depth`] gives it.
+    pub depth: f64,
+    /// Share of the images of a class, 0 to 1.
+    pub share: f64,
+}
+
+/// What the colours of right answers and of mistakes mean; there are none of mistakes if there are no mistakes.
+#[must_use]
+pub fn legend(confusion: &Confusion) -> [Vec<Swatch>; 2] {
+    let depths = [0.25, 0.5, 0.75, 1.0];
+    let largest = largest_mistake(confusion);
+    let right = depths.map(|depth| Swatch { depth, share: depth });
+    let wrong = depths.map(|depth| Swatch { depth, share: largest * depth * depth });
+    [right.to_vec(), if confusion.mistakes().is_empty() { Vec::new() } else { wrong.to_vec() }]
+}
+
+/// How opaque the colour of a cell or of the legend is, 0 to 1. Under black numbers colours stay light.
+fn opacity(is_right: bool, numbered: bool, depth: f64) -> f64 {
+    match (is_right, numbered) {
+        (true, true) => depth * 0.3,
+        (true, false) => depth * 0.7,
+        (false, true) => 0.08 + depth * 0.62,
+        (false, false) => 0.15 + depth * 0.85,
+    }
+}
+
 /// Sizes in pixels, which follow from the number of classes and the length of their labels.
 struct Layout {
     /// Side of a cell.
@@ -61,76 +109,163 @@ struct Layout {
     font: f64,
     /// Whether the labels of the columns are upright, for want of width.
     upright: bool,
-    /// Every so many-th label is written.
+    /// Every this-many-th label is written: 1 unless there are very many.
     step: usize,
     left: f64,
     top: f64,
+    /// Room for labels to the right and below; 0 if there are none.
+    after: f64,
 }
 
 impl Layout {
     fn of(labels: &[String]) -> Self {
         let classes = labels.len().max(1);
-        let cell = if classes <= NUMBERED { 46.0 } else { (720.0 / classes as f64).clamp(1.0, 32.0) };
-        let font = if classes <= NUMBERED { 14.0 } else { cell.clamp(9.0, 12.0) };
-        let step = (font * 1.1 / cell).ceil().max(1.0) as usize;
-        let longest = labels.iter().step_by(step).map(|label| shortened(label).chars().count()).max().unwrap_or(0);
-        let length = longest as f64 * font * CHARACTER;
+        let (cell, font) = match classes {
+            ..=NUMBERED => (46.0, 14.0),
+            ..=60 => (20.0, 13.0),
+            ..=LABELLED => (14.0, 11.5),
+            _ => ((LABELLED as f64 * 14.0 / classes as f64).max(1.0), 11.5),
+        };
+        let step = (font / cell).ceil().max(1.0) as usize;
+        let widths = labels.iter().step_by(step).map(|label| width(&shortened(label)) * font);
+        let length = widths.fold(0.0, f64::max);
         let upright = length > cell - 4.0;
         let above = if upright { length } else { font };
-        Self { cell, font, upright, step, left: MARGIN + 22.0 + length + 8.0, top: MARGIN + 62.0 + above }
+        let after = if classes > ALL_SIDES { length + 12.0 } else { 0.0 };
+        Self { cell, font, upright, step, left: 22.0 + length + 8.0, top: 24.0 + above + 8.0, after }
+    }
+}
+
+/// Width of a text in font sizes.
+fn width(text: &str) -> f64 {
+    text.chars()
+        .map(|char| {
+            if ('\u{1100}'..).contains(&char) && !('\u{1e00}'..'\u{2e80}').contains(&char) {
+                WIDE_CHARACTER
+            } else {
+                CHARACTER
+            }
+        })
+        .sum()
+}
+
+/// A matrix as elements of an SVG file, with its labels: of the classes `title`, `axis`, `label`, `ground`, `guide`,
+/// `number`, `none`, `right` and `wrong`, whose colours are the surrounding file's.
+pub struct Drawing {
+    /// Width in pixels.
+    pub width: f64,
+    /// Height in pixels.
+    pub height: f64,
+    /// The elements.
+    pub elements: String,
+}
+
+impl Drawing {
+    /// Draws which class was taken for which.
+    #[must_use]
+    pub fn of(confusion: &Confusion, labels: &[String]) -> Self {
+        let layout = Layout::of(labels);
+        let &Layout { cell, font, left, top, after, .. } = &layout;
+        let side = cell * labels.len() as f64;
+        let mut elements = format!(
+            "<text class=\"axis\" x=\"{:.1}\" y=\"13\" text-anchor=\"middle\">answer</text>\n\
+             <text class=\"axis\" text-anchor=\"middle\" transform=\"translate(13 {:.1}) rotate(-90)\">true class</text>\n\
+             <g style=\"font-size:{font:.1}px\">\n",
+            left + (side / 2.0).min(300.0),
+            top + (side / 2.0).min(300.0),
+        );
+        write_labels(&mut elements, &layout, labels);
+        write_cells(&mut elements, &layout, confusion, labels);
+        elements.push_str("</g>\n");
+        Self { width: left + side + after, height: top + side + after, elements }
     }
 }
 
 /// The picture of what a model's answers came to; `title` names the model.
 #[must_use]
 pub fn svg(title: &str, metrics: &Metrics, labels: &[String]) -> String {
-    let layout = Layout::of(labels);
-    let Layout { cell, font, left, top, .. } = layout;
-    let side = cell * labels.len() as f64;
-    let heading = format!("{title}: {} of {}", percent(Some(metrics.accuracy)), counted(metrics.images, "test image"));
-    let width = (left + side).max(heading.chars().count() as f64 * 17.0 * CHARACTER + MARGIN) + MARGIN;
-    let height = top + side + MARGIN;
+    let Drawing { width, height, elements } = Drawing::of(&metrics.confusion, labels);
+    let heading = format!("{title}: {} of {}", percent(Some(metrics.accuracy)), counted(metrics.images, "image"));
+    let legend_width = 8.0 * SWATCH + 230.0;
+    let width = width.max(self::width(&heading) * 17.0).max(legend_width) + 2.0 * MARGIN;
+    let height = height + HEADING + 2.0 * MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\n\
          <title>Confusion matrix of {heading}</title>\n<style>{STYLE}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text class=\"title\" x=\"{MARGIN}\" y=\"{:.0}\">{heading}</text>\n\
-         <text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">answer</text>\n\
-         <text class=\"axis\" text-anchor=\"middle\" transform=\"translate({:.1} {:.1}) rotate(-90)\">true class</text>\n\
-         <g font-size=\"{font:.1}\">\n",
+         <text class=\"title\" x=\"{MARGIN}\" y=\"{:.0}\">{heading}</text>\n",
         MARGIN + 14.0,
-        left + side / 2.0,
-        MARGIN + 44.0,
-        MARGIN + 10.0,
-        top + side / 2.0,
         heading = escape(&heading),
     );
-    write_labels(&mut svg, &layout, labels);
-    write_cells(&mut svg, &layout, &metrics.confusion, labels);
-    svg.push_str("</g>\n</svg>\n");
+    write_legend(&mut svg, &metrics.confusion, labels.len() <= NUMBERED);
+    let _ = writeln!(svg, "<g transform=\"translate({MARGIN} {:.0})\">\n{elements}</g>\n</svg>", MARGIN + HEADING);
     svg
 }
 
+fn write_legend(svg: &mut String, confusion: &Confusion, numbered: bool) {
+    let mut x = MARGIN;
+    for (swatches, class, name) in legend(confusion)
+        .iter()
+        .zip(["right", "wrong"])
+        .zip(["recognised", "taken for another class"])
+        .map(|((s, c), n)| (s, c, n))
+    {
+        if swatches.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            svg,
+            "<text class=\"legend\" x=\"{x:.0}\" y=\"{:.0}\">{name}: share of the class</text>",
+            MARGIN + 44.0
+        );
+        for (index, swatch) in swatches.iter().enumerate() {
+            let x = x + index as f64 * SWATCH;
+            let _ = writeln!(
+                svg,
+                "<rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{x:.0}\" y=\"{:.0}\" width=\"{:.0}\" height=\"12\"/><text class=\"legend\" x=\"{x:.0}\" y=\"{:.0}\">{}</text>",
+                opacity(class == "right", numbered, swatch.depth),
+                MARGIN + 52.0,
+                SWATCH - 2.0,
+                MARGIN + 78.0,
+                percent(Some(swatch.share))
+            );
+        }
+        x += swatches.len() as f64 * SWATCH + 40.0;
+    }
+}
+
 fn write_labels(svg: &mut String, layout: &Layout, labels: &[String]) {
-    let &Layout { cell, upright, step, left, top, .. } = layout;
+    let &Layout { cell, upright, step, left, top, after, .. } = layout;
+    let side = cell * labels.len() as f64;
     for (class, label) in labels.iter().enumerate().step_by(step) {
         let middle = (class as f64 + 0.5) * cell;
         let label = escape(&shortened(label));
-        let _ = writeln!(
-            svg,
-            "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" dy=\".35em\" text-anchor=\"end\">{label}</text>",
-            left - 8.0,
-            top + middle
-        );
-        let (x, y) = (left + middle, top - 8.0);
-        let _ = if upright {
-            writeln!(
+        let mut row = |x: f64, anchor: &str| {
+            let y = top + middle;
+            let _ = writeln!(
                 svg,
-                "<text class=\"label\" dy=\".35em\" transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{label}</text>"
-            )
-        } else {
-            writeln!(svg, "<text class=\"label\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{label}</text>")
+                "<text class=\"label\" x=\"{x:.1}\" y=\"{y:.1}\" dy=\".35em\" text-anchor=\"{anchor}\">{label}</text>"
+            );
         };
+        row(left - 8.0, "end");
+        if after > 0.0 {
+            row(left + side + 8.0, "start");
+        }
+        let mut column = |y: f64, anchor: &str| {
+            let x = left + middle;
+            let _ = if upright {
+                writeln!(
+                    svg,
+                    "<text class=\"label\" dy=\".35em\" text-anchor=\"{anchor}\" transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{label}</text>"
+                )
+            } else {
+                writeln!(svg, "<text class=\"label\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{label}</text>")
+            };
+        };
+        column(top - 8.0, "start");
+        if after > 0.0 {
+            column(top + side + 8.0, "end");
+        }
     }
 }
 
@@ -141,6 +276,14 @@ fn write_cells(svg: &mut String, layout: &Layout, confusion: &Confusion, labels:
         svg,
         "<rect class=\"ground\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{side:.1}\" height=\"{side:.1}\"/>"
     );
+    if !numbered && cell >= 4.0 {
+        for class in (GUIDE..labels.len()).step_by(GUIDE) {
+            let at = class as f64 * cell;
+            let (x, y, right, bottom) = (left + at, top + at, left + side, top + side);
+            let _ =
+                writeln!(svg, "<path class=\"guide\" d=\"M{x:.1} {top:.1}V{bottom:.1}M{left:.1} {y:.1}H{right:.1}\"/>");
+        }
+    }
     let gap = if numbered { 2.0 } else { 0.0 };
     for (truth, row) in confusion.counts.iter().enumerate() {
         for (answer, &count) in row.iter().enumerate() {
@@ -153,17 +296,12 @@ fn write_cells(svg: &mut String, layout: &Layout, confusion: &Confusion, labels:
                 continue;
             }
             let depth = depth(confusion, truth, answer, largest);
-            // Under black numbers colours stay light.
-            let (class, opacity) = match (truth == answer, numbered) {
-                (true, true) => ("right", depth * 0.3),
-                (true, false) => ("right", depth * 0.7),
-                (false, true) => ("wrong", 0.08 + depth * 0.62),
-                (false, false) => ("wrong", 0.15 + depth * 0.85),
-            };
+            let class = if truth == answer { "right" } else { "wrong" };
             let _ = write!(
                 svg,
-                "<g><title>{}</title><rect class=\"{class}\" fill-opacity=\"{opacity:.2}\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{:.2}\" rx=\"{gap}\"/>",
+                "<g><title>{}</title><rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{:.2}\" rx=\"{gap}\"/>",
                 escape(&words(confusion, labels, truth, answer)),
+                opacity(truth == answer, numbered, depth),
                 x + gap / 2.0,
                 y + gap / 2.0,
                 cell - gap,
@@ -211,7 +349,9 @@ mod tests {
         ] {
             assert!(svg.contains(words), "{words} is not in {svg}");
         }
-        assert_eq!((svg.matches("class=\"right\"").count(), svg.matches("class=\"wrong\"").count()), (2, 1));
+        // Two cells and four colours of the legend; one mistake and four.
+        assert_eq!((svg.matches("class=\"right\"").count(), svg.matches("class=\"wrong\"").count()), (6, 5));
+        assert!(svg.contains("recognised: share of the class") && svg.contains(">25.00 %</text>"), "{svg}");
     }
 
     #[test]
@@ -223,7 +363,31 @@ mod tests {
         let svg = svg("many", &metrics(counts), &labels);
         assert_eq!(svg.matches("<g><title>").count(), 1001);
         let named = svg.matches("class=\"label\"").count();
-        assert!((100..=220).contains(&named), "{named} labels");
+        // Every third, at each of the four sides.
+        assert_eq!(named, 4 * 334);
+    }
+
+    #[test]
+    fn every_one_of_two_hundred_classes_is_labelled_at_a_legible_size() {
+        for classes in [21, 40, 60, 200, 400] {
+            let labels: Vec<String> = (0..classes).map(|class| format!("klasse 猫 <{class}>")).collect();
+            let layout = Layout::of(&labels);
+            assert!(layout.step == 1 && layout.font >= 11.0 && layout.cell >= layout.font, "{classes}");
+            let drawing = Drawing::of(&Confusion::new(classes), &labels);
+            let sides = if classes > ALL_SIDES { 4 } else { 2 };
+            assert_eq!(drawing.elements.matches("class=\"label\"").count(), sides * classes);
+            assert!(drawing.elements.contains("klasse 猫 &lt;20&gt;"));
+        }
+    }
+
+    #[test]
+    fn the_legend_says_which_share_a_colour_stands_for() {
+        let confusion = Confusion { counts: vec![vec![80, 4, 16], vec![0, 1, 0], vec![0, 0, 1]] };
+        let [right, wrong] = legend(&confusion);
+        assert_eq!((right[3].share, wrong[3].share), (1.0, 0.16));
+        // The cell of 4 % is half as deep as that of 16 %.
+        assert_eq!((wrong[1].depth, wrong[1].share), (0.5, 0.04));
+        assert!(legend(&Confusion { counts: vec![vec![1]] })[1].is_empty());
     }
 
     /// The largest mistake is drawn deepest, a quarter of it half as deep.

@@ -4,7 +4,7 @@ use crate::backend::Runtime;
 use crate::model::Model;
 use anyhow::{Result, ensure};
 use models::dataset::Dataset;
-use models::evaluation::{Metrics, Tally};
+use models::evaluation::{Metrics, Mistake, Tally, mistakes, sort_by_certainty};
 use ndarray::Axis;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ pub struct Evaluation {
     /// What its answers are worth.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// The wrong answers, the surest first.
+    #[serde(skip)]
+    pub mistakes: Vec<Mistake>,
 }
 
 /// Runs the whole data set through the model; `progress` is told the number of pictures done so far.
@@ -38,6 +41,7 @@ pub fn evaluate(model: &mut Model, data: &Dataset, mut progress: impl FnMut(usiz
         model.name()
     );
     let mut tally = Tally::new(classes);
+    let mut wrong = Vec::new();
     let mut spent = Duration::ZERO;
     let mut done = 0;
     for images in data.images().axis_chunks_iter(Axis(0), CHUNK) {
@@ -46,14 +50,17 @@ pub fn evaluate(model: &mut Model, data: &Dataset, mut progress: impl FnMut(usiz
         spent += start.elapsed();
         let next = done + images.dim().0;
         tally.add(logits.view(), &data.labels()[done..next]);
+        wrong.extend(mistakes(logits.view(), &data.labels()[done..next], done));
         done = next;
         progress(done);
     }
+    sort_by_certainty(&mut wrong);
     let seconds = spent.as_secs_f64();
     Ok(Evaluation {
         runtime: model.runtime().clone(),
         seconds,
         images_per_second: done as f64 / seconds.max(f64::MIN_POSITIVE),
         metrics: tally.metrics(),
+        mistakes: wrong,
     })
 }

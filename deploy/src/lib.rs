@@ -6,7 +6,8 @@
 //! * [`embedded`]: the model the program carries in itself.
 //! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
 //!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
-//! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at.
+//! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at;
+//!   [`mistakes`]: the images behind it.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
 //! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is; [`doctor`]: what is wrong with it.
 //! * [`text`]: how results are printed, here and by `train`; [`arguments`] and [`named`]: how flags are read; `manual`:
@@ -27,6 +28,7 @@ pub mod interface;
 pub mod machine;
 #[cfg(feature = "manual")]
 pub mod manual;
+pub mod mistakes;
 pub mod model;
 pub mod named;
 pub mod parity;

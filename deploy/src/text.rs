@@ -2,7 +2,7 @@
 
 mod metrics;
 
-pub use metrics::{calibration, classes, confusion, headline, mistakes, percent};
+pub use metrics::{calibration, class_list, classes, confusion, headline, mistakes, percent, weakest, worst};
 
 use anyhow::{Context, Result};
 use serde::Serialize;

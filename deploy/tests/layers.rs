@@ -145,7 +145,7 @@ fn images(test: &str, count: usize) -> Array4<u8> {
     #[allow(clippy::single_match_else)] // Two places, one beside the other.
     match models::files::fetched("mnist") {
         Some(folder) => {
-            let set = dataset::test_set(&folder, &card.labels, &card.input, &|_, _| ()).unwrap().set;
+            let set = dataset::test_set(&folder, &card.labels, &card.input, None, &|_, _| ()).unwrap().set;
             set.images().slice(s![..count, .., .., ..]).to_owned()
         }
         None => {

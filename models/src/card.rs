@@ -260,6 +260,10 @@ pub struct Training {
     pub data_set: String,
     /// How many pictures the weights were fitted to.
     pub images: usize,
+    /// A few of the training images ([`crate::dataset::sample()`]), by which they are recognised; none in files written
+    /// before they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<String>,
     /// Name of the recipe.
     pub recipe: String,
     /// The run's seed.
@@ -352,7 +356,8 @@ impl ModelCard {
         );
         self.training.validate()?;
         let Training { data_set, recipe, trained_with, .. } = &self.training;
-        for name in self.labels.iter().chain([&input.name, data_set, recipe, trained_with]) {
+        let names = self.labels.iter().chain(&self.training.sample);
+        for name in names.chain([&input.name, data_set, recipe, trained_with]) {
             let start: String = name.chars().take(20).collect();
             ensure!(
                 name.len() <= MAX_NAME,
@@ -399,6 +404,7 @@ mod tests {
             training: Training {
                 data_set: "mnist".into(),
                 images: 60_000,
+                sample: vec!["0123456789abcdef".into()],
                 recipe: "quick".into(),
                 seed: 1,
                 epochs: 4,
@@ -447,7 +453,10 @@ mod tests {
         let mut json = serde_json::to_value(card()).unwrap();
         let object = json.as_object_mut().unwrap();
         assert!(object.remove("takes").is_some() && object.remove("precision").is_some());
-        assert_eq!(ModelCard::parse(&json.to_string()).unwrap(), card());
+        assert!(object["training"].as_object_mut().unwrap().remove("sample").is_some());
+        let mut expected = card();
+        expected.training.sample.clear();
+        assert_eq!(ModelCard::parse(&json.to_string()).unwrap(), expected);
     }
 
     #[test]

@@ -38,6 +38,31 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
     Ok(outcome)
 }
 
+/// Makes a folder, which must be missing or empty, whole or not at all: `fill` writes into a temporary folder beside it,
+/// which is then renamed.
+pub fn write_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let context = || format!("cannot write the folder {}", path.display());
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).with_context(context)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let staging = builder.tempdir_in(parent).with_context(context)?;
+    let outcome = fill(staging.path())?;
+    if path.is_dir() {
+        // Only an empty one can be removed.
+        fs::remove_dir(path).with_context(context)?;
+    }
+    fs::rename(staging.path(), path).with_context(context)?;
+    // It has another name now: nothing is left to remove.
+    let _ = staging.keep();
+    Ok(outcome)
+}
+
 /// Removes the temporary files that a writer who was killed left in `folder`. Nobody else may be writing there.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -14,6 +14,7 @@ use train::checkpoint::Checkpoint;
 use train::data::Source;
 use train::recipe::Recipe;
 use train::run::{Epoch, Run};
+use train::source::Choices;
 use train::trainer::{Observer, StepReport, Trainer};
 
 /// Where `scripts/setup` put MNIST.
@@ -128,7 +129,7 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
     // everything takes many times as long.
     tch::set_num_threads(1);
     let recipe = Recipe::parse(&small_recipe(kind))?;
-    let mut source = Source::read(&mnist()?, recipe.network.resolution, None, &|_, _| ())?;
+    let mut source = Source::read(&mnist()?, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     source.train = source.train.first(20_000);
     source.test = source.test.first(1000);
     let out = tempfile::tempdir()?;

@@ -169,7 +169,7 @@ fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     fs::rename(&file, &gone).unwrap();
     let message = place.fails("train", &resume);
     // Gone from the training pictures, or from the test pictures, in which case another takes its place.
-    assert!(message.contains("training pictures"), "{message}");
+    assert!(message.contains("training images"), "{message}");
     let mut picture = image::load_from_memory(&original).unwrap().to_luma8();
     imageops::invert(&mut picture);
     picture.save(&file).unwrap();
@@ -180,7 +180,7 @@ fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     fs::copy(&file, place.path().join("data/three/1.png")).unwrap();
     fs::copy(&file, place.path().join("data/three/2.png")).unwrap();
     let message = place.fails("train", &resume);
-    assert!(message.contains("the class three is none of the known ones (nought, one, two)"), "{message}");
+    assert!(message.contains("not among the known classes: three. Known are nought, one, two"), "{message}");
 }
 
 /// A disc or a square somewhere on a dark ground, of a size that depends on `number`.
@@ -244,9 +244,9 @@ fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
         }
         assert!(!place.path().join("run").exists());
     };
-    refused(&["--batch-size", "64"], &["48 training pictures are too few for a batch of 64", "--batch-size"]);
+    refused(&["--batch-size", "64"], &["48 training images are too few for a batch of 64", "--batch-size"]);
     fs::write(place.path().join("labels.txt"), "one\ntwo\n").unwrap();
-    refused(&["--labels", "labels.txt"], &["the class nought is none of the known ones (one, two)"]);
+    refused(&["--labels", "labels.txt"], &["not among the known classes: nought. Known are one, two"]);
     for number in 0..10 {
         fs::write(data.join(format!("one/{number:03}.png")), "no picture").unwrap();
     }
@@ -255,5 +255,5 @@ fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
     refused(&[], &["data/empty holds no pictures"]);
     fs::remove_dir_all(&data).unwrap();
     fs::create_dir(&data).unwrap();
-    refused(&[], &["data holds neither IDX files", "nor sub-folders of pictures"]);
+    refused(&[], &["data holds neither IDX files", "nor sub-folders of images"]);
 }

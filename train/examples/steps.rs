@@ -9,6 +9,7 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant;
 use train::data::Source;
 use train::recipe::{Overrides, Recipe};
+use train::source::Choices;
 use train::trainer::Trainer;
 
 /// Plain SGD with momentum and no augmentation, as in the PyTorch loops it is compared with.
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
         ..Overrides::default()
     })?;
     let folder = files::fetched("mnist").context("MNIST is not here: run scripts/setup")?;
-    let source = Source::read(&folder, recipe.network.resolution, None, &|_, _| ())?;
+    let source = Source::read(&folder, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;
     for line in stdin().lock().lines() {
         let steps = line?.trim().parse()?;

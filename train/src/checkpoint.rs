@@ -67,6 +67,12 @@ pub struct DataFacts {
     pub held_out: usize,
     /// Fingerprint of the training images and their labels, fitted and held out.
     pub fingerprint: String,
+    /// A few of the training images ([`models::dataset::sample()`]); none in checkpoints written before they were kept.
+    #[serde(default)]
+    pub sample: Vec<String>,
+    /// Whether the images held out are the validation split of the data set.
+    #[serde(default)]
+    pub validation: bool,
 }
 
 /// How far a run is.
@@ -227,6 +233,7 @@ impl Checkpoint {
             training: Training {
                 data_set: data.name.clone(),
                 images: data.fitted,
+                sample: data.sample.clone(),
                 recipe: recipe.name.clone(),
                 seed: recipe.seed,
                 epochs: history.len(),

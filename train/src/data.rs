@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use models::card::Preprocessing;
 use models::dataset::Dataset;
 use ndarray::Array4;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 /// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
@@ -17,6 +18,8 @@ pub struct Images {
     pub images: Tensor,
     /// The class of each.
     pub labels: Tensor,
+    /// The file of each, or none if they are unknown.
+    pub files: Vec<PathBuf>,
 }
 
 impl Images {
@@ -29,6 +32,7 @@ impl Images {
         Ok(Self {
             images: Tensor::f_from_slice(bytes)?.f_view(shape.as_slice())?.f_to(device)?,
             labels: Tensor::f_from_slice(&labels)?.f_to(device)?,
+            files: (0..set.len()).filter_map(|image| set.file(image).map(Path::to_owned)).collect(),
         })
     }
 
@@ -53,16 +57,18 @@ impl Images {
         self.len() == 0
     }
 
-    /// The images at `indices` (i64 `[N]`, on any device).
+    /// The images at `indices` (i64 `[N]`, on any device), without their files.
     pub fn select(&self, indices: &Tensor) -> Result<Self> {
         let indices = indices.f_to(self.images.device())?;
-        Ok(Self { images: self.images.f_index_select(0, &indices)?, labels: self.labels.f_index_select(0, &indices)? })
+        let (images, labels) = (self.images.f_index_select(0, &indices)?, self.labels.f_index_select(0, &indices)?);
+        Ok(Self { images, labels, files: Vec::new() })
     }
 
-    /// `count` images from `start` on.
+    /// `count` images from `start` on, without their files.
     pub fn slice(&self, start: usize, count: usize) -> Result<Self> {
         let (start, count) = (start as i64, count as i64);
-        Ok(Self { images: self.images.f_narrow(0, start, count)?, labels: self.labels.f_narrow(0, start, count)? })
+        let (images, labels) = (self.images.f_narrow(0, start, count)?, self.labels.f_narrow(0, start, count)?);
+        Ok(Self { images, labels, files: Vec::new() })
     }
 }
 
@@ -80,12 +86,13 @@ impl TrainingData {
     /// Parts the training set of `source` and copies it to the device.
     pub fn new(source: &Source, recipe: &Recipe, device: Device) -> Result<Self> {
         let total = source.train.len();
+        // A validation split takes the place of the images that the recipe would hold out.
+        let hold_out = if source.validation.is_some() { 0 } else { recipe.hold_out };
         ensure!(
-            recipe.hold_out + recipe.batch_size <= total,
-            "{}: {total} training pictures are too few for a batch of {} with {} held out: lower --hold-out or --batch-size",
+            hold_out + recipe.batch_size <= total,
+            "{}: {total} training images are too few for a batch of {} with {hold_out} held out: lower --hold-out or --batch-size",
             source.folder.display(),
-            recipe.batch_size,
-            recipe.hold_out
+            recipe.batch_size
         );
         let all = Images::on_device(&source.train, device)?;
         let preprocessing = match &recipe.normalization {
@@ -98,12 +105,13 @@ impl TrainingData {
             "the recipe's normalization is for {} channels, the pictures have {channels}",
             preprocessing.mean.len()
         );
-        if recipe.hold_out == 0 {
-            return Ok(Self { fit: all, held_out: None, preprocessing });
+        if hold_out == 0 {
+            let held_out = source.validation.as_ref().map(|set| Images::on_device(set, device)).transpose()?;
+            return Ok(Self { fit: all, held_out, preprocessing });
         }
         seed::set(recipe.seed, Purpose::HoldOut, 0);
         let order = Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?;
-        let held_out = recipe.hold_out as i64;
+        let held_out = hold_out as i64;
         Ok(Self {
             held_out: Some(all.select(&order.f_narrow(0, 0, held_out)?)?),
             fit: all.select(&order.f_narrow(0, held_out, total as i64 - held_out)?)?,
@@ -209,6 +217,7 @@ mod tests {
             labels: vec!["a".into(), "b".into(), "c".into()],
             content: Content::Picture,
             train: set.clone(),
+            validation: None,
             test: set,
             notes: Vec::new(),
         }
@@ -236,9 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn a_validation_split_is_held_out_in_place_of_training_images() {
+        let (whole, validation) = (source(50, 1), source(7, 1).test);
+        let data =
+            TrainingData::new(&Source { validation: Some(validation), ..whole }, &recipe(10, 8), Device::Cpu).unwrap();
+        assert_eq!((data.fit.len(), data.held_out.unwrap().len()), (50, 7));
+    }
+
+    #[test]
     fn too_few_images_are_an_error_that_says_so() {
         let message = TrainingData::new(&source(15, 1), &recipe(10, 8), Device::Cpu).err().unwrap().to_string();
-        assert!(message.contains("15 training pictures are too few for a batch of 8 with 10 held out"), "{message}");
+        assert!(message.contains("15 training images are too few for a batch of 8 with 10 held out"), "{message}");
     }
 
     /// `(x / 255 − mean) / std`, as torchvision's `ToTensor` and `Normalize`.

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::data::{Images, Preprocessor};
 use crate::network::Network;
 use anyhow::{Result, ensure};
+use models::dataset::Progress;
 use ndarray::Array2;
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -58,19 +59,25 @@ pub fn to_array(tensor: &Tensor) -> Result<Array2<f32>> {
     Ok(Array2::from_shape_vec((rows as usize, columns as usize), values)?)
 }
 
-/// What the network that a checkpoint ships answers to images, on their device, as in training's own tests.
-pub fn answers(checkpoint: &Checkpoint, images: &Images) -> Result<Answers> {
+/// What the network that a checkpoint ships answers to images, on their device, as in training's own tests. `progress` is
+/// told how many images are done, and of how many.
+pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> Result<Answers> {
     let (card, device) = (checkpoint.card(), images.images.device());
     let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
     let network = checkpoint.shipped(device)?;
     let shape = &images.images.size()[1..];
     let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
     ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width), the network's are {wanted:?}");
-    Ok(Answers { logits: logits(&network, &preprocessor, &images.images)?, labels: images.labels.shallow_clone() })
+    let logits = logits_with(&network, &preprocessor, &images.images, progress)?;
+    Ok(Answers { logits, labels: images.labels.shallow_clone() })
 }
 
 /// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode, on the network's device.
 pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -> Result<Tensor> {
+    logits_with(network, preprocessor, images, &|_, _| ())
+}
+
+fn logits_with(network: &Network, preprocessor: &Preprocessor, images: &Tensor, progress: Progress) -> Result<Tensor> {
     let _guard = tch::no_grad_guard();
     let total = images.size()[0];
     let mut parts = Vec::new();
@@ -80,6 +87,7 @@ pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -
         let batch = images.f_narrow(0, start, count)?;
         parts.push(network.forward(&preprocessor.evaluation(&batch)?, false)?);
         start += count;
+        progress(start as usize, total as usize);
     }
     Ok(Tensor::f_cat(&parts, 0)?)
 }

@@ -4,10 +4,11 @@ use crate::checkpoint::DataFacts;
 use crate::data::{Images, TrainingData};
 use anyhow::{Context, Result};
 use models::card::{Content, Input};
-use models::dataset::{Catalogue, Dataset, Progress, Reading, Split};
+use models::dataset::{Catalogue, Dataset, Progress, Split, sample};
+use models::fingerprint::Fingerprint;
 use std::path::{Path, PathBuf};
 
-/// A data set: what it is called, what its pictures show, and its two parts.
+/// A data set: what it is called, what its pictures show, and its splits.
 pub struct Source {
     /// Its name, such as `mnist`: the folder's.
     pub name: String,
@@ -19,33 +20,88 @@ pub struct Source {
     pub content: Content,
     /// What a network learns from.
     pub train: Dataset,
+    /// What the best checkpoint is chosen on, if the folder has a split for that.
+    pub validation: Option<Dataset>,
     /// What it is judged on.
     pub test: Dataset,
     /// What the user should know: which files were skipped or could not be read.
     pub notes: Vec<String>,
 }
 
+/// How a data folder is read for training. By default the folder itself decides everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choices<'a> {
+    /// The classes, in this order.
+    pub labels: Option<&'a [String]>,
+    /// What the images show.
+    pub content: ContentChoice,
+    /// Whether images are held out of the training split even if there is a validation split.
+    pub ignore_validation: bool,
+}
+
+/// Who says what the images show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentChoice {
+    /// The data: digits if they are the training images of MNIST.
+    #[default]
+    FromData,
+    /// The user: a digit each.
+    Digits,
+    /// The user, or a run that is resumed.
+    Given(Content),
+}
+
+impl<'a> Choices<'a> {
+    /// As a run was started with.
+    #[must_use]
+    pub fn of(facts: &'a DataFacts) -> Self {
+        let content = ContentChoice::Given(facts.input.content);
+        Self { labels: Some(&facts.labels), content, ignore_validation: !facts.validation }
+    }
+}
+
 impl Source {
-    /// Reads a data folder ([`Catalogue`]) for a network of this resolution. The classes are `labels`, or what the
-    /// folder itself says.
-    pub fn read(folder: &Path, resolution: usize, labels: Option<&[String]>, progress: Progress) -> Result<Self> {
-        let catalogue = Catalogue::open(folder)?;
-        let labels = match labels {
-            Some(labels) => labels.to_vec(),
+    /// Reads a data folder ([`Catalogue`]) for a network of this resolution.
+    pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: Progress) -> Result<Self> {
+        let mut catalogue = Catalogue::open(folder)?;
+        let labels = match choices.labels {
+            Some(labels) => {
+                catalogue = catalogue.renamed();
+                labels.to_vec()
+            }
             None => catalogue.labels()?,
         };
-        let input = catalogue.input(resolution)?;
-        let train = catalogue.read(Split::Train, &labels, &input, progress)?;
-        let test = catalogue.read(Split::Test, &labels, &input, progress)?;
-        let (Reading { set: train, notes: of_train }, Reading { set: test, notes: of_test }) = (train, test);
+        let content = match choices.content {
+            ContentChoice::FromData => catalogue.content()?,
+            ContentChoice::Digits => catalogue.digits()?,
+            ContentChoice::Given(content) => content,
+        };
+        let input = catalogue.input(resolution, content)?;
+        let mut notes = catalogue.notes().to_vec();
+        let mut read = |split: Split| {
+            let reading = catalogue.read(split, &labels, &input, progress)?;
+            notes.extend(reading.notes);
+            Ok::<_, anyhow::Error>(reading.set)
+        };
+        let train = read(Split::Train)?;
+        let validation = match (catalogue.has_validation(), choices.ignore_validation) {
+            (true, false) => Some(read(Split::Validation)?),
+            _ => None,
+        };
+        let test = read(Split::Test)?;
+        if catalogue.has_validation() && choices.ignore_validation {
+            notes.push(format!("{}: the validation split is not used", folder.display()));
+        }
+        notes.dedup();
         Ok(Self {
             name: catalogue.name().to_owned(),
             folder: std::path::absolute(folder).with_context(|| format!("cannot find {}", folder.display()))?,
             labels,
-            content: input.content,
+            content,
             train,
+            validation,
             test,
-            notes: [catalogue.notes(), &of_train, &of_test].concat(),
+            notes,
         })
     }
 
@@ -69,7 +125,15 @@ impl DataFacts {
             preprocessing: data.preprocessing.clone(),
             fitted: data.fit.len(),
             held_out: data.held_out.as_ref().map_or(0, Images::len),
-            fingerprint: source.train.fingerprint(),
+            fingerprint: match &source.validation {
+                None => source.train.fingerprint(),
+                Some(validation) => {
+                    let both = source.train.fingerprint() + &validation.fingerprint();
+                    Fingerprint::of(both.as_bytes()).to_string()
+                }
+            },
+            sample: sample(&source.train),
+            validation: source.validation.is_some(),
         }
     }
 
@@ -87,19 +151,21 @@ impl DataFacts {
             });
         }
         if form(&self.input) != form(&found.input) {
-            return Some(format!("its pictures are {}, the run's are {}", form(&found.input), form(&self.input)));
+            return Some(format!("its images are {}, the run's are {}", form(&found.input), form(&self.input)));
         }
         if count(self) != count(found) {
-            return Some(format!("it has {} training pictures, the run had {}", count(found), count(self)));
+            return Some(format!("it has {} training images, the run had {}", count(found), count(self)));
         }
         if self.fingerprint != found.fingerprint {
             return Some(format!(
-                "its training pictures or their labels have changed (fingerprint {}, the run's is {})",
+                "its training images or their labels have changed (fingerprint {}, the run's is {})",
                 found.fingerprint, self.fingerprint
             ));
         }
-        let same = Self { folder: self.folder.clone(), ..found.clone() } == *self;
-        (!same).then(|| "its name or what its pictures show is not the run's".to_owned())
+        // Where it lies, what its folder is called, and what older checkpoints do not hold make no difference.
+        let place =
+            Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
+        (place != *self).then(|| "what its images show or how they are divided is not the run's".to_owned())
     }
 }
 
@@ -118,22 +184,25 @@ mod tests {
             fitted: 90,
             held_out: 10,
             fingerprint: "0123456789abcdef".into(),
+            sample: Vec::new(),
+            validation: false,
         }
     }
 
     #[test]
     fn data_may_move_but_not_change() {
         let run = facts();
-        assert_eq!(run.difference(&DataFacts { folder: "elsewhere".into(), ..facts() }), None);
+        let moved = DataFacts { folder: "elsewhere".into(), name: "other".into(), sample: vec!["0".into()], ..facts() };
+        assert_eq!(run.difference(&moved), None);
         let labels = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let input = Input { channels: 1, ..facts().input };
         for (found, word) in [
             (DataFacts { labels: labels(&["cat", "cow"]), ..facts() }, "class 1 is cow, the run's is ox"),
             (DataFacts { labels: labels(&["cat", "ox", "pig"]), ..facts() }, "3 classes, the run had 2"),
-            (DataFacts { input, ..facts() }, "pictures are 1x64x64, the run's are 3x64x64"),
-            (DataFacts { fitted: 89, ..facts() }, "99 training pictures, the run had 100"),
+            (DataFacts { input, ..facts() }, "images are 1x64x64, the run's are 3x64x64"),
+            (DataFacts { fitted: 89, ..facts() }, "99 training images, the run had 100"),
             (DataFacts { fingerprint: "0".into(), ..facts() }, "have changed (fingerprint 0"),
-            (DataFacts { name: "other".into(), ..facts() }, "its name"),
+            (DataFacts { validation: true, ..facts() }, "how they are divided"),
         ] {
             let difference = run.difference(&found).unwrap();
             assert!(difference.contains(word), "{difference}");
@@ -153,7 +222,7 @@ mod tests {
             write(&format!("{part}-images-idx3-ubyte"), &[2, side, side], 2 * usize::from(side).pow(2));
             write(&format!("{part}-labels-idx1-ubyte"), &[2], 2);
         }
-        let message = Source::read(folder.path(), 32, None, &|_, _| ()).err().unwrap().to_string();
-        assert!(message.contains("the test pictures are [1, 5, 5]") && message.contains("[1, 4, 4]"), "{message}");
+        let message = Source::read(folder.path(), 32, Choices::default(), &|_, _| ()).err().unwrap().to_string();
+        assert!(message.contains("the test images are [1, 5, 5]") && message.contains("[1, 4, 4]"), "{message}");
     }
 }

@@ -48,6 +48,7 @@ fn source(channels: usize, labels: &[&str]) -> Source {
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
         content: Content::Picture,
         train: pictures(40, channels, labels.len()),
+        validation: None,
         test: pictures(30, channels, labels.len()),
         notes: Vec::new(),
     }
@@ -89,7 +90,7 @@ fn assert_well_formed(html: &str) {
 fn the_page_says_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (run, trainer) = trained(folder.path(), &recipe(2, 8), &source(1, &LABELS));
-    let page = report::write(&run, trainer.test()).unwrap();
+    let page = report::write(&run, trainer.test(), "the test split of made <up>").unwrap();
     assert_eq!(page, run.folder().join("report.html"));
     let html = fs::read_to_string(&page).unwrap();
     assert_well_formed(&html);
@@ -97,7 +98,7 @@ fn the_page_says_what_was_measured() {
     let shipped = trainer.progress().best.unwrap().epoch;
     let epoch = trainer.history()[shipped - 1];
     assert!(html.contains(&format!("<dd class=\"value\">{}</dd>", percent(epoch.test_accuracy))), "{html}");
-    assert!(html.contains(&format!("epoch {shipped} ships")));
+    assert!(html.contains(&format!("best epoch: {shipped}")));
     for epoch in trainer.history() {
         assert!(html.contains(&format!("<td>{:.4}</td>", epoch.train_loss)), "epoch {}", epoch.epoch);
     }
@@ -110,7 +111,11 @@ fn the_page_says_what_was_measured() {
     // Nothing is loaded: no address but of pictures inside the page.
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url(") && !html.contains("@import"));
     assert_eq!(html.matches("src=\"").count(), html.matches("src=\"data:image/png;base64,").count());
-    assert_eq!(html, Report::of(&run, trainer.test()).unwrap().to_html().unwrap(), "the same run, another page");
+    assert_eq!(
+        html,
+        Report::of(&run, trainer.test(), "the test split of made <up>").unwrap().to_html().unwrap(),
+        "the same run, another page"
+    );
 }
 
 #[test]
@@ -123,14 +128,16 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
     let nothing = Network::zeros(&metadata.architecture, Device::Cpu).unwrap();
     checkpoint::write(&run.best(), &metadata, &nothing, None, &[]).unwrap();
 
-    let report = Report::of(&run, trainer.test()).unwrap();
+    let report = Report::of(&run, trainer.test(), "the test split of made <up>").unwrap();
     let figures = &report.figures;
     assert_eq!((figures.metrics.accuracy, figures.mistakes.len()), (0.5, 15));
     assert_eq!(figures.metrics.confusion.counts, [vec![15, 0], vec![15, 0]]);
     assert_eq!((figures.metrics.classes[0].precision, figures.metrics.classes[1].precision), (Some(0.5), None));
     assert_eq!(figures.metrics.calibration.ece, 0.0, "half sure and half right");
-    assert!(figures.mistakes.iter().all(|mistake| mistake.truth == 1 && mistake.index % 2 == 1));
-    assert_eq!(figures.mistakes[0].picture.dim(), (3, 12, 12));
+    assert!(figures.mistakes.iter().all(|mistake| mistake.truth == "right"
+        && mistake.second.as_deref() == Some("right")
+        && mistake.index % 2 == 1));
+    assert_eq!(figures.shown[0].image.dim(), (3, 12, 12));
     assert!(figures.to_text().contains('–') && !figures.to_text().contains("NaN"), "{}", figures.to_text());
     let html = report.to_html().unwrap();
     assert_well_formed(&html);
@@ -141,7 +148,7 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
 fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let (run, trainer) = trained(folder.path(), &recipe(1, 0), &source(1, &LABELS));
-    let mut report = Report::of(&run, trainer.test()).unwrap();
+    let mut report = Report::of(&run, trainer.test(), "the test split of made <up>").unwrap();
     let html = report.to_html().unwrap();
     assert_well_formed(&html);
     assert!(!html.contains("held-out accuracy"), "nothing was held out");
@@ -163,7 +170,7 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     report.seconds = vec![1.0; 200];
     report.metadata.recipe.epochs = 200;
     let html = report.to_html().unwrap();
-    assert!(html.contains("logarithm of the error") && html.contains("epoch 1 ships"));
+    assert!(html.contains("logarithm of the error") && html.contains("best epoch: 1"));
     assert_well_formed(&html);
 
     let classes = 100;
@@ -173,6 +180,7 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     report.figures.metrics.classes = report.figures.metrics.confusion.classes();
     report.figures.labels = labels;
     report.figures.mistakes.clear();
+    report.figures.shown.clear();
     let html = report.to_html().unwrap();
     assert!(html.contains("class 99 taken for class 98: 1 of 100 (1.00 %)"));
     assert_well_formed(&html);
@@ -186,7 +194,7 @@ fn labels_the_network_does_not_know_are_an_error() {
     let checkpoint = Checkpoint::read(&run.best()).unwrap();
     let measure = |set: &Dataset| {
         let images = Images::on_device(set, Device::Cpu).unwrap();
-        Figures::measure(&checkpoint, &images).unwrap_err().to_string()
+        Figures::measure(&checkpoint, &images, "these", &|_, _| ()).unwrap_err().to_string()
     };
     assert!(measure(&pictures(10, 1, 4)).contains("labels up to 3, but the network knows only 3 classes"));
     assert!(measure(&pictures(9, 3, 3)).contains("the network's are [1, 12, 12]"));

@@ -1,13 +1,16 @@
 //! `deploy eval`: how good is this file?
 
-use super::text::{self, counted, fields, grouped, percent, table};
-use super::{Format, ModelArguments, ModelOperand, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
+use super::text::{self, fields, grouped, percent, table};
+use super::{
+    Format, ModelArguments, ModelOperand, first, open_in, print, print_json, progress_of, say, say_notes, test_set, usage,
+};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::arguments::whole;
 use deploy::backend::{Engine, Runtime};
 use deploy::confusion_picture;
 use deploy::evaluate::{Evaluation, evaluate};
+use deploy::mistakes::{self, Mistake};
 use deploy::model::Model;
 use deploy::named::Named;
 use models::dataset::Dataset;
@@ -18,13 +21,16 @@ use std::path::{Path, PathBuf};
 /// Measures what a model file is worth on a test set: accuracy, classes, confusions, calibration, speed
 #[derive(Args)]
 #[command(
-    after_help = "The text shows what was measured in the first runtime, and a line for each if there are several. \
-    Speed is that of this one run: deploy bench measures it with care.\n\n\
+    after_help = "Of a folder with splits (train and test, by their usual names) the test split is evaluated; of a folder \
+    without splits all images, but of the folder that the model was trained on only the fifth that was kept for the test. \
+    Classes are matched by name.\n\n\
+    The text shows what was measured in the first runtime, and a line for each if there are several. Speed is that of this one run: deploy bench measures it with care.\n\n\
     Examples:\n  \
     deploy eval                                   the embedded model on MNIST\n  \
     deploy eval pets.onnx --data photos           pictures, one sub-folder per class\n  \
     deploy eval --runtimes all                    in every runtime that is here\n  \
-    deploy eval model.onnx --save-confusion confusion.svg"
+    deploy eval model.onnx --save-confusion confusion.svg\n  \
+    deploy eval pets.onnx --data photos --save-mistakes wrong"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -54,6 +60,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE.svg", value_hint = ValueHint::FilePath)]
     save_confusion: Option<PathBuf>,
 
+    /// Copy the images that are classified wrongly into this new folder, as TRUE-CLASS/ANSWER-NAME
+    #[arg(long, value_name = "DIR")]
+    save_mistakes: Option<PathBuf>,
+
     /// For people, or one document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -64,10 +74,16 @@ pub struct Arguments {
 struct Document {
     model: String,
     data: String,
+    /// Which of its images these are.
+    evaluated: String,
     labels: Vec<String>,
+    /// The classes that occur in the data.
+    classes_found: Vec<String>,
     /// In the first runtime.
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// Every image that was classified wrongly, the surest answers first.
+    mistakes: Vec<Mistake>,
     /// In each of them, if `--runtimes` asked for them by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     runtimes: Vec<InRuntime>,
@@ -87,7 +103,7 @@ struct InRuntime {
 
 impl InRuntime {
     fn of(engine: Engine, evaluation: &Evaluation) -> Self {
-        let Evaluation { runtime, seconds, images_per_second, metrics } = evaluation.clone();
+        let Evaluation { runtime, seconds, images_per_second, metrics, .. } = evaluation.clone();
         let (correct, accuracy, loss) = (metrics.correct, metrics.accuracy, metrics.loss);
         Self { engine, runtime, correct, accuracy, loss, seconds, images_per_second }
     }
@@ -106,14 +122,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let model = models.first().context("no runtime is here: see deploy backends")?;
     let (name, labels) = (model.name().to_owned(), model.labels().to_vec());
-    let (folder, data) = test_set(model, arguments.data.as_deref())?;
-    let data = first(data, arguments.images)?;
+    let (folder, tests) = test_set(model, arguments.data.as_deref(), arguments.model.model.path().is_none())?;
+    if let Some(target) = &arguments.save_mistakes {
+        mistakes::check_target(target, &folder)?;
+    }
+    let classes_found = tests.classes.clone();
+    let shown = arguments.images.unwrap_or(tests.set.len());
+    let evaluated = tests.line(shown);
+    let data = first(tests.set, arguments.images)?;
 
     let evaluations = measure(models, &data).with_context(|| format!("cannot evaluate on {}", folder.display()))?;
     let runtimes = engines.iter().zip(&evaluations).map(|(&engine, evaluation)| InRuntime::of(engine, evaluation));
     let runtimes = runtimes.collect();
     let evaluation = evaluations.into_iter().next().context("nothing was evaluated")?;
-    let document = Document { model: name, data: folder.display().to_string(), labels, evaluation, runtimes };
+    let mistakes = mistakes::named(&evaluation.mistakes, &labels, |image| data.file(image));
+    if let Some(target) = &arguments.save_mistakes {
+        say(&mistakes::save_all(&mistakes, &data, target)?);
+    }
+    let data = folder.display().to_string();
+    let document = Document { model: name, data, evaluated, labels, classes_found, evaluation, mistakes, runtimes };
     if let Some(path) = &arguments.save_confusion {
         save_confusion(&document, path)?;
     }
@@ -144,7 +171,7 @@ fn engines(list: Option<&str>) -> Result<Vec<Engine>> {
 }
 
 fn measure(models: Vec<Model>, data: &Dataset) -> Result<Vec<Evaluation>> {
-    let bar = progress(models.len() * data.len());
+    let bar = progress_of("evaluating", models.len() * data.len());
     let evaluations = models.into_iter().enumerate().map(|(index, mut model)| {
         evaluate(&mut model, data, |done| bar.set_position((index * data.len() + done) as u64))
     });
@@ -164,11 +191,12 @@ fn save_confusion(document: &Document, path: &Path) -> Result<()> {
 }
 
 fn to_text(document: &Document) -> String {
-    let Document { model, data, labels, evaluation, runtimes } = document;
-    let Evaluation { runtime, seconds, images_per_second, metrics } = evaluation;
+    let Document { model, evaluated, labels, classes_found, evaluation, mistakes, runtimes, .. } = document;
+    let Evaluation { runtime, seconds, images_per_second, metrics, .. } = evaluation;
     let mut lines = vec![
         ("model", model.clone()),
-        ("data", format!("{data}, {}", counted(metrics.images, "test image"))),
+        ("data", evaluated.clone()),
+        ("classes", text::class_list(classes_found)),
         ("runtime", runtime.to_string()),
     ];
     lines.extend(text::headline(metrics));
@@ -182,7 +210,10 @@ fn to_text(document: &Document) -> String {
         text::confusion(&metrics.confusion, labels),
         text::mistakes(&metrics.confusion, labels),
         text::calibration(&metrics.calibration),
+        text::worst(mistakes),
+        text::weakest(metrics, labels),
     ]);
+    parts.retain(|part| !part.is_empty());
     parts.join("\n")
 }
 

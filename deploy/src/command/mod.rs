@@ -8,7 +8,7 @@ pub mod inspect;
 pub mod parity;
 pub mod predict;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use deploy::arguments::whole;
@@ -20,7 +20,7 @@ use deploy::model::Model;
 use deploy::named::Named;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
-use models::dataset::{self, Dataset};
+use models::dataset::{self, Dataset, TestSet, Trained, UnknownClasses};
 use models::onnx;
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -225,21 +225,39 @@ pub fn usage(message: impl Display) -> anyhow::Error {
     crate::Cli::command().error(ErrorKind::ArgumentConflict, message).into()
 }
 
-/// The test set to judge a model on, and where it was: the folder given, or what `scripts/setup` fetched of the data
-/// set that the model's card names.
-pub fn test_set(model: &Model, folder: Option<&Path>) -> Result<(PathBuf, Dataset)> {
+/// The images to judge a model on, and where they are: in the folder given, or in what `scripts/setup` fetched of the
+/// data set that the model's card names. `embedded` tells whether the model is the one in this program.
+pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<(PathBuf, TestSet)> {
+    let given = folder.is_some();
     let folder = match folder {
         Some(folder) => folder.to_owned(),
         None => fetched(model)?,
     };
-    let bar = progress(0);
-    let reading = dataset::test_set(&folder, model.labels(), model.input(), &|done, total| {
+    let training = model.card().map(|card| &card.training);
+    let trained = training.map(|training| Trained {
+        name: &training.data_set,
+        sample: &training.sample,
+        fingerprint: None,
+        own: !given,
+    });
+    let bar = progress_of("reading", 0);
+    let set = dataset::test_set(&folder, model.labels(), model.input(), trained, &|done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
-    })?;
+    });
     bar.finish_and_clear();
-    say_notes(&reading.notes);
-    Ok((folder, reading.set))
+    let set = set.map_err(|error| {
+        if embedded && error.is::<UnknownClasses>() {
+            let name = model.name();
+            anyhow!(
+                "{error:#}. The model is {name}, which this program carries in itself: name your own with --model FILE"
+            )
+        } else {
+            error
+        }
+    })?;
+    say_notes(&set.notes);
+    Ok((folder, set))
 }
 
 /// The part of a test set that `--images` asks for.
@@ -258,14 +276,25 @@ fn fetched(model: &Model) -> Result<PathBuf> {
     let mut components = Path::new(name).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
     ensure!(plain, "the card's data set '{}' is no plain name: give --data", text::printable(name));
+    let remedy = if name == "mnist" { "run scripts/setup, or give its folder" } else { "give its folder" };
     models::files::fetched(name)
-        .with_context(|| format!("the data set '{name}' is not in .deps/: run scripts/setup, or give --data"))
+        .with_context(|| format!("the data set '{}' is not in .deps/: {remedy} with --data", text::printable(name)))
 }
 
 /// A progress bar on a terminal, nothing otherwise.
 pub fn progress(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len}  {per_sec}  {eta} left") {
+    progress_of("", length)
+}
+
+/// The same with what is being done before it.
+pub fn progress_of(what: &'static str, length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64).with_prefix(what);
+    let template = if what.is_empty() {
+        "{wide_bar} {human_pos}/{human_len}  {per_sec}  {eta} left"
+    } else {
+        "{prefix} {wide_bar} {human_pos}/{human_len}  {per_sec}  {eta} left"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar

@@ -1,14 +1,24 @@
 //! What a classifier's answers are worth, as text.
 
 use super::{grouped, printable, table};
+use crate::mistakes::Mistake;
 use models::evaluation::{Calibration, ClassFigures, Confusion, Metrics};
 use std::fmt::Write as _;
 
-/// Most classes whose confusion matrix is still readable as text, and most rows of a table of classes.
-const READABLE: usize = 30;
+/// Most rows of a table of classes.
+const ROWS: usize = 30;
 
 /// Most kinds of mistakes that are listed.
 const LISTED: usize = 12;
+
+/// Most images that are listed.
+const IMAGES: usize = 10;
+
+/// Widest confusion matrix, in characters: that of a terminal.
+const COLUMNS: usize = 80;
+
+/// Longest label in a table, in characters.
+const LONGEST: usize = 24;
 
 /// `99.42 %`, or a dash for a share of nothing.
 #[must_use]
@@ -35,37 +45,140 @@ pub fn headline(metrics: &Metrics) -> [(&'static str, String); 3] {
 #[must_use]
 pub fn classes(figures: &[ClassFigures], labels: &[String]) -> String {
     let mut shown: Vec<_> = figures.iter().zip(labels).collect();
-    let left_out = shown.len().saturating_sub(READABLE);
+    let left_out = shown.len().saturating_sub(ROWS);
     if left_out > 0 {
         // A class that does not occur says nothing.
         shown.sort_by(|(one, _), (other, _)| one.f1.unwrap_or(2.0).total_cmp(&other.f1.unwrap_or(2.0)));
-        shown.truncate(READABLE);
+        shown.truncate(ROWS);
     }
     let mut rows = vec![["class", "images", "precision", "recall", "F1"].map(str::to_owned).to_vec()];
     for (&ClassFigures { support, precision, recall, f1, .. }, label) in shown {
-        rows.push(vec![printable(label), grouped(support), percent(precision), percent(recall), percent(f1)]);
+        rows.push(vec![cell(label), grouped(support), percent(precision), percent(recall), percent(f1)]);
     }
     let mut text = table(&rows);
     if left_out > 0 {
-        let _ = writeln!(text, "The {READABLE} lowest of {} classes; all are in --format json.", labels.len());
+        let _ = writeln!(text, "The {ROWS} lowest of {} classes; all are in --format json.", labels.len());
     }
     text
 }
 
-/// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused. Of many classes it
-/// is only said where to find it.
+/// How many classes there are, and the first of them: `4: bird, cat, dog, ship`.
+#[must_use]
+pub fn class_list(labels: &[String]) -> String {
+    let mut text = format!("{}: ", labels.len());
+    for (index, label) in labels.iter().enumerate() {
+        let next = cell(label);
+        // Room for the words before it on a terminal's line, and for the end.
+        if text.chars().count() + next.chars().count() > COLUMNS - 20 {
+            text.push('…');
+            break;
+        }
+        let comma = if index + 1 < labels.len() { ", " } else { "" };
+        text = text + &next + comma;
+    }
+    text
+}
+
+/// A label in a table, cut if it is long.
+fn cell(label: &str) -> String {
+    let label = printable(label);
+    if label.chars().count() <= LONGEST {
+        return label;
+    }
+    label.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused. The columns have
+/// numbers where names would not fit on a terminal. Where these do not fit either it is said where to find the matrix.
 #[must_use]
 pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
-    if labels.len() > READABLE {
-        return format!("The confusion matrix of {} classes is in --format json.\n", labels.len());
+    let named = matrix(confusion, |_, label| cell(label), |_, label| cell(label), labels);
+    if is_narrow(&named) {
+        return named;
     }
-    let heading = std::iter::once("true \\ answer".to_owned()).chain(labels.iter().map(|label| printable(label)));
+    let numbered =
+        matrix(confusion, |class, label| format!("{class} {}", cell(label)), |class, _| class.to_string(), labels);
+    if is_narrow(&numbered) {
+        return numbered;
+    }
+    format!(
+        "The confusion matrix of {} classes is too wide for text: see the report of a run\n\
+         (report.html), deploy eval --save-confusion, or --format json.\n",
+        labels.len()
+    )
+}
+
+fn is_narrow(text: &str) -> bool {
+    text.lines().all(|line| line.chars().count() <= COLUMNS)
+}
+
+fn matrix(
+    confusion: &Confusion,
+    row: impl Fn(usize, &str) -> String,
+    column: impl Fn(usize, &str) -> String,
+    labels: &[String],
+) -> String {
+    let names = labels.iter().enumerate();
+    let heading = std::iter::once("true \\ answer".to_owned()).chain(names.map(|(class, label)| column(class, label)));
     let mut rows = vec![heading.collect::<Vec<_>>()];
-    for (label, counts) in labels.iter().zip(&confusion.counts) {
+    for (class, (label, counts)) in labels.iter().zip(&confusion.counts).enumerate() {
         let cells = counts.iter().map(|&count| if count == 0 { "·".to_owned() } else { count.to_string() });
-        rows.push(std::iter::once(printable(label)).chain(cells).collect());
+        rows.push(std::iter::once(row(class, label)).chain(cells).collect());
     }
     table(&rows)
+}
+
+/// The images whose wrong answers were surest, two lines each: what happened, and the image.
+#[must_use]
+pub fn worst(mistakes: &[Mistake]) -> String {
+    let mut text = String::new();
+    if mistakes.is_empty() {
+        return text;
+    }
+    text.push_str("worst mistakes\n");
+    let percent = |probability: f32| percent(Some(f64::from(probability)));
+    for mistake in mistakes.iter().take(IMAGES) {
+        let second = match (&mistake.second, mistake.second_probability) {
+            (Some(second), Some(probability)) => format!("; then {}, {}", cell(second), percent(probability)),
+            _ => String::new(),
+        };
+        let (truth, answer) = (cell(&mistake.truth), cell(&mistake.answer));
+        let _ = writeln!(text, "{truth} taken for {answer} ({}{second})", percent(mistake.probability));
+        let _ = writeln!(text, "  {}", printable(&mistake.image()));
+    }
+    if mistakes.len() > IMAGES {
+        let _ = writeln!(
+            text,
+            "The {IMAGES} surest of {} mistakes; all are in --format json.",
+            grouped(mistakes.len() as u64)
+        );
+    }
+    text
+}
+
+/// The class of which the smallest share was recognised, in one line.
+#[must_use]
+pub fn weakest(metrics: &Metrics, labels: &[String]) -> String {
+    let figures = metrics.classes.iter().enumerate();
+    let recall = figures.filter_map(|(class, figures)| Some((class, figures.recall?, figures.support)));
+    // Of equals the one with more images.
+    let weakest = recall.min_by(|one, other| one.1.total_cmp(&other.1).then(other.2.cmp(&one.2)));
+    let Some((class, recall, support)) = weakest else { return String::new() };
+    if recall >= 1.0 {
+        return "weakest class: none, every image was recognised\n".to_owned();
+    }
+    let confused = metrics.confusion.mistakes();
+    let confused = confused.iter().find(|confused| confused.truth == class);
+    let answer = confused
+        .map_or_else(String::new, |confused| format!(" (most often taken for {})", cell(&labels[confused.answer])));
+    let line = format!(
+        "weakest class: {}, {:.1} % of {}",
+        cell(&labels[class]),
+        recall * 100.0,
+        super::counted(usize::try_from(support).unwrap_or(usize::MAX), "image")
+    );
+    let gap = if line.chars().count() + answer.chars().count() > COLUMNS { "\n " } else { "" };
+    format!("{line}{gap}{answer}\n")
 }
 
 /// What was taken for what, the most frequent first, with its share of the class.
@@ -75,7 +188,7 @@ pub fn mistakes(confusion: &Confusion, labels: &[String]) -> String {
     if mistakes.is_empty() {
         return "No mistakes.\n".to_owned();
     }
-    let name = |class: usize| labels.get(class).map_or_else(|| class.to_string(), |label| printable(label));
+    let name = |class: usize| labels.get(class).map_or_else(|| class.to_string(), |label| cell(label));
     let mut rows = vec![["most frequent mistakes", "images", "of the class"].map(str::to_owned).to_vec()];
     for mistake in mistakes.iter().take(LISTED) {
         let (truth, answer) = (mistake.truth, mistake.answer);
@@ -137,6 +250,67 @@ mod tests {
         assert!(text.lines().nth(1).unwrap().starts_with("class-35 "), "{text}");
         assert!(text.lines().nth(2).unwrap().starts_with("class-36 "), "{text}");
         assert!(text.ends_with("The 30 lowest of 40 classes; all are in --format json.\n"), "{text}");
-        assert!(confusion(&counts, &names).contains("40 classes"));
+        assert!(confusion(&counts, &names).contains("40 classes is too wide"));
+    }
+
+    #[test]
+    fn a_matrix_with_long_names_has_numbers_above_its_columns() {
+        let mut counts = Confusion::new(10);
+        counts.counts[3][4] = 1234;
+        let names: Vec<String> = (0..10).map(|class| format!("a very long name of a class, {class}")).collect();
+        let text = confusion(&counts, &names);
+        assert!(is_narrow(&text), "{text}");
+        assert!(
+            text.starts_with("true \\ answer")
+                && text.lines().nth(4).unwrap().starts_with("3 a very long name of a c…"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_weakest_class_is_named_with_what_it_is_taken_for() {
+        let weakest = |counts: Vec<Vec<u64>>| {
+            let confusion = Confusion { counts };
+            let metrics = models::evaluation::Tally::new(3).metrics();
+            let metrics = Metrics { classes: confusion.classes(), confusion, ..metrics };
+            weakest(&metrics, &labels(&["bird", "plane", "ship"]))
+        };
+        assert_eq!(
+            weakest(vec![vec![25, 12, 4], vec![1, 9, 0], vec![0, 0, 0]]),
+            "weakest class: bird, 61.0 % of 41 images (most often taken for plane)\n"
+        );
+        assert_eq!(
+            weakest(vec![vec![5, 0, 0], vec![0, 9, 0], vec![0, 0, 1]]),
+            "weakest class: none, every image was recognised\n"
+        );
+        assert_eq!(weakest(vec![vec![0; 3]; 3]), "");
+    }
+
+    #[test]
+    fn the_first_classes_are_listed_on_one_line() {
+        assert_eq!(class_list(&labels(&["cat", "dog"])), "2: cat, dog");
+        let many = class_list(&vec!["a class".to_owned(); 100]);
+        assert!(
+            many.starts_with("100: a class, a class, ") && many.ends_with(", …") && many.chars().count() <= 64,
+            "{many}"
+        );
+    }
+
+    #[test]
+    fn the_worst_mistakes_are_listed_with_their_images() {
+        let mistake = |file: Option<&str>| Mistake {
+            index: 7,
+            file: file.map(str::to_owned),
+            truth: "cat".into(),
+            answer: "dog".into(),
+            probability: 0.875,
+            second: Some("cat".into()),
+            second_probability: Some(0.125),
+        };
+        let text = worst(&[mistake(Some("photos/a.png")), mistake(None)]);
+        let of = "cat taken for dog (87.50 %; then cat, 12.50 %)\n";
+        assert_eq!(text, format!("worst mistakes\n{of}  photos/a.png\n{of}  image 7\n"));
+        assert!(worst(&vec![mistake(None); 11]).ends_with("The 10 surest of 11 mistakes; all are in --format json.\n"));
+        assert_eq!(worst(&[]), "");
     }
 }

@@ -196,6 +196,7 @@ pub fn card(channels: usize) -> ModelCard {
         training: Training {
             data_set: "insects".into(),
             images: 12_345,
+            sample: Vec::new(),
             recipe: "by-hand".into(),
             seed: 7,
             epochs: 1,

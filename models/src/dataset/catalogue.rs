@@ -1,10 +1,11 @@
-//! What a data folder holds: its classes, the form of its pictures, and its two parts.
+//! What a data folder holds: its classes, the form of its images, and its splits.
 
-use super::class_folders::{ClassFolders, Picture};
+use super::class_folders::{ClassFolders, Picture, TestSource};
+use super::labels::{Names, UnknownClasses};
 use super::{Dataset, Split, decode, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Told how many pictures are read, and of how many: reading a folder of photographs takes minutes.
@@ -25,6 +26,7 @@ pub struct Catalogue {
     name: String,
     folder: PathBuf,
     form: Form,
+    renamed: bool,
 }
 
 #[derive(Debug)]
@@ -38,11 +40,19 @@ impl Catalogue {
     pub fn open(folder: &Path) -> Result<Self> {
         ensure!(
             folder.is_dir(),
-            "there is no folder {}: run scripts/setup, or name another one with --data",
+            "there is no folder {}: give the folder of a data set (IDX files, or a sub-folder of images per class) with \
+             --data",
             folder.display()
         );
         let form = if idx_files::are_in(folder) { Form::Idx } else { Form::Pictures(ClassFolders::list(folder)?) };
-        Ok(Self { name: name(folder), folder: folder.to_owned(), form })
+        Ok(Self { name: name(folder), folder: folder.to_owned(), form, renamed: false })
+    }
+
+    /// Says that whoever trains or trained on IDX files may have given their classes other names: names that do not
+    /// fit are matched by number. Without it they are an error.
+    #[must_use]
+    pub fn renamed(self) -> Self {
+        Self { renamed: true, ..self }
     }
 
     /// The data set's name, such as `mnist`: its folder's.
@@ -66,30 +76,74 @@ impl Catalogue {
         }
     }
 
-    /// What the pictures show: a digit each in the IDX files of MNIST, which its folder's name tells; anything otherwise.
-    #[must_use]
-    pub fn content(&self) -> Content {
-        match self.form {
-            Form::Idx if self.name.eq_ignore_ascii_case("mnist") => Content::Digit { polarity: Polarity::LightOnDark },
+    /// What the images show, as far as the data itself tells: a digit each if they are the training images of MNIST,
+    /// anything otherwise.
+    pub fn content(&self) -> Result<Content> {
+        Ok(match self.form {
+            Form::Idx if idx_files::are_mnist(&self.folder)? => Content::Digit { polarity: Polarity::LightOnDark },
             _ => Content::Picture,
+        })
+    }
+
+    /// The content of images of which somebody says that each shows a digit, in IDX files: whether it is light or dark
+    /// is measured. Images from class folders cannot be declared digits.
+    pub fn digits(&self) -> Result<Content> {
+        ensure!(
+            matches!(self.form, Form::Idx),
+            "{} holds image files: only the images of IDX files can be declared digits",
+            self.folder.display()
+        );
+        let set = idx_files::load(&self.folder, Split::Train)?;
+        let sum: u64 = set.images().iter().map(|&value| u64::from(value)).sum();
+        // Ink covers less than half of an image.
+        let dark = 2 * sum < 255 * set.images().len() as u64;
+        Ok(Content::Digit { polarity: if dark { Polarity::LightOnDark } else { Polarity::DarkOnLight } })
+    }
+
+    /// Whether the folder has images of its own to choose the best checkpoint on.
+    #[must_use]
+    pub fn has_validation(&self) -> bool {
+        matches!(&self.form, Form::Pictures(folders) if folders.has_validation())
+    }
+
+    /// The folder of the test images: `None` if they are a fifth of the images of each class.
+    pub(super) fn test_folder(&self) -> Option<&Path> {
+        match &self.form {
+            Form::Idx => Some(&self.folder),
+            Form::Pictures(folders) => match &folders.test_source {
+                TestSource::Folder(folder) => Some(folder),
+                TestSource::Fifth => None,
+            },
         }
     }
 
     /// The names of the classes. Of IDX files they come from `labels.txt` in their folder (one a line), from what is
-    /// known of a set of that name, or are the numbers; otherwise they are the sub-folders' names, sorted.
+    /// known of a set with these labels, or are the numbers that occur; otherwise they are the sub-folders' names, sorted.
     pub fn labels(&self) -> Result<Vec<String>> {
         let labels = match &self.form {
             Form::Pictures(folders) => folders.classes.clone(),
-            Form::Idx => labels::of_idx_files(&self.folder, &self.name, idx_files::classes(&self.folder)?)?,
+            Form::Idx => match self.names()? {
+                Names::Given(names) => names,
+                Names::Numbers => {
+                    let splits = [Split::Train, Split::Test].map(|split| idx_files::labels(&self.folder, split));
+                    let [train, test] = splits;
+                    let used: BTreeSet<u8> = train?.into_iter().chain(test?).flatten().collect();
+                    used.into_iter().map(|label| label.to_string()).collect()
+                }
+            },
         };
         ensure!(labels.len() >= 2, "{} holds one class: expected at least two to tell apart", self.folder.display());
         Ok(labels)
     }
 
+    fn names(&self) -> Result<Names> {
+        Names::of_idx_files(&self.folder, idx_files::labels(&self.folder, Split::Train)?.as_deref())
+    }
+
     /// What a network of this resolution that is trained on it takes. Pictures from IDX files stay as they are, and the
     /// graph resizes them. Pictures from class folders come in all sizes: they are brought to the resolution when they
     /// are read, in grey if none of the training pictures is stored in colour.
-    pub fn input(&self, resolution: usize) -> Result<Input> {
+    pub fn input(&self, resolution: usize, content: Content) -> Result<Input> {
         let (channels, height, width) = match &self.form {
             Form::Idx => {
                 let (height, width) = idx_files::size(&self.folder, Split::Train)?;
@@ -101,16 +155,52 @@ impl Catalogue {
                 (if decode::any_in_colour(&paths) { 3 } else { 1 }, resolution, resolution)
             }
         };
-        Ok(Input::new(channels, height, width, self.content()))
+        Ok(Input::new(channels, height, width, content))
     }
 
-    /// Reads one part as a network takes it. Each picture's class is its place in `labels`, which class folders find by
-    /// their name: so a model can be judged on a folder that lacks some of its classes.
+    /// Reads one split as a network takes it. Each picture's class is its place in `labels`, found by its name: so a
+    /// model can be judged on a folder that lacks some of its classes. To learn from, every class needs images.
     pub fn read(&self, split: Split, labels: &[String], input: &Input, progress: Progress) -> Result<Reading> {
-        match &self.form {
+        let reading = match &self.form {
             Form::Idx => self.read_idx(split, labels, input),
-            Form::Pictures(folders) => self.read_pictures(folders, split, labels, input, progress),
+            Form::Pictures(folders) => {
+                let listed = folders.pictures(&self.folder, split)?;
+                let what = format!("{} images in {}", split.name(), self.folder.display());
+                self.read_pictures(folders, listed, &what, labels, input, progress)
+            }
+        }?;
+        if split == Split::Train {
+            let mut missing = labels.to_vec();
+            let learnt: BTreeSet<&String> = reading.set.labels().iter().map(|&label| &labels[label]).collect();
+            missing.retain(|label| !learnt.contains(label));
+            ensure!(
+                missing.is_empty(),
+                "{}: there are no training images that can be read of {}",
+                self.folder.display(),
+                labels::listed(&missing)
+            );
         }
+        Ok(reading)
+    }
+
+    /// Reads all images of a folder whose test images are a fifth of each class, and tells which are the test images.
+    pub(super) fn read_all(
+        &self,
+        labels: &[String],
+        input: &Input,
+        progress: Progress,
+    ) -> Result<(Reading, Vec<bool>)> {
+        let Form::Pictures(folders) = &self.form else {
+            bail!("{} has a test split of its own", self.folder.display());
+        };
+        let what = format!("images in {}", self.folder.display());
+        let reading = self.read_pictures(folders, &folders.all(), &what, labels, input, progress)?;
+        let test: BTreeSet<&Path> =
+            folders.pictures(&self.folder, Split::Test)?.iter().map(|picture| picture.path.as_path()).collect();
+        let is_test =
+            (0..reading.set.len()).map(|image| reading.set.file(image).is_some_and(|file| test.contains(file)));
+        let is_test = is_test.collect();
+        Ok((reading, is_test))
     }
 
     fn read_idx(&self, split: Split, labels: &[String], input: &Input) -> Result<Reading> {
@@ -119,63 +209,70 @@ impl Catalogue {
         let (found, expected) = ([channels, height, width], [input.channels, input.height, input.width]);
         ensure!(
             found == expected,
-            "{}: the {} pictures are {found:?} (channels, height, width), but {expected:?} are expected",
+            "{}: the {} images are {found:?} (channels, height, width), but {expected:?} are expected",
             self.folder.display(),
             split.name()
         );
-        // A model may know more classes than a test set shows. To learn from, more names are names of something else.
-        let classes = if split == Split::Train { idx_files::classes(&self.folder)? } else { set.classes() };
+        let (classes, notes) = self.classes_of_numbers(&set, labels)?;
+        Ok(Reading { set: set.with_labels(&classes), notes })
+    }
+
+    /// The place in `labels` of each number that occurs in a set of IDX files.
+    fn classes_of_numbers(&self, set: &Dataset, labels: &[String]) -> Result<(Vec<usize>, Vec<String>)> {
+        let folder = self.folder.display();
+        let used: BTreeSet<usize> = set.labels().iter().copied().collect();
+        let names = self.names()?;
+        let mut classes: Vec<usize> = (0..set.classes()).collect();
+        let mut unknown = Vec::new();
+        for &number in &used {
+            let name = names.name(number).with_context(|| folder.to_string())?;
+            match labels.iter().position(|label| *label == name) {
+                Some(class) => classes[number] = class,
+                None => unknown.push(name),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok((classes, Vec::new()));
+        }
+        let are_numbers = names == Names::Numbers;
+        let none_is_number = labels.iter().all(|label| label.parse::<usize>().is_err());
+        ensure!(self.renamed || (are_numbers && none_is_number), UnknownClasses::new(&self.folder, &unknown, labels));
         ensure!(
-            classes == labels.len() || (classes < labels.len() && split == Split::Test),
-            "{}: the {} labels go up to {}, but there are {} class names",
-            self.folder.display(),
-            split.name(),
-            classes - 1,
-            labels.len()
+            set.classes() <= labels.len(),
+            "{folder}: the labels go up to {}, but there are {} class names ({})",
+            set.classes() - 1,
+            labels.len(),
+            labels::first(labels)
         );
-        Ok(Reading { set, notes: Vec::new() })
+        let note = format!(
+            "{folder} has no labels.txt that names its classes: its numbers are taken for the places in the model's list \
+             (0: {}, 1: {}, …)",
+            labels[0],
+            labels.get(1).map_or("", String::as_str)
+        );
+        Ok(((0..set.classes()).collect(), if self.renamed { Vec::new() } else { vec![note] }))
     }
 
     fn read_pictures(
         &self,
         folders: &ClassFolders,
-        split: Split,
+        listed: &[Picture],
+        what: &str,
         labels: &[String],
         input: &Input,
         progress: Progress,
     ) -> Result<Reading> {
-        let classes = folders.classes.iter().map(|class| {
-            labels.iter().position(|label| label == class).with_context(|| {
-                format!(
-                    "{}: the class {class} is none of the known ones ({})",
-                    self.folder.display(),
-                    labels::first(labels)
-                )
-            })
-        });
-        let classes = classes.collect::<Result<Vec<_>>>()?;
-        let listed = folders.pictures(&self.folder, split)?;
-        let pictures: Vec<(&Path, usize)> =
-            listed.iter().map(|Picture { path, class, .. }| (path.as_path(), classes[*class])).collect();
-        let what = format!("{} pictures in {}", split.name(), self.folder.display());
-        let reading = decode::read(&what, &pictures, input, progress)?;
-        if split == Split::Train {
-            let learnt: HashSet<usize> = reading.set.labels().iter().copied().collect();
-            let missing = (0..labels.len()).find(|class| !learnt.contains(class));
-            if let Some(class) = missing {
-                bail!("{what}: there are none of the class {} that can be read", labels[class]);
-            }
-        }
-        Ok(reading)
+        let places: Vec<Option<usize>> =
+            folders.classes.iter().map(|class| labels.iter().position(|label| label == class)).collect();
+        let unknown = folders.classes.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let unknown: Vec<String> = unknown.map(|(class, _)| class.clone()).collect();
+        ensure!(unknown.is_empty(), UnknownClasses::new(&self.folder, &unknown, labels));
+        let pictures: Vec<(&Path, usize)> = listed
+            .iter()
+            .map(|Picture { path, class, .. }| (path.as_path(), places[*class].unwrap_or_default()))
+            .collect();
+        decode::read(what, &pictures, input, progress)
     }
-}
-
-/// The test set that a model is judged on: of the data set in `folder`, as a model with these labels and this input
-/// takes it.
-pub fn test_set(folder: &Path, labels: &[String], input: &Input, progress: Progress) -> Result<Reading> {
-    let catalogue = Catalogue::open(folder)?;
-    let Reading { set, notes } = catalogue.read(Split::Test, labels, input, progress)?;
-    Ok(Reading { set, notes: [catalogue.notes(), &notes].concat() })
 }
 
 /// The folder's own name, also where it is reached through a link; of `.` that of the folder it stands for.
@@ -188,6 +285,7 @@ fn name(folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::test_set;
     use crate::picture;
     use image::{GrayImage, Luma, RgbImage};
     use ndarray::Axis;
@@ -224,26 +322,77 @@ mod tests {
         }
     }
 
+    fn read_test(folder: &Path, labels: &[String], input: &Input) -> Result<Dataset> {
+        Ok(test_set(folder, labels, input, None, silent())?.set)
+    }
+
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
     #[test]
     fn idx_pictures_keep_their_size_and_must_fit_the_model() {
         let folder = tempfile::tempdir().unwrap();
         idx(folder.path());
         let catalogue = Catalogue::open(folder.path()).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64).unwrap());
-        assert_eq!(labels, ["0", "1", "2", "3"]);
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, Content::Picture).unwrap());
+        // Numbers that do not occur are no classes.
+        assert_eq!(labels, ["0", "1", "3"]);
         assert_eq!((input.channels, input.height, input.width), (1, 2, 2));
-        assert_eq!(test_set(folder.path(), &labels, &input, silent()).unwrap().set.labels(), [3]);
-        let fails = |labels: &[String], input: &Input| {
-            test_set(folder.path(), labels, input, silent()).unwrap_err().to_string()
-        };
+        assert_eq!(read_test(folder.path(), &labels, &input).unwrap().labels(), [2]);
+        let fails = |labels: &[String], input: &Input| read_test(folder.path(), labels, input).unwrap_err().to_string();
         let message = fails(&labels[..2], &input);
-        assert!(message.contains("test labels go up to 3, but there are 2 class names"), "{message}");
-        let more = [&labels[..], &["4".to_owned()]].concat();
-        assert!(test_set(folder.path(), &more, &input, silent()).is_ok());
-        let message = catalogue.read(Split::Train, &more, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("train labels go up to 3, but there are 5 class names"), "{message}");
+        assert!(message.ends_with("not among the known classes: 3. Known are 0, 1"), "{message}");
+        let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
+        assert!(message.contains("no training images that can be read of 3"), "{message}");
         let message = fails(&labels, &Input { channels: 3, ..input });
         assert!(message.contains("[1, 2, 2] (channels, height, width), but [3, 2, 2] are expected"), "{message}");
+    }
+
+    #[test]
+    fn idx_labels_find_their_place_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        idx(folder.path());
+        let input = Catalogue::open(folder.path()).unwrap().input(64, Content::Picture).unwrap();
+        let read = |labels: &[&str]| test_set(folder.path(), &strings(labels), &input, None, silent());
+        // Without names the numbers are places among names that are no numbers, and that is said.
+        let set = read(&["a", "b", "c", "d"]).unwrap();
+        assert_eq!((set.set.labels(), set.notes.len()), (&[3][..], 1));
+        assert!(set.notes[0].contains("no labels.txt") && set.notes[0].contains("(0: a, 1: b, …)"), "{:?}", set.notes);
+        assert!(read(&["a", "b"]).unwrap_err().to_string().contains("go up to 3, but there are 2 class names (a, b)"));
+        assert_eq!(read(&["3", "2", "1", "0"]).unwrap().set.labels(), [0]);
+
+        fs::write(folder.path().join("labels.txt"), "w\nx\ny\nz\n").unwrap();
+        let set = read(&["z", "y", "x", "w"]).unwrap();
+        assert_eq!((set.set.labels(), set.notes.len()), (&[0][..], 0));
+        assert_eq!(set.classes, ["z"]);
+        let message = read(&["a", "b", "c", "d"]).unwrap_err().to_string();
+        assert!(message.ends_with("not among the known classes: z. Known are a, b, c, d"), "{message}");
+        // Whoever trained on it may have given other names.
+        let renamed = Catalogue::open(folder.path()).unwrap().renamed();
+        let found = renamed.read(Split::Test, &strings(&["a", "b", "c", "d"]), &input, silent()).unwrap();
+        assert_eq!(found.set.labels(), [3]);
+        fs::write(folder.path().join("labels.txt"), "w\nx\ny\n").unwrap();
+        let message = format!("{:#}", read(&["w", "x", "y"]).unwrap_err());
+        assert!(message.contains("the label 3 has no name: labels.txt names 3 classes"), "{message}");
+    }
+
+    #[test]
+    fn digits_are_declared_and_their_polarity_is_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("mnist");
+        idx(&root);
+        let catalogue = Catalogue::open(&root).unwrap();
+        // A folder's name says nothing about the images.
+        assert_eq!(catalogue.content().unwrap(), Content::Picture);
+        assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::LightOnDark });
+        let path = root.join("train-images-idx3-ubyte");
+        let light = fs::read(&path).unwrap()[..16].iter().copied().chain([250; 12]).collect::<Vec<u8>>();
+        fs::write(path, light).unwrap();
+        assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::DarkOnLight });
+        pictures(folder.path().join("files").as_path());
+        let message = Catalogue::open(&folder.path().join("files")).unwrap().digits().unwrap_err().to_string();
+        assert!(message.contains("only the images of IDX files"), "{message}");
     }
 
     /// What training reads is what prediction makes of the same file.
@@ -252,7 +401,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         pictures(folder.path());
         let catalogue = Catalogue::open(folder.path()).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(12).unwrap());
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(12, Content::Picture).unwrap());
         assert_eq!(labels, ["day", "night"]);
         assert_eq!((input.channels, input.height, input.width, input.content), (1, 12, 12, Content::Picture));
         let Form::Pictures(folders) = &catalogue.form else { panic!("{catalogue:?}") };
@@ -278,23 +427,23 @@ mod tests {
         for number in 10..15 {
             RgbImage::new(9, 9).save(folder.path().join(format!("day/{number}.png"))).unwrap();
         }
-        assert_eq!(Catalogue::open(folder.path()).unwrap().input(12).unwrap().channels, 3);
+        assert_eq!(Catalogue::open(folder.path()).unwrap().input(12, Content::Picture).unwrap().channels, 3);
     }
 
     #[test]
     fn class_folders_find_their_place_among_a_models_labels_by_name() {
         let folder = tempfile::tempdir().unwrap();
         pictures(folder.path());
-        let input = Catalogue::open(folder.path()).unwrap().input(8).unwrap();
+        let input = Catalogue::open(folder.path()).unwrap().input(8, Content::Picture).unwrap();
         let labels = ["night", "dusk", "day"].map(str::to_owned);
-        let labels_found = test_set(folder.path(), &labels, &input, silent()).unwrap().set.labels().to_vec();
-        assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [2, 0, 2]);
-        let message = test_set(folder.path(), &labels[..2], &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("the class day is none of the known ones (night, dusk)"), "{message}");
+        let labels_found = read_test(folder.path(), &labels, &input).unwrap().labels().to_vec();
+        assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [10, 0, 10]);
+        let message = read_test(folder.path(), &labels[1..2], &input).unwrap_err().to_string();
+        assert!(message.ends_with("not among the known classes: day, night. Known are dusk"), "{message}");
         // To learn from, no class may be without pictures.
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("none of the class dusk"), "{message}");
+        assert!(message.contains("no training images that can be read of dusk"), "{message}");
     }
 
     #[test]
@@ -315,9 +464,10 @@ mod tests {
             return;
         }
         let catalogue = Catalogue::open(folder).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64).unwrap());
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, catalogue.content().unwrap()).unwrap());
         assert_eq!((catalogue.name(), input.content), ("fashion-mnist", Content::Picture));
         assert_eq!((labels.len(), labels[5].as_str()), (10, "Sandal"));
+        assert!(read_test(folder, &(0..10).map(|class| class.to_string()).collect::<Vec<_>>(), &input).is_err());
         for (split, each) in [(Split::Train, 6000), (Split::Test, 1000)] {
             let set = catalogue.read(split, &labels, &input, silent()).unwrap().set;
             assert_eq!(set.images().dim(), (10 * each, 1, 28, 28));

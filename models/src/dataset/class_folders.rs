@@ -1,16 +1,17 @@
-//! A folder of pictures with one sub-folder per class, listed but not read.
+//! A folder of images with one sub-folder per class, listed but not read.
 //!
-//! The class folders lie either straight in the folder, and a fifth of each class is kept for the test, or in its
-//! sub-folders `train` and `test`.
+//! The class folders lie straight in the folder, and a fifth of each class is kept for the test, or in the folders of its
+//! splits ([`super::layout`]).
 
 use super::Split;
+use super::layout::Layout;
 use super::listing::{self, Entry, Skipped, entries};
 use crate::fingerprint::Fingerprint;
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// One picture in so many of a class is kept for the test where the folder does not say which.
+/// One image in this many of a class is kept for the test where the folder does not say which.
 const TEST_SHARE: usize = 5;
 
 /// A listed picture.
@@ -29,55 +30,113 @@ pub(super) struct Picture {
 pub(super) struct ClassFolders {
     /// The names of the class folders, sorted.
     pub classes: Vec<String>,
-    /// What somebody should know: which files and folders are not read.
+    /// What somebody should know: which files and folders are not read, and what serves as the test set.
     pub notes: Vec<String>,
+    /// Where the test images come from.
+    pub test_source: TestSource,
     train: Option<Vec<Picture>>,
+    validation: Option<Vec<Picture>>,
     test: Option<Vec<Picture>>,
+    /// A class with a single image, which cannot be divided.
+    lonely: Option<String>,
 }
 
-/// The pictures of each class of one part.
+/// Where the test images of a folder come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TestSource {
+    /// A folder of their own, or of the validation split if there is none.
+    Folder(PathBuf),
+    /// A fifth of each class.
+    Fifth,
+}
+
+/// The pictures of each class of one split.
 type Part = BTreeMap<String, Vec<Picture>>;
 
 impl ClassFolders {
-    /// Lists `root`, which must be a folder.
-    pub fn list(root: &Path) -> Result<Self> {
+    /// Lists `given`, which must be a folder.
+    pub fn list(given: &Path) -> Result<Self> {
+        let Layout { root, splits, beside } = Layout::of(given)?;
         let mut skipped = Skipped::default();
-        let entries = entries(root, &mut skipped)?;
+        let entries = entries(&root, &mut skipped)?;
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
         ensure!(
             !folders.is_empty(),
-            "{} holds neither IDX files (train-images-idx3-ubyte and so on) nor sub-folders of pictures, one per \
-             class{}: name another folder with --data",
+            "{} holds neither IDX files (train-images-idx3-ubyte and so on) nor sub-folders of images, one per class{}: \
+             name another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_picture) { ", only pictures that lie in no class folder" } else { "" }
+            if entries.iter().any(Entry::is_picture) { ", only images that lie in no class folder" } else { "" }
         );
         skipped.beside(&entries);
-        let [train, test] = [Split::Train, Split::Test].map(|split| {
-            folders.iter().find(|folder| folder.name.eq_ignore_ascii_case(split.name()) && is_part(folder))
-        });
-        let (train, test) = if train.is_none() && test.is_none() {
-            let (train, test) = split(root, classes(root, &folders, &[root], &mut skipped)?)?;
-            (Some(train), Some(test))
-        } else {
-            let used = |folder: &Entry| [train, test].iter().flatten().any(|part| part.path == folder.path);
-            skipped.folders = folders.iter().filter(|folder| !used(folder)).map(|folder| folder.path.clone()).collect();
-            let mut part =
-                |folder: Option<&&Entry>| folder.map(|folder| part(root, &folder.path, &mut skipped)).transpose();
-            (part(train)?, part(test)?)
+        skipped.folders = beside;
+        let mut notes = Vec::new();
+        if root != given {
+            notes.push(format!("the classes are the folders in {}", root.display()));
+        }
+        if splits.is_empty() {
+            let whole = classes(&root, &folders, &[&root], &mut skipped)?;
+            notes.extend(skipped.notes(&root));
+            return Self::divided(whole, notes);
+        }
+        let mut read = |split: Split| {
+            let folder = splits.iter().find(|(known, _)| *known == split).map(|(_, folder)| folder);
+            folder.map(|folder| Ok((folder.clone(), part(&root, folder, &mut skipped)?))).transpose()
         };
-        let notes = skipped.notes(root);
-        Self::joined(root, train, test, notes)
+        let (train, validation, test): (Result<_>, Result<_>, Result<_>) =
+            (read(Split::Train), read(Split::Validation), read(Split::Test));
+        let (train, mut validation, mut test) = (train?, validation?, test?);
+        notes.extend(skipped.notes(&root));
+        if test.is_none() && validation.is_some() {
+            test = validation.take();
+            if let Some((folder, _)) = &test {
+                notes.push(format!("{} serves as the test split: there is none besides", folder.display()));
+            }
+        }
+        match (train, test) {
+            (Some((folder, train)), None) => {
+                notes.push(format!(
+                    "{} is the only split: a fifth of its images is kept for the test",
+                    folder.display()
+                ));
+                Self::divided(train, notes)
+            }
+            (train, Some((folder, test))) => {
+                let source = TestSource::Folder(folder);
+                let parts = [train, validation].map(|split| split.map(|(_, part)| part));
+                let [train, validation] = parts;
+                Self::joined(&root, [train, validation, Some(test)], source, notes, None)
+            }
+            (None, None) => bail!("{} holds no class folders", root.display()),
+        }
     }
 
-    /// Numbers the classes of both parts.
-    fn joined(root: &Path, train: Option<Part>, test: Option<Part>, notes: Vec<String>) -> Result<Self> {
+    /// Keeps a fifth of each class for the test.
+    fn divided(whole: Part, notes: Vec<String>) -> Result<Self> {
+        let lonely = whole.iter().find(|(_, pictures)| pictures.len() == 1).map(|(class, _)| class.clone());
+        let (train, test) = split(whole);
+        Self::joined(Path::new(""), [Some(train), None, Some(test)], TestSource::Fifth, notes, lonely)
+    }
+
+    /// Numbers the classes of all splits: training, validation, test.
+    fn joined(
+        root: &Path,
+        parts: [Option<Part>; 3],
+        test_source: TestSource,
+        notes: Vec<String>,
+        lonely: Option<String>,
+    ) -> Result<Self> {
         // What is learnt decides; a folder for evaluation alone may do without.
-        let classes: Vec<String> = train.as_ref().or(test.as_ref()).into_iter().flat_map(Part::keys).cloned().collect();
-        let unlearnt = test.iter().flat_map(Part::keys).find(|class| !classes.contains(class));
-        if let Some(class) = unlearnt {
-            bail!(
-                "{}: class {class} has pictures in test/, but none in train/: add some, or remove it",
-                root.display()
+        let deciding = if parts[0].is_some() { &parts[..1] } else { &parts[1..] };
+        let classes: BTreeSet<String> = deciding.iter().flatten().flat_map(Part::keys).cloned().collect();
+        let classes: Vec<String> = classes.into_iter().collect();
+        for (part, name) in parts.iter().zip(["training", "validation", "test"]) {
+            let unlearnt = part.iter().flat_map(Part::keys).filter(|class| !classes.contains(class));
+            let unlearnt: Vec<&str> = unlearnt.map(String::as_str).collect();
+            ensure!(
+                unlearnt.is_empty(),
+                "{}: these classes have {name} images, but no training images: {}. Add some, or remove the classes",
+                root.display(),
+                unlearnt.join(", ")
             );
         }
         let numbered = |part: Part| {
@@ -89,40 +148,52 @@ impl ClassFolders {
             pictures.sort_unstable();
             pictures
         };
-        let (train, test) = (train.map(numbered), test.map(numbered));
-        Ok(Self { classes, notes, train, test })
+        let [train, validation, test] = parts.map(|part| part.map(numbered));
+        Ok(Self { classes, notes, test_source, train, validation, test, lonely })
     }
 
-    /// The pictures of one part, in an order that mixes the classes: the first few are a fair sample.
+    /// The images of one split, in an order that mixes the classes: the first few are a fair sample.
     pub fn pictures(&self, root: &Path, split: Split) -> Result<&[Picture]> {
-        let (found, other) = match split {
-            Split::Train => (&self.train, Split::Test),
-            Split::Test => (&self.test, Split::Train),
+        let found = match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
         };
-        found.as_deref().with_context(|| {
+        let found = found.as_deref().with_context(|| {
             format!(
-                "{root} has class folders in {}/, but none in {}/: add them, or put the class folders straight into \
-                 {root}, and one picture in {TEST_SHARE} is kept for the test",
-                other.name(),
+                "{root} has no {} split: put the class folders into {root}/train and {root}/test, or straight into \
+                 {root}, and one image in {TEST_SHARE} is kept for the test",
                 split.name(),
                 root = root.display()
             )
-        })
+        })?;
+        if let (Some(class), Split::Train) = (&self.lonely, split) {
+            bail!(
+                "{}: the class folder {class} holds one image: expected at least two, one to learn from and one for the \
+                 test",
+                root.display()
+            );
+        }
+        Ok(found)
+    }
+
+    /// Whether there are images of their own to choose the best checkpoint on.
+    pub fn has_validation(&self) -> bool {
+        self.validation.is_some()
+    }
+
+    /// All images of a folder whose test images are a fifth of each class: first those to learn from, then the others.
+    pub fn all(&self) -> Vec<Picture> {
+        [&self.train, &self.test].into_iter().flatten().flatten().cloned().collect()
     }
 }
 
-/// Whether a folder named `train` or `test` is a part of the set rather than a class of that name: it holds folders,
-/// and no picture of its own.
-fn is_part(folder: &Entry) -> bool {
-    let Ok(entries) = entries(&folder.path, &mut Skipped::default()) else { return false };
-    entries.iter().any(|entry| entry.is_folder) && !entries.iter().any(Entry::is_picture)
-}
-
-/// Lists the class folders of one part.
+/// Lists the class folders of one split.
 fn part(root: &Path, folder: &Path, skipped: &mut Skipped) -> Result<Part> {
     let entries = entries(folder, skipped)?;
     skipped.beside(&entries);
     let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
+    ensure!(!folders.is_empty(), "{} holds no class folders", folder.display());
     classes(folder, &folders, &[root, folder], skipped)
 }
 
@@ -132,7 +203,8 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
     let mut part = Part::new();
     for Entry { path: folder, .. } in folders {
         let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let name = name.with_context(|| format!("the name of the class folder {} is no UTF-8", folder.display()))?;
+        let name =
+            name.with_context(|| format!("the name of the class folder {} is not UTF-8: rename it", folder.display()))?;
         let mut within = Skipped::default();
         let paths = listing::pictures_below(folder, above.clone(), &mut within)?;
         ensure!(!paths.is_empty(), "the class folder {}: fill it or remove it", within.no_pictures(folder));
@@ -143,26 +215,21 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
     Ok(part)
 }
 
-/// Parts each class into what is learnt from and what is kept for the test.
+/// Divides each class into what is learnt from and what is kept for the test.
 ///
-/// Which picture goes where follows from its name alone ([`rank`]): so training, a resumed run, evaluation and
-/// deployment see the same two parts on every machine without anything being written down. A run's seed has no say, or
-/// a model would be judged on pictures that it learnt from as soon as two runs' seeds differ. Pictures that are added
-/// later may move a few others between the parts: train again, or keep `train` and `test` apart by hand.
-fn split(root: &Path, whole: Part) -> Result<(Part, Part)> {
+/// Which image goes where follows from its name alone ([`rank`]): so training, a resumed run, evaluation and deployment
+/// see the same two splits on every machine without anything being written down. A run's seed has no say, or a model
+/// would be judged on images that it learnt from as soon as two runs' seeds differ. Images that are added later may move
+/// a few others between the splits: train again, or keep `train` and `test` apart by hand.
+fn split(whole: Part) -> (Part, Part) {
     let (mut train, mut test) = (Part::new(), Part::new());
     for (class, mut pictures) in whole {
-        ensure!(
-            pictures.len() >= 2,
-            "the class folder {} holds one picture: expected at least two, one to learn from and one for the test",
-            root.join(&class).display()
-        );
         pictures.sort_unstable();
-        let kept = ((pictures.len() + TEST_SHARE / 2) / TEST_SHARE).max(1);
+        let kept = ((pictures.len() + TEST_SHARE / 2) / TEST_SHARE).max(1).min(pictures.len() - 1);
         train.insert(class.clone(), pictures.split_off(kept));
         test.insert(class, pictures);
     }
-    Ok((train, test))
+    (train, test)
 }
 
 /// Where a picture stands in the order of all: a number that looks random but follows from its path below `root`.
@@ -229,30 +296,105 @@ mod tests {
         assert!(firsts.filter(|picture| picture.class != 2).count() > 1);
     }
 
-    #[test]
-    fn train_and_test_are_the_folders_own_if_it_has_them() {
-        let folder = folder(&["train/a/1.png", "train/b/2.png", "test/b/3.png", "val/a/4.png", "train/x.png.txt"]);
+    fn listed(names: &[&str]) -> (tempfile::TempDir, ClassFolders) {
+        let folder = folder(names);
         let list = ClassFolders::list(folder.path()).unwrap();
+        (folder, list)
+    }
+
+    #[test]
+    fn splits_are_the_folders_own_if_it_has_them() {
+        let (folder, list) = listed(&[
+            "train/a/1.png",
+            "train/b/2.png",
+            "test/b/3.png",
+            "val/a/4.png",
+            "train/x.png.txt",
+            "more/a/5.png",
+        ]);
         assert_eq!(list.classes, ["a", "b"]);
         assert_eq!(names(&list, folder.path(), Split::Test), ["test/b/3.png"]);
+        assert_eq!(names(&list, folder.path(), Split::Validation), ["val/a/4.png"]);
         assert_eq!(list.pictures(folder.path(), Split::Test).unwrap()[0].class, 1);
         let notes = list.notes.join("\n");
-        assert!(notes.contains("1 .txt") && notes.contains("val: beside train/ and test/"), "{notes}");
+        assert!(notes.contains("1 .txt") && notes.contains("more: it lies beside the splits"), "{notes}");
+    }
+
+    /// As people and archives name and nest them.
+    #[test]
+    fn splits_are_found_by_all_their_usual_names() {
+        for (train, test) in [
+            ("training", "testing"),
+            ("Train", "TEST"),
+            ("training_set/training_set", "test_set/test_set"),
+            ("seg_train/seg_train", "seg_test/seg_test"),
+            ("images/train", "images/val"),
+            ("train/images", "test/images"),
+            ("pets/Images/Training", "pets/Images/Validation"),
+            ("train", "eval"),
+        ] {
+            let files = [(train, "cat", 1), (train, "dog", 2), (test, "cat", 3), (test, "dog", 4)];
+            let files = files.map(|(split, class, number)| format!("{split}/{class}/{number}.png"));
+            let (folder, list) = listed(&files.each_ref().map(String::as_str));
+            assert_eq!(list.classes, ["cat", "dog"], "{train}");
+            let mut found = names(&list, folder.path(), Split::Test);
+            found.sort_unstable();
+            assert_eq!(found, files[2..], "{train}");
+            assert!(!list.has_validation() && list.test_source == TestSource::Folder(folder.path().join(test)));
+        }
+        let (folder, list) = listed(&["train/a/1.png", "train/b/1.png", "eval/a/2.png", "test/a/3.png"]);
+        assert_eq!(names(&list, folder.path(), Split::Validation), ["eval/a/2.png"]);
+    }
+
+    #[test]
+    fn without_a_test_split_validation_or_a_fifth_serves() {
+        let (folder, list) = listed(&["train/a/1.png", "train/b/2.png", "valid/b/3.png", "test/4.png"]);
+        assert_eq!(names(&list, folder.path(), Split::Test), ["valid/b/3.png"]);
+        let notes = list.notes.join("\n");
+        assert!(
+            notes.contains("valid serves as the test split") && notes.contains("test: its images are in no"),
+            "{notes}"
+        );
+        let (_folder, list) = listed(&["train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png"]);
+        assert_eq!((list.classes.len(), &list.test_source, list.all().len()), (2, &TestSource::Fifth, 4));
+        assert!(list.notes.join("").contains("train is the only split: a fifth"), "{:?}", list.notes);
     }
 
     #[test]
     fn a_class_may_be_called_train() {
-        let folder = folder(&["train/1.png", "train/2.png", "bus/1.png", "bus/2.png"]);
-        assert_eq!(ClassFolders::list(folder.path()).unwrap().classes, ["bus", "train"]);
+        for files in [
+            &["train/1.png", "train/2.png", "bus/1.png", "bus/2.png"][..],
+            &["train/1.png", "train/steam/2.png", "bus/1.png", "bus/2.png"],
+        ] {
+            assert_eq!(listed(files).1.classes, ["bus", "train"]);
+        }
+        assert_eq!(listed(&["test/1.png", "bus/1.png", "train/1.png"]).1.classes, ["bus", "test", "train"]);
     }
 
     #[test]
-    fn a_folder_for_evaluation_needs_no_training_pictures() {
-        let folder = folder(&["test/a/1.png"]);
-        let list = ClassFolders::list(folder.path()).unwrap();
+    fn what_could_be_a_class_or_a_split_is_refused() {
+        for (names, word) in [
+            (&["train/1.png", "train/2.png", "test/1.png"][..], "hold images without class folders"),
+            (&["train/steam/1.png", "train/diesel/2.png", "bus/1.png"], "is train/ a split"),
+            (&["cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"], "within its class folders"),
+            (&["train/a/1.png", "Training/a/2.png", "test/a/3.png"], "are both the train split"),
+            (&["a/train/x/1.png", "a/test/x/1.png", "b/train/y/1.png", "b/test/y/1.png"], "several data sets: a/, b/"),
+        ] {
+            let message = error(names);
+            assert!(message.contains(word), "expected '{word}' in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_folder_for_evaluation_needs_no_training_images() {
+        let (folder, list) = listed(&["test/a/1.png"]);
         assert_eq!(list.pictures(folder.path(), Split::Test).unwrap().len(), 1);
         let message = list.pictures(folder.path(), Split::Train).unwrap_err().to_string();
-        assert!(message.contains("class folders in test/, but none in train/"), "{message}");
+        assert!(message.contains("has no train split"), "{message}");
+        let (folder, list) = listed(&["a/1.png", "b/1.png", "b/2.png"]);
+        assert_eq!(list.all().len(), 3);
+        let message = list.pictures(folder.path(), Split::Train).unwrap_err().to_string();
+        assert!(message.contains("folder a holds one image: expected at least two"), "{message}");
     }
 
     #[test]
@@ -260,12 +402,11 @@ mod tests {
         for (names, words) in [
             (&["a/"][..], &["class folder", "/a holds no pictures (PNG, JPEG"][..]),
             (&["a/1.png", "a/2.png", "b/1.tiff", "b/2.tiff"], &["/b holds no pictures", "only 2 .tiff"]),
-            (&["a/1.png", "b/1.png", "b/2.png"], &["/a holds one picture", "at least two"]),
             (
-                &["train/a/1.png", "test/a/1.png", "test/b/1.png"],
-                &["class b has pictures in test/, but none in train/"],
+                &["train/a/1.png", "test/a/1.png", "test/b/1.png", "test/c/1.png"],
+                &["these classes have test images, but no training images: b, c"],
             ),
-            (&["1.png"], &["neither IDX files", "only pictures that lie in no class folder"]),
+            (&["1.png"], &["neither IDX files", "only images that lie in no class folder"]),
             (&[], &["neither IDX files", "--data"]),
             (&["train/a/1.png", "test/a/"], &["test/a holds no pictures"]),
         ] {

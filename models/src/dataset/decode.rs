@@ -35,17 +35,18 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
     let failures = fill(&mut values, length, pictures, input, progress)?;
     report(what, pictures.len(), &failures)?;
 
-    let mut labels = Vec::with_capacity(pictures.len());
+    let (mut labels, mut files) = (Vec::with_capacity(pictures.len()), Vec::with_capacity(pictures.len()));
     let mut unreadable = failures.iter().map(|(index, _)| *index).peekable();
-    for (index, (_, class)) in pictures.iter().enumerate() {
+    for (index, (path, class)) in pictures.iter().enumerate() {
         if unreadable.next_if_eq(&index).is_none() {
             values.copy_within(index * length..(index + 1) * length, labels.len() * length);
             labels.push(*class);
+            files.push(path.to_path_buf());
         }
     }
     values.truncate(labels.len() * length);
     let shape = (labels.len(), input.channels, input.height, input.width);
-    let set = Dataset::new(Array4::from_shape_vec(shape, values)?, labels)?;
+    let set = Dataset::new(Array4::from_shape_vec(shape, values)?, labels)?.with_files(files)?;
     let notes = (!failures.is_empty()).then(|| {
         format!("{} of {} {what} cannot be read and are left out:{}", failures.len(), pictures.len(), list(&failures))
     });

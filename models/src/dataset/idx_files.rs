@@ -2,10 +2,14 @@
 //! `train-labels-idx1-ubyte`, and the same beginning with `t10k`, plain or gzipped.
 
 use super::{Dataset, Split};
+use crate::fingerprint::Fingerprint;
 use crate::idx;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
+
+/// Fingerprint of the pixels of `train-images-idx3-ubyte`, whose SHA-256 is in `scripts/setup`.
+const MNIST: u64 = 0xb6e6_1966_0867_1562;
 
 /// What a file of a pair holds.
 #[derive(Clone, Copy)]
@@ -47,29 +51,26 @@ pub(super) fn size(folder: &Path, split: Split) -> Result<(usize, usize)> {
     Ok((extents[1], extents[2]))
 }
 
-/// The smallest number of classes that covers every label of both parts.
-pub(super) fn classes(folder: &Path) -> Result<usize> {
-    let mut classes = 0;
-    for split in [Split::Train, Split::Test] {
-        let labels = idx::read(&path(folder, split, Content::Labels)?, 1)?;
-        classes = labels.data.iter().fold(classes, |classes, &label| classes.max(usize::from(label) + 1));
+/// The label bytes of one split, if the folder has that split.
+pub(super) fn labels(folder: &Path, split: Split) -> Result<Option<Vec<u8>>> {
+    find(folder, split, Content::Labels).map(|path| Ok(idx::read(&path, 1)?.data)).transpose()
+}
+
+/// Whether these are the 60,000 training images of MNIST, whatever their folder is called.
+pub(super) fn are_mnist(folder: &Path) -> Result<bool> {
+    let path = path(folder, Split::Train, Content::Images)?;
+    if idx::extents(&path, 3)? != [60_000, 28, 28] {
+        return Ok(false);
     }
-    Ok(classes)
+    Ok(Fingerprint::of(&idx::read(&path, 3)?.data).value() == MNIST)
 }
 
 /// The file's path, or an error that says what to do.
 fn path(folder: &Path, split: Split, content: Content) -> Result<PathBuf> {
-    if let Some(path) = find(folder, split, content) {
-        return Ok(path);
-    }
-    if folder.is_dir() {
+    find(folder, split, content).with_context(|| {
         let [name, ..] = names(split, content);
-        bail!(
-            "{} has no file {name} (or {name}.gz): run scripts/setup, or name another folder with --data",
-            folder.display()
-        );
-    }
-    bail!("there is no folder {}: run scripts/setup, or name another one with --data", folder.display());
+        format!("{} has no file {name} (or {name}.gz)", folder.display())
+    })
 }
 
 fn find(folder: &Path, split: Split, content: Content) -> Option<PathBuf> {
@@ -80,6 +81,8 @@ fn find(folder: &Path, split: Split, content: Content) -> Option<PathBuf> {
 fn names(split: Split, content: Content) -> [String; 4] {
     let part = match split {
         Split::Train => "train",
+        // IDX sets have none.
+        Split::Validation => "validation",
         Split::Test => "t10k",
     };
     let (kind, dimensions) = match content {
@@ -115,7 +118,7 @@ mod tests {
         assert_eq!(set.images()[[1, 0, 0, 2]], 6);
         assert_eq!((set.labels(), set.classes()), (&[9, 0][..], 10));
         let message = load(folder.path(), Split::Train).unwrap_err().to_string();
-        assert!(message.contains("train-images-idx3-ubyte") && message.contains("scripts/setup"), "{message}");
+        assert!(message.contains("has no file train-images-idx3-ubyte (or "), "{message}");
     }
 
     #[test]
@@ -128,10 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_those_of_both_parts() {
+    fn other_images_are_not_mnist() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "train-labels-idx1-ubyte", &[2], &[4, 0]);
-        write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[6]);
-        assert_eq!(classes(folder.path()).unwrap(), 7);
+        write(folder.path(), "train-images-idx3-ubyte", &[2, 1, 1], &[1, 2]);
+        assert!(!are_mnist(folder.path()).unwrap());
+        write(folder.path(), "train-images-idx3-ubyte", &[60_000, 28, 28], &vec![0; 60_000 * 28 * 28]);
+        assert!(!are_mnist(folder.path()).unwrap());
+        assert_eq!(labels(folder.path(), Split::Test).unwrap(), None);
     }
 }

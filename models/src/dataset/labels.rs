@@ -1,5 +1,6 @@
 //! The names of the classes of IDX files, which hold numbers only.
 
+use crate::fingerprint::Fingerprint;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,27 +8,71 @@ use std::path::Path;
 /// File beside the IDX files that names their classes.
 const FILE: &str = "labels.txt";
 
-/// The classes of well-known sets, by the name of their folder.
-const KNOWN: [(&str, &str); 1] = [("fashion-mnist", include_str!("../../labels/fashion-mnist.txt"))];
+/// The classes of well-known sets, by the fingerprint of their training labels.
+const KNOWN: [(&str, &str); 1] = [("b9f71c71bae5f277", include_str!("../../labels/fashion-mnist.txt"))];
 
-/// The names of the `classes` of the IDX files in `folder`: from `labels.txt` there, from what is known of a set of
-/// this `name`, or the numbers.
-pub(super) fn of_idx_files(folder: &Path, name: &str, classes: usize) -> Result<Vec<String>> {
-    let file = folder.join(FILE);
-    if file.is_file() {
-        return read_labels(&file);
-    }
-    let known = KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, text)| lines(text));
-    Ok(match known {
-        Some(labels) if labels.len() == classes => labels,
-        _ => (0..classes).map(|class| class.to_string()).collect(),
-    })
+/// What the numbers in IDX files stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The name of each class, counted from 0.
+    Given(Vec<String>),
+    /// Nothing says so: the numbers are the names.
+    Numbers,
 }
 
-/// Reads a file of class names: one a line, in the order of the classes; empty lines do not count.
+impl Names {
+    /// Of the IDX files in `folder`: from `labels.txt` there, or from what is known of a set with these training labels.
+    pub fn of_idx_files(folder: &Path, training_labels: Option<&[u8]>) -> Result<Self> {
+        let file = folder.join(FILE);
+        if file.is_file() {
+            return Ok(Self::Given(read_labels(&file)?));
+        }
+        let fingerprint = training_labels.map(|labels| Fingerprint::of(labels).to_string());
+        let known = KNOWN.iter().find(|(known, _)| Some(*known) == fingerprint.as_deref());
+        Ok(known.map_or(Self::Numbers, |(_, text)| Self::Given(text.lines().map(str::to_owned).collect())))
+    }
+
+    /// The name of the class of this number.
+    pub fn name(&self, class: usize) -> Result<String> {
+        match self {
+            Self::Given(names) => names.get(class).cloned().with_context(|| {
+                format!("the label {class} has no name: {FILE} names {} classes, counted from 0", names.len())
+            }),
+            Self::Numbers => Ok(class.to_string()),
+        }
+    }
+}
+
+/// Images of classes that a model does not know.
+#[derive(Clone, Debug)]
+pub struct UnknownClasses(String);
+
+impl UnknownClasses {
+    /// Of the `folder` the classes that are not in `known`.
+    pub(super) fn new(folder: &Path, unknown: &[String], known: &[String]) -> Self {
+        let (folder, unknown, known) = (folder.display(), listed(unknown), first(known));
+        Self(format!("{folder}: not among the known classes: {unknown}. Known are {known}"))
+    }
+}
+
+impl std::fmt::Display for UnknownClasses {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnknownClasses {}
+
+/// Reads a file of class names: one a line, in the order of the classes. Empty lines are allowed at the end only, where
+/// they cannot be a class without a name.
 pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let labels = lines(&text);
+    // Some editors begin a file with a byte-order mark.
+    let labels: Vec<String> =
+        text.trim_start_matches('\u{feff}').trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    if let Some(line) = labels.iter().position(String::is_empty) {
+        bail!("{}: line {} is empty: expected a class name on each line", path.display(), line + 1);
+    }
     ensure!(
         labels.len() >= 2,
         "{} holds {} class names: expected at least two, one a line",
@@ -41,13 +86,11 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-fn lines(text: &str) -> Vec<String> {
-    // Some editors begin a file with a byte-order mark.
-    text.trim_start_matches('\u{feff}')
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
+/// Labels for a message, the first twenty of them.
+pub(super) fn listed(labels: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = labels[..labels.len().min(SHOWN)].join(", ");
+    if labels.len() > SHOWN { format!("{shown} and {} more", labels.len() - SHOWN) } else { shown }
 }
 
 /// The first few labels, for a message.
@@ -62,20 +105,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_named_by_the_file_by_the_sets_name_or_by_number() {
+    fn classes_are_named_by_the_file_or_are_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        let labels = |name: &str, classes: usize| of_idx_files(folder.path(), name, classes);
-        assert_eq!(labels("letters", 3).unwrap(), ["0", "1", "2"]);
-        assert_eq!(labels("Fashion-MNIST", 10).unwrap()[9], "Ankle boot");
-        // Eleven classes are not those of Fashion-MNIST, whatever the folder's name.
-        assert_eq!(labels("fashion-mnist", 11).unwrap()[10], "10");
+        let names = || Names::of_idx_files(folder.path(), Some(&[0, 1, 2]));
+        assert_eq!(names().unwrap(), Names::Numbers);
+        assert_eq!(names().unwrap().name(7).unwrap(), "7");
         let file = folder.path().join("labels.txt");
-        std::fs::write(&file, "\u{feff}a\r\nb\n\n c \n").unwrap();
-        assert_eq!(labels("fashion-mnist", 3).unwrap(), ["a", "b", "c"]);
-        for (text, word) in [("a\nb\na\n", "names the class a twice"), ("a\n", "holds 1 class names")] {
+        std::fs::write(&file, "\u{feff}a\r\nb\n c \n\n").unwrap();
+        assert_eq!(names().unwrap(), Names::Given(["a", "b", "c"].map(str::to_owned).to_vec()));
+        let message = names().unwrap().name(3).unwrap_err().to_string();
+        assert!(message.contains("label 3 has no name: labels.txt names 3"), "{message}");
+        for (text, word) in [
+            ("a\nb\na\n", "names the class a twice"),
+            ("a\n", "holds 1 class names"),
+            ("a\n\nb\n", "line 2 is empty"),
+            ("\na\nb\n", "line 1 is empty"),
+            ("\n", "holds 0 class names"),
+        ] {
             std::fs::write(&file, text).unwrap();
-            let message = labels("letters", 3).unwrap_err().to_string();
-            assert!(message.contains("labels.txt") && message.contains(word), "{message}");
+            let message = names().unwrap_err().to_string();
+            assert!(message.contains("labels.txt") && message.contains(word), "{text:?}: {message}");
         }
     }
 }

@@ -104,8 +104,8 @@ pub(super) struct Skipped {
     links: usize,
     /// Pictures that lie in no class folder.
     pub loose: usize,
-    /// Whole folders.
-    pub folders: Vec<PathBuf>,
+    /// Whole folders, each with the reason.
+    pub folders: Vec<(PathBuf, &'static str)>,
 }
 
 impl Skipped {
@@ -153,8 +153,7 @@ impl Skipped {
         let names = self.names().map(|names| format!("{root}: skipped what is no picture by its name: {names}"));
         let loose =
             (self.loose > 0).then(|| format!("{root}: skipped {} pictures that lie in no class folder", self.loose));
-        let folders =
-            self.folders.iter().map(|folder| format!("skipped {}: beside train/ and test/", folder.display()));
+        let folders = self.folders.iter().map(|(folder, reason)| format!("skipped {}: {reason}", folder.display()));
         names.into_iter().chain(loose).chain(folders).collect()
     }
 }

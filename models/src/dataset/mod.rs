@@ -2,26 +2,33 @@
 //! exported file.
 //!
 //! A [`Catalogue`] lists what a folder holds: the IDX files of MNIST and of the sets that copy its form (`idx_files`),
-//! or one sub-folder of pictures per class (`class_folders`, whose pictures `decode` reads). Reading one [`Split`] of it
-//! yields a [`Dataset`].
+//! or one sub-folder of images per class (`class_folders`, whose images `decode` reads). `layout` finds the class folders
+//! and the splits by their usual names. Reading one [`Split`] gives a [`Dataset`]; [`test_set`] chooses the images that a
+//! model is judged on, and recognises by a [`sample()`] those it was trained on.
 
 mod catalogue;
 mod class_folders;
 mod decode;
 mod idx_files;
 mod labels;
+mod layout;
 mod listing;
 mod noise;
+mod sample;
+mod test_set;
 
-pub use catalogue::{Catalogue, Progress, Reading, test_set};
+pub use catalogue::{Catalogue, Progress, Reading};
 pub use idx_files::load;
-pub use labels::read_labels;
+pub use labels::{UnknownClasses, read_labels};
 pub use listing::pictures_in;
 pub use noise::noise;
+pub use sample::sample;
+pub use test_set::{TestSet, Trained, test_set};
 
 use crate::fingerprint::Fingerprint;
 use anyhow::{Result, ensure};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
+use std::path::{Path, PathBuf};
 
 /// Most bytes that the pictures of one part may take in memory, where they all stay: 8 GiB are 57,000 RGB pictures of
 /// 224×224 px.
@@ -32,16 +39,19 @@ pub(crate) const MAX_BYTES: u64 = 8 << 30;
 pub enum Split {
     /// What a network learns from.
     Train,
+    /// What the best checkpoint is chosen on, where the folder has images of its own for that.
+    Validation,
     /// What it is judged on, and nothing else.
     Test,
 }
 
 impl Split {
-    /// Its name: that of the sub-folder which holds it, where a folder of pictures comes in two parts.
+    /// Its name in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Validation => "validation",
             Self::Test => "test",
         }
     }
@@ -52,6 +62,8 @@ impl Split {
 pub struct Dataset {
     images: Array4<u8>,
     labels: Vec<usize>,
+    /// Empty, or as many as images.
+    files: Vec<PathBuf>,
 }
 
 impl Dataset {
@@ -61,7 +73,19 @@ impl Dataset {
         ensure!(pictures == labels.len(), "{pictures} pictures, but {} labels", labels.len());
         ensure!(!images.is_empty(), "there are no pictures");
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
-        Ok(Self { images, labels })
+        Ok(Self { images, labels, files: Vec::new() })
+    }
+
+    /// The same with the file that each image was read from.
+    pub fn with_files(self, files: Vec<PathBuf>) -> Result<Self> {
+        ensure!(files.len() == self.len(), "{} images, but {} files", self.len(), files.len());
+        Ok(Self { files, ..self })
+    }
+
+    /// The file that an image was read from; `None` if it was one of many in a file, as in IDX files.
+    #[must_use]
+    pub fn file(&self, image: usize) -> Option<&Path> {
+        self.files.get(image).map(PathBuf::as_path)
     }
 
     /// The pictures, `[N, C, H, W]`, each value 0 to 255, contiguous.
@@ -94,7 +118,21 @@ impl Dataset {
     pub fn first(&self, count: usize) -> Self {
         let count = count.clamp(1, self.len());
         let images = self.images.slice_axis(Axis(0), Slice::from(..count)).into_owned();
-        Self { images, labels: self.labels[..count].to_vec() }
+        Self { images, labels: self.labels[..count].to_vec(), files: self.files.iter().take(count).cloned().collect() }
+    }
+
+    /// The images at these places, at least one, each below [`Dataset::len`].
+    pub fn select(&self, places: &[usize]) -> Result<Self> {
+        let images = self.images.select(Axis(0), places);
+        let files = places.iter().filter_map(|&place| self.files.get(place).cloned()).collect::<Vec<_>>();
+        let set = Self::new(images, places.iter().map(|&place| self.labels[place]).collect())?;
+        if self.files.is_empty() { Ok(set) } else { set.with_files(files) }
+    }
+
+    /// The same images, with each class `c` called `classes[c]`.
+    fn with_labels(self, classes: &[usize]) -> Self {
+        let labels = self.labels.iter().map(|&label| classes[label]).collect();
+        Self { labels, ..self }
     }
 
     /// Sixteen hexadecimal digits that change with any pixel, any label, the form of the pictures or their order: tells

@@ -7,10 +7,12 @@
 mod calibration;
 mod confusion;
 mod metrics;
+mod mistakes;
 
 pub use calibration::{BINS, Bin, Calibration};
 pub use confusion::{ClassFigures, Confused, Confusion};
 pub use metrics::{Metrics, Tally};
+pub use mistakes::{Mistake, mistakes, sort_by_certainty};
 
 use ndarray::{Array2, ArrayView1, ArrayView2};
 

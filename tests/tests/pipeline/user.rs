@@ -35,7 +35,8 @@ fn a_user_trains_exports_and_deploys() {
     let seed = (tests::seed() + 6).to_string();
     let log = output(
         train()
-            .args(["--recipe", "small.toml", "--epochs", "2", "--threads", "1", "--seed", &seed, "--data"])
+            .args(["--recipe", "small.toml", "--epochs", "2", "--threads", "1", "--seed", &seed])
+            .args(["--content", "digit", "--data"])
             .arg(&data),
     );
     assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");

@@ -2,32 +2,42 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::data::Source;
+use crate::source::Choices;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use models::dataset::{self, Dataset};
+use models::dataset::{self, TestSet, Trained};
 use std::io::{Write, stderr};
 use std::path::Path;
 
 /// Reads a data set for training; see [`Source::read`].
-pub(super) fn source(folder: &Path, resolution: usize, labels: Option<&[String]>) -> Result<Source> {
-    let source = with_bar(|progress| Source::read(folder, resolution, labels, progress))?;
+pub(super) fn source(folder: &Path, resolution: usize, choices: Choices) -> Result<Source> {
+    let source = with_bar("reading", |progress| Source::read(folder, resolution, choices, progress))?;
     say(&source.notes);
     Ok(source)
 }
 
-/// Reads the test set that a checkpoint's network is judged on: that of its own data set, or of another in `folder`.
-pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result<Dataset> {
+/// Reads the images that a checkpoint's network is judged on: the test split of its own data set, or what
+/// [`dataset::test_set`] takes of another in `folder`.
+pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result<TestSet> {
     let data = &checkpoint.metadata.data;
     let folder = folder.unwrap_or(&data.folder);
-    let reading = with_bar(|progress| dataset::test_set(folder, &data.labels, &data.input, progress))?;
-    say(&reading.notes);
-    Ok(reading.set)
+    let real = |folder: &Path| folder.canonicalize().ok();
+    let trained = Trained {
+        name: &data.name,
+        sample: &data.sample,
+        fingerprint: Some(&data.fingerprint),
+        own: folder == data.folder || (real(folder).is_some() && real(folder) == real(&data.folder)),
+    };
+    let set =
+        with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, Some(trained), progress))?;
+    say(&set.notes);
+    Ok(set)
 }
 
-/// Shows how many pictures are read.
-fn with_bar<T>(read: impl FnOnce(dataset::Progress) -> T) -> T {
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("reading pictures {bar:30} {pos}/{len}  {eta} left") {
+/// Shows how many images are done.
+pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progress) -> T) -> T {
+    let bar = ProgressBar::no_length().with_prefix(what);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} images {bar:30} {pos}/{len}  {eta} left") {
         bar.set_style(style);
     }
     let result = read(&|done, total| {
@@ -41,6 +51,11 @@ fn with_bar<T>(read: impl FnOnce(dataset::Progress) -> T) -> T {
 /// A closed standard error is no reason to panic.
 fn say(notes: &[String]) {
     for note in notes {
-        let _ = writeln!(stderr(), "note: {note}");
+        say_line(&format!("note: {note}"));
     }
+}
+
+/// One line on standard error.
+pub(super) fn say_line(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
 }

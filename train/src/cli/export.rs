@@ -6,6 +6,7 @@ use crate::data::TrainingData;
 use crate::export::check::Material;
 use crate::export::{OPSET, Outputs, Settings, Written, triton};
 use crate::run;
+use crate::source::Choices;
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
@@ -109,7 +110,7 @@ impl Arguments {
             !to_stdout || !std::io::stdout().is_terminal(),
             "the file is not written to a terminal: redirect or pipe standard output"
         );
-        let test = data::test_set(&checkpoint, self.data.as_deref())?;
+        let test = data::test_set(&checkpoint, self.data.as_deref())?.set;
         let training = match settings.precision {
             Precision::Fp32 => None,
             Precision::Fp16 | Precision::Int8 => Some(self.training(&checkpoint)?),
@@ -187,16 +188,16 @@ impl Arguments {
         Ok(settings)
     }
 
-    /// The run's training pictures, parted as in training.
+    /// The run's training images, divided as in training.
     fn training(&self, checkpoint: &Checkpoint) -> Result<TrainingData> {
         let metadata = &checkpoint.metadata;
         let folder = self.data.as_deref().unwrap_or(&metadata.data.folder);
-        let source = data::source(folder, metadata.architecture.resolution, Some(&metadata.data.labels))?;
+        let source = data::source(folder, metadata.architecture.resolution, Choices::of(&metadata.data))?;
         let data = TrainingData::new(&source, &metadata.recipe, Device::Cpu)?;
         let found = DataFacts::of(&source, &data);
         if let Some(difference) = metadata.data.difference(&found) {
             bail!(
-                "{} is not the data the run was trained on: {difference}. {} needs the run's own training pictures",
+                "{} is not the data the run was trained on: {difference}. {} needs the run's own training images",
                 folder.display(),
                 self.precision
             );

@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// A run's folder [default: the newest run in runs/]
     #[arg(value_name = "RUN")]
     run: Option<PathBuf>,
-    /// Folder of the data set whose test images are used [default: the run's]
+    /// Folder with labelled images: IDX files, or a sub-folder of images per class [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
@@ -33,8 +33,9 @@ impl Arguments {
             Some(folder) => Run::open(folder)?,
             None => Run::newest()?,
         };
-        let test = data::test_set(&Checkpoint::read(&run.last())?, self.data.as_deref())?;
-        let path = report::write(&run, &Images::on_device(&test, device)?)?;
+        let tests = data::test_set(&Checkpoint::read(&run.last())?, self.data.as_deref())?;
+        let (test, line) = (Images::on_device(&tests.set, device)?, tests.line(tests.set.len()));
+        let path = report::write(&run, &test, &line)?;
         text::print(&format!("{}\n", path.display()))?;
         Ok(ExitCode::SUCCESS)
     }

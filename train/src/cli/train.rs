@@ -7,16 +7,18 @@ use crate::progress::{Progress, duration};
 use crate::recipe::{self, Overrides, Recipe, keys};
 use crate::report;
 use crate::run::Run;
+use crate::source::{Choices, ContentChoice};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
 use clap::builder::StringValueParser;
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::whole;
 use deploy::backend::Device;
 use deploy::named::Named;
 use deploy::text;
 use models::architecture::Kind;
+use models::card::Content;
 use models::{dataset, files};
 use std::fmt::Write;
 use std::io::Write as _;
@@ -49,11 +51,15 @@ pub(super) struct Arguments {
     /// Names of the classes in order, one a line [default: the folder's labels.txt, or its sub-folders]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// What the images show: digit (any image is prepared as MNIST's authors did) or picture (it is resized) [default:
+    /// digit for the images of MNIST itself, picture for all others]
+    #[arg(long, value_name = "KIND")]
+    content: Option<Shows>,
     /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with an interrupted run, to the bit
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "stem_stride", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
@@ -138,7 +144,13 @@ impl Arguments {
                 .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
         };
         let labels = self.labels.as_deref().map(dataset::read_labels).transpose()?;
-        let source = data::source(&folder, recipe.network.resolution, labels.as_deref())?;
+        let content = match self.content {
+            None => ContentChoice::FromData,
+            Some(Shows::Digit) => ContentChoice::Digits,
+            Some(Shows::Picture) => ContentChoice::Given(Content::Picture),
+        };
+        let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
+        let source = data::source(&folder, recipe.network.resolution, choices)?;
         // Everything that can be refused is, before the run's folder is made.
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
@@ -156,10 +168,19 @@ impl Arguments {
         run.check_recipe(&checkpoint.metadata.recipe)?;
         let Metadata { recipe, data, .. } = &checkpoint.metadata;
         let folder = self.data.as_deref().unwrap_or(&data.folder);
-        let source = data::source(folder, recipe.network.resolution, Some(&data.labels))?;
+        let source = data::source(folder, recipe.network.resolution, Choices::of(data))?;
         let trainer = Trainer::resume(&checkpoint, &source, device)?;
         Ok((trainer, run))
     }
+}
+
+/// `--content`.
+#[derive(Clone, Copy, ValueEnum)]
+// Help on single values would spread every flag of `--help` over several lines.
+#[allow(missing_docs)]
+enum Shows {
+    Digit,
+    Picture,
 }
 
 /// What is about to run, and on what.
@@ -174,6 +195,9 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
     };
     let held_out = match facts.held_out {
         0 => "none held out: the last epoch ships".to_owned(),
+        count if facts.validation => {
+            format!("{} of the validation split to choose the epoch that ships", text::grouped(count as u64))
+        }
         count => format!("{} held out to choose the epoch that ships", text::grouped(count as u64)),
     };
     text::fields(&[
@@ -188,15 +212,20 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         (
             "data",
             format!(
-                "{}: {} images to learn from, {held_out}\n{} classes, images of {}x{} px in {}",
+                "{}\n{} images to learn from, {held_out}\n{} to test on, each {}x{} px in {}\n{}",
                 facts.folder.display(),
                 text::grouped(facts.fitted as u64),
-                facts.labels.len(),
+                text::grouped(trainer.test().len() as u64),
                 facts.input.width,
                 facts.input.height,
-                if facts.input.channels == 1 { "grey" } else { "colour" }
+                if facts.input.channels == 1 { "grey" } else { "colour" },
+                match facts.input.content {
+                    Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content picture: resized)",
+                    Content::Picture => "prepared as pictures: resized, and their centre cut out",
+                }
             ),
         ),
+        ("classes", text::class_list(&facts.labels)),
         ("runs on", on),
         ("run", run.folder().display().to_string()),
     ])
@@ -204,7 +233,12 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
 
 /// Writes `report.html`. A run is not lost because its picture could not be drawn.
 fn write_report(trainer: &Trainer, run: &Run) -> Option<PathBuf> {
-    match report::write(run, trainer.test()) {
+    let data = format!(
+        "the test split of {}, {}",
+        trainer.facts().folder.display(),
+        text::counted(trainer.test().len(), "image")
+    );
+    match report::write(run, trainer.test(), &data) {
         Ok(page) => Some(page),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");

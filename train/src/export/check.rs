@@ -187,7 +187,7 @@ fn with_noise(images: &Dataset, count: usize) -> Result<Dataset> {
 
 /// Logits of the trained network in libtorch, `[N, classes]`.
 pub fn reference(checkpoint: &Checkpoint, images: &Dataset) -> Result<Array2<f32>> {
-    evaluate::answers(checkpoint, &Images::on_device(images, tch::Device::Cpu)?)?.logits()
+    evaluate::answers(checkpoint, &Images::on_device(images, tch::Device::Cpu)?, &|_, _| ())?.logits()
 }
 
 /// Logits of a network of these folded weights in libtorch.

@@ -2,37 +2,76 @@
 
 use super::figures::{Figures, percent};
 use super::html::{escape, scrolling, table};
-use deploy::confusion_picture::{NUMBERED, depth, largest_mistake, words};
-use deploy::text::{counted, grouped};
+use deploy::confusion_picture::{Drawing, NUMBERED, depth, largest_mistake, legend, words};
+use deploy::text::{self, counted, grouped};
 use std::fmt::Write;
 
 /// Most kinds of mistakes that are listed.
-const LISTED: usize = 12;
+const LISTED: usize = 30;
+
+/// The longest label that stands above a column of the table as it is, in characters; longer ones are turned.
+const SHORT: usize = 5;
 
 /// The section of the page.
 pub(super) fn section(figures: &Figures) -> String {
-    let matrix = if figures.labels.len() <= NUMBERED { numbered(figures) } else { drawn(figures) };
+    let is_numbered = figures.labels.len() <= NUMBERED;
+    let matrix = if is_numbered { numbered(figures) } else { drawn(figures) };
     let matrix = scrolling("Confusion matrix", &matrix);
+    let card = if is_numbered { "card" } else { "card wide" };
     format!(
-        "<section><h2>Which classes</h2><div class=\"pair\">\n<div class=\"card\"><h3>Confusion matrix</h3>{matrix}\
-         <p class=\"caption\">A row for each true class, a column for each answer. The deeper a mistake's colour, the \
-         larger its share of the class.</p></div>\n\
+        "<section><h2>Which classes</h2><div class=\"pair\">\n<div class=\"{card}\"><h3>Confusion matrix</h3>{matrix}{}\
+         <p class=\"caption\">A row for each true class, a column for each answer.{} {}</p></div>\n\
          <div class=\"card\"><h3>Precision and recall</h3>{}</div>\n\
          <div class=\"card wide\"><h3>Most frequent mistakes</h3>{}</div></div></section>\n",
+        html_legend(figures, is_numbered),
+        if is_numbered { "" } else { " Point at a cell to see its numbers." },
+        escape(&sentence(text::weakest(&figures.metrics, &figures.labels).trim_end())),
         scrolling("Precision and recall", &precision_and_recall(figures)),
         frequent(figures)
     )
 }
 
+/// A line as a sentence.
+fn sentence(line: &str) -> String {
+    let mut chars = line.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}
+
+/// What the colours mean.
+fn html_legend(figures: &Figures, is_numbered: bool) -> String {
+    let class = if is_numbered { "legend" } else { "legend drawn" };
+    let mut html = format!("<div class=\"{class}\">");
+    let rows =
+        [("right", "Recognised, share of the class:"), ("wrong", "Taken for another class, share of the class:")];
+    for (swatches, (class, name)) in legend(&figures.metrics.confusion).iter().zip(rows) {
+        if swatches.is_empty() {
+            continue;
+        }
+        let _ = write!(html, "<p>{name}");
+        for swatch in swatches {
+            let _ = write!(
+                html,
+                " <span><i class=\"{class}\" style=\"--depth:{:.2}\"></i>{}</span>",
+                swatch.depth,
+                percent(Some(swatch.share))
+            );
+        }
+        html.push_str("</p>");
+    }
+    html.push_str("</div>\n");
+    html
+}
+
 fn numbered(figures: &Figures) -> String {
     let (confusion, labels) = (&figures.metrics.confusion, &figures.labels);
     let largest = largest_mistake(confusion);
+    let turned = if labels.iter().any(|label| label.chars().count() > SHORT) { " turned" } else { "" };
     let mut html = format!(
-        "<table class=\"matrix\" style=\"--classes:{}\"><thead><tr><td class=\"corner\">true \\ answer</td>",
+        "<table class=\"matrix{turned}\" style=\"--classes:{}\"><thead><tr><td class=\"corner\">true \\ answer</td>",
         labels.len()
     );
     for label in labels {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(label));
+        let _ = write!(html, "<th scope=\"col\"><span>{}</span></th>", escape(label));
     }
     html.push_str("</tr></thead><tbody>\n");
     for (truth, (label, row)) in labels.iter().zip(&confusion.counts).enumerate() {
@@ -57,25 +96,12 @@ fn numbered(figures: &Figures) -> String {
 }
 
 fn drawn(figures: &Figures) -> String {
-    let confusion = &figures.metrics.confusion;
-    let (classes, largest) = (figures.labels.len(), largest_mistake(confusion));
-    let mut svg = format!(
-        "<svg class=\"matrix\" viewBox=\"0 0 {classes} {classes}\" role=\"img\" aria-labelledby=\"matrix-title matrix-desc\"><title id=\"matrix-title\">Confusion matrix</title><desc id=\"matrix-desc\">{} of {classes} classes; the most frequent mistakes are listed below.</desc>\n<rect class=\"ground\" width=\"{classes}\" height=\"{classes}\"/>",
+    let Drawing { width, height, elements } = Drawing::of(&figures.metrics.confusion, &figures.labels);
+    format!(
+        "<svg class=\"matrix\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"matrix-title matrix-desc\"><title id=\"matrix-title\">Confusion matrix</title><desc id=\"matrix-desc\">{} of {} classes; the most frequent mistakes are listed below.</desc>\n{elements}</svg>",
         counted(figures.metrics.images, "test image"),
-    );
-    for (truth, row) in confusion.counts.iter().enumerate() {
-        for (answer, _) in row.iter().enumerate().filter(|&(_, &count)| count > 0) {
-            let class = if truth == answer { "right" } else { "wrong" };
-            let _ = writeln!(
-                svg,
-                "<rect class=\"{class}\" x=\"{answer}\" y=\"{truth}\" width=\"1\" height=\"1\" style=\"--depth:{:.2}\"><title>{}</title></rect>",
-                depth(confusion, truth, answer, largest),
-                escape(&words(confusion, &figures.labels, truth, answer))
-            );
-        }
-    }
-    svg.push_str("</svg>");
-    svg
+        figures.labels.len()
+    )
 }
 
 fn precision_and_recall(figures: &Figures) -> String {

@@ -25,7 +25,7 @@ pub(super) fn section(report: &Report) -> String {
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
     let caption = match report.metadata.data.held_out {
         0 => "Share of the test images that are classified rightly.".to_owned(),
-        _ => "Share of the images that are classified rightly. The epoch that ships is chosen on the held-out ones, never on the test set.".to_owned(),
+        _ => "Share of the images that are recognised. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
     };
     html.push_str(&figure("Accuracy", &accuracies(report), &caption));
     html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
@@ -59,7 +59,7 @@ fn values(lines: &[Line]) -> Vec<f64> {
 
 fn mark(report: &Report) -> Option<(f64, String)> {
     let shipped = report.shipped();
-    (report.history.len() > 1).then(|| (shipped as f64, format!("epoch {shipped} ships")))
+    (report.history.len() > 1).then(|| (shipped as f64, format!("best epoch: {shipped}")))
 }
 
 fn losses(report: &Report) -> Chart {

@@ -5,16 +5,18 @@ use crate::data::Images;
 use crate::device;
 use crate::evaluate::{self, Evaluation};
 use anyhow::{Result, ensure};
+use deploy::mistakes::{self, Mistake};
 pub use deploy::text::percent;
-use deploy::text::{self, grouped, printable};
-use models::evaluation::{Metrics, Tally, argmax, softmax};
+use deploy::text::{self, printable};
+use models::dataset::Progress;
+use models::evaluation::{self, Metrics, Tally};
 use ndarray::Array3;
 use serde::Serialize;
-use std::fmt::Write;
+use std::path::PathBuf;
 use tch::{Device, Tensor};
 
-/// Most mistakes that are shown.
-const MISTAKES: usize = 24;
+/// Most mistakes whose images are shown.
+const SHOWN: usize = 24;
 
 /// What a checkpoint's shipped network is worth on a test set.
 #[derive(Clone, Debug, Serialize)]
@@ -22,7 +24,9 @@ pub struct Figures {
     /// The network.
     pub network: String,
     /// Name of the data set it was trained on.
-    pub data_set: String,
+    pub trained_on: String,
+    /// What was evaluated, such as `all 300 images of photos`.
+    pub evaluated: String,
     /// What measured this: libtorch's version, device and threads.
     pub measured_with: String,
     /// Epochs behind its weights.
@@ -34,29 +38,25 @@ pub struct Figures {
     /// What its answers to the test images are worth.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// The mistakes it is surest of, the surest first.
+    /// Every image that was classified wrongly, the surest answers first.
     pub mistakes: Vec<Mistake>,
+    /// The first of them to look at.
+    #[serde(skip)]
+    pub shown: Vec<Shown>,
 }
 
-/// A test image that was classified wrongly.
-#[derive(Clone, Debug, Serialize)]
-pub struct Mistake {
-    /// Its place in the test set, counted from 0.
-    pub index: usize,
-    /// The class it is of.
-    pub truth: usize,
-    /// The class it was taken for.
-    pub answer: usize,
-    /// Probability of the answer, 0 to 1.
-    pub probability: f32,
-    /// The picture, `[C, H, W]`.
-    #[serde(skip)]
-    pub picture: Array3<u8>,
+/// An image that was classified wrongly, to look at.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What the network saw, `[C, H, W]`.
+    pub image: Array3<u8>,
+    /// Where its file is, from the root of the file system on; `None` for an image of IDX files.
+    pub file: Option<PathBuf>,
 }
 
 impl Figures {
-    /// Measures the network that a checkpoint ships on test images, on their device.
-    pub fn measure(checkpoint: &Checkpoint, test: &Images) -> Result<Self> {
+    /// Measures the network that a checkpoint ships on test images, on their device. `evaluated` says which these are.
+    pub fn measure(checkpoint: &Checkpoint, test: &Images, evaluated: &str, progress: Progress) -> Result<Self> {
         let metadata = &checkpoint.metadata;
         let labels = metadata.data.labels.clone();
         let truths: Vec<usize> = Vec::<i64>::try_from(&test.labels)?.into_iter().map(|label| label as usize).collect();
@@ -66,35 +66,33 @@ impl Figures {
             "the test set has labels up to {largest}, but the network knows only {} classes",
             labels.len()
         );
-        let answers = evaluate::answers(checkpoint, test)?;
+        let answers = evaluate::answers(checkpoint, test, progress)?;
         let Evaluation { loss, .. } = answers.evaluation()?;
         let logits = answers.logits()?;
-        let probabilities = softmax(logits.view());
         let mut tally = Tally::new(labels.len());
         tally.add(logits.view(), &truths);
 
-        let mut mistakes = Vec::new();
-        for (index, (row, &truth)) in logits.rows().into_iter().zip(&truths).enumerate() {
-            let answer = argmax(row);
-            if answer != truth {
-                mistakes.push((index, truth, answer, probabilities[[index, answer]]));
-            }
-        }
-        // Stable: of equals the first image comes first.
-        mistakes.sort_by(|a, b| b.3.total_cmp(&a.3));
-        let mistakes = mistakes.into_iter().take(MISTAKES).map(|(index, truth, answer, probability)| {
-            Ok(Mistake { index, truth, answer, probability, picture: picture(&test.images, index)? })
+        let mut wrong = evaluation::mistakes(logits.view(), &truths, 0);
+        evaluation::sort_by_certainty(&mut wrong);
+        let file = |image: usize| test.files.get(image).map(PathBuf::as_path);
+        let shown = wrong.iter().take(SHOWN).map(|mistake| {
+            let file = file(mistake.image).map(std::path::absolute).transpose()?;
+            Ok(Shown { image: image(&test.images, mistake.image)?, file })
         });
+        let shown = shown.collect::<Result<_>>()?;
+        let mistakes = mistakes::named(&wrong, &labels, file);
         Ok(Self {
             network: metadata.architecture.to_string(),
-            data_set: metadata.data.name.clone(),
+            trained_on: metadata.data.name.clone(),
+            evaluated: evaluated.to_owned(),
             measured_with: device::running_on(test.images.device()),
             epochs: metadata.progress.epochs,
             further_steps: metadata.progress.step,
             labels,
             // libtorch's own loss: the number in the run's history.
             metrics: Metrics { loss, ..tally.metrics() },
-            mistakes: mistakes.collect::<Result<_>>()?,
+            mistakes,
+            shown,
         })
     }
 
@@ -106,9 +104,12 @@ impl Figures {
             self.headline(),
             text::classes(&metrics.classes, labels),
             text::confusion(&metrics.confusion, labels),
+            text::mistakes(&metrics.confusion, labels),
             text::calibration(&metrics.calibration),
-            self.mistake_table(),
+            text::worst(&self.mistakes),
+            text::weakest(metrics, labels),
         ];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         parts.join("\n")
     }
 
@@ -120,36 +121,27 @@ impl Figures {
         };
         let mut lines = vec![
             ("network", format!("{}, after {}{further}", self.network, text::counted(self.epochs, "epoch"))),
-            ("data", format!("{}, {}", printable(&self.data_set), text::counted(self.metrics.images, "test image"))),
+            ("trained on", printable(&self.trained_on)),
+            ("data", printable(&self.evaluated)),
+            ("classes", self.classes_found()),
             ("runs on", self.measured_with.clone()),
         ];
         lines.extend(text::headline(&self.metrics));
         text::fields(&lines)
     }
 
-    fn mistake_table(&self) -> String {
-        if self.mistakes.is_empty() {
-            return "No mistakes.\n".to_owned();
-        }
-        let mut rows = vec![["mistake", "true", "answered", "probability"].map(str::to_owned).to_vec()];
-        let name = |class: usize| self.labels.get(class).map_or_else(|| class.to_string(), |label| printable(label));
-        for mistake in &self.mistakes {
-            let probability = percent(Some(f64::from(mistake.probability)));
-            rows.push(vec![format!("#{}", mistake.index), name(mistake.truth), name(mistake.answer), probability]);
-        }
-        let mut text = text::table(&rows);
-        let all = self.metrics.wrong();
-        if all > self.mistakes.len() as u64 {
-            let _ = writeln!(text, "The {} surest of {} mistakes.", self.mistakes.len(), grouped(all));
-        }
-        text
+    /// The classes that occur in the data.
+    fn classes_found(&self) -> String {
+        let figures = self.metrics.classes.iter().zip(&self.labels);
+        let found = figures.filter(|(class, _)| class.support > 0).map(|(_, label)| label.clone());
+        text::class_list(&found.collect::<Vec<_>>())
     }
 }
 
-/// One of the pictures `[N, C, H, W]`, as `[C, H, W]`.
-fn picture(images: &Tensor, index: usize) -> Result<Array3<u8>> {
-    let picture = images.f_get(index as i64)?.f_to(Device::Cpu)?;
-    let (channels, height, width) = picture.size3()?;
-    let bytes = Vec::<u8>::try_from(picture.f_contiguous()?.f_view([-1])?)?;
+/// One of the images `[N, C, H, W]`, as `[C, H, W]`.
+fn image(images: &Tensor, index: usize) -> Result<Array3<u8>> {
+    let image = images.f_get(index as i64)?.f_to(Device::Cpu)?;
+    let (channels, height, width) = image.size3()?;
+    let bytes = Vec::<u8>::try_from(image.f_contiguous()?.f_view([-1])?)?;
     Ok(Array3::from_shape_vec((channels as usize, height as usize, width as usize), bytes)?)
 }

@@ -52,7 +52,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
     let total = cost::of(&report.metadata.architecture.layers());
     let mut tiles = vec![
         Tile { name: "Test accuracy", value: percent(Some(figures.metrics.accuracy)), notes: accuracy },
-        Tile { name: "Epoch that ships", value: shipped.to_string(), notes: epoch },
+        Tile { name: "Best epoch", value: shipped.to_string(), notes: epoch },
         Tile {
             name: "Calibration error",
             value: percent(Some(figures.metrics.calibration.ece)),
@@ -64,14 +64,14 @@ fn tiles(report: &Report) -> Vec<Tile> {
         Tile {
             name: "Parameters",
             value: grouped(total.parameters),
-            notes: vec![format!("{} multiply-adds a picture", grouped(total.multiply_adds))],
+            notes: vec![format!("{} multiply-adds per image", grouped(total.multiply_adds))],
         },
     ];
     let seconds: f64 = report.seconds.iter().sum();
     if seconds > 0.0 && report.seconds.iter().all(|&seconds| seconds > 0.0) {
         let images =
             (report.metadata.data.fitted / recipe.batch_size * recipe.batch_size * report.history.len()) as f64;
-        let speed = format!("{} images a second", grouped((images / seconds).round() as u64));
+        let speed = format!("{} images per second", grouped((images / seconds).round() as u64));
         tiles.push(Tile {
             name: "Time to train",
             value: duration(seconds),

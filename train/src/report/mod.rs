@@ -47,8 +47,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads a run of at least one epoch and measures its network on test images, on their device.
-    pub fn of(run: &Run, test: &Images) -> Result<Self> {
+    /// Reads a run of at least one epoch and measures its network on test images, on their device. `evaluated` says which
+    /// these are.
+    pub fn of(run: &Run, test: &Images, evaluated: &str) -> Result<Self> {
         let folder = run.folder();
         ensure!(
             run.best().is_file(),
@@ -58,8 +59,8 @@ impl Report {
         );
         let checkpoint = Checkpoint::read(&run.best())?;
         let history = Checkpoint::read(&run.last())?.metadata.history;
-        let figures =
-            Figures::measure(&checkpoint, test).with_context(|| format!("cannot measure {}", run.best().display()))?;
+        let figures = Figures::measure(&checkpoint, test, evaluated, &|_, _| ())
+            .with_context(|| format!("cannot measure {}", run.best().display()))?;
         // The folder's own name, also where it is given as `.`.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let mut seconds = run.seconds();
@@ -120,8 +121,8 @@ impl Report {
 }
 
 /// Writes `report.html` into a run's folder, whole or not at all, and returns its path.
-pub fn write(run: &Run, test: &Images) -> Result<PathBuf> {
+pub fn write(run: &Run, test: &Images, evaluated: &str) -> Result<PathBuf> {
     let path = run.folder().join("report.html");
-    files::write_whole(&path, Report::of(run, test)?.to_html()?.as_bytes())?;
+    files::write_whole(&path, Report::of(run, test, evaluated)?.to_html()?.as_bytes())?;
     Ok(path)
 }

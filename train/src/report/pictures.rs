@@ -1,23 +1,27 @@
-//! The mistakes the network is surest of, as pictures.
+//! The mistakes the network is surest of: their images, names and files.
 
-use super::figures::{Figures, Mistake, percent};
+use super::figures::{Figures, Shown, percent};
 use super::html::escape;
 use anyhow::{Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use deploy::mistakes::Mistake;
 use deploy::text::{counted, grouped};
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use ndarray::Array3;
 use std::fmt::Write;
 use std::io::Cursor;
+use std::path::Path;
 
-/// Longest side of a picture on the page, in its own pixels; larger ones are made smaller, so that the page stays light.
+/// Longest side of an image on the page, in its own pixels; larger ones are made smaller, so that the page stays light.
 const LONGEST: u32 = 128;
+
+/// Most mistakes in the list of names; all are in the JSON document.
+const LISTED: usize = 500;
 
 /// The section of the page.
 pub(super) fn section(figures: &Figures) -> Result<String> {
-    let all = figures.metrics.wrong();
     let mut html = String::from("<section><h2>Worst mistakes</h2>");
     if figures.mistakes.is_empty() {
         let _ = write!(
@@ -27,31 +31,85 @@ pub(super) fn section(figures: &Figures) -> Result<String> {
         );
         return Ok(html);
     }
-    let shown = figures.mistakes.len();
-    let which = if all > shown as u64 {
-        format!("The {shown} of {} mistakes that the network is surest of", grouped(all))
+    let (shown, all) = (figures.shown.len(), figures.mistakes.len());
+    let which = if all > shown {
+        format!("The {shown} mistakes with the highest probability, of {} in all", grouped(all as u64))
     } else {
-        format!("{}, the surest first", counted(shown, "mistake"))
+        format!("All {}, those with the highest probability first", counted(all, "mistake"))
     };
     let _ = writeln!(
         html,
-        "<div class=\"card\"><p class=\"caption\">{which}: what the picture is, what it was taken for, and how sure the network was.</p><ul class=\"mistakes\">"
+        "<div class=\"card\"><p class=\"caption\">{which}. Each image is shown as the network sees it, with its true \
+         class, the answer and its probability, and the second guess.</p><ul class=\"mistakes\">"
     );
-    for mistake in &figures.mistakes {
-        html.push_str(&item(figures, mistake)?);
+    for (mistake, shown) in figures.mistakes.iter().zip(&figures.shown) {
+        html.push_str(&item(mistake, shown)?);
     }
-    html.push_str("</ul></div></section>\n");
+    html.push_str("</ul>");
+    if all > shown {
+        html.push_str(&list(&figures.mistakes));
+    }
+    html.push_str("</div></section>\n");
     Ok(html)
 }
 
-fn item(figures: &Figures, mistake: &Mistake) -> Result<String> {
-    let (truth, answer) = (escape(&figures.labels[mistake.truth]), escape(&figures.labels[mistake.answer]));
-    let probability = percent(Some(f64::from(mistake.probability)));
-    let index = mistake.index;
+fn item(mistake: &Mistake, shown: &Shown) -> Result<String> {
+    let (truth, answer, name) = (escape(&mistake.truth), escape(&mistake.answer), escape(&mistake.image()));
+    let short = shown.file.as_deref().and_then(Path::file_name).map(|name| escape(&name.to_string_lossy()));
+    let name = match &shown.file {
+        Some(file) => {
+            format!("<a href=\"{}\" title=\"{name}\">{}</a>", file_address(file), short.as_deref().unwrap_or(&name))
+        }
+        None => name.clone(),
+    };
     Ok(format!(
-        "<li><img src=\"{}\" alt=\"test image {index}: {truth} taken for {answer}\"><b>{truth}</b> taken for <b>{answer}</b><small>{probability} sure</small><small>image {index}</small></li>\n",
-        data_uri(&mistake.picture)?
+        "<li><img src=\"{}\" alt=\"{truth} taken for {answer}\"><b>{truth}</b> taken for <b>{answer}</b><small>{}</small>{}<small>{name}</small></li>\n",
+        data_uri(&shown.image)?,
+        percent(Some(f64::from(mistake.probability))),
+        second(mistake).map_or_else(String::new, |second| format!("<small>then {}</small>", escape(&second)))
     ))
+}
+
+/// The second guess, such as `cat, 12.50 %`.
+fn second(mistake: &Mistake) -> Option<String> {
+    let (second, probability) = (mistake.second.as_ref()?, mistake.second_probability?);
+    Some(format!("{second}, {}", percent(Some(f64::from(probability)))))
+}
+
+/// The names of the images, folded until somebody wants them.
+fn list(mistakes: &[Mistake]) -> String {
+    let mut rows = Vec::new();
+    for mistake in mistakes.iter().take(LISTED) {
+        rows.push(vec![
+            mistake.image(),
+            mistake.truth.clone(),
+            format!("{}, {}", mistake.answer, percent(Some(f64::from(mistake.probability)))),
+            second(mistake).unwrap_or_default(),
+        ]);
+    }
+    let caption = if mistakes.len() > LISTED {
+        format!("The first {LISTED}; all are in train eval --format json.")
+    } else {
+        String::new()
+    };
+    let table = super::html::table("names", &caption, &["image", "true class", "answer", "second guess"], &rows);
+    format!(
+        "<details><summary>All mistakes by name</summary>{}</details>",
+        super::html::scrolling("All mistakes by name", &table)
+    )
+}
+
+/// The address of a file (RFC 8089), whatever bytes its path is made of.
+fn file_address(path: &Path) -> String {
+    let mut address = String::from("file://");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address
 }
 
 /// A picture `[C, H, W]` of one or three channels as a PNG file inside a `data:` URI (RFC 2397).
@@ -90,6 +148,11 @@ mod tests {
         let colours = Array3::from_shape_fn((3, 1, 2), |(c, _, x)| (c * 50 + x) as u8);
         assert_eq!(decoded(&data_uri(&colours).unwrap()).to_rgb8().into_raw(), [0, 50, 100, 1, 51, 101]);
         assert!(data_uri(&Array3::zeros((2, 4, 4))).is_err());
+    }
+
+    #[test]
+    fn a_files_address_holds_any_name() {
+        assert_eq!(file_address(Path::new("/a b/<\u{e9}>#1.png")), "file:///a%20b/%3C%C3%A9%3E%231.png");
     }
 
     #[test]

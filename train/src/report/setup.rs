@@ -26,11 +26,11 @@ fn run_facts(report: &Report) -> Vec<(&'static str, String)> {
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let input = &data.input;
     let mut facts = vec![
-        ("data", data.name.clone()),
-        ("pictures", format!("{}×{}×{} (channels, height, width)", input.channels, input.height, input.width)),
+        ("trained on", data.name.clone()),
+        ("images", format!("{}×{}×{} (channels, height, width)", input.channels, input.height, input.width)),
         ("learned from", images(data.fitted)),
         ("held out", images(data.held_out)),
-        ("tested on", images(report.figures.metrics.images)),
+        ("tested on", report.figures.evaluated.clone()),
         ("mean, std", format!("{}, {}", numbers(&data.preprocessing.mean), numbers(&data.preprocessing.std))),
         ("trained with", report.metadata.trained_with.clone()),
         ("measured with", report.figures.measured_with.clone()),

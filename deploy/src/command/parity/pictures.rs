@@ -82,7 +82,8 @@ impl Pictures {
     }
 
     fn of_test_set(folder: Option<&Path>, limit: Option<usize>, model: &Model) -> Result<Self> {
-        let (folder, set) = test_set(model, folder)?;
+        let (folder, tests) = test_set(model, folder, false)?;
+        let set = tests.set;
         let set = if let Some(limit) = limit { set.first(limit) } else { set };
         let kind = Kind::Labelled(set.labels().to_vec(), model.labels().to_vec());
         Ok(Self { images: set.images().to_owned(), source: folder.display().to_string(), kind })

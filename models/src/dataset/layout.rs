@@ -1,0 +1,266 @@
+//! How a folder of images is laid out: where its class folders are, and which folders are its splits.
+//!
+//! Splits are known by all their usual names, in any case and with words such as `set` or `images` added: `train`,
+//! `Training_Set`, `test-images`, `valid`. A folder of such a name is a split if it holds class folders; a folder that
+//! holds images itself may be a class of that name.
+
+use super::Split;
+use super::listing::{self, Entry, Skipped, entries};
+use anyhow::{Result, bail, ensure};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Folders below the given one in which the class folders are still found.
+const DEPTH: usize = 3;
+
+/// Words beside the name of a split, and names of folders that only wrap others.
+const COMMON: [&str; 14] = [
+    "data", "dataset", "set", "split", "images", "image", "imgs", "img", "pictures", "photos", "samples", "seg", "png",
+    "jpg",
+];
+
+/// What a folder is by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Split(Split),
+    /// The test split, but the validation split beside a folder called `test`.
+    Evaluation,
+}
+
+impl Name {
+    fn of(folder: &str) -> Option<Self> {
+        let lower = folder.to_lowercase();
+        let words = lower.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty());
+        let word = words.filter(|word| !COMMON.contains(word)).collect::<String>();
+        let ending = COMMON.iter().find_map(|ending| word.strip_suffix(ending).filter(|start| !start.is_empty()));
+        match ending.unwrap_or(&word) {
+            "train" | "training" | "trn" => Some(Self::Split(Split::Train)),
+            "test" | "tests" | "testing" | "tst" => Some(Self::Split(Split::Test)),
+            "val" | "valid" | "validation" | "validate" | "dev" | "devel" | "development" | "holdout" | "heldout" => {
+                Some(Self::Split(Split::Validation))
+            }
+            "eval" | "evaluation" => Some(Self::Evaluation),
+            _ => None,
+        }
+    }
+}
+
+/// Where the class folders of a data set are.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The folder that holds them, or the splits: the given one, or one below it.
+    pub root: PathBuf,
+    /// The folders of the splits; none if the class folders lie in `root`.
+    pub splits: Vec<(Split, PathBuf)>,
+    /// What lies beside the splits and is not read, each with the reason.
+    pub beside: Vec<(PathBuf, &'static str)>,
+}
+
+impl Layout {
+    /// Finds the class folders in and below `given`.
+    pub fn of(given: &Path) -> Result<Self> {
+        let mut root = given.to_owned();
+        for _ in 0..DEPTH {
+            match wrapped(&root, DEPTH)? {
+                Some(inner) => root = inner,
+                None => break,
+            }
+        }
+        let folders = folders(&root)?;
+        let named: Vec<(&Entry, Name)> =
+            folders.iter().filter_map(|folder| Some((folder, Name::of(&folder.name)?))).collect();
+        let holding: Vec<_> = named.iter().filter(|(folder, _)| has_folders(folder)).collect();
+        let plain = Self { root: root.clone(), splits: Vec::new(), beside: Vec::new() };
+        if holding.is_empty() {
+            let kinds = named.iter().map(|(_, name)| *name).collect::<Vec<_>>();
+            let is_split_by_name = kinds.len() > 1 && kinds.len() == folders.len();
+            ensure!(
+                !is_split_by_name || kinds.iter().all(|kind| *kind == kinds[0]),
+                "{}: {} look like splits of a data set, but hold images without class folders: put the images of each \
+                 class into a folder of its own, such as {}",
+                root.display(),
+                names(named.iter().map(|(folder, _)| *folder)),
+                named[0].0.path.join("CLASS").display()
+            );
+            return Ok(plain);
+        }
+        if let [(only, _)] = holding[..] {
+            if has_images(only) {
+                // A class of that name, whose images lie in it and in folders below.
+                return Ok(plain);
+            }
+            let other =
+                folders.iter().filter(|folder| Name::of(&folder.name).is_none()).find(|folder| has_images(folder));
+            if let (1, Some(other)) = (named.len(), other) {
+                bail!(
+                    "{}: is {}/ a split, whose folders are the classes, or a class like {}/? Rename it if it is a class; \
+                     otherwise move {}/ away",
+                    root.display(),
+                    only.name,
+                    other.name,
+                    other.name
+                );
+            }
+        }
+        Self { root, ..plain }.with_splits(&folders, &holding)
+    }
+
+    fn with_splits(mut self, folders: &[Entry], holding: &[&(&Entry, Name)]) -> Result<Self> {
+        let has_test = holding.iter().any(|(_, name)| *name == Name::Split(Split::Test));
+        for (folder, name) in holding {
+            let split = match name {
+                Name::Split(split) => *split,
+                Name::Evaluation if has_test => Split::Validation,
+                Name::Evaluation => Split::Test,
+            };
+            if let Some((_, other)) = self.splits.iter().find(|(known, _)| *known == split) {
+                bail!(
+                    "{} and {} are both the {} split by their names: keep one, or put the images of both into one",
+                    other.display(),
+                    folder.path.display(),
+                    split.name()
+                );
+            }
+            self.splits.push((split, folder.path.clone()));
+        }
+        for folder in folders {
+            if !self.splits.iter().any(|(_, path)| *path == folder.path) {
+                let reason = if Name::of(&folder.name).is_some() {
+                    "its images are in no class folder and so have no label"
+                } else {
+                    "it lies beside the splits of the data set"
+                };
+                self.beside.push((folder.path.clone(), reason));
+            }
+        }
+        for (_, path) in &mut self.splits {
+            // Some archives hold training_set/training_set/, others train/images/.
+            let inner = self::folders(path)?;
+            let has_images = listing::entries(path, &mut Skipped::default())?.iter().any(Entry::is_picture);
+            if let ([only], false) = (&inner[..], has_images) {
+                let same =
+                    path.file_name().is_some_and(|name| Name::of(&name.to_string_lossy()) == Name::of(&only.name));
+                if (same && Name::of(&only.name).is_some() || is_common(&only.name)) && has_folders(only) {
+                    path.clone_from(&only.path);
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// The folder in `root` that holds all there is, if `root` itself holds neither classes nor splits.
+fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
+    let listed = entries(root, &mut Skipped::default())?;
+    let folders: Vec<&Entry> = listed.iter().filter(|entry| entry.is_folder).collect();
+    if listed.iter().any(Entry::is_picture) || folders.iter().any(|folder| Name::of(&folder.name).is_some()) {
+        return Ok(None);
+    }
+    let mut holders = Vec::new();
+    for folder in &folders {
+        let inner = self::folders(&folder.path)?;
+        let mut found = Vec::new();
+        for name in inner.iter().filter_map(|inner| Name::of(&inner.name)) {
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+        let with_classes = inner.iter().any(|inner| Name::of(&inner.name).is_some() && has_folders(inner));
+        if found.len() >= 2 || (with_classes && folders.len() == 1) {
+            holders.push((*folder, with_classes));
+        }
+    }
+    match holders[..] {
+        [] => {
+            let [only] = folders[..] else { return Ok(None) };
+            let inner = self::folders(&only.path)?;
+            if is_common(&only.name) && inner.len() >= 2 && !has_images(only) {
+                return Ok(Some(only.path.clone()));
+            }
+            if depth == 0 { Ok(None) } else { wrapped(&only.path, depth - 1) }
+        }
+        [(only, true)] => {
+            let others = folders.iter().filter(|folder| folder.path != only.path);
+            for other in others {
+                let below = listing::pictures_below(&other.path, HashSet::new(), &mut Skipped::default())?;
+                ensure!(
+                    below.is_empty(),
+                    "{}: {}/ holds the splits of a data set, and {}/ holds images beside it: name one of them as the \
+                     folder",
+                    root.display(),
+                    only.name,
+                    other.name
+                );
+            }
+            Ok(Some(only.path.clone()))
+        }
+        _ if holders.iter().all(|(_, with_classes)| *with_classes) => bail!(
+            "{} holds several data sets: {}. Name one of them as the folder",
+            root.display(),
+            names(holders.iter().map(|(folder, _)| *folder))
+        ),
+        [(folder, _), ..] => bail!(
+            "{} is divided into splits within its class folders ({} and so on): put the classes into the splits instead, \
+             such as train/{} and test/{}",
+            root.display(),
+            self::folders(&folder.path)?
+                .iter()
+                .map(|inner| format!("{}/{}", folder.name, inner.name))
+                .collect::<Vec<_>>()
+                .join(", "),
+            folder.name,
+            folder.name
+        ),
+    }
+}
+
+fn is_common(name: &str) -> bool {
+    COMMON.contains(&name.to_lowercase().as_str())
+}
+
+fn names<'a>(folders: impl Iterator<Item = &'a Entry>) -> String {
+    folders.map(|folder| format!("{}/", folder.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn folders(folder: &Path) -> Result<Vec<Entry>> {
+    let listed = entries(folder, &mut Skipped::default())?;
+    Ok(listed.into_iter().filter(|entry| entry.is_folder).collect())
+}
+
+/// Whether a folder holds folders. One that cannot be listed holds none; reading it says why.
+fn has_folders(folder: &Entry) -> bool {
+    folders(&folder.path).is_ok_and(|folders| !folders.is_empty())
+}
+
+/// Whether a folder holds images itself.
+fn has_images(folder: &Entry) -> bool {
+    entries(&folder.path, &mut Skipped::default()).is_ok_and(|listed| listed.iter().any(Entry::is_picture))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_are_known_by_their_usual_names() {
+        let (train, validation, test) =
+            (Name::Split(Split::Train), Name::Split(Split::Validation), Name::Split(Split::Test));
+        for (names, expected) in [
+            (
+                &["train", "Training", "TRAIN", "training_set", "train-images", "TrainData", "seg_train", "trainset"][..],
+                Some(train),
+            ),
+            (&["test", "Testing", "test_set", "TestImages", "tests"], Some(test)),
+            (
+                &["val", "valid", "Validation", "dev", "val_set", "held-out", "holdout", "validation images"],
+                Some(validation),
+            ),
+            (&["eval", "Evaluation"], Some(Name::Evaluation)),
+            (&["cat", "trains", "contest", "tested", "validity", "images", "set", "bullet train", ""], None),
+        ] {
+            for name in names {
+                assert_eq!(Name::of(name), expected, "{name}");
+            }
+        }
+    }
+}
