@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
 use models::card::Input;
-use models::dataset;
 use models::picture::Reader;
+use models::{dataset, files};
 use ndarray::Array3;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// What results and messages call it: the path, or `-`.
+    /// What results and messages call it: the path as [`files::name`] writes it, or `-`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) => files::name(path),
             Self::StandardInput => STANDARD_INPUT.to_owned(),
         }
     }

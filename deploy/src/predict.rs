@@ -13,6 +13,7 @@ use crate::saved_inputs::SavedInputs;
 use anyhow::{Context, Result};
 use models::card::Input;
 use models::evaluation::softmax;
+use models::files;
 use models::picture::Reader;
 use ndarray::{Array2, Array3, ArrayView1, ArrayView4, Axis};
 use serde::Serialize;
@@ -59,7 +60,7 @@ pub struct Settings {
 /// What is on one picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// What the picture is called: its path, or `-`.
+    /// What the image is called: its path as [`files::name`] writes it, or `-`.
     pub file: String,
     /// The likeliest class, or [`UNKNOWN`].
     pub label: String,
@@ -88,7 +89,7 @@ pub struct Answer {
 /// Why there is no answer for a picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What the picture is called: its path, or `-`.
+    /// What the image is called: its path as [`files::name`] writes it, or `-`.
     pub file: String,
     /// What is wrong with it.
     pub error: String,
@@ -218,7 +219,7 @@ impl Decoded {
     fn of(number: usize, source: &Source, settings: &Settings, input: &Input) -> Result<Self> {
         let pixels = guarded(source, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
         let saved = match (&settings.saved, &pixels) {
-            (Some(saved), Ok(pixels)) => Some(saved.write(number, pixels.view())?.display().to_string()),
+            (Some(saved), Ok(pixels)) => Some(files::name(&saved.write(number, pixels.view())?)),
             _ => None,
         };
         Ok(Self { number, pixels, saved })

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use models::{files, picture};
 use ndarray::ArrayView3;
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct SavedInputs {
     folder: PathBuf,
-    names: Vec<String>,
+    names: Vec<OsString>,
 }
 
 impl SavedInputs {
@@ -20,7 +21,7 @@ impl SavedInputs {
     ///
     /// A folder in which one of the pictures lies is refused: the picture might be replaced.
     pub fn plan(folder: &Path, sources: &[Source]) -> Result<Self> {
-        let context = || format!("cannot write into {}", folder.display());
+        let context = || format!("cannot write into {}", files::name(folder));
         fs::create_dir_all(folder).with_context(context)?;
         let real = folder.canonicalize().with_context(context)?;
         let mut parents = HashSet::new();
@@ -33,8 +34,8 @@ impl SavedInputs {
             ensure!(
                 !parents.insert(parent) || parent.canonicalize().ok().as_ref() != Some(&real),
                 "{} is to be read from the folder that inputs are to be saved in, {}: name another one",
-                path.display(),
-                folder.display()
+                files::name(path),
+                files::name(folder)
             );
         }
         Ok(Self { folder: folder.to_owned(), names: names(sources) })
@@ -51,19 +52,21 @@ impl SavedInputs {
 
 /// The picture's own name with the ending `.png`; from the second picture of a name on, with a number: `seven-2.png`.
 /// Names that differ in case alone count as equal, as they do on some file systems.
-fn names(sources: &[Source]) -> Vec<String> {
+fn names(sources: &[Source]) -> Vec<OsString> {
     let mut taken = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
+    let lower = |name: &OsStr| files::name(Path::new(name)).to_lowercase();
     let name = |source: &Source| {
         let stem = match source {
-            Source::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            Source::StandardInput => "stdin".to_owned(),
+            Source::File(path) => path.file_stem().unwrap_or_default(),
+            Source::StandardInput => OsStr::new("stdin"),
         };
-        let number = numbers.entry(stem.to_lowercase()).or_default();
+        let number = numbers.entry(lower(stem)).or_default();
         loop {
             *number += 1;
-            let name = if *number == 1 { format!("{stem}.png") } else { format!("{stem}-{number}.png") };
-            if taken.insert(name.to_lowercase()) {
+            let mut name = stem.to_owned();
+            name.push(if *number == 1 { ".png".to_owned() } else { format!("-{number}.png") });
+            if taken.insert(lower(&name)) {
                 return name;
             }
         }
@@ -86,6 +89,15 @@ mod tests {
             names(&sources(&["a/7.png", "b/7.jpg", "7-2.png", "c/7.bmp", "-", "stdin.png", "B/X.png", "x.pgm"]));
         let expected = ["7.png", "7-2.png", "7-2-2.png", "7-3.png", "stdin.png", "stdin-2.png", "X.png", "x-2.png"];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn names_that_are_not_utf8_stay_what_they_are() {
+        use std::os::unix::ffi::OsStrExt;
+        let sources = [&b"in/a\xff.png"[..], b"in/a\xfe.jpg", br"in/a\xff.png"];
+        let found = names(&sources.map(|path| Source::File(OsStr::from_bytes(path).into())));
+        assert_eq!(found, [&b"a\xff.png"[..], b"a\xfe.png", br"a\xff.png"].map(OsStr::from_bytes));
     }
 
     #[test]

@@ -73,10 +73,21 @@ pub fn counted(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
 }
 
-/// A name from a file, made safe for a terminal: control characters are replaced.
+/// A name from a file, made safe for a terminal: control characters are written as `\x1b`, byte by byte, which is also
+/// how [`models::files::name`] writes bytes that are not UTF-8.
 #[must_use]
 pub fn printable(name: &str) -> String {
-    name.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    let mut text = String::with_capacity(name.len());
+    for char in name.chars() {
+        if char.is_control() {
+            for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        } else {
+            text.push(char);
+        }
+    }
+    text
 }
 
 /// Text made safe for HTML and SVG, in elements and in quoted attributes. Control characters are replaced.
@@ -139,6 +150,6 @@ mod tests {
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jé"), "a\u{fffd}[2Jé");
+        assert_eq!(printable("a\u{1b}[2J\u{9b}\né"), r"a\x1b[2J\xc2\x9b\x0aé");
     }
 }

@@ -29,7 +29,7 @@ fn a_folder_of_pictures_needs_no_labels() {
     let said = scene.deploy(&format!("{BOTH} --pictures photos"));
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     assert!(said.stdout.contains("photos, 2 pictures"), "{}", said.stdout);
-    for word in ["1 .txt", "left out: photos/notes.png is not a picture"] {
+    for word in ["1 .txt", "left out: photos/notes.png is not an image"] {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
     let document = scene.deploy(&format!("{BOTH} --pictures photos --images 1 --format json")).json();

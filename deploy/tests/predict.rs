@@ -78,7 +78,7 @@ fn a_bad_picture_is_named_and_the_rest_is_done() {
     let said = scene.deploy(&format!("predict {pictures} {TRACT}"));
     assert_eq!(said.code, Some(1));
     assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
-    for word in ["notes.png is not a picture", "cannot read no-such.png", "2 of 4 pictures could not be used"] {
+    for word in ["notes.png is not an image", "cannot read no-such.png", "2 of 4 images could not be used"] {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
     let said = scene.deploy(&format!("predict {pictures} {TRACT} --format json"));
@@ -168,8 +168,8 @@ fn standard_input_that_is_no_picture_is_named() {
     let scene = Scene::new();
     let said = scene.deploy_with_input(&format!("predict - {TRACT}"), b"no picture".to_vec());
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
-    assert!(said.stderr.contains("error: standard input is not a picture"), "{}", said.stderr);
-    assert!(said.stderr.ends_with("error: 1 of 1 picture could not be used\n"), "{}", said.stderr);
+    assert!(said.stderr.contains("error: standard input is not an image"), "{}", said.stderr);
+    assert!(said.stderr.ends_with("error: 1 of 1 image could not be used\n"), "{}", said.stderr);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn json_lines_come_one_per_picture_in_order_errors_too() {
         assert_eq!(lines[line], whole["predictions"][prediction]);
     }
     assert_eq!((&lines[1], &lines[3]), (&whole["errors"][0], &whole["errors"][1]));
-    for word in ["example.onnx: tract 0.", "error: notes.png is not a picture", "2 of 5 pictures could not be used"] {
+    for word in ["example.onnx: tract 0.", "error: notes.png is not an image", "2 of 5 images could not be used"] {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
 }
@@ -210,7 +210,7 @@ fn csv_has_a_header_and_comes_back_whatever_the_names() {
         assert!((records[0][column].parse::<f32>().unwrap() - expected[[0, class]]).abs() < 1e-5);
     }
     assert_eq!(&records[0][8], "");
-    assert!((1..8).all(|column| records[1][column].is_empty()) && records[1][8].contains("not a picture"));
+    assert!((1..8).all(|column| records[1][column].is_empty()) && records[1][8].contains("not an image"));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Files written whole or not at all, and where `scripts/setup` puts what it fetched.
 
 use anyhow::{Context, Result};
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// How the names of files that are being written begin.
@@ -73,6 +74,20 @@ pub fn sweep(folder: &Path) {
     }
 }
 
+/// A path as text that tells every path from every other: bytes that are not UTF-8 are written as `\xff`, and a
+/// backslash before an `x` as `\x5c`. All other names stay as they are.
+#[must_use]
+pub fn name(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text += &chunk.valid().replace("\\x", "\\x5cx");
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
 /// What `scripts/setup` fetched: `.deps/<name>` of the nearest folder that has it, upwards from the current folder and
 /// then from the running program, so that `target/release/train` works from anywhere.
 #[must_use]
@@ -102,6 +117,23 @@ mod tests {
         assert_eq!(error.unwrap_err().to_string(), "it differs");
         assert_eq!(fs::read(&path).unwrap(), b"good");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_name_leads_back_to_its_path() {
+        use std::os::unix::ffi::OsStrExt;
+        for (bytes, expected) in [
+            (&b"a b/\xc3\xa9\n.png"[..], "a b/\u{e9}\n.png"),
+            (b"a\xff.png", r"a\xff.png"),
+            (b"a\xfe\xfd.png", r"a\xfe\xfd.png"),
+            (br"a\xff.png", r"a\x5cxff.png"),
+            (br"a\x5cxff.png", r"a\x5cx5cxff.png"),
+            (br"a\b\\c.png", r"a\b\\c.png"),
+            (b"a\\\xff", r"a\\xff"),
+        ] {
+            assert_eq!(name(Path::new(std::ffi::OsStr::from_bytes(bytes))), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Dataset, MAX_BYTES, Progress, Reading};
 use crate::card::Input;
 use crate::picture;
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ndarray::Array4;
 use std::path::Path;
 use std::sync::Mutex;
@@ -31,7 +31,11 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
         bytes as f64 / 1e9,
         MAX_BYTES as f64 / 1e9,
     );
-    let mut values = vec![0; length * pictures.len()];
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(length * pictures.len())
+        .with_context(|| format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", pictures.len()))?;
+    values.resize(length * pictures.len(), 0);
     let failures = fill(&mut values, length, pictures, input, progress)?;
     report(what, pictures.len(), &failures)?;
 

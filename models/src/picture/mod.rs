@@ -1,17 +1,21 @@
 //! A picture file becomes the network's input, the same way wherever a model is used or trained.
 //!
-//! `file` decodes what is on disk, upright and whole; [`Reader`] brings it to the size and colours that the network
-//! takes.
+//! `file` decodes what is on disk, upright and whole (JPEG by `jpeg`), as far as there is `memory`; [`Reader`] brings it
+//! to the size and colours that the network takes.
 
 mod file;
+mod jpeg;
+mod memory;
+
+use file::{Decoded, Limits};
 
 pub use file::{FORMATS, MAX_PIXELS, has_picture_ending, is_in_colour};
 
 use crate::card::{Content, Input, Polarity};
-use crate::digit;
+use crate::{digit, files};
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, Rgba};
+use image::{DynamicImage, GenericImageView, GrayImage, ImageFormat, Pixel, RgbImage};
 use ndarray::{Array3, ArrayView3};
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -37,21 +41,25 @@ impl Reader {
     ///
     /// What is trained on and what is predicted come this one way, so that equal files are equal input.
     pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
-        let picture = file::open(path, self.max_pixels)?;
-        self.prepare(&picture, input).with_context(|| format!("{} cannot be used", path.display()))
+        let Decoded { picture, share: _share } = file::open(path, self.limits(input))?;
+        self.prepare(picture, input).with_context(|| format!("{} cannot be used", files::name(path)))
     }
 
     /// The same for a picture file that is in memory already; `name` is what messages call it.
     pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
-        let picture = file::decode(bytes, self.max_pixels);
-        let picture = picture.with_context(|| format!("{name} is not a picture that can be read"))?;
-        self.prepare(&picture, input).with_context(|| format!("{name} cannot be used"))
+        let decoded = file::decode(bytes, self.limits(input));
+        let Decoded { picture, share: _share } = decoded.with_context(|| format!("{name} is not an image that can be read"))?;
+        self.prepare(picture, input).with_context(|| format!("{name} cannot be used"))
     }
 
     /// The same for a picture file that comes through a pipe, and is read to its end.
     pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Array3<u8>> {
         let bytes = file::bytes(source, 0).with_context(|| format!("cannot read {name}"))?;
         self.from_bytes(name, &bytes, input)
+    }
+
+    fn limits(&self, input: &Input) -> Limits {
+        Limits { max_pixels: self.max_pixels, rows: input.height }
     }
 
     /// The polarity that a picture for this input is brought to, if it is prepared as a digit: only then
@@ -72,10 +80,10 @@ impl Reader {
     /// as a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
     /// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
     /// `CenterCrop`).
-    pub fn prepare(&self, picture: &DynamicImage, input: &Input) -> Result<Array3<u8>> {
+    pub fn prepare(&self, picture: DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
-        let paper = if digit.is_some() && is_light_ink(picture) { BLACK } else { WHITE };
+        let paper = if digit.is_some() && is_light_ink(&picture) { BLACK } else { WHITE };
         let picture = &over(paper, picture);
         let bytes = match (input.channels, digit) {
             (_, Some(polarity)) => digit::prepare(picture, self.polarity, polarity, size)?.into_raw(),
@@ -87,17 +95,36 @@ impl Reader {
     }
 }
 
-const WHITE: Rgba<u8> = Rgba([255; 4]);
-const BLACK: Rgba<u8> = Rgba([0, 0, 0, 255]);
+/// Grey levels.
+const WHITE: u8 = 255;
+const BLACK: u8 = 0;
 
-/// The picture as it looks on paper of this colour, where it is transparent.
-fn over(paper: Rgba<u8>, picture: &DynamicImage) -> Cow<'_, DynamicImage> {
-    if !picture.color().has_alpha() {
-        return Cow::Borrowed(picture);
+/// The image as it looks on paper of this grey level, where it is transparent; painted in place.
+fn over(paper: u8, picture: DynamicImage) -> DynamicImage {
+    let (width, height) = (picture.width(), picture.height());
+    match picture {
+        DynamicImage::ImageLumaA8(picture) => GrayImage::from_raw(width, height, painted::<2>(paper, picture.into_raw()))
+            .map_or_else(DynamicImage::default, DynamicImage::ImageLuma8),
+        DynamicImage::ImageRgba8(picture) => RgbImage::from_raw(width, height, painted::<4>(paper, picture.into_raw()))
+            .map_or_else(DynamicImage::default, DynamicImage::ImageRgb8),
+        other if other.color().has_alpha() => over(paper, other.into_rgba8().into()),
+        other => other,
     }
-    let mut painted = image::RgbaImage::from_pixel(picture.width(), picture.height(), paper);
-    imageops::overlay(&mut painted, &picture.to_rgba8(), 0, 0);
-    Cow::Owned(DynamicImage::ImageRgba8(painted))
+}
+
+/// Pixels of `N` channels, of which the last is the opacity, over paper: one channel less.
+fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
+    let count = pixels.len() / N;
+    for index in 0..count {
+        let opacity = u32::from(pixels[N * index + N - 1]);
+        for channel in 0..N - 1 {
+            let level = u32::from(pixels[N * index + channel]);
+            let mixed = (level * opacity + u32::from(paper) * (255 - opacity) + 127) / 255;
+            pixels[(N - 1) * index + channel] = mixed as u8;
+        }
+    }
+    pixels.truncate((N - 1) * count);
+    pixels
 }
 
 /// Whether most of the picture is transparent and the rest light: drawn for a dark page, and not to be seen on white.
@@ -106,8 +133,8 @@ fn is_light_ink(picture: &DynamicImage) -> bool {
         return false;
     }
     let (mut light, mut opaque, mut pixels) = (0_u64, 0_u64, 0_u64);
-    for pixel in picture.to_luma_alpha8().pixels() {
-        let [level, alpha] = pixel.0.map(u64::from);
+    for (_, _, pixel) in picture.pixels() {
+        let [level, alpha] = pixel.to_luma_alpha().0.map(u64::from);
         light += level * alpha;
         opaque += alpha;
         pixels += 1;
@@ -126,8 +153,22 @@ fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, Dynamic
     let scale = (f64::from(width) / f64::from(across)).max(f64::from(height) / f64::from(down));
     let kept = |wanted: u32, extent: u32| ((f64::from(wanted) / scale).round() as u32).clamp(1, extent);
     let (kept_across, kept_down) = (kept(width, across), kept(height, down));
-    let centre = picture.crop_imm((across - kept_across) / 2, (down - kept_down) / 2, kept_across, kept_down);
-    Cow::Owned(centre.resize_exact(width, height, FilterType::Triangle))
+    let (left, top) = ((across - kept_across) / 2, (down - kept_down) / 2);
+    // The usual kinds are cut without a copy.
+    Cow::Owned(match picture {
+        DynamicImage::ImageLuma8(picture) => {
+            let centre = imageops::crop_imm(picture, left, top, kept_across, kept_down);
+            imageops::resize(&*centre, width, height, FilterType::Triangle).into()
+        }
+        DynamicImage::ImageRgb8(picture) => {
+            let centre = imageops::crop_imm(picture, left, top, kept_across, kept_down);
+            imageops::resize(&*centre, width, height, FilterType::Triangle).into()
+        }
+        other => {
+            let centre = other.crop_imm(left, top, kept_across, kept_down);
+            centre.resize_exact(width, height, FilterType::Triangle)
+        }
+    })
 }
 
 /// `[H, W, 3]` to `[3, H, W]`.
@@ -154,7 +195,7 @@ pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
+    use image::{Rgb, Rgba};
 
     fn input(channels: usize, content: Content) -> Input {
         Input::new(channels, 28, 28, content)
@@ -164,14 +205,14 @@ mod tests {
     fn a_picture_of_the_right_size_is_not_touched() {
         let picture = GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 200 } else { 0 }]));
         let content = Content::Digit { polarity: Polarity::LightOnDark };
-        let prepared = Reader::default().prepare(&picture.clone().into(), &input(1, content)).unwrap();
+        let prepared = Reader::default().prepare(picture.clone().into(), &input(1, content)).unwrap();
         assert_eq!(prepared.into_raw_vec_and_offset().0, picture.into_raw());
     }
 
     #[test]
     fn colours_become_planes() {
         let picture = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
-        let prepared = Reader::default().prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(picture.into(), &input(3, Content::Picture)).unwrap();
         assert_eq!((prepared[[0, 5, 5]], prepared[[1, 5, 5]], prepared[[2, 5, 5]]), (1, 2, 3));
     }
 
@@ -199,7 +240,7 @@ mod tests {
     fn a_wide_picture_keeps_its_centre() {
         let picture =
             RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
-        let prepared = Reader::default().prepare(&picture.into(), &input(3, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(picture.into(), &input(3, Content::Picture)).unwrap();
         assert_eq!(prepared[[0, 14, 14]], 9);
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
@@ -208,7 +249,7 @@ mod tests {
     #[test]
     fn a_picture_of_one_row_is_cut_before_it_is_resized() {
         let picture = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
-        let prepared = Reader::default().prepare(&picture.into(), &input(1, Content::Picture)).unwrap();
+        let prepared = Reader::default().prepare(picture.into(), &input(1, Content::Picture)).unwrap();
         assert_eq!(prepared.shape(), [1, 28, 28]);
     }
 
@@ -217,7 +258,7 @@ mod tests {
         let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
         assert!(
             Reader::default()
-                .prepare(&picture.into(), &input(1, Content::Picture))
+                .prepare(picture.into(), &input(1, Content::Picture))
                 .unwrap()
                 .iter()
                 .all(|&value| value == 255)
@@ -229,8 +270,8 @@ mod tests {
         let content = Content::Digit { polarity: Polarity::LightOnDark };
         let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
         let picture =
-            image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { WHITE } else { Rgba([255, 255, 255, 0]) });
-        let prepared = Reader::default().prepare(&picture.into(), &input(1, content)).unwrap();
+            image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { Rgba([255; 4]) } else { Rgba([255, 255, 255, 0]) });
+        let prepared = Reader::default().prepare(picture.into(), &input(1, content)).unwrap();
         assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What the user types.
 
-use crate::command::{ModelArguments, usage};
+use crate::command::{ModelArguments, text, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use deploy::arguments::{number, whole};
@@ -10,14 +10,19 @@ use deploy::predict::Settings;
 use deploy::saved_inputs::SavedInputs;
 use models::architecture::MAX_CLASSES;
 use models::card::Polarity;
-use models::picture::{MAX_PIXELS, Reader};
+use models::files::name;
+use models::picture::{FORMATS, MAX_PIXELS, Reader};
 use std::path::PathBuf;
 
 /// Answers shown per picture unless the user says otherwise, or fewer if there are not so many classes.
 const TOP: usize = 3;
 
 const EXAMPLES: &str = "\
-A picture that cannot be used is named and skipped, the rest is done, and the exit code is 1.
+An image that cannot be used is named and skipped, the others are answered, and the exit code is 1.
+
+Results and messages show a file's name as it is, except that a byte that is not UTF-8 is written as \\xff and a
+backslash before an x as \\x5c; the text output and messages also write control characters like that (a line feed is
+\\x0a). Replacing each \\x and its two digits by the byte gives the name back.
 
 Examples:
   deploy predict seven.png                      with the model that this program carries in itself
@@ -27,13 +32,19 @@ Examples:
   deploy predict photos/ --format csv --threshold 0.8 > answers.csv
   deploy predict seven.jpg --save-input seen    and look at seen/seven.png";
 
-/// Says what is on pictures
+/// Names the formats that this program was built to read.
+fn images_help() -> String {
+    format!(
+        "Images of any size ({FORMATS}), folders of them, patterns such as 'scans/*.jpg', or - for an image from \
+         standard input"
+    )
+}
+
+/// Says what is on images
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Pictures (PNG, JPEG, WebP, BMP or PNM, of any size), folders of them, patterns such as 'scans/*.jpg', or - for
-    /// a picture from standard input
-    #[arg(required = true, value_name = "IMG")]
+    #[arg(required = true, value_name = "IMG", help = images_help())]
     pub images: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -57,7 +68,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=u64::from(u16::MAX)))]
     batch: Option<u16>,
 
-    /// Most pixels a picture may have; more are refused before they are decoded
+    /// Most pixels an image may have; larger ones are refused before they are decoded
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = whole::<u64>(1..=i64::MAX as u64))]
     max_pixels: u64,
 
@@ -107,6 +118,16 @@ impl Arguments {
     pub fn validate(&self) -> Result<()> {
         let piped = self.images.iter().filter(|image| image.as_os_str() == STANDARD_INPUT).count();
         ensure!(piped <= 1, usage("- is given twice, but standard input can be read only once"));
+        let is_model = |path: &&PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        if let Some(model) = self.images.iter().find(is_model) {
+            let image = self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
+            let model = name(model);
+            let remedy = match self.model.model.path() {
+                Some(other) => format!("the model is {} already, and one is used at a time", name(other)),
+                None => format!("name it with --model: deploy predict {image} --model {model}"),
+            };
+            return Err(usage(text::printable(&format!("{model} is a model, not an image: {remedy}"))));
+        }
         Ok(())
     }
 

@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     bar.finish_and_clear();
     printer.finish()?;
-    ensure!(failed == 0, "{failed} of {} could not be used", counted(inputs.sources.len(), "picture"));
+    ensure!(failed == 0, "{failed} of {} could not be used", counted(inputs.sources.len(), "image"));
     Ok(())
 }
 

@@ -1,0 +1,176 @@
+//! One budget of memory for all images that the process decodes, whatever the number of threads.
+//!
+//! What an image needs is estimated from its header. Then it is decoded at once, or as soon as other images have given
+//! back enough, or it is refused because it would not fit even alone. Nobody waits who holds a share, so nobody waits
+//! for ever.
+
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+
+/// Images may take this part of the memory that is free when the first one is read: 1 / `PART`. The rest is for the
+/// model, for threads and for other processes.
+const PART: u64 = 2;
+
+/// The budget where the system tells nothing about its memory.
+const UNKNOWN: u64 = 1 << 30;
+
+/// Bytes that may be used at the same time, and those in use.
+pub(super) struct Budget {
+    total: u64,
+    used: Mutex<u64>,
+    returned: Condvar,
+}
+
+/// Bytes that were taken from a budget; dropping them gives them back.
+pub(super) struct Share<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl Budget {
+    fn new(total: u64) -> Self {
+        Self { total, used: Mutex::new(0), returned: Condvar::new() }
+    }
+
+    /// The budget of this process. Its size is set when it is first asked for.
+    pub fn of_process() -> &'static Self {
+        static BUDGET: OnceLock<Budget> = OnceLock::new();
+        BUDGET.get_or_init(|| Self::new(free(Path::new("/")).map_or(UNKNOWN, |free| free / PART)))
+    }
+
+    /// All bytes of the budget.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Takes `bytes`, once they are free. An error if there will never be that many.
+    pub fn take(&self, bytes: u64) -> Result<Share<'_>> {
+        ensure!(
+            bytes <= self.total,
+            "it takes about {} MB of memory to decode, but images may use at most {} MB, half of what was free: use a \
+             smaller image or allow the program more memory",
+            megabytes(bytes),
+            megabytes(self.total),
+        );
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        while *used + bytes > self.total {
+            used = self.returned.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += bytes;
+        Ok(Share { budget: self, bytes })
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *self.budget.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        self.budget.returned.notify_all();
+    }
+}
+
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
+}
+
+/// Bytes that this process can still take: the least that the machine (`MemAvailable`), the limits of the process
+/// (`ulimit -v` and `-d`) and its control groups leave. `None` if the system, whose files begin at `root`, says nothing.
+fn free(root: &Path) -> Option<u64> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let status = read("proc/self/status");
+    let kilobytes = |text: &str, name: &str| Some(number(text.lines().find_map(|line| line.strip_prefix(name))?)? << 10);
+    let limits = read("proc/self/limits");
+    let limit = |name: &str, used: &str| {
+        let limit = number(limits.lines().find_map(|line| line.strip_prefix(name))?)?;
+        Some(limit.saturating_sub(kilobytes(&status, used)?))
+    };
+    let groups = read("proc/self/cgroup");
+    let groups = groups.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (folder, limit, used) = match controllers {
+            "" => ("sys/fs/cgroup", "memory.max", "memory.current"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            }
+            _ => return Vec::new(),
+        };
+        // A group's limit holds for the groups below it too.
+        let groups = Path::new(path.trim_start_matches('/')).ancestors();
+        let left = groups.filter_map(|group| {
+            let read = |name: &str| number(&fs::read_to_string(root.join(folder).join(group).join(name)).ok()?);
+            Some(read(limit)?.saturating_sub(read(used)?))
+        });
+        left.collect()
+    });
+    let known = [
+        kilobytes(&read("proc/meminfo"), "MemAvailable:"),
+        limit("Max address space", "VmSize:"),
+        limit("Max data size", "VmData:"),
+    ];
+    known.into_iter().flatten().chain(groups).min()
+}
+
+/// The first word as a number; `None` for "max" and "unlimited".
+fn number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    #[test]
+    fn shares_never_exceed_the_budget_and_everybody_gets_one() {
+        let budget = Budget::new(100);
+        let (used, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for bytes in [100, 60, 50, 30, 10, 1] {
+                let (budget, used, taken) = (&budget, &used, &taken);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let share = budget.take(bytes).unwrap();
+                        assert!(used.fetch_add(bytes, Ordering::SeqCst) + bytes <= 100);
+                        thread::yield_now();
+                        used.fetch_sub(bytes, Ordering::SeqCst);
+                        drop(share);
+                        taken.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 6 * 200);
+        let message = budget.take(101).err().unwrap().to_string();
+        assert!(message.contains("half of what was free"), "{message}");
+    }
+
+    /// The tightest of all limits counts. The files are as Linux writes them.
+    #[test]
+    fn what_is_free_is_the_least_that_any_limit_leaves() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(free(root.path()), None);
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal:       24000000 kB\nMemAvailable:   20000000 kB\n");
+        write("proc/self/limits", "Max data size             unlimited            unlimited            bytes     \n");
+        assert_eq!(free(root.path()), Some(20_000_000 << 10));
+        write("proc/self/cgroup", "3:cpu:/x\n2:memory,foo:/old\n0::/a/b\n");
+        write("sys/fs/cgroup/a/b/memory.max", "max\n");
+        write("sys/fs/cgroup/a/b/memory.current", "7\n");
+        write("sys/fs/cgroup/a/memory.max", "9000000000\n");
+        write("sys/fs/cgroup/a/memory.current", "1000000000\n");
+        assert_eq!(free(root.path()), Some(8_000_000_000));
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "7000000000\n");
+        write("sys/fs/cgroup/memory/memory.usage_in_bytes", "0\n");
+        assert_eq!(free(root.path()), Some(7_000_000_000));
+        write("proc/self/status", "VmPeak:\t  900000 kB\nVmSize:\t  500000 kB\nVmData:\t     1000 kB\n");
+        write("proc/self/limits", "Max address space         1024000000           unlimited            bytes     \n");
+        assert_eq!(free(root.path()), Some(512_000_000));
+    }
+}
