@@ -25,13 +25,13 @@ pub fn mnist() -> Result<PathBuf> {
 #[must_use]
 pub fn small_recipe(kind: Kind) -> String {
     format!(
-        r#"base = "tutorial"
-name = "small"
+        r#"name = "small"
 epochs = 1
 batch_size = 50
 hold_out = 500
 log_every = 50
 ema = 0.98
+base = "tutorial"
 normalization = "auto"
 
 [network]
