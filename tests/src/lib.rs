@@ -45,14 +45,14 @@ pub fn learnt(what: &str, accuracy: f64, bound: f64) -> Result<()> {
 pub fn small_recipe(kind: Kind) -> String {
     let seed = seed();
     format!(
-        r#"base = "tutorial"
-name = "small"
+        r#"name = "small"
 seed = {seed}
 epochs = 1
 batch_size = 50
 hold_out = 500
 log_every = 50
 ema = 0.98
+base = "tutorial"
 normalization = "auto"
 
 [network]

@@ -31,7 +31,7 @@ fn a_wrong_value_names_its_flag_and_what_it_takes() {
         (&["--stem-stride", "3"], "--stem-stride <N>", "expected a whole number from 1 to 2"),
         (&["--seed", "1.5"], "--seed <N>", "expected a whole number from 0 to 2⁶³ − 1"),
         (&["--threads", "0"], "--threads <N>", "expected a whole number from 1 to 1,024"),
-        (&["--arch", "mobilenet"], "--arch <NAME>", "mobilenet-v1"),
+        (&["--arch", "mobilenet"], "--arch <NAME>", "mobilenet-v1, tutorial"),
         (&["--device", "gpu"], "--device <NAME>", "expected auto, cpu, cuda or cuda:N"),
         (&["summary", "--channels", "0"], "--channels <N>", "expected a whole number from 1 to 64"),
         (&["summary", "--stem-stride", "-1"], "--stem-stride <N>", "expected a whole number from 1 to 2"),
@@ -102,7 +102,7 @@ fn bash_completes_commands_flags_and_values() {
     ] {
         let last = words.len() - 1;
         let line = format!(
-            "set -eu; source '{}'; COMP_WORDS=({}); COMP_CWORD={last}; _train train '{}' '{}'; echo \"${{COMPREPLY[*]}}\"",
+            "set -eu; compopt() {{ :; }}; source '{}'; COMP_WORDS=({}); COMP_CWORD={last}; _train train '{}' '{}'; echo \"${{COMPREPLY[*]}}\"",
             path.display(),
             words.join(" "),
             words[last],

@@ -24,7 +24,8 @@ const LABELS: [&str; 3] = ["zero", "<script>alert(1)</script>", "\"R&D\""];
 fn recipe(epochs: usize, hold_out: usize) -> String {
     let seed = std::env::var("TEST_SEED").unwrap_or_else(|_| "1".to_owned());
     format!(
-        "base = \"tutorial\"\nname = \"tiny\"\nnormalization = \"auto\"\nseed = {seed}\nepochs = {epochs}\nbatch_size = 8\nhold_out = {hold_out}\nema = 0.9\n\
+        "name = \"tiny\"\nseed = {seed}\nepochs = {epochs}\nbatch_size = 8\nhold_out = {hold_out}\nema = 0.9\n\
+         base = \"tutorial\"\nnormalization = \"auto\"\n\
          [network]\narch = \"mobilenet-v1\"\nwidth = 0.1\nresolution = 32\n\
          [optimizer]\nkind = \"sgd\"\nlr = 0.05\nmomentum = 0.9\n\
          [schedule]\nkind = \"cosine\"\nwarm_up = 0.2\n"

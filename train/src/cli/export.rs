@@ -4,12 +4,14 @@ use super::{Cli, Format, data};
 use crate::checkpoint::{Checkpoint, DataFacts};
 use crate::data::TrainingData;
 use crate::export::check::Material;
+use crate::export::graph::check_opset;
 use crate::export::{OPSET, Outputs, Settings, Written, triton};
 use crate::run;
 use crate::source::Choices;
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
+use deploy::arguments::{one_of, whole};
 use deploy::text;
 use models::card::{Observer, Precision, Takes};
 use serde_json::json;
@@ -48,16 +50,16 @@ pub(super) struct Arguments {
     #[arg(long)]
     overwrite: bool,
     /// Number format: fp32, fp16 or int8
-    #[arg(long, value_name = "NAME", default_value_t = Precision::Fp32)]
+    #[arg(long, value_name = "NAME", default_value_t = Precision::Fp32, value_parser = one_of::<Precision>(Precision::ALL.map(Precision::name)), hide_possible_values = true)]
     precision: Precision,
     /// Training images that an int8 file's ranges are taken from [default: 1000, or all if there are fewer]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     calibrate: Option<u32>,
     /// How they are taken: min-max, percentile or mse [default: min-max]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Observer>(Observer::ALL.map(Observer::name)), hide_possible_values = true)]
     observer: Option<Observer>,
     /// Version of the ONNX operators, 13 to 24
-    #[arg(long, value_name = "N", default_value_t = OPSET)]
+    #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
     /// Pictures the graph takes at once: a number, or dynamic
     #[arg(long, value_name = "N", default_value = "dynamic")]
@@ -66,7 +68,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHERE", default_value = "embed")]
     preprocess: Preprocess,
     /// What the graph yields: logits, probabilities or both
-    #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both)]
+    #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both, value_parser = one_of::<Outputs>(["logits", "probabilities", "both"]), hide_possible_values = true)]
     outputs: Outputs,
     /// Folder of the data set that the check and the calibration use [default: the run's]
     #[arg(long, value_name = "DIR")]
@@ -74,6 +76,13 @@ pub(super) struct Arguments {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+}
+
+/// `--opset`.
+fn opset(text: &str) -> Result<i64> {
+    let opset = whole(1..=1000)(text).map_err(anyhow::Error::msg)?;
+    check_opset(opset)?;
+    Ok(opset)
 }
 
 /// `--batch`.

@@ -2,8 +2,8 @@
 
 use crate::recipe::{self, BUILT_IN, NAMES};
 use anyhow::Result;
+use clap::Args;
 use clap::builder::StringValueParser;
-use clap::{Args, ValueHint};
 use deploy::named::Named;
 use deploy::text;
 use std::fmt::Write;
@@ -21,7 +21,7 @@ Examples:
   train recipe mine.toml             what your recipe amounts to")]
 pub(super) struct Arguments {
     /// Built-in recipe or a TOML file; it is printed with the values of its base filled in
-    #[arg(value_name = "NAME|FILE", value_parser = Named::with(&NAMES, StringValueParser::new()), hide_possible_values = true, value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "NAME|FILE", value_parser = Named::with(&NAMES, StringValueParser::new()), hide_possible_values = true)]
     recipe: Option<String>,
 }
 

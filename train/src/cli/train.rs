@@ -11,8 +11,9 @@ use crate::source::{Choices, ContentChoice};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
+use clap::Args;
 use clap::builder::StringValueParser;
-use clap::{Args, ValueEnum, ValueHint};
+use clap::ValueEnum;
 use deploy::arguments::whole;
 use deploy::backend::Device;
 use deploy::named::Named;
@@ -40,8 +41,7 @@ pub(super) struct Arguments {
         value_name = "NAME|FILE",
         default_value = recipe::DEFAULT,
         value_parser = Named::with(&recipe::NAMES, StringValueParser::new()),
-        hide_possible_values = true,
-        value_hint = ValueHint::FilePath
+        hide_possible_values = true
     )]
     recipe: String,
     /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup

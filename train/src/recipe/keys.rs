@@ -7,7 +7,7 @@ use super::{DEFAULT, Recipe, layers};
 use deploy::arguments::{self, Interval, whole_number};
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::LazyLock;
 use toml::Value;
@@ -128,7 +128,7 @@ impl Key {
         };
         for (kind, table) in layers::kinds(&self.table) {
             if let Some(other) = table.get(&self.name).filter(|other| other.to_string() != text) {
-                text += &format!("; {kind}: {other}");
+                let _ = write!(text, "; {kind}: {other}");
             }
         }
         text
@@ -150,16 +150,20 @@ pub fn find(path: &str) -> Option<&'static Key> {
 /// The help of the flag that sets this key.
 #[must_use]
 pub fn help(path: &str) -> String {
-    let Some(key) = find(path) else { return String::new() };
-    format!("{} [default: the recipe's; {DEFAULT}: {}]", description(path), key.default())
+    let default = find(path).map(Key::default).unwrap_or_default().replace('"', "");
+    format!("{} [default: the recipe's; {DEFAULT}: {default}]", description(path))
 }
 
-/// What a key means and takes, as `--help` says it.
+/// What a key means and takes, as `--help` says it: the first sentence, and the values unless they are in it.
 #[must_use]
 pub fn description(path: &str) -> String {
     let Some(key) = find(path) else { return String::new() };
     let meaning = key.meaning.replace('`', "");
-    format!("{}: {}", meaning.trim_end_matches('.'), key.accepts)
+    let sentence = meaning.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    match key.accepts {
+        Accepts::OneOf(_) => sentence.to_owned(),
+        _ => format!("{sentence} ({})", key.accepts),
+    }
 }
 
 /// Reads a flag that sets this key, a whole number.
@@ -309,7 +313,7 @@ mod tests {
                 Accepts::Table(_) => format!("**[{}]**", key.path()),
                 _ => format!("`{}`", key.path()),
             };
-            expected += &format!("| {name} | {} | {} | {} |\n", key.meaning, key.accepts, key.default());
+            writeln!(expected, "| {name} | {} | {} | {} |", key.meaning, key.accepts, key.default()).unwrap();
         }
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(path, format!("{before}<!-- keys -->\n{expected}<!-- end of keys -->{after}")).unwrap();

@@ -119,10 +119,11 @@ pub(super) fn lay_over(mut below: Table, own: &Table) -> Table {
         };
         let Some((own, merged)) = scopes else { continue };
         let is_off = |value: &Value| value.as_integer() == Some(0) || value.as_float() == Some(0.0);
-        if own.get(switch).is_some_and(is_off) && !own.contains_key(dependent) {
-            if let Some(value) = merged.get_mut(dependent) {
-                *value = if value.is_bool() { false.into() } else { 0.into() };
-            }
+        if own.get(switch).is_some_and(is_off)
+            && !own.contains_key(dependent)
+            && let Some(value) = merged.get_mut(dependent)
+        {
+            *value = if value.is_bool() { false.into() } else { 0.into() };
         }
     }
     below

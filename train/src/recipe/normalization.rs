@@ -31,6 +31,8 @@ enum Written {
     Table(Given),
 }
 
+// serde hands over the field as it is.
+#[allow(clippy::ref_option)]
 pub(super) fn serialize<S: Serializer>(given: &Option<Preprocessing>, to: S) -> Result<S::Ok, S::Error> {
     match given {
         Some(given) => given.serialize(to),
