@@ -1,7 +1,9 @@
 //! `deploy eval`: how good is this file?
 
 use super::text::{self, counted, fields, grouped, percent, table};
-use super::{Format, ModelArguments, ModelOperand, first, open_in, print, print_json, progress, say, say_notes, test_set, usage};
+use super::{
+    Format, ModelArguments, ModelOperand, first, open_in, print, print_json, progress, say, say_notes, test_set, usage,
+};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::backend::{Engine, Runtime};
@@ -35,7 +37,7 @@ pub struct Arguments {
         long,
         value_name = "LIST",
         conflicts_with_all = ["backend", "device"],
-        value_parser = Named::new(&Engine::LISTED),
+        value_parser = Named::of::<String>(&Engine::LISTED),
         hide_possible_values = true
     )]
     runtimes: Option<String>,
