@@ -14,11 +14,11 @@ pub struct Named<P> {
     parse: P,
 }
 
-impl<T: FromStr> Named<fn(&str) -> Result<T, T::Err>> {
+impl Named<()> {
     /// Parses by [`FromStr`].
     #[must_use]
-    pub fn new(names: &'static [&'static str]) -> Self {
-        Self { names, parse: T::from_str }
+    pub fn of<T: FromStr>(names: &'static [&'static str]) -> Named<fn(&str) -> Result<T, T::Err>> {
+        Named { names, parse: T::from_str }
     }
 }
 

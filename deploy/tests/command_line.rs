@@ -60,7 +60,7 @@ fn parity_compares_both_runtimes() {
 }
 
 #[test]
-fn inspect_shows_the_file_without_running_it() {
+fn inspect_shows_the_file() {
     let scene = Scene::new();
     let said = scene.deploy("inspect --model example.onnx");
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
@@ -79,6 +79,65 @@ fn inspect_shows_the_file_without_running_it() {
     let document = scene.deploy("inspect --model example.onnx --format json").json();
     assert_eq!((&document["parameters"], &document["nodes"]), (&Value::from(1 + 36 + 12), &Value::from(8)));
     assert_eq!(document["card"]["labels"][0], "ant");
+}
+
+#[test]
+fn inspect_shows_what_cannot_be_run_and_says_why() {
+    use models::onnx::proto::type_proto::{Map, Sequence, Tensor, Value as Type};
+    use models::onnx::proto::{OperatorSetIdProto, TypeProto};
+    let scene = Scene::new();
+    // As skl2onnx writes a classifier: its probabilities are a sequence of maps.
+    let mut model = Example::without_card().model();
+    let boxed = |value| Some(Box::new(TypeProto { value: Some(value), ..TypeProto::default() }));
+    let float = Type::TensorType(Tensor { elem_type: 1, shape: None });
+    let map = Type::MapType(Box::new(Map { key_type: 7, value_type: boxed(float) }));
+    let sequence = Type::SequenceType(Box::new(Sequence { elem_type: boxed(map) }));
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[7].op_type = "ZipMap".into();
+    graph.node[7].domain = "ai.onnx.ml".into();
+    graph.output[1].r#type = Some(TypeProto { value: Some(sequence), ..TypeProto::default() });
+    let domain = "ai.onnx.ml".to_owned();
+    model.opset_import.push(OperatorSetIdProto { domain, version: 1 });
+    std::fs::write(scene.path("skl.onnx"), prost::Message::encode_to_vec(&model)).unwrap();
+    let said = scene.deploy("inspect skl.onnx");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    for word in
+        ["probabilities sequence(map(int64, float))", "ai.onnx.ml.ZipMap 1", "opset 13, ai.onnx.ml 1", "cannot run"]
+    {
+        assert!(said.stdout.contains(word), "{word} in {}", said.stdout);
+    }
+    let document = scene.deploy("inspect skl.onnx --format json").json();
+    assert!(document["problem"].as_str().unwrap().contains("ai.onnx.ml"), "{document}");
+    scene.assert_fails("predict picture-0.pgm --model skl.onnx", 1, &["skl.onnx cannot be used", "ai.onnx.ml"]);
+}
+
+#[test]
+fn inspect_says_what_the_scores_are() {
+    let scene = Scene::new();
+    let bare = Example { outputs: ["", "answer"], ..Example::without_card() };
+    std::fs::write(scene.path("bare.onnx"), bare.bytes()).unwrap();
+    let said = scene.deploy("inspect bare.onnx");
+    assert!(said.stdout.contains("'answer' holds probabilities"), "{}", said.stdout);
+    assert!(said.stdout.contains("made by Softmax; in a test run"), "{}", said.stdout);
+    let document = scene.deploy("inspect bare.onnx --format json").json();
+    assert_eq!(
+        (&document["scores"]["holds"], &document["scores"]["output"]),
+        (&"probabilities".into(), &"answer".into())
+    );
+    let document = scene.deploy("inspect example.onnx --format json").json();
+    assert_eq!((&document["scores"]["holds"], &document["problem"]), (&"logits".into(), &Value::Null));
+}
+
+#[test]
+fn the_model_is_an_operand_or_a_flag_but_not_both() {
+    let scene = Scene::new();
+    let (operand, flag) = (scene.deploy("inspect example.onnx"), scene.deploy("inspect --model example.onnx"));
+    assert_eq!((operand.code, operand.stdout), (Some(0), flag.stdout));
+    for command in ["inspect", "eval", "bench", "parity", "doctor"] {
+        let words = ["cannot be used with", "--model"];
+        scene.assert_fails(&format!("{command} example.onnx --model example.onnx"), 2, &words);
+        scene.assert_fails(&format!("{command} no-such.onnx"), 1, &["cannot read no-such.onnx"]);
+    }
 }
 
 #[test]
@@ -110,7 +169,11 @@ fn a_model_that_is_no_model_is_named() {
         scene.assert_fails(&format!("{command} --model no-such.onnx"), 1, &["cannot read no-such.onnx"]);
         scene.assert_fails(&format!("{command} --model short.onnx"), 1, &["short.onnx cannot be used", "truncated"]);
         scene.assert_fails(&format!("{command} --model empty.onnx"), 1, &["empty.onnx cannot be used", "empty"]);
-        scene.assert_fails(&format!("{command} --model notes.png"), 1, &["notes.png cannot be used", "not a complete ONNX model"]);
+        scene.assert_fails(
+            &format!("{command} --model notes.png"),
+            1,
+            &["notes.png cannot be used", "not a complete ONNX model"],
+        );
         scene.assert_fails(&format!("{command} --model ."), 1, &["a folder"]);
     }
 }
@@ -138,7 +201,11 @@ fn wrong_usage_exits_with_2() {
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --no-such-flag"), 2, &["--no-such-flag"]);
     scene.assert_fails("predict picture-0.pgm --model example.onnx --backend caffe", 2, &["auto, tract or ort"]);
     scene.assert_fails("predict picture-0.pgm --model example.onnx --device gpu", 2, &["auto, cpu, cuda or cuda:N"]);
-    scene.assert_fails("predict picture-0.pgm --model example.onnx --device cuda:x", 2, &["no device number"]);
+    scene.assert_fails(
+        "predict picture-0.pgm --model example.onnx --device cuda:x",
+        2,
+        &["not the number of a device"],
+    );
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --threads 0"), 2, &["--threads"]);
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --device cuda"), 2, &["use --backend ort"]);
     scene.assert_fails("backends --model example.onnx", 2, &["--model"]);

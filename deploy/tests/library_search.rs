@@ -135,7 +135,8 @@ fn a_library_for_another_machine_says_which() {
     let mut other = own.clone();
     other[18..20].copy_from_slice(&43_u16.to_ne_bytes());
     std::fs::write(&path, &other).unwrap();
-    scene.assert_useless(&path, &format!("built for machine 43, 64-bit; this program needs {}", std::env::consts::ARCH));
+    scene
+        .assert_useless(&path, &format!("built for machine 43, 64-bit; this program needs {}", std::env::consts::ARCH));
     let mut program = own;
     program[16..18].copy_from_slice(&2_u16.to_ne_bytes());
     std::fs::write(&path, &program).unwrap();

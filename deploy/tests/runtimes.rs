@@ -6,10 +6,10 @@ use deploy::agreement::{FP32_TOLERANCE, Tolerance, compare};
 use deploy::backend::{Choice, Device, Options};
 use deploy::evaluate::evaluate;
 use deploy::model::Model;
-use example::{Example, LABELS, logits_by_hand, pictures};
+use example::{Example, LABELS, integer, integers, logits_by_hand, node, pictures};
 use models::dataset::Dataset;
-use models::onnx::proto::ModelProto;
 use models::onnx::proto::tensor_proto::{DataLocation, DataType};
+use models::onnx::proto::{ModelProto, NodeProto};
 use ndarray::{Array4, s};
 use prost::Message;
 
@@ -176,6 +176,93 @@ fn probabilities_alone_become_logits_with_the_same_softmax() {
     }
 }
 
+/// The example without a card, its logits (`z`) followed by these nodes, the last of which makes `out`.
+fn followed_by(nodes: &[NodeProto]) -> Vec<u8> {
+    let mut model = Example { outputs: ["out", ""], ..Example::without_card() }.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[6].output[0] = "z".into();
+    graph.node.extend_from_slice(nodes);
+    model.encode_to_vec()
+}
+
+#[test]
+fn probabilities_stay_as_they_are_whatever_makes_them() {
+    let last = || vec![integer("axis", -1)];
+    let cast = |from, to, kind| node("Cast", &[from], to, vec![integer("to", kind as i64)]);
+    let cases = [
+        vec![node("Softmax", &["z"], "p", last()), node("Identity", &["p"], "out", vec![])],
+        vec![
+            cast("z", "half", DataType::Float16),
+            node("Softmax", &["half"], "p", last()),
+            cast("p", "out", DataType::Float),
+        ],
+        vec![node("Softmax", &["z"], "p", last()), node("Flatten", &["p"], "out", vec![])],
+        // As old exporters write softmax.
+        vec![
+            node("Exp", &["z"], "e", vec![]),
+            node("ReduceL1", &["e"], "sum", vec![integers("axes", &[1])]),
+            node("Div", &["e", "sum"], "out", vec![]),
+        ],
+    ];
+    let images = pictures(5, 1);
+    let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
+    for backend in backends("probabilities_stay_as_they_are_whatever_makes_them") {
+        let probabilities = |nodes: &[NodeProto]| {
+            let mut model = Model::from_bytes("example", &followed_by(nodes), &options(backend, 1)).unwrap();
+            let logits = model.logits(images.view()).unwrap();
+            (models::evaluation::softmax(logits.view()), model.notes().join("\n"))
+        };
+        for nodes in &cases {
+            let (found, notes) = probabilities(nodes);
+            assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 2e-3, "{nodes:?}");
+            assert!(notes.contains("output 'out' is taken as probabilities: made by "), "{notes}");
+        }
+        let (found, notes) = probabilities(&[node("LogSoftmax", &["z"], "out", last())]);
+        assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 1e-5);
+        assert!(notes.contains("as logits"), "{notes}");
+    }
+}
+
+#[test]
+fn scores_that_are_neither_logits_nor_probabilities_are_refused() {
+    let axis = |axis| vec![integer("axis", axis)];
+    for (nodes, word) in [
+        (vec![node("Sigmoid", &["z"], "out", vec![])], "without its last Sigmoid"),
+        (vec![node("Softmax", &["z"], "out", axis(0))], "in a test run"),
+        (
+            vec![node("Softmax", &["z"], "p", axis(1)), node("Add", &["p", "p"], "out", vec![])],
+            "add up to 2.000: expected 1, or logits",
+        ),
+    ] {
+        for backend in backends("scores_that_are_neither_logits_nor_probabilities_are_refused") {
+            let opened = Model::from_bytes("odd.onnx", &followed_by(&nodes), &options(backend, 1));
+            let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).unwrap_err();
+            assert!(message.contains("odd.onnx cannot be used") && message.contains(word), "{backend}: {message}");
+        }
+    }
+}
+
+/// One image has one answer.
+#[test]
+fn answers_that_depend_on_the_batch_are_refused() {
+    let mean =
+        [node("ReduceMean", &["z"], "mean", vec![integers("axes", &[0])]), node("Sub", &["z", "mean"], "out", vec![])];
+    if example::onnxruntime_for("answers_that_depend_on_the_batch_are_refused") {
+        let opened = Model::from_bytes("odd.onnx", &followed_by(&mean), &options(Choice::Ort, 1));
+        let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).unwrap_err();
+        assert!(message.contains("depend on the other images of the batch"), "{message}");
+    }
+    let norm = |model: &mut ModelProto| {
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[3] = NodeProto {
+            input: ["convolved", "ones", "ones", "ones", "ones"].map(str::to_owned).to_vec(),
+            ..node("BatchNormalization", &[], "clipped", vec![integer("training_mode", 1)])
+        };
+        model.opset_import[0].version = 15;
+    };
+    assert_refused(&Example::default(), norm, "its BatchNormalization node '' is in training mode");
+}
+
 #[test]
 fn pictures_of_another_shape_are_refused() {
     for backend in backends("pictures_of_another_shape_are_refused") {
@@ -264,7 +351,7 @@ fn a_file_that_contradicts_its_card_is_refused() {
 
 #[test]
 fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
-    let expectation = "it would have to take one input uint8 [N, C, H, W]";
+    let expectation = "Without a card it must take one input uint8 [N, C, H, W]";
     let bare = Example::without_card();
     for example in [
         Example { element: DataType::Float, ..bare.clone() },
@@ -280,7 +367,7 @@ fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
         graph.input.push(second);
     };
     assert_refused(&bare, second_input, "image uint8 [N, 1, 8, 6], second uint8 [N, 1, 8, 6]");
-    assert_refused(&bare, |model| model.graph.as_mut().unwrap().output.clear(), "yields nothing");
+    assert_refused(&bare, |model| model.graph.as_mut().unwrap().output.clear(), "returns nothing");
 }
 
 #[test]

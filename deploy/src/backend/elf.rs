@@ -49,7 +49,8 @@ pub fn check(path: &Path) -> Result<(), String> {
         Some(b"\x7fELF\x02") => Built::of::<FileHeader64<Endianness>>(file, length),
         _ => {
             let known = OTHER_FORMATS.iter().find(|(mark, _)| start.starts_with(mark));
-            let text = || if start.iter().all(u8::is_ascii) && !start.contains(&0) { "a text file" } else { "other data" };
+            let text =
+                || if start.iter().all(u8::is_ascii) && !start.contains(&0) { "a text file" } else { "other data" };
             return Err(format!("not a shared library but {}", known.map_or_else(text, |(_, what)| what)));
         }
     };

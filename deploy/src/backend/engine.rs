@@ -102,7 +102,7 @@ impl FromStr for Engine {
             _ => {
                 let number = name.strip_prefix("ort-cuda:");
                 let number = number.with_context(|| format!("expected {}", Self::NAMES))?;
-                Self::OrtCuda(number.parse().with_context(|| format!("'{number}' is no device number"))?)
+                Self::OrtCuda(number.parse().with_context(|| format!("'{number}' is not the number of a device"))?)
             }
         })
     }
@@ -138,7 +138,9 @@ mod tests {
             engine.options(None).validate().unwrap();
         }
         assert_eq!("ort-cuda:0".parse::<Engine>().unwrap(), Engine::OrtCuda(0), "one engine has one name");
-        for (text, word) in [("ort", "ort-cpu"), ("cuda", "expected tract"), ("ort-cuda:x", "no device number")] {
+        for (text, word) in
+            [("ort", "ort-cpu"), ("cuda", "expected tract"), ("ort-cuda:x", "not the number of a device")]
+        {
             let message = text.parse::<Engine>().unwrap_err().to_string();
             assert!(message.contains(word), "{text}: {message}");
         }

@@ -148,7 +148,8 @@ fn probe(path: &Path) -> Result<String, String> {
     let handle = unsafe { Handle::new(path) }.map_err(|error| reason(&error))?;
     // SAFETY: the symbol has this type in every version of ONNX Runtime (`onnxruntime_c_api.h`).
     let base: Symbol<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase> =
-        unsafe { handle.get(b"OrtGetApiBase") }.map_err(|_| "a library, but not ONNX Runtime: it lacks OrtGetApiBase")?;
+        unsafe { handle.get(b"OrtGetApiBase") }
+            .map_err(|_| "a library, but not ONNX Runtime: it lacks OrtGetApiBase")?;
     // SAFETY: it takes nothing and yields a pointer to a static structure, or null.
     let base = unsafe { base().as_ref() }.ok_or("its OrtGetApiBase returns nothing")?;
     // SAFETY: it yields a static string, or null.

@@ -162,7 +162,7 @@ pub enum Device {
 
 impl Device {
     /// What a user can type, besides `cuda:N`.
-    pub const NAMES: [&str; 4] = ["auto", "cpu", "cuda", "cuda:0"];
+    pub const NAMES: [&str; 3] = ["auto", "cpu", "cuda"];
 }
 
 impl FromStr for Device {

@@ -42,7 +42,7 @@ pub struct Arguments {
         long,
         value_name = "LIST",
         conflicts_with_all = ["backend", "device"],
-        value_parser = Named::new(&Engine::LISTED),
+        value_parser = Named::of::<String>(&Engine::LISTED),
         hide_possible_values = true
     )]
     runtimes: Option<String>,

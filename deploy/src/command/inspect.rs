@@ -5,7 +5,7 @@ use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
 use deploy::model::Scored;
-use models::card::{Calibration, Content, ModelCard, Polarity, Takes};
+use models::card::{Calibration, Content, METADATA_KEY, ModelCard, Polarity, Takes};
 use models::cost;
 use models::onnx::proto::{FunctionProto, ModelProto, NodeProto};
 use models::onnx::{self, Signature, TensorInfo, external};

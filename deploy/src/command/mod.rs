@@ -47,7 +47,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
         long,
         value_name = "NAME",
         default_value_t = Choice::Auto,
-        value_parser = Named::new(&Choice::NAMES),
+        value_parser = Named::of::<Choice>(&Choice::NAMES),
         hide_possible_values = true
     )]
     backend: Choice,
@@ -57,7 +57,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
         long,
         value_name = "NAME",
         default_value_t = Device::Auto,
-        value_parser = Named::new(&Device::NAMES),
+        value_parser = Named::of::<Device>(&Device::NAMES),
         hide_possible_values = true
     )]
     device: Device,
@@ -95,7 +95,7 @@ pub struct CudaArguments {
     /// How cuDNN chooses its convolutions on CUDA: exhaustive (tries all: slow first run), heuristic (quick) or default
     /// (no search) [default: exhaustive]
     #[cfg(feature = "cuda")]
-    #[arg(long, value_name = "NAME", value_parser = Named::new(&Search::NAMES), hide_possible_values = true)]
+    #[arg(long, value_name = "NAME", value_parser = Named::of::<Search>(&Search::NAMES), hide_possible_values = true)]
     cudnn_search: Option<Search>,
 
     /// Most memory that ONNX Runtime's tensors take on the CUDA device, in bytes; libraries and their workspaces come on

@@ -168,7 +168,9 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
             "its output '{output}' is {from}: one independent probability per class, which do not add up to 1. Expected \
              logits or the probabilities of one class per image: export the network without its last Sigmoid"
         ),
-        _ if adds_up => decided(Scores::Probabilities, "in a test run the scores of each image are ≥ 0 and add up to 1"),
+        _ if adds_up => {
+            decided(Scores::Probabilities, "in a test run the scores of each image are ≥ 0 and add up to 1")
+        }
         _ if logarithms => decided(Scores::Logits, "in a test run they are logarithms of probabilities"),
         Maker::Softmax | Maker::LogSoftmax => bail!(
             "its output '{output}' is {from}, but in a test run the probabilities of an image add up to {}: expected 1. \
@@ -188,12 +190,17 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
                 sums(rows, false)
             );
             let decision = decided(Scores::Logits, "in a test run the scores of an image do not add up to 1")?;
-            let doubt = in_range.then(|| {
-                format!(
+            let equal = rows.iter().all(|score| Some(score) == rows.first());
+            let doubt = match (equal, in_range) {
+                (true, _) => {
+                    Some(format!("all scores of a test run are equal: '{output}' says nothing about an image"))
+                }
+                (false, true) => Some(format!(
                     "all scores of a test run lie between 0 and 1: if '{output}' holds independent probabilities, its \
                      percentages are wrong"
-                )
-            });
+                )),
+                (false, false) => None,
+            };
             Ok(Decision { doubt, ..decision })
         }
     }
@@ -212,7 +219,8 @@ fn is_share(score: &f32) -> bool {
 fn sums(rows: ArrayView2<f32>, logarithms: bool) -> String {
     let sum = |row: ArrayView1<f32>| if logarithms { row.mapv(f32::exp).sum() } else { row.sum() };
     let sums = rows.rows().into_iter().map(sum);
-    let (least, most) = sums.fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), sum| (least.min(sum), most.max(sum)));
+    let (least, most) =
+        sums.fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), sum| (least.min(sum), most.max(sum)));
     if least == most { format!("{least:.3}") } else { format!("{least:.3} and {most:.3}") }
 }
 
@@ -231,7 +239,10 @@ mod tests {
                 op_type: if to.is_some() { "Cast" } else { words[0] }.to_owned(),
                 input: words[1..words.len() - 1].iter().map(|&name| name.to_owned()).collect(),
                 output: vec![words[words.len() - 1].to_owned()],
-                attribute: to.map(|i| AttributeProto { name: "to".into(), i: Some(i), ..Default::default() }).into_iter().collect(),
+                attribute: to
+                    .map(|i| AttributeProto { name: "to".into(), i: Some(i), ..Default::default() })
+                    .into_iter()
+                    .collect(),
                 ..NodeProto::default()
             }
         };
@@ -252,7 +263,11 @@ mod tests {
             (&["Softmax z p", "Slice p q", "Identity q out"], Maker::Changed, "Slice, then Identity"),
             // Attention and squeeze-and-excite: softmax and sigmoid within the network.
             (&["Softmax a b", "MatMul b v c", "Add c r out"], Maker::Other, "Add"),
-            (&["Sigmoid a b", "Mul x b c", "GlobalAveragePool c d", "Flatten d out"], Maker::Other, "GlobalAveragePool, then Flatten"),
+            (
+                &["Sigmoid a b", "Mul x b c", "GlobalAveragePool c d", "Flatten d out"],
+                Maker::Other,
+                "GlobalAveragePool, then Flatten",
+            ),
             (&["Identity out out"], Maker::Other, "no node"),
             (&["Add a b a", "Add a b out"], Maker::Other, "Add"),
             (&[], Maker::Other, "no node"),

@@ -13,7 +13,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 /// How to turn such a model into one file, for messages.
-pub const REMEDY: &str = "To make it one file: python3 -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"";
+pub const REMEDY: &str =
+    "To make it one file: python3 -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"";
 
 /// Whether a tensor's numbers are in another file.
 #[must_use]
@@ -104,7 +105,12 @@ impl Folder {
         let path = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let link = model.canonicalize().with_context(|| format!("cannot read {name}"))?;
         let folders = [path.canonicalize().ok(), link.parent().map(Path::to_owned)];
-        Ok(Self { path, real: folders.into_iter().flatten().collect(), left: MAX_FILE.saturating_sub(read), open: None })
+        Ok(Self {
+            path,
+            real: folders.into_iter().flatten().collect(),
+            left: MAX_FILE.saturating_sub(read),
+            open: None,
+        })
     }
 
     /// The bytes of one tensor.
@@ -116,8 +122,15 @@ impl Folder {
         let (offset, told) = (number("offset")?.unwrap_or(0), number("length")?);
         let expected = limits::stored_bytes(tensor).map_err(|error| anyhow!("the tensor {error}"))?;
         let length = told.unwrap_or(expected);
-        ensure!(length == expected, "its length is {length} bytes: expected {expected} for the shape {:?}", tensor.dims);
-        ensure!(length <= self.left, "the model and its tensors have more than {MAX_FILE} bytes: expected at most as many");
+        ensure!(
+            length == expected,
+            "its length is {length} bytes: expected {expected} for the shape {:?}",
+            tensor.dims
+        );
+        ensure!(
+            length <= self.left,
+            "the model and its tensors have more than {MAX_FILE} bytes: expected at most as many"
+        );
         self.left -= length;
 
         let file = self.file(location(tensor))?;
@@ -171,8 +184,7 @@ mod tests {
         tensor.data_type = DataType::Float as i32;
         tensor.set_data_location(DataLocation::External);
         tensor.external_data = entries.iter().map(entry).collect();
-        let graph =
-            GraphProto { node: vec![NodeProto::default()], initializer: vec![tensor], ..GraphProto::default() };
+        let graph = GraphProto { node: vec![NodeProto::default()], initializer: vec![tensor], ..GraphProto::default() };
         let path = folder.join("model.onnx");
         fs::write(&path, encode(&ModelProto { graph: Some(graph), ..ModelProto::default() })).unwrap();
         path

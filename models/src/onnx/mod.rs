@@ -49,7 +49,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
 /// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with nodes is asked for too.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     ensure!(!bytes.is_empty(), "it is empty: expected an ONNX model");
-    if let Some((_, _, what)) = OTHER_FORMATS.iter().find(|(at, mark, _)| bytes[*at.min(&bytes.len())..].starts_with(mark)) {
+    if let Some((_, _, what)) =
+        OTHER_FORMATS.iter().find(|(at, mark, _)| bytes[*at.min(&bytes.len())..].starts_with(mark))
+    {
         bail!("it is not an ONNX model but {what}");
     }
     wire::check(bytes)?;

@@ -69,11 +69,8 @@ mod tests {
     }
 
     fn checked(node: NodeProto, opset: i64) -> Result<()> {
-        let flag = |name: &str, value: u8| TensorProto {
-            name: name.into(),
-            raw_data: vec![value],
-            ..TensorProto::default()
-        };
+        let flag =
+            |name: &str, value: u8| TensorProto { name: name.into(), raw_data: vec![value], ..TensorProto::default() };
         let value = AttributeProto { t: Some(flag("", 1)), ..AttributeProto::default() };
         let made = NodeProto { attribute: vec![value], ..node_of_constant() };
         let graph = GraphProto {

@@ -57,7 +57,7 @@ pub struct Arguments {
         long,
         value_name = "NAME",
         default_value_t = Device::Auto,
-        value_parser = Named::new(&Device::NAMES),
+        value_parser = Named::of::<Device>(&Device::NAMES),
         hide_possible_values = true
     )]
     device: Device,

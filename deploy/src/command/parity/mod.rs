@@ -41,7 +41,7 @@ pub struct Arguments {
         long,
         value_name = "RUNTIME",
         default_value_t = Engine::OrtCpu,
-        value_parser = Named::new(&Engine::NAMED),
+        value_parser = Named::of::<Engine>(&Engine::NAMED),
         hide_possible_values = true
     )]
     reference: Engine,
@@ -51,7 +51,7 @@ pub struct Arguments {
         long,
         value_name = "RUNTIME",
         default_value_t = Engine::Tract,
-        value_parser = Named::new(&Engine::NAMED),
+        value_parser = Named::of::<Engine>(&Engine::NAMED),
         hide_possible_values = true
     )]
     compared: Engine,
