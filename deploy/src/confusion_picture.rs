@@ -122,8 +122,8 @@ impl Layout {
         let classes = labels.len().max(1);
         let (cell, font) = match classes {
             ..=NUMBERED => (46.0, 14.0),
-            ..=60 => (20.0, 13.0),
-            ..=LABELLED => (14.0, 11.5),
+            21..=60 => (20.0, 13.0),
+            61..=LABELLED => (14.0, 11.5),
             _ => ((LABELLED as f64 * 14.0 / classes as f64).max(1.0), 11.5),
         };
         let step = (font / cell).ceil().max(1.0) as usize;
@@ -168,11 +168,9 @@ impl Drawing {
         let &Layout { cell, font, left, top, after, .. } = &layout;
         let side = cell * labels.len() as f64;
         let mut elements = format!(
-            "<text class=\"axis\" x=\"{:.1}\" y=\"13\" text-anchor=\"middle\">answer</text>\n\
-             <text class=\"axis\" text-anchor=\"middle\" transform=\"translate(13 {:.1}) rotate(-90)\">true class</text>\n\
+            "<text class=\"axis\" x=\"{left:.1}\" y=\"13\">answer</text>\n\
+             <text class=\"axis\" text-anchor=\"end\" transform=\"translate(13 {top:.1}) rotate(-90)\">true class</text>\n\
              <g style=\"font-size:{font:.1}px\">\n",
-            left + (side / 2.0).min(300.0),
-            top + (side / 2.0).min(300.0),
         );
         write_labels(&mut elements, &layout, labels);
         write_cells(&mut elements, &layout, confusion, labels);

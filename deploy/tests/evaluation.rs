@@ -60,7 +60,7 @@ fn the_confusion_matrix_is_saved_as_a_picture() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stderr.contains("confusion matrix: out/matrix.svg"), "{}", said.stderr);
     let svg = std::fs::read_to_string(scene.path("out/matrix.svg")).unwrap();
-    for word in ["<svg ", "example.onnx: 90.00 % of 90 test images", "cat taken for bee: 4 of 29 (13.79 %)", "</svg>"] {
+    for word in ["<svg ", "example.onnx: 90.00 % of 90 images", "cat taken for bee: 4 of 29 (13.79 %)", "</svg>"] {
         assert!(svg.contains(word), "'{word}' is not in {svg}");
     }
     scene.assert_fails(&format!("eval {TRACT} --data . --save-confusion matrix.png"), 2, &["ends in .svg"]);

@@ -64,6 +64,10 @@ impl Source {
     /// Reads a data folder ([`Catalogue`]) for a network of this resolution.
     pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: Progress) -> Result<Self> {
         let mut catalogue = Catalogue::open(folder)?;
+        let mut notes = catalogue.notes().to_vec();
+        if catalogue.test_folder().is_none() {
+            notes.push(format!("{} has no test split: a fifth of each class is kept for the test", folder.display()));
+        }
         let labels = match choices.labels {
             Some(labels) => {
                 catalogue = catalogue.renamed();
@@ -77,7 +81,6 @@ impl Source {
             ContentChoice::Given(content) => content,
         };
         let input = catalogue.input(resolution, content)?;
-        let mut notes = catalogue.notes().to_vec();
         let mut read = |split: Split| {
             let reading = catalogue.read(split, &labels, &input, progress)?;
             notes.extend(reading.notes);

@@ -107,7 +107,8 @@ impl Catalogue {
     }
 
     /// The folder of the test images: `None` if they are a fifth of the images of each class.
-    pub(super) fn test_folder(&self) -> Option<&Path> {
+    #[must_use]
+    pub fn test_folder(&self) -> Option<&Path> {
         match &self.form {
             Form::Idx => Some(&self.folder),
             Form::Pictures(folders) => match &folders.test_source {

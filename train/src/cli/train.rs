@@ -221,6 +221,11 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                 if facts.input.channels == 1 { "grey" } else { "colour" },
                 match facts.input.content {
                     Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content picture: resized)",
+                    Content::Picture
+                        if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
+                    {
+                        "prepared as pictures: resized, and their centre cut out (--content digit: as digits)"
+                    }
                     Content::Picture => "prepared as pictures: resized, and their centre cut out",
                 }
             ),

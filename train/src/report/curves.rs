@@ -24,7 +24,7 @@ pub(super) fn section(report: &Report) -> String {
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
     let caption = match report.metadata.data.held_out {
-        0 => "Share of the test images that are classified rightly.".to_owned(),
+        0 => "Share of the test images that are recognised.".to_owned(),
         _ => "Share of the images that are recognised. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
     };
     html.push_str(&figure("Accuracy", &accuracies(report), &caption));

@@ -26,9 +26,9 @@ const NEAR: f64 = 0.005;
 pub(super) fn section(figures: &Figures) -> String {
     let (ece, confidence) = (figures.metrics.calibration.ece, figures.metrics.confidence());
     let verdict = match confidence - figures.metrics.accuracy {
-        gap if gap > NEAR => "it is surer than it should be",
-        gap if gap < -NEAR => "it is less sure than it could be",
-        _ => "on the whole it is as sure as it is right",
+        gap if gap > NEAR => "the network is overconfident",
+        gap if gap < -NEAR => "the network is underconfident",
+        _ => "its confidence fits its accuracy",
     };
     let sentence = format!(
         "Its answers claim {} on average and are right in {}: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
@@ -37,7 +37,7 @@ pub(super) fn section(figures: &Figures) -> String {
         percent(Some(ece)),
     );
     format!(
-        "<section><h2>How sure</h2><div class=\"pair\">\n<figure class=\"card chart\"><h3>Reliability, ECE {}</h3>{}<figcaption>{}</figcaption></figure>\n<div class=\"card\"><h3>Every bin</h3>{}</div></div></section>\n",
+        "<section><h2>Confidence</h2><div class=\"pair\">\n<figure class=\"card chart\"><h3>Reliability, ECE {}</h3>{}<figcaption>{}</figcaption></figure>\n<div class=\"card\"><h3>Every bin</h3>{}</div></div></section>\n",
         percent(Some(ece)),
         diagram(figures),
         escape(&sentence),
@@ -86,7 +86,7 @@ fn diagram(figures: &Figures) -> String {
         svg,
         "<path class=\"axis\" d=\"M{LEFT} {MIDDLE}H{RIGHT}M{LEFT} {BOTTOM}H{RIGHT}\"/><path class=\"ideal\" d=\"M{LEFT} {MIDDLE}L{RIGHT} {TOP}\"/>\
          <text class=\"unit\" x=\"0\" y=\"12\">right answers</text><text class=\"unit\" x=\"0\" y=\"{:.1}\">answers, logarithmic</text><text class=\"unit\" x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">confidence</text>\
-         <text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">less sure than right</text><text class=\"note\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">surer than right</text>",
+         <text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">underconfident</text><text class=\"note\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">overconfident</text>",
         LOWER - 15.0,
         HEIGHT - 4.0,
         LEFT + 12.0,
