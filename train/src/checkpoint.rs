@@ -1,4 +1,4 @@
-//! A checkpoint: one safetensors file that holds all a run needs to go on to the bit, or to be exported.
+//! A checkpoint: one safetensors file that holds everything a run needs to resume bit for bit, or to be exported.
 //!
 //! Tensors: `model.<name>` (the weights and batch-norm statistics being trained), `average.<name>` (their moving
 //! average, if the recipe has one) and `optimizer.<name>` (its state, flat). The rest is one JSON text under the
@@ -8,13 +8,16 @@ use crate::flat::Flat;
 use crate::network::Network;
 use crate::recipe::Recipe;
 use crate::run::Epoch;
+use crate::trainer::Outcome;
 use anyhow::{Context, Result, bail, ensure};
 use models::architecture::Architecture;
 use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
 use models::files;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{self, Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
@@ -23,6 +26,9 @@ const METADATA_KEY: &str = "checkpoint";
 
 /// Version of the layout that this code writes and reads.
 pub const FORMAT: u32 = 1;
+
+/// Longest header that is read: safetensors' own limit.
+const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Prefixes of the tensors' names.
 const MODEL: &str = "model";
@@ -46,6 +52,28 @@ pub struct Metadata {
     pub history: Vec<Epoch>,
     /// What trains it, such as `libtorch 2.13.0 on cpu, 2 threads`: the same bits come only from the same.
     pub trained_with: String,
+    /// Threads on the CPU; none on other devices, and in older files. See [`Metadata::threads`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<i32>,
+}
+
+impl Metadata {
+    /// Threads that the run was trained with on the CPU. Older files say so only in `trained_with`.
+    #[must_use]
+    pub fn threads(&self) -> Option<i32> {
+        let told = || {
+            let words: Vec<&str> = self.trained_with.split([' ', ',']).collect();
+            let at = words.iter().position(|word| word.starts_with("thread"))?;
+            words.get(at.checked_sub(1)?)?.parse().ok()
+        };
+        self.threads.or_else(told)
+    }
+
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.data.fitted / self.recipe.batch_size.max(1)
+    }
 }
 
 /// What a run is trained on.
@@ -82,6 +110,43 @@ pub struct Progress {
     pub loss_sum: f64,
     /// The best epoch so far by its held-out images, counted from 1.
     pub best: Option<Best>,
+    /// When the number of epochs was changed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+}
+
+impl Progress {
+    /// How the run ended, if it did: all epochs are done, or its patience is used up.
+    #[must_use]
+    pub fn outcome(&self, recipe: &Recipe) -> Option<Outcome> {
+        if self.epochs >= recipe.epochs {
+            return Some(Outcome::Finished);
+        }
+        // Whoever extends a run that stopped early wants it to go on: patience starts anew.
+        let extended = self.extensions.last().map_or(0, |extension| extension.after);
+        let best = self.best?.epoch.max(extended);
+        (recipe.patience > 0 && self.epochs >= best + recipe.patience).then_some(Outcome::StoppedEarly)
+    }
+
+    /// The epochs that were planned when a step, counted from 0, was done: the learning rate depends on them.
+    #[must_use]
+    pub fn planned(&self, recipe: &Recipe, step: u64) -> usize {
+        self.extensions
+            .iter()
+            .find(|extension| step < extension.steps)
+            .map_or(recipe.epochs, |extension| extension.from)
+    }
+}
+
+/// A change of a run's number of epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Epochs that were done then.
+    pub after: usize,
+    /// Steps that were done then, since the start.
+    pub steps: u64,
+    /// Epochs that were planned before.
+    pub from: usize,
 }
 
 /// The best epoch so far.
@@ -152,11 +217,49 @@ fn named_bytes(name: &str, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u
     Ok((name.to_owned(), shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
 }
 
+/// What is said of a file that does not hold what its header promises.
+const INCOMPLETE: &str = "it is not a complete safetensors file: is it truncated?";
+
+/// The metadata in a file's header.
+fn describe(header: &tensor::Metadata) -> Result<Metadata> {
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let text = text.context("it is a safetensors file, but not one that train wrote (no 'checkpoint' metadata)")?;
+    let version: Version = serde_json::from_str(text).context("its metadata is broken")?;
+    ensure!(version.format == FORMAT, "its format is {}: this train reads {FORMAT}", version.format);
+    let metadata: Metadata = serde_json::from_str(text).context("its metadata is broken")?;
+    metadata.architecture.validate()?;
+    Ok(metadata)
+}
+
 impl Checkpoint {
     /// Reads a checkpoint and checks that it is one of ours, whole, and fits its own description.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_bytes(path, &bytes)
+    }
+
+    /// Reads what a checkpoint says besides its tensors, and checks that the file has the length it should have.
+    pub fn metadata(path: &Path) -> Result<Metadata> {
+        let read = || {
+            let mut file = File::open(path)?;
+            let mut length = [0; 8];
+            file.read_exact(&mut length)?;
+            let header = u64::from_le_bytes(length);
+            let mut text = Vec::new();
+            file.by_ref().take(header.min(LARGEST_HEADER)).read_to_end(&mut text)?;
+            Ok::<_, std::io::Error>((8 + header, text, file.metadata()?.len()))
+        };
+        let (start, text, length) = match read() {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!("{} is truncated", path.display()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let parse = || {
+            let header: tensor::Metadata = serde_json::from_slice(&text).context(INCOMPLETE)?;
+            ensure!(Some(length) == start.checked_add(header.data_len() as u64), INCOMPLETE);
+            describe(&header)
+        };
+        parse().with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
     }
 
     /// Reads a checkpoint from memory; `path` is what messages call it.
@@ -165,15 +268,9 @@ impl Checkpoint {
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).context("it is no whole safetensors file: is it truncated?")?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-        let text = text.context("it is a safetensors file, but not one that train wrote (no 'checkpoint' metadata)")?;
-        let version: Version = serde_json::from_str(text).context("its metadata is broken")?;
-        ensure!(version.format == FORMAT, "its format is {}: this train reads {FORMAT}", version.format);
-        let metadata: Metadata = serde_json::from_str(text).context("its metadata is broken")?;
-        metadata.architecture.validate()?;
-        let file = SafeTensors::deserialize(bytes).context("it is no whole safetensors file")?;
+        let (_, header) = SafeTensors::read_metadata(bytes).context(INCOMPLETE)?;
+        let metadata = describe(&header)?;
+        let file = SafeTensors::deserialize(bytes).context(INCOMPLETE)?;
         let mut tensors = HashMap::new();
         for (name, view) in file.iter() {
             ensure!(view.dtype() == Dtype::F32, "tensor {name} is {:?}: expected F32", view.dtype());

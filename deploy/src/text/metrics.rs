@@ -1,6 +1,6 @@
 //! What a classifier's answers are worth, as text.
 
-use super::{grouped, printable, table};
+use super::{counted, grouped, printable, table};
 use models::evaluation::{Calibration, ClassFigures, Confusion, Metrics};
 use std::fmt::Write as _;
 
@@ -50,6 +50,23 @@ pub fn classes(figures: &[ClassFigures], labels: &[String]) -> String {
         let _ = writeln!(text, "The {READABLE} lowest of {} classes; all are in --format json.", labels.len());
     }
     text
+}
+
+/// The class with the lowest share of right answers, in one line without its end: `weakest class: 8, 98.97 % of 974
+/// images`.
+#[must_use]
+pub fn weakest(figures: &[ClassFigures], labels: &[String]) -> String {
+    let occurring = figures.iter().zip(labels).filter_map(|(figures, label)| Some((figures.recall?, figures, label)));
+    match occurring.min_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((recall, ..)) if recall >= 1.0 => "weakest class: none, every class is at 100 %".to_owned(),
+        Some((recall, figures, label)) => format!(
+            "weakest class: {}, {} of {}",
+            printable(label),
+            percent(Some(recall)),
+            counted(usize::try_from(figures.support).unwrap_or(usize::MAX), "image")
+        ),
+        None => "weakest class: unknown, there are no images".to_owned(),
+    }
 }
 
 /// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused. Of many classes it
@@ -123,6 +140,18 @@ mod tests {
         assert!(lines[1].starts_with("b taken for c") && lines[1].ends_with("2       50.00 %"), "{text}");
         assert!(lines[2].starts_with("a taken for b") && lines[2].ends_with("1       10.00 %"), "{text}");
         assert_eq!(mistakes(&Confusion { counts: vec![vec![1]] }, &labels(&["a"])), "No mistakes.\n");
+    }
+
+    #[test]
+    fn the_weakest_class_is_the_one_with_the_lowest_share_of_right_answers() {
+        let names = labels(&["cat", "d\u{1b}og", "never"]);
+        let say =
+            |counts: [[u64; 3]; 3]| weakest(&Confusion { counts: counts.map(Vec::from).to_vec() }.classes(), &names);
+        // Precision does not count: 3 of 4 dogs are right, 9 of 10 cats.
+        assert_eq!(say([[9, 1, 0], [1, 3, 0], [0, 0, 0]]), "weakest class: d\u{fffd}og, 75.00 % of 4 images");
+        assert_eq!(say([[0, 1, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: cat, 0.00 % of 1 image");
+        assert_eq!(say([[9, 0, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: none, every class is at 100 %");
+        assert_eq!(say([[0; 3]; 3]), "weakest class: unknown, there are no images");
     }
 
     #[test]

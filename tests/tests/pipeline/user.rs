@@ -36,7 +36,7 @@ fn a_user_trains_exports_and_deploys() {
         train().args(["--recipe", "small.toml", "--seed", "7", "--epochs", "2", "--threads", "1", "--data"]).arg(&data),
     );
     assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");
-    assert!(log.contains("step    50/190") && log.contains("img/s"), "{log}");
+    assert!(log.contains("step 50/190") && log.contains("img/s"), "{log}");
     assert!(log.contains("train export runs/small"), "{log}");
     let recipe = std::fs::read_to_string(folder.join("runs/small/recipe.toml")).unwrap();
     assert!(recipe.contains("seed = 7"), "{recipe}");

@@ -27,7 +27,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
 /// Shows how many pictures are read.
 fn with_bar<T>(read: impl FnOnce(dataset::Progress) -> T) -> T {
     let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("reading pictures {bar:30} {pos}/{len}  {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("reading images  {wide_bar}  {pos}/{len}") {
         bar.set_style(style);
     }
     let result = read(&|done, total| {

@@ -3,10 +3,11 @@
 use super::data;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
+use crate::interrupt;
 use crate::progress::{Progress, duration};
 use crate::recipe::{Overrides, Recipe};
 use crate::report;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
@@ -19,12 +20,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Exit code of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
@@ -42,13 +38,13 @@ pub(super) struct Arguments {
     /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with an interrupted run, to the bit
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    /// Continue an interrupted run bit for bit; with --epochs N, train it (also a finished one) up to N epochs
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "out", "arch", "width", "resolution", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto)]
     device: Device,
-    /// Threads on the CPU [default: one per core]
+    /// Threads on the CPU [default: one per core; with --resume, as many as the run had]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1024))]
     threads: Option<i32>,
     /// Body: mobilenet-v1 (the paper's) or tutorial
@@ -60,7 +56,7 @@ pub(super) struct Arguments {
     /// Height and width of the network's input in pixels
     #[arg(long, value_name = "PIXELS")]
     resolution: Option<usize>,
-    /// Passes over the training images
+    /// Passes over the training images; with --resume, the total, over which the learning rate's schedule is laid anew
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Images in one step
@@ -93,26 +89,37 @@ impl Arguments {
             tch::set_num_threads(threads);
         }
         let (mut trainer, run) = match &self.resume {
-            Some(folder) => self.resumed(folder, device)?,
+            Some(folder) => match self.resumed(folder, device)? {
+                Some(resumed) => resumed,
+                None => return Ok(ExitCode::SUCCESS),
+            },
             None => self.started(device)?,
         };
         text::print(&introduction(&trainer, &run, self.device, device))?;
 
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signal(&stop)?;
         let began = Instant::now();
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Progress::default())];
         if self.tensorboard {
             observers.push(Box::new(TensorBoard::create(run.folder(), trainer.progress().total_steps)?));
         }
-        let outcome = trainer.run(&run, &mut observers, &stop);
+        interrupt::defer();
+        let outcome = trainer.run(&run, &mut observers, &interrupt::STOP);
+        interrupt::undefer();
         // Takes the progress bar off the terminal before anything else is written there.
         drop(observers);
         let outcome = outcome?;
         let seconds = began.elapsed().as_secs_f64();
-        let page = if outcome == Outcome::Interrupted { None } else { write_report(&trainer, &run) };
-        text::print(&conclusion(&trainer, &run, page.as_deref(), outcome, seconds))?;
-        Ok(if outcome == Outcome::Interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+        if outcome == Outcome::Interrupted {
+            let folder = run.folder().display();
+            text::print(&format!(
+                "interrupted after {}; to continue:\n  train --resume {folder}\n",
+                duration(seconds)
+            ))?;
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        text::print(&conclusion(&trainer, &run, outcome, seconds))?;
+        text::print(&results(&trainer, &run))?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn started(&self, device: tch::Device) -> Result<(Trainer, Run)> {
@@ -134,6 +141,9 @@ impl Arguments {
             None => files::fetched("mnist")
                 .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
         };
+        if let Some(out) = &self.out {
+            run::check_vacant(out)?;
+        }
         let labels = self.labels.as_deref().map(dataset::read_labels).transpose()?;
         let source = data::source(&folder, recipe.network.resolution, labels.as_deref())?;
         // Everything that can be refused is, before the run's folder is made.
@@ -145,47 +155,86 @@ impl Arguments {
         Ok((trainer, run))
     }
 
-    fn resumed(&self, folder: &Path, device: tch::Device) -> Result<(Trainer, Run)> {
-        let run = Run::open(folder)?;
-        // Whoever wrote here before is gone. Commands that only look at a run must not do this: it may be under way.
-        files::sweep(run.folder());
+    /// Opens a run to train it further; `None` if there is nothing to do, which it says.
+    fn resumed(&self, folder: &Path, device: tch::Device) -> Result<Option<(Trainer, Run)>> {
+        let run = Run::resume(folder)?;
         let checkpoint = Checkpoint::read(&run.last())?;
-        run.check_recipe(&checkpoint.metadata.recipe)?;
-        let Metadata { recipe, data, .. } = &checkpoint.metadata;
+        let Metadata { recipe, progress, data, trained_with, history, .. } = &checkpoint.metadata;
+        run.check_recipe(recipe, self.epochs)?;
+        if let (Some(outcome), None) = (progress.outcome(recipe), self.epochs) {
+            // Otherwise the run was killed before it had written these.
+            if run.seconds().len() == history.len() && run.has_report() {
+                text::print(&nothing_to_do(&run, &checkpoint.metadata, outcome))?;
+                return Ok(None);
+            }
+        }
+        if let (tch::Device::Cpu, None, Some(threads)) = (device, self.threads, checkpoint.metadata.threads()) {
+            tch::set_num_threads(threads);
+        }
         let folder = self.data.as_deref().unwrap_or(&data.folder);
         let source = data::source(folder, recipe.network.resolution, Some(&data.labels))?;
-        let trainer = Trainer::resume(&checkpoint, &source, device)?;
-        Ok((trainer, run))
+        let mut trainer = Trainer::resume(&checkpoint, &source, device)?;
+        if let Some(epochs) = self.epochs {
+            trainer.extend(&run, epochs)?;
+        }
+        if trainer.trained_with() != trained_with {
+            // A closed standard error is no reason to panic.
+            let _ = writeln!(
+                std::io::stderr(),
+                "note: so far the run was trained with {trained_with}; with {} its results will differ in the last digits",
+                trainer.trained_with()
+            );
+        }
+        Ok(Some((trainer, run)))
     }
+}
+
+/// Says that a run has ended, and how to train it further.
+fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
+    let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
+    let how = match outcome {
+        Outcome::StoppedEarly => format!(
+            "stopped early after {} of {}: {} brought no better held-out accuracy",
+            done,
+            text::counted(recipe.epochs, "epoch"),
+            text::counted(recipe.patience, "epoch")
+        ),
+        _ => format!("is finished: {} done", text::counted(done, "epoch")),
+    };
+    let more = recipe.epochs.max(done + 1).max(done + recipe.epochs.div_ceil(2));
+    format!(
+        "{folder} {how}\nto train it for more, up to a total of {more}, say:\n  train --resume {folder} --epochs {more}\n"
+    )
 }
 
 /// What is about to run, and on what.
 fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device) -> String {
-    let facts = trainer.facts();
-    let recipe = trainer.recipe();
-    let on = match device::why_no_cuda() {
-        Some(reason) if asked == Device::Auto && device == tch::Device::Cpu => {
-            format!("{}; no CUDA: {reason}", trainer.trained_with())
-        }
-        _ => trainer.trained_with().to_owned(),
+    let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
+    let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
+        format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
+    } else {
+        trainer.trained_with().to_owned()
     };
     let held_out = match facts.held_out {
-        0 => "none held out: the last epoch ships".to_owned(),
-        count => format!("{} held out to choose the epoch that ships", text::grouped(count as u64)),
+        0 => "none held out: the last epoch is exported".to_owned(),
+        count => format!("{} held out to choose the best epoch", text::grouped(count as u64)),
     };
-    text::fields(&[
+    let mut fields = vec![
         (
             "recipe",
             format!(
-                "{}, {} epochs of {} images a step, seed {}",
-                recipe.name, recipe.epochs, recipe.batch_size, recipe.seed
+                "{}, {} of {} images a step, seed {}",
+                recipe.name,
+                text::counted(recipe.epochs, "epoch"),
+                recipe.batch_size,
+                recipe.seed
             ),
         ),
         ("network", format!("{}, {} parameters", trainer.architecture(), text::grouped(trainer.parameters() as u64))),
         (
             "data",
             format!(
-                "{}: {} images to learn from, {held_out}\n{} classes, images of {}x{} px in {}",
+                "{}\n{} images to learn from, {held_out}\n{} classes, images of {}x{} px in {}",
                 facts.folder.display(),
                 text::grouped(facts.fitted as u64),
                 facts.labels.len(),
@@ -196,55 +245,59 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         ),
         ("runs on", on),
         ("run", run.folder().display().to_string()),
-    ])
-}
-
-/// Writes `report.html`. A run is not lost because its picture could not be drawn.
-fn write_report(trainer: &Trainer, run: &Run) -> Option<PathBuf> {
-    match report::write(run, trainer.test()) {
-        Ok(page) => Some(page),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
-            None
+    ];
+    if progress.total_steps > 0 {
+        let (epoch, steps) = (progress.epochs + 1, trainer.steps_per_epoch());
+        let mut from = format!("at epoch {epoch} of {}, step {} of {steps}", recipe.epochs, progress.step);
+        if let Some(extension) = progress.extensions.last().filter(|extension| extension.from != recipe.epochs) {
+            let _ = write!(
+                from,
+                "\n{} planned before; since epoch {} the learning rate is\nthat of a run of {} (recipe.toml says so too)",
+                text::counted(extension.from, "epoch"),
+                extension.after + 1,
+                text::counted(recipe.epochs, "epoch"),
+            );
         }
+        fields.push(("continues", from));
     }
+    text::fields(&fields)
 }
 
-/// How it ended, and what to type next.
-fn conclusion(trainer: &Trainer, run: &Run, page: Option<&Path>, outcome: Outcome, seconds: f64) -> String {
-    let folder = run.folder().display();
+/// How it ended, and the best checkpoint.
+fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
     let mut text = match outcome {
-        Outcome::Finished => format!("done in {}\n", duration(seconds)),
         Outcome::StoppedEarly => {
             format!("stopped early after {}: the held-out accuracy no longer rises\n", duration(seconds))
         }
-        Outcome::Interrupted => {
-            return format!("interrupted after {}; to go on:\n  train --resume {folder}\n", duration(seconds));
-        }
+        _ => format!("done in {}\n", duration(seconds)),
     };
     let best = trainer.progress().best.map_or(trainer.progress().epochs, |best| best.epoch);
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,
-            "ships: epoch {best}, test accuracy {:.2} % ({})",
+            "best checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
             epoch.test_accuracy * 100.0,
             run.best().display()
         );
     }
-    if let Some(page) = page {
-        let _ = writeln!(text, "shows: {}", page.display());
-    }
-    let _ = writeln!(text, "next:  train export {folder}");
     text
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP finish the step under way; a second one ends the process at once.
-fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<()> {
-    let stop = Arc::clone(stop);
-    ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
+/// Writes `report.html`; says what it shows of the classes, and what to type next. A run is not lost because its report
+/// could not be written.
+fn results(trainer: &Trainer, run: &Run) -> String {
+    let mut text = String::new();
+    let written = report::Report::of(run, trainer.test()).and_then(|report| Ok((report.write(run)?, report)));
+    match written {
+        Ok((page, report)) => {
+            let figures = &report.figures;
+            let _ = writeln!(text, "{}", text::weakest(&figures.metrics.classes, &figures.labels));
+            let _ = writeln!(text, "report: {}", page.display());
         }
-    })
-    .context("cannot listen for Ctrl-C")
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
+        }
+    }
+    let _ = writeln!(text, "next:   train export {}", run.folder().display());
+    text
 }

@@ -38,7 +38,7 @@ pub(super) fn section(report: &Report) -> String {
     html
 }
 
-fn figure(title: &str, chart: &Chart, caption: &str) -> String {
+pub(super) fn figure(title: &str, chart: &Chart, caption: &str) -> String {
     format!(
         "<figure class=\"card chart\"><h3>{}</h3>{}<figcaption>{}</figcaption></figure>\n",
         escape(title),
@@ -49,11 +49,11 @@ fn figure(title: &str, chart: &Chart, caption: &str) -> String {
 
 fn line(name: &'static str, history: &[Epoch], value: impl Fn(&Epoch) -> Option<f64>) -> Line {
     let points = history.iter().filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?))).collect();
-    Line { name, named: true, points }
+    Line { name: name.to_owned(), class: name.to_owned(), named: true, marked: true, points }
 }
 
 /// All values of some lines.
-fn values(lines: &[Line]) -> Vec<f64> {
+pub(super) fn values(lines: &[Line]) -> Vec<f64> {
     lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value)).collect()
 }
 
@@ -107,20 +107,19 @@ fn rates(report: &Report) -> Chart {
     let progress = &report.metadata.progress;
     // The checkpoint that ships was written at the end of an epoch.
     let per_epoch = progress.total_steps / progress.epochs.max(1) as u64;
-    let total = per_epoch * epochs as u64;
+    let all = per_epoch * epochs as u64;
     let done = report.history.len() as f64;
     let points: Vec<(f64, f64)> = (0..=RATES)
-        .map(|index| (total.saturating_sub(1)) * index / RATES)
+        .map(|index| (all.saturating_sub(1)) * index / RATES)
         .map(|step| {
+            let total = per_epoch * progress.planned(&report.metadata.recipe, step) as u64;
             let rate = schedule::learning_rate(schedule, optimizer.lr, step, total);
             (step as f64 / per_epoch.max(1) as f64, rate)
         })
         .collect();
     let (taken, planned) = points.into_iter().partition(|&(epoch, _)| epoch <= done);
-    let lines = vec![
-        Line { name: "planned", named: false, points: planned },
-        Line { name: "rate", named: false, points: taken },
-    ];
+    let line = |name: &str, points| Line { name: name.into(), class: name.into(), named: false, marked: false, points };
+    let lines = vec![line("planned", planned), line("rate", taken)];
     Chart {
         id: "rate",
         title: format!("Learning rate over {epochs} epochs, at most {}", optimizer.lr),
@@ -165,7 +164,7 @@ fn rate_caption(recipe: &Recipe) -> String {
 }
 
 /// A loss in words; a dash where it is none.
-fn loss(loss: Option<f64>) -> String {
+pub(super) fn loss(loss: Option<f64>) -> String {
     loss.filter(|loss| loss.is_finite()).map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}"))
 }
 
