@@ -10,6 +10,7 @@ use crate::recipe::Recipe;
 use crate::run::Epoch;
 use crate::trainer::Outcome;
 use anyhow::{Context, Result, bail, ensure};
+use deploy::text;
 use models::architecture::Architecture;
 use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
 use models::files;
@@ -85,7 +86,7 @@ pub struct DataFacts {
     pub folder: PathBuf,
     /// Name of each class.
     pub labels: Vec<String>,
-    /// Form of a picture.
+    /// Form of an image.
     pub input: Input,
     /// Mean and standard deviation of the pixels.
     pub preprocessing: Preprocessing,
@@ -122,10 +123,21 @@ impl Progress {
         if self.epochs >= recipe.epochs {
             return Some(Outcome::Finished);
         }
-        // Whoever extends a run that stopped early wants it to go on: patience starts anew.
+        // A run that stopped early and is extended trains on: patience starts anew.
         let extended = self.extensions.last().map_or(0, |extension| extension.after);
         let best = self.best?.epoch.max(extended);
         (recipe.patience > 0 && self.epochs >= best + recipe.patience).then_some(Outcome::StoppedEarly)
+    }
+
+    /// Checks that a new total of epochs leaves some to do.
+    pub fn check_total(&self, epochs: usize) -> Result<()> {
+        let done = self.epochs;
+        ensure!(
+            epochs > done,
+            "--epochs {epochs}: the run has {} done already, expected more than {done}",
+            text::counted(done, "epoch")
+        );
+        Ok(())
     }
 
     /// The epochs that were planned when a step, counted from 0, was done: the learning rate depends on them.
@@ -293,7 +305,7 @@ impl Checkpoint {
         (self.metadata.recipe.ema > 0.0).then(|| self.build(AVERAGE, device)).transpose()
     }
 
-    /// The network that is tested and ships: the moving average if there is one.
+    /// The network that is tested and exported: the moving average if there is one.
     pub fn shipped(&self, device: Device) -> Result<Network> {
         match self.average(device)? {
             Some(average) => Ok(average),
@@ -360,5 +372,65 @@ impl Checkpoint {
             parts.push(tensor.f_view([-1])?);
         }
         Ok(Tensor::f_cat(&parts, 0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::BUILT_IN;
+
+    fn recipe(epochs: usize, patience: usize) -> Recipe {
+        Recipe { epochs, patience, ..Recipe::parse(BUILT_IN[0].1).unwrap() }
+    }
+
+    /// 10 epochs were planned and 4 done in 40 steps, then 20 were planned.
+    #[test]
+    fn an_extension_counts_from_where_it_was_made() {
+        let extensions = vec![Extension { after: 4, steps: 40, from: 10 }];
+        let progress = Progress { epochs: 4, total_steps: 40, extensions, ..Progress::default() };
+        let recipe = recipe(20, 0);
+        assert_eq!((progress.planned(&recipe, 39), progress.planned(&recipe, 40)), (10, 20));
+        assert_eq!(Progress::default().planned(&recipe, 0), 20);
+        assert!(progress.check_total(4).is_err() && progress.check_total(5).is_ok());
+    }
+
+    #[test]
+    fn patience_starts_anew_with_an_extension() {
+        let best = Some(Best { epoch: 2, accuracy: 0.9, loss: 0.1 });
+        let mut progress = Progress { epochs: 5, best, ..Progress::default() };
+        assert_eq!(progress.outcome(&recipe(10, 3)), Some(Outcome::StoppedEarly));
+        assert_eq!(progress.outcome(&recipe(10, 4)), None);
+        progress.extensions.push(Extension { after: 5, steps: 50, from: 10 });
+        assert_eq!(progress.outcome(&recipe(10, 3)), None);
+        progress.epochs = 8;
+        assert_eq!(progress.outcome(&recipe(10, 3)), Some(Outcome::StoppedEarly));
+        assert_eq!(progress.outcome(&recipe(8, 3)), Some(Outcome::Finished));
+    }
+
+    /// Checkpoints of before have neither threads nor extensions.
+    #[test]
+    fn older_metadata_is_read_and_tells_its_threads() {
+        let read = |trained_with: &str| -> Option<i32> {
+            let recipe = recipe(1, 0);
+            let metadata = serde_json::json!({
+                "format": FORMAT,
+                "architecture": recipe.architecture(1, 2).unwrap(),
+                "recipe": recipe,
+                "data": {
+                    "name": "made", "folder": "made", "labels": ["cat", "ox"],
+                    "input": Input::new(1, 28, 28, models::card::Content::Picture),
+                    "preprocessing": { "mean": [0.5], "std": [0.25] },
+                    "fitted": 90, "held_out": 10, "fingerprint": "0"
+                },
+                "progress": { "epochs": 1, "step": 0, "total_steps": 9, "loss_sum": 0.0, "best": null },
+                "history": [],
+                "trained_with": trained_with,
+            });
+            serde_json::from_value::<Metadata>(metadata).unwrap().threads()
+        };
+        assert_eq!(read("libtorch 2.13.0 on cpu, 1 thread"), Some(1));
+        assert_eq!(read("libtorch 2.13.0 on cpu, 16 threads, bfloat16"), Some(16));
+        assert_eq!(read("libtorch 2.13.0 on cuda:0, bfloat16"), None);
     }
 }

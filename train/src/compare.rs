@@ -215,3 +215,72 @@ fn results(side: &Side) -> Vec<(String, String)> {
     results.push(("multiply-adds", grouped(cost.multiply_adds)));
     results.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{DataFacts, FORMAT, Progress};
+    use crate::recipe::{BUILT_IN, Recipe};
+    use models::card::{Content, Input, Preprocessing};
+
+    fn side(name: &str, width: f64, test_accuracy: f64) -> Side {
+        let mut recipe = Recipe::parse(BUILT_IN[0].1).unwrap();
+        recipe.network.width = width;
+        let epoch = Epoch {
+            epoch: 1,
+            learning_rate: 0.1,
+            train_loss: 0.5,
+            held_out_loss: None,
+            held_out_accuracy: None,
+            test_loss: 0.4,
+            test_accuracy,
+        };
+        let data = DataFacts {
+            name: "made".into(),
+            folder: "made".into(),
+            labels: vec!["cat".into(), "ox".into()],
+            input: Input::new(1, 28, 28, Content::Picture),
+            preprocessing: Preprocessing { mean: vec![0.5], std: vec![0.25] },
+            fitted: 90,
+            held_out: 0,
+            fingerprint: "0".into(),
+        };
+        let metadata = Metadata {
+            format: FORMAT,
+            architecture: recipe.architecture(1, 2).unwrap(),
+            recipe,
+            data,
+            progress: Progress { epochs: 1, ..Progress::default() },
+            history: vec![epoch],
+            trained_with: "libtorch on cpu, 1 thread".into(),
+            threads: Some(1),
+        };
+        Side { name: name.into(), folder: name.into(), metadata, seconds: vec![0.0] }
+    }
+
+    fn compared(sides: Vec<Side>) -> Comparison {
+        Comparison { differences: differences(&sides).unwrap(), sides, same_data: true }
+    }
+
+    #[test]
+    fn only_what_differs_is_listed_but_always_the_accuracy() {
+        let keys = |comparison: &Comparison| -> Vec<String> {
+            comparison.differences.iter().map(|difference| difference.key.clone()).collect()
+        };
+        let equal = compared(vec![side("a", 0.25, 0.9), side("b", 0.25, 0.9)]);
+        assert_eq!(keys(&equal), ["test accuracy"]);
+        let wider = compared(vec![side("a", 0.25, 0.9), side("b", 0.5, 0.95)]);
+        assert_eq!(keys(&wider), ["network.width", "test accuracy", "parameters", "multiply-adds"]);
+        let text = wider.to_text();
+        assert!(text.contains("0.25") && text.contains("95.00 %") && !text.contains("seed"), "{text}");
+    }
+
+    #[test]
+    fn many_runs_are_shown_in_blocks_that_fit() {
+        let sides = (1..=12).map(|run| side(&format!("a-long-name-of-a-run-{run}"), f64::from(run) / 16.0, 0.5));
+        let text = compared(sides.collect()).to_text();
+        assert!(width(&text) <= COLUMNS, "{text}");
+        assert_eq!(text.matches("network.width").count(), 6, "{text}");
+        assert_eq!(text.matches("a-long-name").count(), 12, "{text}");
+    }
+}

@@ -37,11 +37,11 @@ pub struct Epoch {
     pub train_loss: f64,
     /// Loss on the held-out images, if any are.
     pub held_out_loss: Option<f64>,
-    /// Share of the held-out images that are classified rightly.
+    /// Share of the held-out images that are classified correctly.
     pub held_out_accuracy: Option<f64>,
     /// Loss on the test images.
     pub test_loss: f64,
-    /// Share of the test images that are classified rightly.
+    /// Share of the test images that are classified correctly.
     pub test_accuracy: f64,
 }
 
@@ -91,7 +91,7 @@ impl Run {
     pub fn newest() -> Result<Self> {
         let newest = Self::all(Path::new(RUNS)).pop();
         let Some(run) = newest else {
-            bail!("there is no run in {RUNS}/ here: name a run's folder or a checkpoint, or train first");
+            bail!("found no run in {RUNS}/: name a run's folder or a checkpoint, or train first");
         };
         // A closed standard error is no reason to panic.
         let _ = writeln!(std::io::stderr(), "note: the newest run is {}", run.folder.display());
@@ -158,7 +158,7 @@ impl Run {
         self.folder.join(LAST)
     }
 
-    /// The checkpoint of the epoch with the best held-out accuracy: the one that ships.
+    /// The checkpoint of the epoch with the best held-out accuracy: the one that is exported.
     #[must_use]
     pub fn best(&self) -> PathBuf {
         self.folder.join(BEST)
@@ -178,8 +178,7 @@ impl Run {
     }
 
     /// Checks that `recipe.toml` still is what the run was started with, but for the `epochs` it is now resumed with.
-    /// Editing it changes nothing, since the checkpoint holds the recipe: whoever did so expects something that will not
-    /// happen.
+    /// Editing the file changes nothing, since the checkpoint holds the recipe.
     pub fn check_recipe(&self, recipe: &Recipe, epochs: Option<usize>) -> Result<()> {
         let path = self.folder.join(RECIPE);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
@@ -211,8 +210,8 @@ impl Run {
         self.folder.join(HISTORY)
     }
 
-    /// Seconds of each epoch in `history.csv`, for a run that goes on: they are in no checkpoint, which holds nothing
-    /// that the clock decides. Missing or unreadable ones count as 0.
+    /// Seconds of each epoch in `history.csv`, for a run that is resumed: checkpoints hold nothing that depends on
+    /// the clock. Missing or unreadable ones count as 0.
     #[must_use]
     pub fn seconds(&self) -> Vec<f64> {
         let text = std::fs::read_to_string(self.history()).unwrap_or_default();

@@ -10,8 +10,7 @@ use crate::recipe::{Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
-use anyhow::{Result, bail, ensure};
-use deploy::text;
+use anyhow::{Result, bail};
 use models::architecture::Architecture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,7 +19,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 /// Most steps between two reports, so that a progress bar moves.
 const REPORT_EVERY: usize = 10;
 
-/// What the loop tells whoever watches.
+/// Watches the loop.
 pub trait Observer {
     /// Some steps are done. `step` and `steps` count within the epoch; `loss` is the mean since the last report.
     fn steps(&mut self, report: &StepReport);
@@ -135,7 +134,7 @@ impl Trainer {
         Self::assemble(recipe, source, network, average, device)
     }
 
-    /// A run that goes on from a checkpoint.
+    /// A run that is resumed from a checkpoint.
     pub fn resume(checkpoint: &Checkpoint, source: &Source, device: Device) -> Result<Self> {
         let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
@@ -193,18 +192,16 @@ impl Trainer {
     /// rate is laid over the new number from the next step on; what is done stays as it was done. Writes `recipe.toml`
     /// and the last checkpoint.
     pub fn extend(&mut self, run: &Run, epochs: usize) -> Result<()> {
-        let done = self.progress.epochs;
-        ensure!(
-            epochs > done,
-            "--epochs {epochs}: {} has {} done already, expected more than {done}",
-            run.folder().display(),
-            text::counted(done, "epoch")
-        );
+        self.progress.check_total(epochs)?;
         if epochs == self.recipe.epochs && self.progress.outcome(&self.recipe).is_none() {
             return Ok(());
         }
         let from = self.recipe.epochs;
-        self.progress.extensions.push(Extension { after: done, steps: self.progress.total_steps, from });
+        self.progress.extensions.push(Extension {
+            after: self.progress.epochs,
+            steps: self.progress.total_steps,
+            from,
+        });
         self.recipe.epochs = epochs;
         run.write_recipe(&self.recipe.to_toml()?)?;
         self.write_checkpoint(run, "last")
@@ -258,7 +255,7 @@ impl Trainer {
         &self.test
     }
 
-    /// The network that is tested and ships.
+    /// The network that is tested and exported: the moving average, if there is one.
     fn shipped(&self) -> &Network {
         self.average.as_ref().unwrap_or(&self.network)
     }
@@ -374,7 +371,7 @@ impl Trainer {
         Ok((loss.f_detach()?, rate))
     }
 
-    /// Reads the losses of the last steps and returns their mean. A loss that is no number ends the run.
+    /// Reads the losses of the last steps and returns their mean. A loss that is not finite ends the run.
     fn account(&mut self, losses: &[Tensor], learning_rate: f64) -> Result<f64> {
         let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?)?;
         if let Some(index) = values.iter().position(|loss| !loss.is_finite()) {
@@ -392,7 +389,7 @@ impl Trainer {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// Measures the batch norms of the network that ships over training images as they are on disk, if the recipe wants
+    /// Measures the batch norms of the exported network over training images as they are on disk, if the recipe wants
     /// it so.
     fn measure_norms(&mut self) -> Result<()> {
         let (seed, epoch, size) = (self.recipe.seed, self.progress.epochs, self.recipe.batch_size);
@@ -454,7 +451,7 @@ impl Trainer {
         if improved {
             self.progress.best =
                 held_out.map(|Evaluation { loss, accuracy }| Best { epoch: epoch.epoch, accuracy, loss });
-            // First the best, then the last: a run that dies in between goes on from the last and writes both again.
+            // First the best, then the last: a run killed in between resumes from the last and writes both again.
             self.write_checkpoint(run, "best")?;
         }
         self.write_checkpoint(run, "last")?;

@@ -1,8 +1,9 @@
 //! `train compare`.
 
 use super::Format;
-use crate::compare::{Comparison, Difference};
+use crate::compare::{Comparison, Difference, Side};
 use crate::report::compare;
+use crate::run::Epoch;
 use anyhow::Result;
 use clap::Args;
 use deploy::text;
@@ -29,14 +30,33 @@ pub(super) struct Arguments {
     format: Format,
 }
 
+/// A run in the document. Shares are 0 to 1 and of the best epoch.
+#[derive(Serialize)]
+struct Entry<'a> {
+    run: &'a str,
+    folder: &'a Path,
+    epochs: usize,
+    best: Option<&'a Epoch>,
+    seconds: &'a [f64],
+}
+
 /// The document that `--format json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
-    runs: Vec<&'a str>,
-    folders: Vec<&'a Path>,
+    runs: Vec<Entry<'a>>,
     same_data: bool,
     differences: &'a [Difference],
     page: &'a Path,
+}
+
+fn entry(side: &Side) -> Entry<'_> {
+    Entry {
+        run: &side.name,
+        folder: &side.folder,
+        epochs: side.metadata.progress.epochs,
+        best: side.best(),
+        seconds: &side.seconds,
+    }
 }
 
 impl Arguments {
@@ -52,8 +72,7 @@ impl Arguments {
         match self.format {
             Format::Text => text::print(&format!("{}\npage: {}\n", comparison.to_text(), page.display()))?,
             Format::Json => text::print_json(&Document {
-                runs: comparison.sides.iter().map(|side| side.name.as_str()).collect(),
-                folders: comparison.sides.iter().map(|side| side.folder.as_path()).collect(),
+                runs: comparison.sides.iter().map(entry).collect(),
                 same_data: comparison.same_data,
                 differences: &comparison.differences,
                 page: &page,

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use deploy::backend::Device;
 use deploy::text;
+use indicatif::ProgressBar;
 use models::architecture::Kind;
 use models::{dataset, files};
 use std::fmt::Write;
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
     /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below change it
     #[arg(long, value_name = "NAME|FILE", default_value = "quick")]
     recipe: String,
-    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup
+    /// Folder with the data set: IDX files, or a sub-folder of images per class [default: MNIST, as scripts/setup
     /// fetched it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -74,7 +75,7 @@ pub(super) struct Arguments {
     /// Seed of every random number
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Training images held out to choose the checkpoint that ships; 0: the last one ships
+    /// Training images held out to choose the best checkpoint; 0: the last one is exported
     #[arg(long, value_name = "N")]
     hold_out: Option<usize>,
     /// Write an event file for TensorBoard into the run's folder
@@ -95,7 +96,7 @@ impl Arguments {
             },
             None => self.started(device)?,
         };
-        text::print(&introduction(&trainer, &run, self.device, device))?;
+        text::print(&introduction(&trainer, &run, self.device, device, self.threads.is_some()))?;
 
         let began = Instant::now();
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Progress::default())];
@@ -168,8 +169,18 @@ impl Arguments {
                 return Ok(None);
             }
         }
+        if let Some(epochs) = self.epochs {
+            progress.check_total(epochs)?;
+        }
         if let (tch::Device::Cpu, None, Some(threads)) = (device, self.threads, checkpoint.metadata.threads()) {
             tch::set_num_threads(threads);
+            let cores = std::thread::available_parallelism().map_or(threads, |cores| cores.get() as i32);
+            if threads > cores {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "note: the run had {threads} threads and gets them again, but this machine has {cores} cores:\n      --threads {cores} is faster, and changes the last digits of the result"
+                );
+            }
         }
         let folder = self.data.as_deref().unwrap_or(&data.folder);
         let source = data::source(folder, recipe.network.resolution, Some(&data.labels))?;
@@ -181,7 +192,7 @@ impl Arguments {
             // A closed standard error is no reason to panic.
             let _ = writeln!(
                 std::io::stderr(),
-                "note: so far the run was trained with {trained_with}; with {} its results will differ in the last digits",
+                "note: so far trained with {trained_with},\n      now with {}:\n      the result will differ in the last digits",
                 trainer.trained_with()
             );
         }
@@ -207,8 +218,8 @@ fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
     )
 }
 
-/// What is about to run, and on what.
-fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device) -> String {
+/// What is about to run, and on what; `own_threads`: the number of threads was asked for.
+fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device, own_threads: bool) -> String {
     let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
     let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
         format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
@@ -246,9 +257,14 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         ("runs on", on),
         ("run", run.folder().display().to_string()),
     ];
-    if progress.total_steps > 0 {
+    if progress.outcome(recipe).is_some() {
+        fields.push(("continues", "with its report: every epoch is done".to_owned()));
+    } else if progress.total_steps > 0 {
         let (epoch, steps) = (progress.epochs + 1, trainer.steps_per_epoch());
         let mut from = format!("at epoch {epoch} of {}, step {} of {steps}", recipe.epochs, progress.step);
+        if let (tch::Device::Cpu, false) = (device, own_threads) {
+            let _ = write!(from, ", {} as before", text::counted(tch::get_num_threads() as usize, "thread"));
+        }
         if let Some(extension) = progress.extensions.last().filter(|extension| extension.from != recipe.epochs) {
             let _ = write!(
                 from,
@@ -287,7 +303,11 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> S
 /// could not be written.
 fn results(trainer: &Trainer, run: &Run) -> String {
     let mut text = String::new();
+    // Hidden where standard error is not a terminal.
+    let bar = ProgressBar::new_spinner().with_message("writing the report");
+    bar.tick();
     let written = report::Report::of(run, trainer.test()).and_then(|report| Ok((report.write(run)?, report)));
+    bar.finish_and_clear();
     match written {
         Ok((page, report)) => {
             let figures = &report.figures;

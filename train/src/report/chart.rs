@@ -252,7 +252,7 @@ mod tests {
                 marked: true,
                 points: vec![(1.0, values[0]), (2.0, values[1]), (3.0, values[2])],
             }],
-            mark: Some((2.0, "epoch 2 ships".into())),
+            mark: Some((2.0, "best: epoch 2".into())),
             say: |value| format!("{value:.2}"),
         };
         let svg = chart.svg();

@@ -16,7 +16,7 @@ const DASHES: usize = 4;
 
 /// Most runs that are named at the ends of their lines, and characters of such a name.
 const NAMED: usize = 5;
-const LONGEST: usize = 11;
+const LONGEST: usize = 9;
 
 const STYLE: &str = include_str!("compare.css");
 
@@ -59,8 +59,9 @@ fn charts(comparison: &Comparison) -> String {
     let mut html = String::new();
     let accuracy = |id, title: &str, caption: &str, value: fn(&Epoch) -> Option<f64>| {
         let lines = lines(comparison, value);
-        // Half a mistake in the smallest set: how close to 100 % an axis by the error needs to come.
-        let images = comparison.sides.iter().map(|side| side.metadata.data.held_out.max(1000)).max().unwrap_or(1000);
+        // The size of the sets is not known everywhere: the smallest error is taken for one image.
+        let errors = values(&lines).into_iter().map(|accuracy| 1.0 - accuracy).filter(|&error| error > 1e-9);
+        let images = errors.reduce(f64::min).map_or(1, |error| (1.0 / error).round() as usize);
         let y = Axis::of_accuracies(&values(&lines), images);
         figure(title, &chart(comparison, id, title, "accuracy", y, lines, |value| percent(Some(value))), caption)
     };
@@ -136,7 +137,10 @@ fn rows(comparison: &Comparison, names: &[&str]) -> String {
         .differences
         .iter()
         .map(|difference| {
-            let values = difference.values.iter().map(|value| value.clone().unwrap_or_else(|| "–".to_owned()));
+            let values = difference
+                .values
+                .iter()
+                .map(|value| value.as_ref().map_or_else(|| "–".to_owned(), |value| value.replace(" %", "\u{a0}%")));
             std::iter::once(difference.key.clone()).chain(values).collect()
         })
         .collect();

@@ -24,8 +24,8 @@ pub(super) fn section(report: &Report) -> String {
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
     let caption = match report.metadata.data.held_out {
-        0 => "Share of the test images that are classified rightly.".to_owned(),
-        _ => "Share of the images that are classified rightly. The epoch that ships is chosen on the held-out ones, never on the test set.".to_owned(),
+        0 => "Share of the test images that are classified correctly.".to_owned(),
+        _ => "Share of the images that are classified correctly. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
     };
     html.push_str(&figure("Accuracy", &accuracies(report), &caption));
     html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
@@ -59,7 +59,7 @@ pub(super) fn values(lines: &[Line]) -> Vec<f64> {
 
 fn mark(report: &Report) -> Option<(f64, String)> {
     let shipped = report.shipped();
-    (report.history.len() > 1).then(|| (shipped as f64, format!("epoch {shipped} ships")))
+    (report.history.len() > 1).then(|| (shipped as f64, format!("best: epoch {shipped}")))
 }
 
 fn losses(report: &Report) -> Chart {
@@ -105,7 +105,7 @@ fn accuracies(report: &Report) -> Chart {
 fn rates(report: &Report) -> Chart {
     let Recipe { schedule, ref optimizer, epochs, .. } = report.metadata.recipe;
     let progress = &report.metadata.progress;
-    // The checkpoint that ships was written at the end of an epoch.
+    // The best checkpoint was written at the end of an epoch.
     let per_epoch = progress.total_steps / progress.epochs.max(1) as u64;
     let all = per_epoch * epochs as u64;
     let done = report.history.len() as f64;
