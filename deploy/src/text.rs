@@ -73,6 +73,18 @@ pub fn counted(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
 }
 
+/// A name of at most `most` characters: the middle of a longer one is left out.
+#[must_use]
+pub fn shortened(name: &str, most: usize) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= most || most == 0 {
+        return name.to_owned();
+    }
+    let end = (most - 1) / 2;
+    let start = most - 1 - end;
+    chars[..start].iter().chain(&['…']).chain(&chars[chars.len() - end..]).collect()
+}
+
 /// A name from a file, made safe for a terminal: control characters are written as `\x1b`, byte by byte, which is also
 /// how [`models::files::name`] writes bytes that are not UTF-8.
 #[must_use]
@@ -141,6 +153,12 @@ mod tests {
             assert_eq!(grouped(number), text);
         }
         assert_eq!((counted(1, "image"), counted(2000, "image")), ("1 image".into(), "2,000 images".into()));
+    }
+
+    #[test]
+    fn a_long_name_loses_its_middle() {
+        assert_eq!((shortened("abcdefghij", 8), shortened("short", 8)), ("abcd…hij".to_owned(), "short".to_owned()));
+        assert_eq!((shortened("äöüß", 3), shortened("ab", 1)), ("ä…ß".to_owned(), "…".to_owned()));
     }
 
     #[test]

@@ -5,9 +5,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// How the names of files that are being written begin.
 const TEMPORARY: &str = ".writing-";
+
+/// The temporary files that this process is writing now.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Writes a file so that at every moment, a power cut included, `path` holds either what it held before or all of
 /// `bytes`: a temporary file beside it is filled, flushed to the disk and renamed. Missing folders are made.
@@ -29,6 +33,9 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).with_context(context)?;
+    // Tells `sweep` of another process that somebody is still writing. Where files cannot be locked, it cannot tell.
+    let _ = file.as_file().try_lock();
+    let _unfinished = Unfinished::new(file.path());
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(context)?;
     let outcome = check(file.path())?;
     file.persist(path).with_context(context)?;
@@ -64,12 +71,39 @@ pub fn write_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
     Ok(outcome)
 }
 
-/// Removes the temporary files that a writer who was killed left in `folder`. Nobody else may be writing there.
+/// Keeps a path in [`UNFINISHED`] as long as it lives.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn new(path: &Path) -> Self {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.0);
+    }
+}
+
+/// Removes the files that this process has not finished writing. For a process that ends at once, without destructors.
+pub fn discard_unfinished() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Removes the temporary files that a killed writer left in `folder`. Files that another process is writing stay.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            // One that stays is only waste.
-            let _ = fs::remove_file(entry.path());
+            let file = fs::File::open(entry.path());
+            let in_use = file.is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
+            if !in_use {
+                // One that stays is only waste.
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 }
@@ -134,6 +168,20 @@ mod tests {
         ] {
             assert_eq!(name(Path::new(std::ffi::OsStr::from_bytes(bytes))), expected);
         }
+    }
+
+    #[test]
+    fn a_sweep_spares_what_another_writer_has_not_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(".writing-left");
+        fs::write(&left, b"half").unwrap();
+        write_checked(&folder.path().join("model.onnx"), b"good", |temporary| {
+            sweep(folder.path());
+            assert!(temporary.exists() && !left.exists());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(fs::read(folder.path().join("model.onnx")).unwrap(), b"good");
     }
 
     #[test]

@@ -63,7 +63,17 @@ fn run(command: &mut Command) -> Result<String> {
 }
 
 fn report(epoch: usize, step: usize, loss: f64) -> StepReport {
-    StepReport { epoch, epochs: 3, step, steps: 20, loss, learning_rate: 0.1 / loss, images: 640, logged: false }
+    StepReport {
+        epoch,
+        epochs: 3,
+        step,
+        steps: 20,
+        taken: 20,
+        loss,
+        learning_rate: 0.1 / loss,
+        images: 640,
+        logged: false,
+    }
 }
 
 fn epoch(epoch: usize, accuracy: f64) -> Epoch {

@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::data::{Images, Preprocessor};
 use crate::network::Network;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use models::dataset::Progress;
 use ndarray::Array2;
 use tch::{Device, Kind, Reduction, Tensor};
@@ -20,10 +20,16 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-/// Runs the network in evaluation mode over all `images`.
-pub fn evaluate(network: &Network, preprocessor: &Preprocessor, images: &Images) -> Result<Evaluation> {
-    let logits = logits(network, preprocessor, &images.images)?;
-    Answers { logits, labels: images.labels.shallow_clone() }.evaluation()
+/// Runs the network in evaluation mode over all `images`. Before every batch `proceed` is told how many are done; if it
+/// returns false, the evaluation ends there and `None` is returned.
+pub fn evaluate(
+    network: &Network,
+    preprocessor: &Preprocessor,
+    images: &Images,
+    proceed: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Evaluation>> {
+    let Some(logits) = logits_while(network, preprocessor, &images.images, proceed)? else { return Ok(None) };
+    Answers { logits, labels: images.labels.shallow_clone() }.evaluation().map(Some)
 }
 
 /// What a network answered to labelled images.
@@ -68,26 +74,39 @@ pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> 
     let shape = &images.images.size()[1..];
     let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
     ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width), the network's are {wanted:?}");
-    let logits = logits_with(&network, &preprocessor, &images.images, progress)?;
+    let total = images.len();
+    let logits = logits_while(&network, &preprocessor, &images.images, &mut |done| {
+        progress(done, total);
+        true
+    })?;
+    let logits = logits.context("the evaluation was stopped")?;
     Ok(Answers { logits, labels: images.labels.shallow_clone() })
 }
 
 /// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode, on the network's device.
 pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -> Result<Tensor> {
-    logits_with(network, preprocessor, images, &|_, _| ())
+    let logits = logits_while(network, preprocessor, images, &mut |_| true)?;
+    logits.context("the evaluation was stopped")
 }
 
-fn logits_with(network: &Network, preprocessor: &Preprocessor, images: &Tensor, progress: Progress) -> Result<Tensor> {
+fn logits_while(
+    network: &Network,
+    preprocessor: &Preprocessor,
+    images: &Tensor,
+    proceed: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Tensor>> {
     let _guard = tch::no_grad_guard();
     let total = images.size()[0];
     let mut parts = Vec::new();
     let mut start = 0;
     while start < total {
+        if !proceed(start as usize) {
+            return Ok(None);
+        }
         let count = (total - start).min(BATCH as i64);
         let batch = images.f_narrow(0, start, count)?;
         parts.push(network.forward(&preprocessor.evaluation(&batch)?, false)?);
         start += count;
-        progress(start as usize, total as usize);
     }
-    Ok(Tensor::f_cat(&parts, 0)?)
+    Ok(Some(Tensor::f_cat(&parts, 0)?))
 }

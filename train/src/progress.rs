@@ -1,21 +1,27 @@
 //! How a run is shown: a bar on a terminal, plain lines otherwise.
 
 use crate::run::Epoch;
-use crate::trainer::{Observer, StepReport};
+use crate::trainer::{EvaluatedOn, EvaluationReport, Observer, StepReport};
+use deploy::text::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{Duration, Instant};
 
-/// Shows a run on standard output.
+/// Longest and shortest bar, in columns; with less room there is none.
+const LONGEST: usize = 30;
+const SHORTEST: usize = 8;
+
+/// Shows a run: lines on standard output and, where that is a terminal, a bar on standard error.
 pub struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
+    /// Steps since the start of this process.
+    taken: usize,
     /// Images and time since the last line of the log.
     images: usize,
     since: Instant,
     losses: Vec<f64>,
-    first_step: Option<usize>,
 }
 
 impl Default for Progress {
@@ -23,21 +29,25 @@ impl Default for Progress {
         let now = Instant::now();
         let bar = stdout().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} steps  {msg}") {
+            // Cut at the width of the terminal.
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 bar.set_style(style);
             }
             bar
         });
-        Self { bar, started: now, images: 0, since: now, losses: Vec::new(), first_step: None }
+        // Hidden if standard error is redirected or the terminal cannot erase a line (TERM=dumb).
+        let bar = bar.filter(|bar| !bar.is_hidden());
+        Self { bar, started: now, taken: 0, images: 0, since: now, losses: Vec::new() }
     }
 }
 
 impl Progress {
     fn line(&self, text: &str) {
+        // A closed pipe is no reason to stop training.
+        let write = || drop(writeln!(stdout(), "{text}"));
         match &self.bar {
-            Some(bar) => bar.println(text),
-            // A closed pipe is no reason to stop training.
-            None => drop(writeln!(stdout(), "{text}")),
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 }
@@ -52,25 +62,23 @@ impl Drop for Progress {
 
 impl Observer for Progress {
     fn steps(&mut self, report: &StepReport) {
-        let StepReport { epoch, epochs, step, steps, loss, learning_rate, images, logged } = *report;
+        let StepReport { epoch, epochs, step, steps, taken, loss, learning_rate, images, logged } = *report;
         self.images += images;
+        self.taken += taken;
         self.losses.push(loss);
-        let done = (epoch - 1) * steps + step;
-        let first = *self.first_step.get_or_insert(done.saturating_sub(images.min(done)));
-        let per_step = self.started.elapsed().as_secs_f64() / (done - first.min(done)).max(1) as f64;
-        let left = duration(per_step * (epochs * steps - done) as f64);
+        let to_do = (epochs * steps).saturating_sub((epoch - 1) * steps + step);
+        let left = duration(time_left(self.started.elapsed().as_secs_f64(), self.taken, to_do));
         let speed = self.images as f64 / self.since.elapsed().as_secs_f64().max(1e-9);
         if let Some(bar) = &self.bar {
-            bar.set_prefix(format!("epoch {epoch}/{epochs}"));
-            bar.set_length(steps as u64);
-            bar.set_position(step as u64);
-            bar.set_message(format!("loss {loss:.4}  {speed:.0} img/s  {left} left"));
+            let start = format!("epoch {epoch}/{epochs}");
+            let notes = [format!("{left} left"), format!("loss {loss:.4}"), format!("{speed:.0} img/s")];
+            bar.set_message(bar_line(&start, step, steps, &notes, columns()));
         }
         if logged {
             let mean = self.losses.iter().sum::<f64>() / self.losses.len().max(1) as f64;
             if self.bar.is_none() {
                 self.line(&format!(
-                    "epoch {epoch}/{epochs}  step {step:>5}/{steps}  loss {mean:.4}  lr {learning_rate:.5}  {speed:>5.0} img/s  {left} left"
+                    "epoch {epoch}/{epochs}  step {step}/{steps}  loss {mean:.4}  lr {learning_rate:.5}  {speed:.0} img/s  {left} left"
                 ));
             }
             self.images = 0;
@@ -79,23 +87,59 @@ impl Observer for Progress {
         }
     }
 
+    fn evaluating(&mut self, report: &EvaluationReport) {
+        let EvaluationReport { epoch, epochs, on, images, of } = *report;
+        if let Some(bar) = &self.bar {
+            let what = match on {
+                EvaluatedOn::HeldOut => "evaluating on held-out images",
+                EvaluatedOn::Test => "testing",
+            };
+            let start = format!("epoch {epoch}/{epochs}  {what}");
+            bar.set_message(bar_line(&start, images, of, &[], columns()));
+        }
+    }
+
     fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64) {
-        let mut text = format!(
-            "epoch {}/{epochs}  done in {}  train loss {:.4}",
-            epoch.epoch,
-            duration(seconds),
-            epoch.train_loss
-        );
+        let mut text = format!("epoch {}/{epochs}  train loss {:.4}", epoch.epoch, epoch.train_loss);
         if let Some(accuracy) = epoch.held_out_accuracy {
             let _ = write!(text, "  held-out {:.2} %", accuracy * 100.0);
         }
-        let _ = write!(text, "  test {:.2} %", epoch.test_accuracy * 100.0);
+        let _ = write!(text, "  test {:.2} %  {}", epoch.test_accuracy * 100.0, duration(seconds));
         self.line(&text);
-        // The tests of the epoch are no training time.
+        // Evaluating takes no training time.
         self.images = 0;
         self.since = Instant::now();
         self.losses.clear();
     }
+}
+
+/// Seconds that the steps still to do will take, if they take as long as those taken so far.
+fn time_left(seconds: f64, taken: usize, to_do: usize) -> f64 {
+    seconds / taken.max(1) as f64 * to_do as f64
+}
+
+/// Columns of the terminal on standard error.
+fn columns() -> usize {
+    terminal_size::terminal_size_of(stderr()).map_or(80, |(width, _)| usize::from(width.0))
+}
+
+/// One line with a bar, at most `columns` wide: of the notes, the last ones are left out where there is no room, and then
+/// the bar.
+fn bar_line(start: &str, done: usize, of: usize, notes: &[String], columns: usize) -> String {
+    let count = format!("{}/{}", grouped(done as u64), grouped(of as u64));
+    let mut line = format!("{start}  {count}");
+    for note in notes {
+        if line.chars().count() + 2 + note.chars().count() < columns {
+            let _ = write!(line, "  {note}");
+        }
+    }
+    let room = columns.saturating_sub(line.chars().count() + 3).min(LONGEST);
+    if room < SHORTEST {
+        return line;
+    }
+    let full = room * done.min(of) / of.max(1);
+    let bar = "█".repeat(full) + &"░".repeat(room - full);
+    format!("{start}  {bar}{}", &line[start.len()..])
 }
 
 /// Seconds as people say them: `45 s`, `3 min 05 s`, `2 h 07 min`.
@@ -112,7 +156,7 @@ pub fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{bar_line, duration, time_left};
 
     #[test]
     fn durations_read_as_people_say_them() {
@@ -120,5 +164,23 @@ mod tests {
         assert_eq!(duration(185.0), "3 min 05 s");
         assert_eq!(duration(7620.0), "2 h 07 min");
         assert_eq!(duration(f64::NAN), "0 s");
+    }
+
+    /// A resumed run with 100 of 1,000 steps to do took 10 steps in 5 s, whatever its batch size and the steps before.
+    #[test]
+    fn the_time_left_counts_only_steps_of_this_process() {
+        assert_eq!(time_left(5.0, 10, 100), 50.0);
+        assert_eq!(time_left(5.0, 0, 0), 0.0);
+    }
+
+    #[test]
+    fn the_bar_fits_the_terminal_and_drops_what_does_not() {
+        let notes = ["2 min 05 s left".to_owned(), "loss 0.1234".to_owned(), "1600 img/s".to_owned()];
+        for columns in 0..200 {
+            let line = bar_line("epoch 3/5", 120, 453, &notes, columns);
+            assert!(line.chars().count() < columns.max("epoch 3/5  120/453".len() + 1), "{columns}: {line}");
+        }
+        assert_eq!(bar_line("epoch 3/5", 120, 453, &notes, 36), "epoch 3/5  120/453  2 min 05 s left");
+        assert_eq!(bar_line("epoch 3/5  testing", 500, 1000, &[], 40), "epoch 3/5  testing  ████░░░░  500/1,000");
     }
 }

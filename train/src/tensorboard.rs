@@ -178,7 +178,7 @@ fn new_file(folder: &Path, name: &str) -> Result<(PathBuf, File)> {
 }
 
 /// This machine's name, as far as it can be part of a file's.
-fn host() -> String {
+pub(crate) fn host() -> String {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let name: String =
         told.unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();

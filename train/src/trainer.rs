@@ -1,6 +1,6 @@
 //! The training loop.
 
-use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Metadata, Progress};
+use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Extension, Metadata, Progress};
 use crate::data::{Images, Preprocessor, Source, TrainingData};
 use crate::device;
 use crate::evaluate::{Evaluation, evaluate};
@@ -19,10 +19,12 @@ use tch::{Device, Kind, Reduction, Tensor};
 /// Most steps between two reports, so that a progress bar moves.
 const REPORT_EVERY: usize = 10;
 
-/// What the loop tells whoever watches.
+/// Watches the loop.
 pub trait Observer {
     /// Some steps are done. `step` and `steps` count within the epoch; `loss` is the mean since the last report.
     fn steps(&mut self, report: &StepReport);
+    /// The network is being evaluated after an epoch.
+    fn evaluating(&mut self, _: &EvaluationReport) {}
     /// An epoch is done, its checkpoint written.
     fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64);
 }
@@ -32,6 +34,12 @@ impl Observer for Vec<Box<dyn Observer>> {
     fn steps(&mut self, report: &StepReport) {
         for observer in self {
             observer.steps(report);
+        }
+    }
+
+    fn evaluating(&mut self, report: &EvaluationReport) {
+        for observer in self {
+            observer.evaluating(report);
         }
     }
 
@@ -53,7 +61,9 @@ pub struct StepReport {
     pub step: usize,
     /// Of how many.
     pub steps: usize,
-    /// Mean loss of the steps since the last report.
+    /// Steps since the last report.
+    pub taken: usize,
+    /// Their mean loss.
     pub loss: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
@@ -61,6 +71,30 @@ pub struct StepReport {
     pub images: usize,
     /// Whether the recipe wants a line in the log for it.
     pub logged: bool,
+}
+
+/// How far an evaluation is.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluationReport {
+    /// The epoch that is done, counted from 1.
+    pub epoch: usize,
+    /// Of how many.
+    pub epochs: usize,
+    /// What the network is evaluated on.
+    pub on: EvaluatedOn,
+    /// Images done.
+    pub images: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+/// What a network is evaluated on after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvaluatedOn {
+    /// The images held out of the training set.
+    HeldOut,
+    /// The test images.
+    Test,
 }
 
 /// How a run ended.
@@ -87,6 +121,7 @@ pub struct Trainer {
     progress: Progress,
     history: Vec<Epoch>,
     trained_with: String,
+    threads: Option<i32>,
 }
 
 impl Trainer {
@@ -99,7 +134,7 @@ impl Trainer {
         Self::assemble(recipe, source, network, average, device)
     }
 
-    /// A run that goes on from a checkpoint.
+    /// A run that is resumed from a checkpoint.
     pub fn resume(checkpoint: &Checkpoint, source: &Source, device: Device) -> Result<Self> {
         let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
@@ -149,7 +184,27 @@ impl Trainer {
             progress: Progress::default(),
             history: Vec::new(),
             trained_with,
+            threads: (device == Device::Cpu).then(tch::get_num_threads),
         })
+    }
+
+    /// Changes the number of epochs of a run that was resumed, also of one that had ended. The schedule of the learning
+    /// rate is laid over the new number from the next step on; what is done stays as it was done. Writes `recipe.toml`
+    /// and the last checkpoint.
+    pub fn extend(&mut self, run: &Run, epochs: usize) -> Result<()> {
+        self.progress.check_total(epochs)?;
+        if epochs == self.recipe.epochs && self.progress.outcome(&self.recipe).is_none() {
+            return Ok(());
+        }
+        let from = self.recipe.epochs;
+        self.progress.extensions.push(Extension {
+            after: self.progress.epochs,
+            steps: self.progress.total_steps,
+            from,
+        });
+        self.recipe.epochs = epochs;
+        run.write_recipe(&self.recipe.to_toml()?)?;
+        self.write_checkpoint(run, "last")
     }
 
     /// What to do.
@@ -200,35 +255,41 @@ impl Trainer {
         &self.test
     }
 
-    /// The network that is tested and ships.
+    /// The network that is tested and exported: the moving average, if there is one.
     fn shipped(&self) -> &Network {
         self.average.as_ref().unwrap_or(&self.network)
     }
 
-    fn steps_per_epoch(&self) -> usize {
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
         self.data.fit.len() / self.recipe.batch_size
     }
 
     /// Trains until the recipe's epochs are done, or until `stop` is set: then the step under way is finished and a
-    /// checkpoint written. After every epoch the network is tested and a checkpoint written.
+    /// checkpoint written. After every epoch the network is evaluated and a checkpoint written.
     pub fn run(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let mut seconds = run.seconds();
         seconds.resize(self.history.len(), 0.0);
-        while self.progress.epochs < self.recipe.epochs {
-            if self.patience_is_over() {
-                return Ok(Outcome::StoppedEarly);
+        if !self.history.is_empty() {
+            // A process that is killed between the checkpoint and the history leaves the history a line short.
+            run.write_history(&self.history, &seconds)?;
+        }
+        loop {
+            if let Some(outcome) = self.progress.outcome(&self.recipe) {
+                return Ok(outcome);
             }
             let started = Instant::now();
-            if !self.train_epoch(observer, stop)? {
+            let trained = self.train_epoch(observer, stop)?;
+            let time = started.elapsed().as_secs_f64();
+            let Some(epoch) = (if trained { self.finish_epoch(run, observer, stop)? } else { None }) else {
                 self.write_checkpoint(run, "last")?;
                 return Ok(Outcome::Interrupted);
-            }
-            seconds.push(started.elapsed().as_secs_f64());
-            let epoch = self.finish_epoch(run)?;
+            };
+            seconds.push(time);
             run.write_history(&self.history, &seconds)?;
-            observer.epoch(&epoch, self.recipe.epochs, seconds.last().copied().unwrap_or(0.0));
+            observer.epoch(&epoch, self.recipe.epochs, time);
         }
-        Ok(Outcome::Finished)
     }
 
     /// Does what is left of the epoch's steps; false if it was stopped in between.
@@ -249,6 +310,7 @@ impl Trainer {
                     epochs: self.recipe.epochs,
                     step,
                     steps,
+                    taken: losses.len(),
                     loss: self.account(&losses, learning_rate)?,
                     learning_rate,
                     images: losses.len() * self.recipe.batch_size,
@@ -309,7 +371,7 @@ impl Trainer {
         Ok((loss.f_detach()?, rate))
     }
 
-    /// Reads the losses of the last steps and returns their mean. A loss that is no number ends the run.
+    /// Reads the losses of the last steps and returns their mean. A loss that is not finite ends the run.
     fn account(&mut self, losses: &[Tensor], learning_rate: f64) -> Result<f64> {
         let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?)?;
         if let Some(index) = values.iter().position(|loss| !loss.is_finite()) {
@@ -327,7 +389,7 @@ impl Trainer {
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// Measures the batch norms of the network that ships over training images as they are on disk, if the recipe wants
+    /// Measures the batch norms of the exported network over training images as they are on disk, if the recipe wants
     /// it so.
     fn measure_norms(&mut self) -> Result<()> {
         let (seed, epoch, size) = (self.recipe.seed, self.progress.epochs, self.recipe.batch_size);
@@ -340,14 +402,29 @@ impl Trainer {
         self.average.as_mut().unwrap_or(&mut self.network).measure_norms(batches)
     }
 
-    /// Tests the network, notes the epoch and writes the checkpoints.
-    fn finish_epoch(&mut self, run: &Run) -> Result<Epoch> {
+    /// Evaluates the network, notes the epoch and writes the checkpoints; `None` if it was stopped in between. A run that
+    /// resumes there measures the norms again, which gives the same.
+    fn finish_epoch(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Option<Epoch>> {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         self.measure_norms()?;
+        let (epoch, epochs) = (self.progress.epochs + 1, self.recipe.epochs);
+        let mut measure = |on: EvaluatedOn, images: &Images| {
+            let of = images.len();
+            evaluate(self.shipped(), &self.preprocessor, images, &mut |images| {
+                observer.evaluating(&EvaluationReport { epoch, epochs, on, images, of });
+                !stop.load(Ordering::Relaxed)
+            })
+        };
         let held_out = match &self.data.held_out {
-            Some(images) => Some(evaluate(self.shipped(), &self.preprocessor, images)?),
+            Some(images) => match measure(EvaluatedOn::HeldOut, images)? {
+                None => return Ok(None),
+                measured => measured,
+            },
             None => None,
         };
-        let test = evaluate(self.shipped(), &self.preprocessor, &self.test)?;
+        let Some(test) = measure(EvaluatedOn::Test, &self.test)? else { return Ok(None) };
         let Progress { step, total_steps, loss_sum, .. } = self.progress;
         let total = (self.steps_per_epoch() * self.recipe.epochs) as u64;
         let epoch = Epoch {
@@ -366,7 +443,7 @@ impl Trainer {
         };
         self.history.push(epoch);
         self.progress = Progress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
-        // With nothing held out there is nothing to choose by: the last epoch ships.
+        // With nothing held out there is nothing to choose by: the last epoch counts as the best.
         let improved = match (held_out, self.progress.best) {
             (Some(Evaluation { loss, accuracy }), Some(best)) => best.is_beaten_by(accuracy, loss),
             _ => true,
@@ -374,14 +451,15 @@ impl Trainer {
         if improved {
             self.progress.best =
                 held_out.map(|Evaluation { loss, accuracy }| Best { epoch: epoch.epoch, accuracy, loss });
-            // First the best, then the last: a run that dies in between goes on from the last and writes both again.
+            // First the best, then the last: a run killed in between resumes from the last and writes both again.
             self.write_checkpoint(run, "best")?;
         }
         self.write_checkpoint(run, "last")?;
-        Ok(epoch)
+        Ok(Some(epoch))
     }
 
     fn write_checkpoint(&self, run: &Run, which: &str) -> Result<()> {
+        run.check_owned()?;
         let metadata = Metadata {
             format: checkpoint::FORMAT,
             recipe: self.recipe.clone(),
@@ -390,13 +468,9 @@ impl Trainer {
             progress: self.progress.clone(),
             history: self.history.clone(),
             trained_with: self.trained_with.clone(),
+            threads: self.threads,
         };
         let path = if which == "best" { run.best() } else { run.last() };
         checkpoint::write(&path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
-    }
-
-    fn patience_is_over(&self) -> bool {
-        let Some(best) = self.progress.best else { return false };
-        self.recipe.patience > 0 && self.progress.epochs >= best.epoch + self.recipe.patience
     }
 }

@@ -99,7 +99,7 @@ fn the_page_says_what_was_measured() {
     let shipped = trainer.progress().best.unwrap().epoch;
     let epoch = trainer.history()[shipped - 1];
     assert!(html.contains(&format!("<dd class=\"value\">{}</dd>", percent(epoch.test_accuracy))), "{html}");
-    assert!(html.contains(&format!("best epoch: {shipped}")));
+    assert!(html.contains(&format!("best: epoch {shipped}")));
     for epoch in trainer.history() {
         assert!(html.contains(&format!("<td>{:.4}</td>", epoch.train_loss)), "epoch {}", epoch.epoch);
     }

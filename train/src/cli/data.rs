@@ -37,7 +37,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
 /// Shows how many images are done.
 pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progress) -> T) -> T {
     let bar = ProgressBar::no_length().with_prefix(what);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} images {bar:30} {pos}/{len}  {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("{prefix} images  {wide_bar}  {pos}/{len}") {
         bar.set_style(style);
     }
     let result = read(&|done, total| {

@@ -1,9 +1,11 @@
 //! The command line: one file per command, each a thin user of the library.
 
+mod compare;
 mod data;
 mod devices;
 mod eval;
 mod export;
+mod list;
 mod recipe;
 mod report;
 mod summary;
@@ -45,6 +47,8 @@ pub struct Cli {
 enum Command {
     Eval(eval::Arguments),
     Report(report::Arguments),
+    List(list::Arguments),
+    Compare(compare::Arguments),
     Export(export::Arguments),
     Summary(summary::Arguments),
     Recipe(recipe::Arguments),
@@ -80,11 +84,14 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> Result<ExitCode> {
         crate::memory::keep_freed_memory();
+        crate::interrupt::listen()?;
         crate::device::register_cuda();
         match self.command {
             None => self.train.run(),
             Some(Command::Eval(arguments)) => arguments.run(),
             Some(Command::Report(arguments)) => arguments.run(),
+            Some(Command::List(arguments)) => arguments.run(),
+            Some(Command::Compare(arguments)) => arguments.run(),
             Some(Command::Export(arguments)) => arguments.run(),
             Some(Command::Summary(arguments)) => arguments.run(),
             Some(Command::Devices(arguments)) => arguments.run(),

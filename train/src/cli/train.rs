@@ -3,10 +3,11 @@
 use super::data;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
+use crate::interrupt;
 use crate::progress::{Progress, duration};
 use crate::recipe::{self, Overrides, Recipe, keys};
 use crate::report;
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::source::{Choices, ContentChoice};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
@@ -18,6 +19,7 @@ use deploy::arguments::whole;
 use deploy::backend::Device;
 use deploy::named::Named;
 use deploy::text;
+use indicatif::ProgressBar;
 use models::architecture::Kind;
 use models::card::Content;
 use models::{dataset, files};
@@ -25,12 +27,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Exit code of a run that Ctrl-C stopped: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
@@ -44,7 +41,7 @@ pub(super) struct Arguments {
         hide_possible_values = true
     )]
     recipe: String,
-    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: MNIST, as scripts/setup
+    /// Folder with the data set: IDX files, or a sub-folder of images per class [default: MNIST, as scripts/setup
     /// fetched it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -58,13 +55,13 @@ pub(super) struct Arguments {
     /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with an interrupted run, to the bit
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    /// Resume an interrupted run bit for bit; with --epochs N, train it (even a finished one) up to N epochs
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
-    /// Threads on the CPU [default: one per core]
+    /// Threads on the CPU [default: one per core; with --resume, as many as the run had]
     #[arg(long, value_name = "N", value_parser = whole::<i32>(1..=1024))]
     threads: Option<i32>,
     #[arg(long, value_name = "NAME", help = keys::help("network.arch"), value_parser = super::architectures(), hide_possible_values = true)]
@@ -75,7 +72,7 @@ pub(super) struct Arguments {
     resolution: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("network.stem_stride"), value_parser = keys::whole::<usize>("network.stem_stride"))]
     stem_stride: Option<usize>,
-    #[arg(long, value_name = "N", help = keys::help("epochs"), value_parser = keys::whole::<usize>("epochs"))]
+    #[arg(long, value_name = "N", help = format!("{}. With --resume: the new total", keys::help("epochs")), value_parser = keys::whole::<usize>("epochs"))]
     epochs: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("batch_size"), value_parser = keys::whole::<usize>("batch_size"))]
     batch_size: Option<usize>,
@@ -101,26 +98,37 @@ impl Arguments {
             tch::set_num_threads(threads);
         }
         let (mut trainer, run) = match &self.resume {
-            Some(folder) => self.resumed(folder, device)?,
+            Some(folder) => match self.resumed(folder, device)? {
+                Some(resumed) => resumed,
+                None => return Ok(ExitCode::SUCCESS),
+            },
             None => self.started(device)?,
         };
-        text::print(&introduction(&trainer, &run, self.device, device))?;
+        text::print(&introduction(&trainer, &run, self.device, device, self.threads.is_some()))?;
 
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signal(&stop)?;
         let began = Instant::now();
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Progress::default())];
         if self.tensorboard {
             observers.push(Box::new(TensorBoard::create(run.folder(), trainer.progress().total_steps)?));
         }
-        let outcome = trainer.run(&run, &mut observers, &stop);
+        interrupt::defer();
+        let outcome = trainer.run(&run, &mut observers, &interrupt::STOP);
+        interrupt::undefer();
         // Takes the progress bar off the terminal before anything else is written there.
         drop(observers);
         let outcome = outcome?;
         let seconds = began.elapsed().as_secs_f64();
-        let page = if outcome == Outcome::Interrupted { None } else { write_report(&trainer, &run) };
-        text::print(&conclusion(&trainer, &run, page.as_deref(), outcome, seconds))?;
-        Ok(if outcome == Outcome::Interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+        if outcome == Outcome::Interrupted {
+            let folder = run.folder().display();
+            text::print(&format!(
+                "interrupted after {}; to continue:\n  train --resume {folder}\n",
+                duration(seconds)
+            ))?;
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        text::print(&conclusion(&trainer, &run, outcome, seconds))?;
+        text::print(&results(&trainer, &run))?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn started(&self, device: tch::Device) -> Result<(Trainer, Run)> {
@@ -143,6 +151,9 @@ impl Arguments {
             None => files::fetched("mnist")
                 .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
         };
+        if let Some(out) = &self.out {
+            run::check_vacant(out)?;
+        }
         let labels = self.labels.as_deref().map(dataset::read_labels).transpose()?;
         let content = match self.content {
             None => ContentChoice::FromData,
@@ -160,17 +171,47 @@ impl Arguments {
         Ok((trainer, run))
     }
 
-    fn resumed(&self, folder: &Path, device: tch::Device) -> Result<(Trainer, Run)> {
-        let run = Run::open(folder)?;
-        // Whoever wrote here before is gone. Commands that only look at a run must not do this: it may be under way.
-        files::sweep(run.folder());
+    /// Opens a run to train it further; `None` if there is nothing to do, which it says.
+    fn resumed(&self, folder: &Path, device: tch::Device) -> Result<Option<(Trainer, Run)>> {
+        let run = Run::resume(folder)?;
         let checkpoint = Checkpoint::read(&run.last())?;
-        run.check_recipe(&checkpoint.metadata.recipe)?;
-        let Metadata { recipe, data, .. } = &checkpoint.metadata;
+        let Metadata { recipe, progress, data, trained_with, history, .. } = &checkpoint.metadata;
+        run.check_recipe(recipe, self.epochs)?;
+        if let (Some(outcome), None) = (progress.outcome(recipe), self.epochs) {
+            // Otherwise the run was killed before it had written these.
+            if run.seconds().len() == history.len() && run.has_report() {
+                text::print(&nothing_to_do(&run, &checkpoint.metadata, outcome))?;
+                return Ok(None);
+            }
+        }
+        if let Some(epochs) = self.epochs {
+            progress.check_total(epochs)?;
+        }
+        if let (tch::Device::Cpu, None, Some(threads)) = (device, self.threads, checkpoint.metadata.threads()) {
+            tch::set_num_threads(threads);
+            let cores = std::thread::available_parallelism().map_or(threads, |cores| cores.get() as i32);
+            if threads > cores {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "note: the run had {threads} threads and gets them again, but this machine has {cores} cores:\n      --threads {cores} is faster, and changes the last digits of the result"
+                );
+            }
+        }
         let folder = self.data.as_deref().unwrap_or(&data.folder);
         let source = data::source(folder, recipe.network.resolution, Choices::of(data))?;
-        let trainer = Trainer::resume(&checkpoint, &source, device)?;
-        Ok((trainer, run))
+        let mut trainer = Trainer::resume(&checkpoint, &source, device)?;
+        if let Some(epochs) = self.epochs {
+            trainer.extend(&run, epochs)?;
+        }
+        if trainer.trained_with() != trained_with {
+            // A closed standard error is no reason to panic.
+            let _ = writeln!(
+                std::io::stderr(),
+                "note: so far trained with {trained_with},\n      now with {}:\n      the result will differ in the last digits",
+                trainer.trained_with()
+            );
+        }
+        Ok(Some((trainer, run)))
     }
 }
 
@@ -183,29 +224,48 @@ enum Shows {
     Picture,
 }
 
-/// What is about to run, and on what.
-fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device) -> String {
-    let facts = trainer.facts();
-    let recipe = trainer.recipe();
-    let on = match device::why_no_cuda() {
-        Some(reason) if asked == Device::Auto && device == tch::Device::Cpu => {
-            format!("{}; no CUDA: {reason}", trainer.trained_with())
-        }
-        _ => trainer.trained_with().to_owned(),
+/// Says that a run has ended, and how to train it further.
+fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
+    let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
+    let how = match outcome {
+        Outcome::StoppedEarly => format!(
+            "stopped early after {} of {}: {} brought no better held-out accuracy",
+            done,
+            text::counted(recipe.epochs, "epoch"),
+            text::counted(recipe.patience, "epoch")
+        ),
+        _ => format!("is finished: {} done", text::counted(done, "epoch")),
+    };
+    let more = recipe.epochs.max(done + 1).max(done + recipe.epochs.div_ceil(2));
+    format!(
+        "{folder} {how}\nto train it for more, up to a total of {more}, say:\n  train --resume {folder} --epochs {more}\n"
+    )
+}
+
+/// What is about to run, and on what; `own_threads`: the number of threads was asked for.
+fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device, own_threads: bool) -> String {
+    let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
+    let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
+        format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
+    } else {
+        trainer.trained_with().to_owned()
     };
     let held_out = match facts.held_out {
-        0 => "none held out: the last epoch ships".to_owned(),
+        0 => "none held out: the last epoch is exported".to_owned(),
         count if facts.validation => {
-            format!("{} of the validation split to choose the epoch that ships", text::grouped(count as u64))
+            format!("{} of the validation split to choose the best epoch", text::grouped(count as u64))
         }
-        count => format!("{} held out to choose the epoch that ships", text::grouped(count as u64)),
+        count => format!("{} held out to choose the best epoch", text::grouped(count as u64)),
     };
-    text::fields(&[
+    let mut fields = vec![
         (
             "recipe",
             format!(
-                "{}, {} epochs of {} images a step, seed {}",
-                recipe.name, recipe.epochs, recipe.batch_size, recipe.seed
+                "{}, {} of {} images a step, seed {}",
+                recipe.name,
+                text::counted(recipe.epochs, "epoch"),
+                recipe.batch_size,
+                recipe.seed
             ),
         ),
         ("network", format!("{}, {} parameters", trainer.architecture(), text::grouped(trainer.parameters() as u64))),
@@ -233,60 +293,73 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         ("classes", text::class_list(&facts.labels)),
         ("runs on", on),
         ("run", run.folder().display().to_string()),
-    ])
-}
-
-/// Writes `report.html`. A run is not lost because its picture could not be drawn.
-fn write_report(trainer: &Trainer, run: &Run) -> Option<PathBuf> {
-    let data = format!(
-        "the test split of {}, {}",
-        trainer.facts().folder.display(),
-        text::counted(trainer.test().len(), "image")
-    );
-    match report::write(run, trainer.test(), &data) {
-        Ok(page) => Some(page),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
-            None
+    ];
+    if progress.outcome(recipe).is_some() {
+        fields.push(("continues", "with its report: every epoch is done".to_owned()));
+    } else if progress.total_steps > 0 {
+        let (epoch, steps) = (progress.epochs + 1, trainer.steps_per_epoch());
+        let mut from = format!("at epoch {epoch} of {}, step {} of {steps}", recipe.epochs, progress.step);
+        if let (tch::Device::Cpu, false) = (device, own_threads) {
+            let _ = write!(from, ", {} as before", text::counted(tch::get_num_threads() as usize, "thread"));
         }
+        if let Some(extension) = progress.extensions.last().filter(|extension| extension.from != recipe.epochs) {
+            let _ = write!(
+                from,
+                "\n{} planned before; since epoch {} the learning rate is\nthat of a run of {} (recipe.toml says so too)",
+                text::counted(extension.from, "epoch"),
+                extension.after + 1,
+                text::counted(recipe.epochs, "epoch"),
+            );
+        }
+        fields.push(("continues", from));
     }
+    text::fields(&fields)
 }
 
-/// How it ended, and what to type next.
-fn conclusion(trainer: &Trainer, run: &Run, page: Option<&Path>, outcome: Outcome, seconds: f64) -> String {
-    let folder = run.folder().display();
+/// How it ended, and the best checkpoint.
+fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
     let mut text = match outcome {
-        Outcome::Finished => format!("done in {}\n", duration(seconds)),
         Outcome::StoppedEarly => {
             format!("stopped early after {}: the held-out accuracy no longer rises\n", duration(seconds))
         }
-        Outcome::Interrupted => {
-            return format!("interrupted after {}; to go on:\n  train --resume {folder}\n", duration(seconds));
-        }
+        _ => format!("done in {}\n", duration(seconds)),
     };
     let best = trainer.progress().best.map_or(trainer.progress().epochs, |best| best.epoch);
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,
-            "ships: epoch {best}, test accuracy {:.2} % ({})",
+            "best checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
             epoch.test_accuracy * 100.0,
             run.best().display()
         );
     }
-    if let Some(page) = page {
-        let _ = writeln!(text, "shows: {}", page.display());
-    }
-    let _ = writeln!(text, "next:  train export {folder}");
     text
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP finish the step under way; a second one ends the process at once.
-fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<()> {
-    let stop = Arc::clone(stop);
-    ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
+/// Writes `report.html`; says what it shows of the classes, and what to type next. A run is not lost because its report
+/// could not be written.
+fn results(trainer: &Trainer, run: &Run) -> String {
+    let mut text = String::new();
+    // Hidden where standard error is not a terminal.
+    let bar = ProgressBar::new_spinner().with_message("writing the report");
+    bar.tick();
+    let evaluated = format!(
+        "the test split of {}, {}",
+        trainer.facts().folder.display(),
+        text::counted(trainer.test().len(), "image")
+    );
+    let written = report::Report::of(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
+    bar.finish_and_clear();
+    match written {
+        Ok((page, report)) => {
+            let figures = &report.figures;
+            text.push_str(&text::weakest(&figures.metrics, &figures.labels));
+            let _ = writeln!(text, "report: {}", page.display());
         }
-    })
-    .context("cannot listen for Ctrl-C")
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
+        }
+    }
+    let _ = writeln!(text, "next:   train export {}", run.folder().display());
+    text
 }

@@ -41,10 +41,14 @@ pub struct Chart {
 
 /// One line.
 pub struct Line {
-    /// Its name, which is also its CSS class.
-    pub name: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its CSS class.
+    pub class: String,
     /// Whether the name and the last value are written at its end.
     pub named: bool,
+    /// Whether its points are marked.
+    pub marked: bool,
     /// Epoch and value.
     pub points: Vec<(f64, f64)>,
 }
@@ -140,8 +144,8 @@ impl Chart {
             let command = if index == 0 { 'M' } else { 'L' };
             let _ = write!(path, "{command}{:.1} {:.1}", self.across(epoch), self.up(value));
         }
-        let _ = writeln!(svg, "<path class=\"line {}\" d=\"{path}\"/>", line.name);
-        if !line.named {
+        let _ = writeln!(svg, "<path class=\"line {}\" d=\"{path}\"/>", line.class);
+        if !line.marked {
             return;
         }
         let marked = if points.len() <= MARKED { &points[..] } else { &points[points.len() - 1..] };
@@ -149,10 +153,10 @@ impl Chart {
             let _ = writeln!(
                 svg,
                 "<circle class=\"point {}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"><title>epoch {epoch}: {} {}</title></circle>",
-                line.name,
+                line.class,
                 self.across(epoch),
                 self.up(value),
-                line.name,
+                escape(&line.name),
                 escape(&(self.say)(value))
             );
         }
@@ -175,9 +179,9 @@ impl Chart {
             let _ = writeln!(
                 svg,
                 "<text class=\"name {}\" x=\"{start}\" y=\"{:.1}\">{}<tspan class=\"value\" x=\"{start}\" dy=\"1.15em\">{}</tspan></text>",
-                line.name,
+                line.class,
                 y - 2.0,
-                escape(line.name),
+                escape(&line.name),
                 escape(&(self.say)(value))
             );
         }
@@ -242,11 +246,13 @@ mod tests {
             x: Axis::of_epochs(1, 3),
             y: Axis::of_losses(&values),
             lines: vec![Line {
-                name: "test",
+                name: "test".into(),
+                class: "test".into(),
                 named: true,
+                marked: true,
                 points: vec![(1.0, values[0]), (2.0, values[1]), (3.0, values[2])],
             }],
-            mark: Some((2.0, "best epoch: 2".into())),
+            mark: Some((2.0, "best: epoch 2".into())),
             say: |value| format!("{value:.2}"),
         };
         let svg = chart.svg();

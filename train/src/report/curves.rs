@@ -24,8 +24,8 @@ pub(super) fn section(report: &Report) -> String {
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
     let caption = match report.metadata.data.held_out {
-        0 => "Share of the test images that are recognised.".to_owned(),
-        _ => "Share of the images that are recognised. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
+        0 => "Share of the test images that are classified correctly.".to_owned(),
+        _ => "Share of the images that are classified correctly. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
     };
     html.push_str(&figure("Accuracy", &accuracies(report), &caption));
     html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
@@ -38,7 +38,7 @@ pub(super) fn section(report: &Report) -> String {
     html
 }
 
-fn figure(title: &str, chart: &Chart, caption: &str) -> String {
+pub(super) fn figure(title: &str, chart: &Chart, caption: &str) -> String {
     format!(
         "<figure class=\"card chart\"><h3>{}</h3>{}<figcaption>{}</figcaption></figure>\n",
         escape(title),
@@ -49,17 +49,17 @@ fn figure(title: &str, chart: &Chart, caption: &str) -> String {
 
 fn line(name: &'static str, history: &[Epoch], value: impl Fn(&Epoch) -> Option<f64>) -> Line {
     let points = history.iter().filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?))).collect();
-    Line { name, named: true, points }
+    Line { name: name.to_owned(), class: name.to_owned(), named: true, marked: true, points }
 }
 
 /// All values of some lines.
-fn values(lines: &[Line]) -> Vec<f64> {
+pub(super) fn values(lines: &[Line]) -> Vec<f64> {
     lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value)).collect()
 }
 
 fn mark(report: &Report) -> Option<(f64, String)> {
     let shipped = report.shipped();
-    (report.history.len() > 1).then(|| (shipped as f64, format!("best epoch: {shipped}")))
+    (report.history.len() > 1).then(|| (shipped as f64, format!("best: epoch {shipped}")))
 }
 
 fn losses(report: &Report) -> Chart {
@@ -105,22 +105,21 @@ fn accuracies(report: &Report) -> Chart {
 fn rates(report: &Report) -> Chart {
     let Recipe { schedule, ref optimizer, epochs, .. } = report.metadata.recipe;
     let progress = &report.metadata.progress;
-    // The checkpoint that ships was written at the end of an epoch.
+    // The best checkpoint was written at the end of an epoch.
     let per_epoch = progress.total_steps / progress.epochs.max(1) as u64;
-    let total = per_epoch * epochs as u64;
+    let all = per_epoch * epochs as u64;
     let done = report.history.len() as f64;
     let points: Vec<(f64, f64)> = (0..=RATES)
-        .map(|index| (total.saturating_sub(1)) * index / RATES)
+        .map(|index| (all.saturating_sub(1)) * index / RATES)
         .map(|step| {
+            let total = per_epoch * progress.planned(&report.metadata.recipe, step) as u64;
             let rate = schedule::learning_rate(schedule, optimizer.lr, step, total);
             (step as f64 / per_epoch.max(1) as f64, rate)
         })
         .collect();
     let (taken, planned) = points.into_iter().partition(|&(epoch, _)| epoch <= done);
-    let lines = vec![
-        Line { name: "planned", named: false, points: planned },
-        Line { name: "rate", named: false, points: taken },
-    ];
+    let line = |name: &str, points| Line { name: name.into(), class: name.into(), named: false, marked: false, points };
+    let lines = vec![line("planned", planned), line("rate", taken)];
     Chart {
         id: "rate",
         title: format!("Learning rate over {epochs} epochs, at most {}", optimizer.lr),
@@ -165,7 +164,7 @@ fn rate_caption(recipe: &Recipe) -> String {
 }
 
 /// A loss in words; a dash where it is none.
-fn loss(loss: Option<f64>) -> String {
+pub(super) fn loss(loss: Option<f64>) -> String {
     loss.filter(|loss| loss.is_finite()).map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}"))
 }
 

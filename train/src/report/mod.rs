@@ -7,6 +7,7 @@
 pub mod axis;
 pub mod chart;
 mod classes;
+pub mod compare;
 mod curves;
 pub mod figures;
 mod headline;
@@ -58,17 +59,21 @@ impl Report {
             folder.display()
         );
         let checkpoint = Checkpoint::read(&run.best())?;
-        let history = Checkpoint::read(&run.last())?.metadata.history;
+        let last = Checkpoint::metadata(&run.last())?;
         let figures = Figures::measure(&checkpoint, test, evaluated, &|_, _| ())
             .with_context(|| format!("cannot measure {}", run.best().display()))?;
         // The folder's own name, also where it is given as `.`.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let mut seconds = run.seconds();
-        seconds.resize(history.len(), 0.0);
+        seconds.resize(last.history.len(), 0.0);
+        // The best checkpoint may be older than the last change of the number of epochs.
+        let mut metadata = checkpoint.metadata;
+        metadata.recipe = last.recipe;
+        metadata.progress.extensions = last.progress.extensions;
         Ok(Self {
             name: folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
-            metadata: checkpoint.metadata,
-            history,
+            metadata,
+            history: last.history,
             seconds,
             figures,
             machine: Machine::here(),
@@ -95,6 +100,13 @@ impl Report {
         }
     }
 
+    /// Writes the page into a run's folder, whole or not at all, and returns its path.
+    pub fn write(&self, run: &Run) -> Result<PathBuf> {
+        let path = run.report();
+        files::write_whole(&path, self.to_html()?.as_bytes())?;
+        Ok(path)
+    }
+
     /// The page.
     pub fn to_html(&self) -> Result<String> {
         let title = format!("{}: {} on the test set", self.name, figures::percent(Some(self.figures.metrics.accuracy)));
@@ -106,23 +118,26 @@ impl Report {
             pictures::section(&self.figures)?,
             setup::sections(self)?,
         ];
-        // The policy holds the page to what it promises: it loads nothing and runs nothing.
-        Ok(format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n\
-             <footer>Made by <code>train report</code>, which makes it again from the run's folder.</footer>\n</body>\n</html>\n",
-            html::escape(&title),
-            body.concat()
-        ))
+        let footer = "Made by <code>train report</code>, which makes it again from the run's folder.";
+        Ok(page(&title, "", &body.concat(), footer))
     }
+}
+
+/// A page of a title (text), more style, a body and a footer (HTML).
+fn page(title: &str, style: &str, body: &str, footer: &str) -> String {
+    // The policy holds the page to what it promises: it loads nothing and runs nothing.
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <footer>{footer}</footer>\n</body>\n</html>\n",
+        html::escape(title),
+    )
 }
 
 /// Writes `report.html` into a run's folder, whole or not at all, and returns its path.
 pub fn write(run: &Run, test: &Images, evaluated: &str) -> Result<PathBuf> {
-    let path = run.folder().join("report.html");
-    files::write_whole(&path, Report::of(run, test, evaluated)?.to_html()?.as_bytes())?;
-    Ok(path)
+    Report::of(run, test, evaluated)?.write(run)
 }
