@@ -244,6 +244,8 @@ mod tests {
             fitted: 90,
             held_out: 0,
             fingerprint: "0".into(),
+            sample: Vec::new(),
+            validation: false,
         };
         let metadata = Metadata {
             format: FORMAT,

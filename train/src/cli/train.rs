@@ -72,7 +72,7 @@ pub(super) struct Arguments {
     resolution: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("network.stem_stride"), value_parser = keys::whole::<usize>("network.stem_stride"))]
     stem_stride: Option<usize>,
-    #[arg(long, value_name = "N", help = format!("{}. With --resume: the new total", keys::help("epochs")), value_parser = keys::whole::<usize>("epochs"))]
+    #[arg(long, value_name = "N", help = keys::help("epochs"), value_parser = keys::whole::<usize>("epochs"))]
     epochs: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("batch_size"), value_parser = keys::whole::<usize>("batch_size"))]
     batch_size: Option<usize>,

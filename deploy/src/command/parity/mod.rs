@@ -9,7 +9,7 @@ mod pictures;
 
 use super::text::{counted, fields, table};
 use super::{Format, ModelOperand, ModelSource, open_in, print, print_json, progress, say, usage};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::arguments::{number, whole};
 use deploy::backend::{Engine, Runtime};

@@ -1,6 +1,6 @@
 //! What the user types.
 
-use crate::command::{ModelArguments, text, usage};
+use crate::command::{ModelArguments, ModelSource, text, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use deploy::arguments::{number, whole};
