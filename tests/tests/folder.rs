@@ -70,7 +70,7 @@ impl Place {
 
     /// Exports the newest run and measures the file in both runtimes, which must give the trained network's answers to
     /// every test image, but for near ties. Returns the export's report.
-    fn deploy(&self, least: f64) -> Value {
+    fn deploy(&self, what: &str, least: f64) -> Value {
         let report = self.json("train", &["export", "-o", "model.onnx", "--overwrite"]);
         let checked = report["check"]["runtimes"].as_array().unwrap();
         for runtime in ["libtorch", "tract", "onnxruntime"] {
@@ -81,7 +81,7 @@ impl Place {
         // What rounding decides, it may decide otherwise in another runtime.
         let ties = checked.iter().map(|entry| entry["agreement"]["other_argmax"].as_u64().unwrap()).max().unwrap();
         let trained = self.json("train", &["eval"]);
-        tests::learnt("images of a user", trained["accuracy"].as_f64().unwrap(), least).unwrap();
+        tests::learnt(what, trained["accuracy"].as_f64().unwrap(), least).unwrap();
         for backend in ["tract", "ort"] {
             let arguments = ["eval", "--model", "model.onnx", "--data", "data", "--threads", "1", "--backend", backend];
             let found = self.json("deploy", &arguments);
@@ -141,7 +141,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
     assert!(log.contains("images to learn from, 60 held out"), "{log}");
     assert!(notes.contains("skipped") && notes.contains("1 hidden, 1 .txt"), "{notes}");
     assert!(notes.contains("cannot be read and are left out") && notes.contains("two/broken.jpg"), "{notes}");
-    place.deploy(0.8);
+    place.deploy("digits as image files", 0.8);
 
     let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
     assert_eq!(card["labels"], serde_json::json!(["nought", "one", "two"]));
@@ -156,7 +156,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
         .flat_map(|class| fs::read_dir(others.join(class)).unwrap().map(|entry| entry.unwrap().path()))
         .collect();
     let right = place.predicted(&files);
-    tests::learnt("drawings of a user", right as f64 / files.len() as f64, 0.7).unwrap();
+    tests::learnt("digits as large drawings", right as f64 / files.len() as f64, 0.7).unwrap();
 
     a_resumed_run_wants_the_same_pictures(&place);
 }
@@ -217,7 +217,7 @@ fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
         }
     }
     place.output("train", &["--recipe", "own.toml", "--data", "data", "--epochs", "12", "--threads", "1"]);
-    let report = place.deploy(0.8);
+    let report = place.deploy("coloured shapes", 0.8);
     assert_eq!((&report["check"]["images"], &report["check"]["noise"]), (&256.into(), &166.into()), "{report}");
     let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
     assert_eq!((&card["input"]["channels"], &card["input"]["width"]), (&3.into(), &32.into()));
@@ -227,7 +227,7 @@ fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
         .map(|(class, number)| place.path().join(format!("data/test/{class}/{number}.{}", ["png", "jpeg"][number % 2])))
         .collect();
     let right = place.predicted(&files);
-    tests::learnt("shapes of a user", right as f64 / files.len() as f64, 0.6).unwrap();
+    tests::learnt("coloured shapes, predicted", right as f64 / files.len() as f64, 0.6).unwrap();
 }
 
 #[test]
