@@ -14,10 +14,13 @@ pub struct Named<P> {
     parse: P,
 }
 
+/// A function that parses a value.
+type Parse<T> = fn(&str) -> Result<T, <T as FromStr>::Err>;
+
 impl Named<()> {
     /// Parses by [`FromStr`].
     #[must_use]
-    pub fn of<T: FromStr>(names: &'static [&'static str]) -> Named<fn(&str) -> Result<T, T::Err>> {
+    pub fn of<T: FromStr>(names: &'static [&'static str]) -> Named<Parse<T>> {
         Named { names, parse: T::from_str }
     }
 }

@@ -14,7 +14,7 @@ fn a_file_without_a_card_is_used_and_said_so() {
     std::fs::write(scene.path("bare.onnx"), Example::without_card().bytes()).unwrap();
     let said = scene.deploy("predict picture-0.pgm --model bare.onnx --backend tract");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(said.stderr.contains("note: the file has no model card: assumed grey pictures"), "{}", said.stderr);
+    assert!(said.stderr.contains("note: the file has no model card: assumed grey images"), "{}", said.stderr);
     scene.assert_fails("eval --model bare.onnx --backend tract", 1, &["give --data"]);
 }
 

@@ -66,8 +66,8 @@ impl Interface {
         versions::check(model)?;
         limits::check(model, &limits)?;
         let graph = model.graph.as_ref().context("it has no graph")?;
-        check(graph)?;
         training::check(graph, onnx::opset(model).unwrap_or_default())?;
+        check(graph)?;
         let signature = onnx::signature(model)?;
         let mut interface = match card {
             Some(card) => by_card(graph, &signature, card).context("its card and its graph contradict each other"),

@@ -160,7 +160,8 @@ pub(crate) struct Decision {
 pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Result<Decision> {
     let all = |test: fn(ArrayView1<f32>) -> bool| rows.nrows() > 0 && rows.rows().into_iter().all(test);
     let (adds_up, logarithms) = (all(is_distribution), all(|row| is_distribution(row.mapv(f32::exp).view())));
-    let (non_negative, in_range) = (rows.iter().all(|&score| score >= 0.0), all(|row| row.iter().all(is_share)));
+    let (non_negative, in_range) =
+        (rows.iter().all(|&score| score >= 0.0), all(|row| row.iter().all(|score| (0.0..=1.0).contains(score))));
     let from = format!("made by {}", origin.path);
     let decided = |scores, reason: &str| Ok(Decision { scores, reason: format!("{from}; {reason}"), doubt: None });
     match origin.maker {
@@ -211,17 +212,14 @@ fn is_distribution(row: ArrayView1<f32>) -> bool {
     row.iter().all(|&score| score >= -SUM_TOLERANCE / 10.0) && (row.sum() - 1.0).abs() <= SUM_TOLERANCE
 }
 
-fn is_share(score: &f32) -> bool {
-    (0.0..=1.0).contains(score)
-}
-
 /// The smallest and the largest sum of an image's scores, for people.
 fn sums(rows: ArrayView2<f32>, logarithms: bool) -> String {
     let sum = |row: ArrayView1<f32>| if logarithms { row.mapv(f32::exp).sum() } else { row.sum() };
     let sums = rows.rows().into_iter().map(sum);
     let (least, most) =
         sums.fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), sum| (least.min(sum), most.max(sum)));
-    if least == most { format!("{least:.3}") } else { format!("{least:.3} and {most:.3}") }
+    let [least, most] = [least, most].map(|sum| format!("{sum:.3}"));
+    if least == most { least } else { format!("{least} and {most}") }
 }
 
 #[cfg(test)]

@@ -223,7 +223,6 @@ mod tests {
             (vec![("location", "no.bin")], "no.bin: it must lie beside the model"),
             (vec![("location", "../w.bin")], own),
             (vec![("location", absolute.as_str())], own),
-            (vec![], own),
             (vec![("location", "folder")], "not a regular file"),
             (vec![("location", "w.bin"), ("offset", "5")], "12 bytes: expected 8 from byte 5 on"),
             (vec![("location", "w.bin"), ("offset", "18446744073709551615")], "12 bytes: expected 8 from byte"),
