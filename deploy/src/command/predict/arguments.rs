@@ -123,7 +123,8 @@ impl Arguments {
         ensure!(piped <= 1, usage("- is given twice, but standard input can be read only once"));
         let is_model = |path: &&PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
         if let Some(model) = self.images.iter().find(is_model) {
-            let image = self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
+            let image =
+                self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
             let model = name(model);
             let remedy = match self.model.model.path() {
                 Some(other) => format!("the model is {} already, and one is used at a time", name(other)),
