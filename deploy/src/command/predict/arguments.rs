@@ -18,9 +18,9 @@ const TOP: usize = 3;
 const EXAMPLES: &str = "\
 An image that cannot be used is named and skipped, the others are answered, and the exit code is 1.
 
-Results and messages show a file's name as it is, except that a byte that is not UTF-8 is written as \\xff and a
-backslash before an x as \\x5c; the text output and messages also write control characters like that (a line feed is
-\\x0a). Replacing each \\x and its two digits by the byte gives the name back.
+Names of files are shown as they are, but a byte that is not UTF-8 as \\xff and a backslash before \
+an x as \\x5c; text and messages also show control characters like that (a line feed is \\x0a). With \
+each \\x and its two digits replaced by that byte, the name is the file's again.
 
 Examples:
   deploy predict seven.png                      with the model that this program carries in itself
