@@ -375,3 +375,30 @@ fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) }, 0);
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }
+
+#[test]
+fn a_model_given_as_an_image_is_explained() {
+    let scene = Scene::new();
+    scene.assert_fails("predict picture-0.pgm example.onnx", 2, &["deploy predict picture-0.pgm --model example.onnx"]);
+    scene.assert_fails("predict example.onnx", 2, &["example.onnx is a model, not an image", "--model"]);
+    scene.assert_fails("predict example.onnx --model example.onnx", 2, &["the model is example.onnx already"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn names_that_are_not_utf8_stay_apart() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::new();
+    let picture = fs::read(scene.path("picture-0.pgm")).unwrap();
+    fs::create_dir(scene.path("names")).unwrap();
+    for name in [&b"a\xfe.pgm"[..], b"a\xff.pgm", br"a\xff.pgm", b"a\n.pgm"] {
+        fs::write(scene.path("names").join(std::ffi::OsStr::from_bytes(name)), &picture).unwrap();
+    }
+    let said = scene.deploy(&format!("predict names {TRACT} --format jsonl"));
+    let files = said.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["file"].clone());
+    let mut files: Vec<String> = files.map(|file| file.as_str().unwrap().to_owned()).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["names/a\n.pgm", r"names/a\x5cxff.pgm", r"names/a\xfe.pgm", r"names/a\xff.pgm"]);
+    let text = scene.deploy(&format!("predict names {TRACT}")).stdout;
+    assert_eq!((text.lines().count(), text.contains(r"names/a\x0a.pgm")), (4, true), "{text}");
+}

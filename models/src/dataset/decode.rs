@@ -32,9 +32,9 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
         MAX_BYTES as f64 / 1e9,
     );
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(length * pictures.len())
-        .with_context(|| format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", pictures.len()))?;
+    values.try_reserve_exact(length * pictures.len()).with_context(|| {
+        format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", pictures.len())
+    })?;
     values.resize(length * pictures.len(), 0);
     let failures = fill(&mut values, length, pictures, input, progress)?;
     report(what, pictures.len(), &failures)?;

@@ -1,12 +1,15 @@
 //! Any picture of a digit becomes what the network was trained on.
 //!
 //! `source` shrinks the picture; `search` finds the digit in it, over the `ground` that `threshold` and `components`
-//! part it from (on the `sheet`, if a table is seen around it); `strokes` looks at it again, larger, and takes the ink only; `thickness` brings the strokes near to
+//! part it from (on the `sheet`, if a table is seen around it), unless it is the printing of the `paper` or a `number` of
+//! several digits; `strokes` looks at it again, larger, and takes the ink only; `thickness` brings the strokes near to
 //! those the network knows; `field` fits and centres it as MNIST's authors did.
 
 mod components;
 mod field;
 mod ground;
+mod number;
+mod paper;
 mod plane;
 mod search;
 mod sheet;
@@ -32,7 +35,8 @@ const MIN_CONTRAST: f32 = 12.0;
 ///
 /// `found` says how the digit stands out in the picture; `None` finds it out. A picture that already has that size and
 /// polarity goes through untouched. In any other the digit is found, whatever the light and whatever else is there,
-/// its ink is brought to one brightness, fitted into the box and centred by mass. A picture without ink is an error.
+/// its ink is brought to one brightness, fitted into the box and centred by mass. An image without ink is an error, and
+/// so is one of several digits.
 pub fn prepare(
     picture: &DynamicImage,
     found: Option<Polarity>,
@@ -201,6 +205,46 @@ mod tests {
             match light_on_dark(picture) {
                 Ok(_) => panic!("{name}: a digit was found"),
                 Err(error) => assert!(error.to_string().contains("no ink"), "{name}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn several_digits_are_an_error() {
+        for count in 2..6 {
+            let picture = GrayImage::from_fn(120 * count, 160, |x, y| {
+                Luma([if seven(120, x % 120, y.saturating_sub(20)) { 30 } else { 230 }])
+            });
+            let message = light_on_dark(picture).unwrap_err().to_string();
+            assert!(message.contains("several digits"), "{count}: {message}");
+        }
+    }
+
+    #[test]
+    fn printed_paper_without_a_digit_has_no_ink() {
+        for (pitch, thickness, line) in [(20, 1, 150), (33, 2, 170), (12, 1, 190), (60, 3, 120)] {
+            let on_line = |at: u32| (at + 7) % pitch < thickness;
+            for (name, is_line) in [
+                ("squared", &(|x, y| on_line(x) || on_line(y)) as &dyn Fn(u32, u32) -> bool),
+                ("ruled", &|_, y| on_line(y)),
+                ("dotted", &|x, y| on_line(x) && on_line(y)),
+            ] {
+                let picture = |digit: bool| {
+                    GrayImage::from_fn(300, 400, |x, y| {
+                        Luma([if digit && seven(300, x, y) {
+                            20
+                        } else if is_line(x, y) {
+                            line
+                        } else {
+                            240
+                        }])
+                    })
+                };
+                match light_on_dark(picture(false)) {
+                    Ok(_) => panic!("{name}, {pitch} px: a digit was found"),
+                    Err(error) => assert!(error.to_string().contains("no ink"), "{name}, {pitch} px: {error}"),
+                }
+                assert!(light_on_dark(picture(true)).is_ok(), "{name}, {pitch} px: no digit was found");
             }
         }
     }

@@ -12,6 +12,7 @@ use super::ground::without_dark_strokes;
 use super::plane::Plane;
 use super::sheet;
 use super::threshold::otsu;
+use super::{number, paper};
 use crate::card::Polarity;
 
 /// Strokes are supposed to be narrower than these shares of the picture's longer side. The last stands for one ground
@@ -33,6 +34,8 @@ const SHARP_STEPS: usize = 30;
 const SMALLEST: (f32, f32) = (5.0, 0.05);
 /// A piece smaller than this share of the digit is a speck.
 const SPECK: f32 = 0.2;
+/// On ruled paper a digit has this many sharp steps per pixel of its length; what is left of a broken ruling has fewer.
+const CLEAR_OF_RULES: f32 = 1.2;
 /// A piece farther than this share of the digit from it is something else.
 const FAR: f32 = 0.3;
 
@@ -44,6 +47,8 @@ pub(super) struct Found {
     pub mask: Vec<bool>,
     /// The box around them: left, top, width and height.
     pub bounds: (usize, usize, usize, usize),
+    /// How many digits there are: this one and its neighbours.
+    pub digits: usize,
     /// How sure: the outline's steps, less the doubts.
     pub score: f32,
 }
@@ -124,13 +129,20 @@ fn suppositions(dark: &Plane, sharpest: f32, polarity: Polarity) -> impl Iterato
 /// The pieces above a level that make the digit.
 fn chosen(dark: &Plane, ink: &Plane, level: f32, sharpest: f32, polarity: Polarity) -> Option<Found> {
     let mask: Vec<bool> = ink.values.iter().map(|&value| value >= level).collect();
-    let mut pieces: Vec<(f32, Component)> = components(&mask, dark.width)
+    let all = components(&mask, dark.width);
+    let count = all.len();
+    let unruled: Vec<Component> = all.into_iter().filter(|piece| !paper::is_ruling(piece, dark)).collect();
+    let clearness = if unruled.len() < count { CLEAR_OF_RULES } else { 0.0 };
+    let mut pieces: Vec<(f32, Component)> = unruled
         .into_iter()
-        .filter(|piece| piece.pixels.len() > 1 && !is_line(piece, dark))
+        .filter(|piece| piece.pixels.len() > 1)
         .map(|piece| (score(&piece, &mask, dark, sharpest), piece))
         .filter(|(score, _)| *score > 0.0)
         .collect();
+    let mut cells = paper::cells(&pieces).into_iter();
+    pieces.retain(|_| !cells.next().unwrap_or(false));
     pieces.sort_by(|one, two| two.0.total_cmp(&one.0));
+    let row = number::row(&pieces);
     let mut pieces = pieces.into_iter();
     let (mut total, main) = pieces.next()?;
     let extent = main.extent() as f32;
@@ -146,10 +158,14 @@ fn chosen(dark: &Plane, ink: &Plane, level: f32, sharpest: f32, polarity: Polari
             kept.push(piece);
         }
     }
+    let score = total.max(row.score);
+    if score < clearness * extent {
+        return None;
+    }
     let bounds = around(&kept)?;
     let mut mask = vec![false; mask.len()];
     kept.iter().flat_map(|piece| &piece.pixels).for_each(|&pixel| mask[pixel] = true);
-    Some(Found { polarity, mask, bounds, score: total })
+    Some(Found { polarity, mask, bounds, digits: row.digits, score })
 }
 
 fn around(pieces: &[Component]) -> Option<(usize, usize, usize, usize)> {
@@ -176,14 +192,6 @@ fn score(piece: &Component, mask: &[bool], dark: &Plane, sharpest: f32) -> f32 {
         }
     }
     score
-}
-
-/// A thin piece from one border of the picture to the opposite one: a ruled line, the edge of a sheet.
-fn is_line(piece: &Component, picture: &Plane) -> bool {
-    let across = piece.left == 0 && piece.right + 1 == picture.width;
-    let down = piece.top == 0 && piece.bottom + 1 == picture.height;
-    let thickness = piece.pixels.len() as f32 / piece.extent() as f32;
-    (across || down) && thickness < 0.04 * piece.extent() as f32 + 1.0 && piece.extent() >= 40
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let digit = search::digit(&search::logarithmic(overview), found);
     let Some(digit) = digit else { anyhow::bail!(no_ink(overview)) };
 
+    ensure!(
+        digit.digits == 1,
+        "several digits are seen side by side, but the model reads one: crop the image to one digit"
+    );
+
     let (area, close) = closer(source, channel, &digit, size);
     let wanted = enlarged(&digit, area, (close.width, close.height), (width, height), size);
     let ink = strength(&close, digit.polarity, &near(&wanted, close.width, (LARGE * MARGIN / 2.0) as usize))?;

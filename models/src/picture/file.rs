@@ -187,6 +187,13 @@ impl Header {
     }
 
     fn decode(&self, bytes: &[u8], reduction: u16) -> Result<DynamicImage> {
+        if let (Kind::Other(ImageFormat::WebP, ..), Some(length)) =
+            (&self.kind, bytes.get(4..).and_then(<[u8]>::first_chunk))
+        {
+            // The decoder itself does not miss data in the middle.
+            let told = u64::from(u32::from_le_bytes(*length)) + 8;
+            ensure!(bytes.len() as u64 >= told, "it has {} bytes of {told}: is the file truncated?", bytes.len());
+        }
         let mut picture = match &self.kind {
             Kind::Jpeg(header) => header.decode(bytes, reduction)?,
             Kind::Other(..) => eight_bits(decoder(ImageReader::new(Cursor::new(bytes)).with_guessed_format()?)?)?,

@@ -217,9 +217,10 @@ impl Scans {
         let Some((selectors, &[from, to, approximation])) = parameters.split_at_checked(2 * usize::from(count)) else {
             bail!("its scan header is damaged");
         };
-        let most = self.components.iter().fold((1, 1), |most, component| {
-            (component.sampling.0.max(most.0), component.sampling.1.max(most.1))
-        });
+        let most = self
+            .components
+            .iter()
+            .fold((1, 1), |most, component| (component.sampling.0.max(most.0), component.sampling.1.max(most.1)));
         let (wide, high) = self.size;
         let mut blocks = 0;
         for selector in selectors.chunks_exact(2) {
@@ -310,7 +311,10 @@ mod tests {
                 [(8, 8, [220, 30, 30]), (32, 8, [30, 180, 40]), (8, 32, [40, 60, 200]), (32, 32, [240, 230, 60])]
             {
                 let found = picture.get_pixel(x, y).0;
-                assert!(found.iter().zip(colour).all(|(found, level)| found.abs_diff(level) <= 4), "{found:?} {colour:?}");
+                assert!(
+                    found.iter().zip(colour).all(|(found, level)| found.abs_diff(level) <= 4),
+                    "{found:?} {colour:?}"
+                );
             }
         }
     }
@@ -341,7 +345,8 @@ mod tests {
 
     #[test]
     fn what_the_decoder_does_not_read_is_refused_by_the_header() {
-        let frame = FILES[0].windows(2).position(|pair| pair[0] == 0xff && (pair[1] == 0xc0 || pair[1] == 0xc1)).unwrap();
+        let frame =
+            FILES[0].windows(2).position(|pair| pair[0] == 0xff && (pair[1] == 0xc0 || pair[1] == 0xc1)).unwrap();
         // Lossless, hierarchical and arithmetic coding; 12 bits.
         for (at, byte) in [(1, 0xc3), (1, 0xc5), (1, 0xc9), (1, 0xca), (4, 12)] {
             let mut other = FILES[0].to_vec();
@@ -357,13 +362,8 @@ mod tests {
 
     #[test]
     fn huge_images_are_decoded_at_a_part_of_their_size() {
-        let header = |width, height| Header {
-            size: (width, height),
-            colour: true,
-            exif: None,
-            channels: 3,
-            progressive: false,
-        };
+        let header =
+            |width, height| Header { size: (width, height), colour: true, exif: None, channels: 3, progressive: false };
         for (width, height, memory, expected) in [
             (6000, 4000, u64::MAX, 1),
             (8000, 6000, u64::MAX, 2),

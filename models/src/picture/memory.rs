@@ -79,7 +79,8 @@ fn megabytes(bytes: u64) -> u64 {
 fn free(root: &Path) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let status = read("proc/self/status");
-    let kilobytes = |text: &str, name: &str| Some(number(text.lines().find_map(|line| line.strip_prefix(name))?)? << 10);
+    let kilobytes =
+        |text: &str, name: &str| Some(number(text.lines().find_map(|line| line.strip_prefix(name))?)? << 10);
     let limits = read("proc/self/limits");
     let limit = |name: &str, used: &str| {
         let limit = number(limits.lines().find_map(|line| line.strip_prefix(name))?)?;

@@ -48,7 +48,8 @@ impl Reader {
     /// The same for a picture file that is in memory already; `name` is what messages call it.
     pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
         let decoded = file::decode(bytes, self.limits(input));
-        let Decoded { picture, share: _share } = decoded.with_context(|| format!("{name} is not an image that can be read"))?;
+        let Decoded { picture, share: _share } =
+            decoded.with_context(|| format!("{name} is not an image that can be read"))?;
         self.prepare(picture, input).with_context(|| format!("{name} cannot be used"))
     }
 
@@ -103,8 +104,10 @@ const BLACK: u8 = 0;
 fn over(paper: u8, picture: DynamicImage) -> DynamicImage {
     let (width, height) = (picture.width(), picture.height());
     match picture {
-        DynamicImage::ImageLumaA8(picture) => GrayImage::from_raw(width, height, painted::<2>(paper, picture.into_raw()))
-            .map_or_else(DynamicImage::default, DynamicImage::ImageLuma8),
+        DynamicImage::ImageLumaA8(picture) => {
+            GrayImage::from_raw(width, height, painted::<2>(paper, picture.into_raw()))
+                .map_or_else(DynamicImage::default, DynamicImage::ImageLuma8)
+        }
         DynamicImage::ImageRgba8(picture) => RgbImage::from_raw(width, height, painted::<4>(paper, picture.into_raw()))
             .map_or_else(DynamicImage::default, DynamicImage::ImageRgb8),
         other if other.color().has_alpha() => over(paper, other.into_rgba8().into()),

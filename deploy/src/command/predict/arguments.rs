@@ -20,9 +20,9 @@ const TOP: usize = 3;
 const EXAMPLES: &str = "\
 An image that cannot be used is named and skipped, the others are answered, and the exit code is 1.
 
-Results and messages show a file's name as it is, except that a byte that is not UTF-8 is written as \\xff and a
-backslash before an x as \\x5c; the text output and messages also write control characters like that (a line feed is
-\\x0a). Replacing each \\x and its two digits by the byte gives the name back.
+Names of files are shown as they are, but a byte that is not UTF-8 as \\xff and a backslash before \
+an x as \\x5c; text and messages also show control characters like that (a line feed is \\x0a). With \
+each \\x and its two digits replaced by that byte, the name is the file's again.
 
 Examples:
   deploy predict seven.png                      with the model that this program carries in itself
@@ -120,7 +120,8 @@ impl Arguments {
         ensure!(piped <= 1, usage("- is given twice, but standard input can be read only once"));
         let is_model = |path: &&PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
         if let Some(model) = self.images.iter().find(is_model) {
-            let image = self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
+            let image =
+                self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
             let model = name(model);
             let remedy = match self.model.model.path() {
                 Some(other) => format!("the model is {} already, and one is used at a time", name(other)),

@@ -1,0 +1,157 @@
+//! Several digits side by side: a number, which a network of single digits cannot read.
+
+use super::components::Component;
+
+/// A neighbour is at least this part of the tallest digit in height,
+const HEIGHT: f32 = 0.6;
+/// stands out at least this much as clearly, for its height,
+const CLEARNESS: f32 = 0.35;
+/// is not wider than this multiple of the height of the tallest,
+const WIDTH: f32 = 1.3;
+/// and not farther from the next than this multiple of it.
+const APART: f32 = 1.5;
+/// Two pieces are parts of one digit if they share this part of the narrower one's width,
+const SHARED: f32 = 0.25;
+/// or if both together are not wider than this multiple of their height: a 0 that is broken at the top and the bottom.
+const TOGETHER: f32 = 1.12;
+/// One piece that is wider than this multiple of its height is several digits that touch; of the digits in MNIST's test
+/// set one in a thousand is as wide.
+const TOUCHING: f32 = 1.6;
+
+/// The pieces of a picture in one row: left, right, top and bottom.
+#[derive(Clone, Copy)]
+struct Column {
+    left: usize,
+    right: usize,
+    top: usize,
+    bottom: usize,
+}
+
+impl Column {
+    fn of(piece: &Component) -> Self {
+        Self { left: piece.left, right: piece.right, top: piece.top, bottom: piece.bottom }
+    }
+
+    fn width(self) -> f32 {
+        (self.right - self.left + 1) as f32
+    }
+
+    fn height(self) -> f32 {
+        (self.bottom - self.top + 1) as f32
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            right: self.right.max(other.right),
+            top: self.top.min(other.top),
+            bottom: self.bottom.max(other.bottom),
+        }
+    }
+
+    /// Pixels that both have in common along the rows.
+    fn shared(self, other: Self) -> f32 {
+        (self.right.min(other.right) + 1).saturating_sub(self.left.max(other.left)) as f32
+    }
+
+    /// Pixels that both have in common along the columns.
+    fn level(self, other: Self) -> f32 {
+        (self.bottom.min(other.bottom) + 1).saturating_sub(self.top.max(other.top)) as f32
+    }
+}
+
+/// Digits side by side.
+pub(super) struct Row {
+    /// How many; at least 1.
+    pub digits: usize,
+    /// The sum of their scores.
+    pub score: f32,
+}
+
+/// The row in which the first piece stands, of pieces with their scores, best first.
+pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
+    let Some((best, main)) = pieces.first() else { return Row { digits: 1, score: 0.0 } };
+    let first = Column::of(main);
+    let clearness = best / main.extent() as f32;
+    let in_row: Vec<&(f32, Component)> = pieces
+        .iter()
+        .filter(|(score, piece)| {
+            let column = Column::of(piece);
+            let lower = column.height().min(first.height());
+            lower >= HEIGHT * column.height().max(first.height())
+                && column.level(first) >= 0.5 * lower
+                && score / piece.extent() as f32 >= CLEARNESS * clearness
+        })
+        .collect();
+    let mut row: Vec<Column> = in_row.iter().map(|(_, piece)| Column::of(piece)).collect();
+    let tallest = row.iter().map(|column| column.height()).fold(0.0, f32::max);
+    row.retain(|column| column.height() >= HEIGHT * tallest);
+    row.sort_by_key(|column| column.left);
+    let mut digits: Vec<Column> = Vec::new();
+    for column in row {
+        match digits.last_mut() {
+            Some(last)
+                if last.shared(column) > SHARED * last.width().min(column.width())
+                    || last.with(column).width() <= 0.6 * tallest =>
+            {
+                *last = last.with(column);
+            }
+            _ => digits.push(column),
+        }
+    }
+    // The run of neighbours around the first piece.
+    let near = |one: &Column, next: &Column| next.left as f32 - one.right as f32 <= APART * tallest;
+    let runs = digits.chunk_by(near);
+    let run = runs.into_iter().find(|run| run.iter().any(|column| column.shared(first) > 0.0)).unwrap_or(&[]);
+    let alone = Row { digits: 1, score: *best };
+    if run.len() > 1 && run.iter().any(|column| column.width() > WIDTH * tallest) {
+        return alone;
+    }
+    let together = run.iter().copied().reduce(Column::with).unwrap_or(first);
+    if run.len() > 1 && together.width() > TOGETHER * together.height() {
+        let stands = |piece: &Component| run.iter().any(|column| column.shared(Column::of(piece)) > 0.0);
+        let score = in_row.iter().filter(|(_, piece)| stands(piece)).map(|(score, _)| score).sum();
+        return Row { digits: run.len(), score };
+    }
+    if first.width() > TOUCHING * first.height() && first.height() >= 8.0 {
+        return Row { digits: ((first.width() / (0.8 * first.height())) as usize).max(2), score: *best };
+    }
+    alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::components::components;
+    use super::*;
+
+    /// The digits seen in a drawing, each piece scored by its pixels.
+    fn seen(rows: &[&str]) -> usize {
+        let width = rows[0].len() * 4;
+        let pixel = |x: usize, y: usize| rows[y / 4].as_bytes()[x / 4] == b'#';
+        let mask: Vec<bool> = (0..width * rows.len() * 4).map(|at| pixel(at % width, at / width)).collect();
+        let mut pieces: Vec<_> =
+            components(&mask, width).into_iter().map(|piece| (piece.pixels.len() as f32, piece)).collect();
+        pieces.sort_by(|one, two| two.0.total_cmp(&one.0));
+        row(&pieces).digits
+    }
+
+    #[test]
+    fn neighbours_of_about_one_height_are_digits() {
+        assert_eq!(seen(&["###..#.###", "..#..#.#.#", ".#...#.#.#", "#....#.###"]), 3);
+        assert_eq!(seen(&["#.#.##.#.#.#", "#.#.#..#.#.#", "#.#.##.#.###"]), 5);
+    }
+
+    #[test]
+    fn pieces_of_one_digit_are_one_digit() {
+        // A 0 that is broken at the top and the bottom, a 4 of two strokes, a 5 whose bar is apart, specks.
+        assert_eq!(seen(&[".#.#.", "#...#", "#...#", "#...#", "#...#", ".#.#."]), 1);
+        assert_eq!(seen(&["#..#.", "#..#.", "##.##", "...#.", "...#."]), 1);
+        assert_eq!(seen(&["...###", "......", "..#...", "..###.", "....#.", "..##.."]), 1);
+        assert_eq!(seen(&["..........", "#...##..#.", "....#.....", "....##....", "#........#"]), 1);
+    }
+
+    #[test]
+    fn what_is_much_wider_than_high_is_digits_that_touch() {
+        assert_eq!(seen(&["###..###", "#.####.#", "#.#..#.#", "###..###"]), 2);
+    }
+}

@@ -1,0 +1,100 @@
+//! Printed paper: its lines, the network that they make, and the cells between them are not ink.
+
+use super::components::Component;
+use super::plane::Plane;
+
+/// A digit that is cropped tightly touches the border of the image at most this many times: an 8 at its top and bottom
+/// and twice at each side. A network of lines does so at the end of every line.
+const CONTACTS: usize = 6;
+/// A line is at least this many times as long as thick,
+const SLENDER: f32 = 10.0;
+/// and a turned one no deeper than this part of its length.
+const DEPTH: f32 = 0.1;
+/// There are at least this many cells of one size,
+const CELLS: usize = 4;
+/// each filling this part of its box,
+const FILLED: f32 = 0.8;
+/// and not longer than this multiple of its shorter side: bars may be ones.
+const LONG: f32 = 3.0;
+/// So many pieces of one size are a pattern, whatever their shape.
+const PATTERN: usize = 12;
+
+/// Whether a piece is a ruled line or a network of such lines.
+pub(super) fn is_ruling(piece: &Component, picture: &Plane) -> bool {
+    let (right, bottom) = (picture.width - 1, picture.height - 1);
+    let touched = [piece.left == 0, piece.right == right, piece.top == 0, piece.bottom == bottom];
+    let sides = touched.iter().filter(|&&side| side).count();
+    if sides == 0 {
+        return false;
+    }
+    is_line(piece, picture, touched) || is_band(piece, touched) || (sides > 1 && contacts(piece, picture) > CONTACTS)
+}
+
+/// The ground between two ruled lines: a full box as wide as the image, but not as high.
+fn is_band(piece: &Component, [left, right, top, bottom]: [bool; 4]) -> bool {
+    let full = piece.pixels.len() as f32 >= FILLED * (piece.width() * piece.height()) as f32;
+    left && right && !(top && bottom) && full && piece.width() > piece.height()
+}
+
+/// A thin straight piece that ends at the border: a ruled line, the edge of a sheet.
+fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool; 4]) -> bool {
+    let extent = piece.extent() as f32;
+    let thickness = piece.pixels.len() as f32 / extent;
+    let through = (left && right) || (top && bottom);
+    if through && piece.extent() >= 40 && thickness < 0.04 * extent + 1.0 {
+        return true;
+    }
+    let (depth, ends, room) = if piece.width() > piece.height() {
+        (piece.height(), left || right, picture.height)
+    } else {
+        (piece.width(), top || bottom, picture.width)
+    };
+    // In a narrow image a 1 may be as thin.
+    let roomy = room as f32 > 0.3 * extent;
+    ends && roomy && extent >= SLENDER * thickness && depth as f32 <= DEPTH * extent + 2.0 * thickness
+}
+
+/// How many times a piece touches the border.
+fn contacts(piece: &Component, picture: &Plane) -> usize {
+    let (width, height) = (picture.width, picture.height);
+    // Places along the border, clockwise from the upper left corner.
+    let place = |&pixel: &usize| {
+        let (x, y) = (pixel % width, pixel / width);
+        if y == 0 {
+            Some(x)
+        } else if x + 1 == width {
+            Some(width + y)
+        } else if y + 1 == height {
+            Some(width + height + (width - x))
+        } else if x == 0 {
+            Some(2 * width + height + (height - y))
+        } else {
+            None
+        }
+    };
+    let mut places: Vec<usize> = piece.pixels.iter().filter_map(place).collect();
+    places.sort_unstable();
+    places.chunk_by(|one, next| next - one <= 2).count()
+}
+
+/// Which of the pieces are cells, several rectangles of one size, or a pattern.
+pub(super) fn cells(pieces: &[(f32, Component)]) -> Vec<bool> {
+    let is_rectangle = |piece: &Component| {
+        let (wide, high) = (piece.width() as f32, piece.height() as f32);
+        piece.pixels.len() as f32 >= FILLED * wide * high && wide.max(high) <= LONG * wide.min(high)
+    };
+    let rectangles: Vec<&Component> =
+        pieces.iter().map(|(_, piece)| piece).filter(|piece| is_rectangle(piece)).collect();
+    let alike = |one: usize, other: usize| one.abs_diff(other) * 5 <= one.max(other);
+    let is_cell = |piece: &Component| {
+        let same = |other: &&&Component| alike(piece.width(), other.width()) && alike(piece.height(), other.height());
+        is_rectangle(piece) && rectangles.iter().filter(same).count() >= CELLS
+    };
+    let is_pattern = |piece: &Component| {
+        let same = |other: &&(f32, Component)| {
+            alike(piece.width(), other.1.width()) && alike(piece.height(), other.1.height())
+        };
+        pieces.iter().filter(same).count() >= PATTERN
+    };
+    pieces.iter().map(|(_, piece)| is_cell(piece) || is_pattern(piece)).collect()
+}
