@@ -161,7 +161,7 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     report.seconds = vec![1.0; 200];
     report.metadata.recipe.epochs = 200;
     let html = report.to_html().unwrap();
-    assert!(html.contains("logarithm of the error") && html.contains("epoch 1 ships"));
+    assert!(html.contains("logarithm of the error") && html.contains("best: epoch 1"));
     assert_well_formed(&html);
 
     let classes = 100;
@@ -215,7 +215,7 @@ fn what_eval_and_report_print_is_what_history_says() {
         String::from_utf8(output.stdout).unwrap()
     };
     let log = train(&["--recipe", "tiny.toml", "--data", "stripes", "--threads", "1", "--tensorboard"]);
-    assert!(log.contains("shows: runs/tiny/report.html"), "{log}");
+    assert!(log.contains("report: runs/tiny/report.html"), "{log}");
     let page = folder.join("runs/tiny/report.html");
     let first = fs::read_to_string(&page).unwrap();
     fs::remove_file(&page).unwrap();

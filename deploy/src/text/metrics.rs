@@ -52,21 +52,19 @@ pub fn classes(figures: &[ClassFigures], labels: &[String]) -> String {
     text
 }
 
-/// The class with the lowest share of right answers, in one line without its end: `weakest class: 8, 98.97 % of 974
-/// images`.
+/// The class of which the smallest share was recognised, in one line.
 #[must_use]
-pub fn weakest(figures: &[ClassFigures], labels: &[String]) -> String {
-    let occurring = figures.iter().zip(labels).filter_map(|(figures, label)| Some((figures.recall?, figures, label)));
-    match occurring.min_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((recall, ..)) if recall >= 1.0 => "weakest class: none, every class is at 100 %".to_owned(),
-        Some((recall, figures, label)) => format!(
-            "weakest class: {}, {} of {}",
-            printable(label),
-            percent(Some(recall)),
-            counted(usize::try_from(figures.support).unwrap_or(usize::MAX), "image")
-        ),
-        None => "weakest class: unknown, there are no images".to_owned(),
+pub fn weakest(metrics: &Metrics, labels: &[String]) -> String {
+    let figures = metrics.classes.iter().zip(labels);
+    let recall = figures.filter_map(|(figures, label)| Some((label, figures.recall?, figures.support)));
+    // Of equals the one with more images.
+    let weakest = recall.min_by(|one, other| one.1.total_cmp(&other.1).then(other.2.cmp(&one.2)));
+    let Some((label, recall, support)) = weakest else { return String::new() };
+    if recall >= 1.0 {
+        return "weakest class: none, every image was recognised\n".to_owned();
     }
+    let images = counted(usize::try_from(support).unwrap_or(usize::MAX), "image");
+    format!("weakest class: {}, {:.1} % of {images}\n", printable(label), recall * 100.0)
 }
 
 /// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused. Of many classes it
@@ -143,15 +141,18 @@ mod tests {
     }
 
     #[test]
-    fn the_weakest_class_is_the_one_with_the_lowest_share_of_right_answers() {
+    fn the_weakest_class_has_the_lowest_share_of_recognised_images() {
         let names = labels(&["cat", "d\u{1b}og", "never"]);
-        let say =
-            |counts: [[u64; 3]; 3]| weakest(&Confusion { counts: counts.map(Vec::from).to_vec() }.classes(), &names);
+        let say = |counts: [[u64; 3]; 3]| {
+            let mut metrics = models::evaluation::Tally::new(3).metrics();
+            metrics.classes = Confusion { counts: counts.map(Vec::from).to_vec() }.classes();
+            weakest(&metrics, &names)
+        };
         // Precision does not count: 3 of 4 dogs are right, 9 of 10 cats.
-        assert_eq!(say([[9, 1, 0], [1, 3, 0], [0, 0, 0]]), "weakest class: d\u{fffd}og, 75.00 % of 4 images");
-        assert_eq!(say([[0, 1, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: cat, 0.00 % of 1 image");
-        assert_eq!(say([[9, 0, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: none, every class is at 100 %");
-        assert_eq!(say([[0; 3]; 3]), "weakest class: unknown, there are no images");
+        assert_eq!(say([[9, 1, 0], [1, 3, 0], [0, 0, 0]]), "weakest class: d\u{fffd}og, 75.0 % of 4 images\n");
+        assert_eq!(say([[0, 1, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: cat, 0.0 % of 1 image\n");
+        assert_eq!(say([[9, 0, 0], [0, 3, 0], [0, 0, 0]]), "weakest class: none, every image was recognised\n");
+        assert_eq!(say([[0; 3]; 3]), "");
     }
 
     #[test]

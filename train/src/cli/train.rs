@@ -311,7 +311,7 @@ fn results(trainer: &Trainer, run: &Run) -> String {
     match written {
         Ok((page, report)) => {
             let figures = &report.figures;
-            let _ = writeln!(text, "{}", text::weakest(&figures.metrics.classes, &figures.labels));
+            text.push_str(&text::weakest(&figures.metrics, &figures.labels));
             let _ = writeln!(text, "report: {}", page.display());
         }
         Err(error) => {
