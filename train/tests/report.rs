@@ -171,7 +171,7 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     report.seconds = vec![1.0; 200];
     report.metadata.recipe.epochs = 200;
     let html = report.to_html().unwrap();
-    assert!(html.contains("logarithm of the error") && html.contains("best epoch: 1"));
+    assert!(html.contains("logarithm of the error") && html.contains("best: epoch 1"));
     assert_well_formed(&html);
 
     let classes = 100;
@@ -228,7 +228,7 @@ fn what_eval_and_report_print_is_what_history_says() {
         String::from_utf8(output.stdout).unwrap()
     };
     let log = train(&["--recipe", "tiny.toml", "--data", "stripes", "--threads", "1", "--tensorboard"]);
-    assert!(log.contains("shows: runs/tiny/report.html"), "{log}");
+    assert!(log.contains("report: runs/tiny/report.html"), "{log}");
     let page = folder.join("runs/tiny/report.html");
     let first = fs::read_to_string(&page).unwrap();
     fs::remove_file(&page).unwrap();
