@@ -24,6 +24,10 @@ pub fn mnist() -> Result<PathBuf> {
 
 /// Seed of every network that a test trains: `TEST_SEED`, or 1. No test may depend on it, and `scripts/test-seeds` runs
 /// them with several.
+///
+/// # Panics
+///
+/// If `TEST_SEED` is not a whole number.
 #[must_use]
 pub fn seed() -> u64 {
     match std::env::var("TEST_SEED") {

@@ -5,11 +5,11 @@
 //! these hold, so that chance decides neither on a small set nor on a large one:
 //!
 //! 1. *The loss is real.* If the file were as good as the network, each changed answer would be lost or gained with equal
-//!    chance. `McNemar`'s exact one-sided test, the sign test on the changed answers, finds `lost` too large for that at
+//!    chance. McNemar's exact one-sided test, the sign test on the changed answers, finds `lost` too large for that at
 //!    the 5 % level (McNemar, Psychometrika 12, 1947, pp. 153–157).
 //! 2. *The loss is larger than what is allowed.* The 95 % score interval of the loss lies above it altogether (Tango,
 //!    Statistics in Medicine 17, 1998, pp. 891–908; recommended by Fagerland, Lydersen and Laake, Statistics in
-//!    Medicine 33, 2014, pp. 2850–2875). With an allowance of 0 this is `McNemar`'s asymptotic test.
+//!    Medicine 33, 2014, pp. 2850–2875). With an allowance of 0 this is McNemar's asymptotic test.
 //!
 //! The first alone would refuse a loss of 0.05 points on a million images; the second alone rests on an approximation
 //! that is poor where fewer than five answers changed.
@@ -46,7 +46,7 @@ pub struct Cost {
     pub loss: f64,
     /// Where the loss on all such images lies with 95 % confidence.
     pub loss_interval: (f64, f64),
-    /// `McNemar`'s exact one-sided test: how likely at least this many lost answers are if the file is as good as the
+    /// McNemar's exact one-sided test: how likely at least this many lost answers are if the file is as good as the
     /// network.
     pub p_value: f64,
     /// Whether the loss is real and larger than what is allowed.
@@ -81,7 +81,7 @@ impl Changes {
         self.p_value() <= LEVEL && self.score(allowed) > QUANTILE
     }
 
-    /// `McNemar`'s exact one-sided test: P(X ≥ lost) for X ~ Binomial(lost + gained, ½).
+    /// McNemar's exact one-sided test: P(X ≥ lost) for X ~ Binomial(lost + gained, ½).
     fn p_value(self) -> f64 {
         let changed = self.lost + self.gained;
         // From the term X = changed downwards; logarithms, since 2^-changed may be smaller than any number.
