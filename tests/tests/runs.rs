@@ -71,7 +71,7 @@ fn signal(child: &Child, signal: i32) {
 /// Starts a run and waits until it has finished an epoch.
 fn started(folder: &Path, more: &[&str]) -> Child {
     let mut child = start(folder, "1000", &[&["--out", "run"], more].concat()).spawn().unwrap();
-    let limit = Instant::now() + Duration::from_secs(120);
+    let limit = Instant::now() + Duration::from_mins(2);
     while !folder.join("run/history.csv").exists() {
         assert!(
             child.try_wait().unwrap().is_none() && Instant::now() < limit,
