@@ -18,6 +18,9 @@ const TOGETHER: f32 = 1.12;
 /// set one in a thousand is as wide.
 const TOUCHING: f32 = 1.6;
 
+/// Strokes fill less than this part of the box around them; what fills more is a bar.
+const STROKES: f32 = 0.75;
+
 /// The pieces of a picture in one row: left, right, top and bottom.
 #[derive(Clone, Copy)]
 struct Column {
@@ -113,7 +116,8 @@ pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
         let score = in_row.iter().filter(|(_, piece)| stands(piece)).map(|(score, _)| score).sum();
         return Row { digits: run.len(), score };
     }
-    if first.width() > TOUCHING * first.height() && first.height() >= 8.0 {
+    let filled = main.pixels.len() as f32 / (first.width() * first.height());
+    if first.width() > TOUCHING * first.height() && first.height() >= 8.0 && filled < STROKES {
         return Row { digits: ((first.width() / (0.8 * first.height())) as usize).max(2), score: *best };
     }
     alone
@@ -153,5 +157,6 @@ mod tests {
     #[test]
     fn what_is_much_wider_than_high_is_digits_that_touch() {
         assert_eq!(seen(&["###..###", "#.####.#", "#.#..#.#", "###..###"]), 2);
+        assert_eq!(seen(&["########", "########", "########"]), 1);
     }
 }
