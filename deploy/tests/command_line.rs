@@ -24,7 +24,7 @@ fn eval_counts_right_answers() {
     let said = scene.deploy(&format!("eval {TRACT} --data ."));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let runtime = "tract 0.23.9, tract-linalg with own convolutions on";
-    for word in ["90.00 % (81 of 90;", "90 test images", "true \\ answer", "images/s", runtime] {
+    for word in ["90.00 % (81 of 90;", "the test split of ., 90 images", "true \\ answer", "images/s", runtime] {
         assert!(said.stdout.contains(word), "{}", said.stdout);
     }
     let document = scene.deploy(&format!("eval {TRACT} --data . --format json")).json();
@@ -36,7 +36,7 @@ fn eval_counts_right_answers() {
 #[test]
 fn eval_says_what_data_it_lacks() {
     let scene = Scene::new();
-    scene.assert_fails(&format!("eval {TRACT}"), 1, &["'insects'", "scripts/setup", "--data"]);
+    scene.assert_fails(&format!("eval {TRACT}"), 1, &["'insects'", "give its folder with --data"]);
     scene.assert_fails(&format!("eval {TRACT} --data nowhere"), 1, &["no folder nowhere"]);
     std::fs::write(scene.path("t10k-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 90, 1]).unwrap();
     scene.assert_fails(&format!("eval {TRACT} --data ."), 1, &["t10k-labels-idx1-ubyte", "truncated"]);

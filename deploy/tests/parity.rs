@@ -164,7 +164,7 @@ fn flags_that_contradict_each_other_exit_with_2() {
         ("--tolerance 0", "above 0"),
         ("--tolerance nan", "above 0"),
         ("--compared caffe", "expected tract, ort-cpu"),
-        ("--compared ort-cuda:x", "no device number"),
+        ("--compared ort-cuda:x", "not the number of a device"),
     ] {
         scene.assert_fails(&format!("{BOTH} {arguments}"), 2, &[word]);
     }

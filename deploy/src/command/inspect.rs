@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (name, bytes) = arguments.model.read_file()?;
     let model = onnx::parse(&bytes).with_context(|| format!("{name} cannot be used"))?;
     let document = inspect(name, bytes.len(), &model)?;
-    let whole = arguments.model.read().map(|(_, bytes)| bytes);
+    let whole = arguments.model.complete(bytes);
     #[cfg(feature = "ort")]
     let document = match &whole {
         Ok(whole) if arguments.rewritten => {

@@ -21,7 +21,7 @@ use deploy::named::Named;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, Dataset, TestSet, Trained, UnknownClasses};
-use models::onnx;
+use models::onnx::{self, external};
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write;
@@ -143,19 +143,23 @@ pub trait ModelSource {
 
     /// The model's bytes, with what it keeps in other files, and what messages call it.
     fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
-        self.read_by(onnx::read)
+        let (name, bytes) = self.read_file()?;
+        Ok((name, self.complete(bytes)?))
     }
 
     /// The bytes of the file as they are, and what messages call it.
     fn read_file(&self) -> Result<(String, Cow<'static, [u8]>)> {
-        self.read_by(onnx::read_file)
+        match self.path() {
+            Some(path) => Ok((path.display().to_string(), onnx::read_file(path)?.into())),
+            None => Ok((embedded::NAME.to_owned(), embedded::MODEL.into())),
+        }
     }
 
-    /// The same by a function.
-    fn read_by(&self, read: fn(&Path) -> Result<Vec<u8>>) -> Result<(String, Cow<'static, [u8]>)> {
+    /// Adds what the model keeps in other files to the bytes of its file, which may be a pipe and so is read once.
+    fn complete(&self, bytes: Cow<'static, [u8]>) -> Result<Cow<'static, [u8]>> {
         match self.path() {
-            Some(path) => Ok((path.display().to_string(), read(path)?.into())),
-            None => Ok((embedded::NAME.to_owned(), embedded::MODEL.into())),
+            Some(path) => Ok(external::embedded(bytes.into_owned(), path)?.into()),
+            None => Ok(bytes),
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn files(model: &ModelProto) -> Vec<String> {
 
 /// The bytes of a model with the tensors that it keeps in files beside `path`; `bytes` themselves if it keeps none there,
 /// or if they are not a model.
-pub(super) fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
+pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
     // A model with external data holds this word. To decode every large model twice would take too long.
     if memchr::memmem::find(&bytes, b"location").is_none() {
         return Ok(bytes);

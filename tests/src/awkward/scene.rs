@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::shape::Shape;
-use super::texture::Texture;
+use super::texture::{Place, Texture};
 use image::RgbImage;
 use std::sync::OnceLock;
 
@@ -35,9 +35,15 @@ impl Scene {
     /// Makes the brightness uneven by this share, in patches of about `grain` pixels and of four times that.
     pub fn texture(&mut self, random: &mut Random, grain: f32, strength: f32) {
         let (fine, coarse) = (Texture::new(random), Texture::new(random));
-        self.shade(|x, y| {
-            1.0 + strength * (fine.at(x / grain, y / grain) + coarse.at(x / (4.0 * grain), y / (4.0 * grain)))
-        });
+        let places = |at: usize| [grain, 4.0 * grain].map(|grain| Place::of(at as f32 / grain));
+        let columns: Vec<_> = (0..self.width).map(places).collect();
+        for (y, row) in self.pixels.chunks_mut(self.width).enumerate() {
+            let down = places(y);
+            for (pixel, across) in row.iter_mut().zip(&columns) {
+                let light = 1.0 + strength * (fine.between(across[0], down[0]) + coarse.between(across[1], down[1]));
+                *pixel = pixel.map(|level| level * light);
+            }
+        }
     }
 
     /// Multiplies each pixel by what `light` says of its column and row.
@@ -107,7 +113,8 @@ impl Scene {
             return;
         }
         for _ in 0..3 {
-            self.pixels.chunks_mut(self.width).for_each(|row| box_blur(row, radius));
+            let mut padded = Vec::new();
+            self.pixels.chunks_mut(self.width).for_each(|row| box_blur(row, radius, &mut padded));
             self.box_blur_down(radius);
         }
     }
@@ -158,20 +165,20 @@ pub fn level_of(light: f32) -> f32 {
     table[(light.clamp(0.0, 1.0) * 4096.0) as usize]
 }
 
-/// The means of `2 × radius + 1` pixels of a row.
-fn box_blur(row: &mut [Colour], radius: usize) {
-    let source = row.to_vec();
-    let last = source.len() as i64 - 1;
-    let at = |index: i64| source[index.clamp(0, last) as usize];
-    let reach = radius as i64;
+/// The means of `2 × radius + 1` pixels of a row; `padded` is a buffer.
+fn box_blur(row: &mut [Colour], radius: usize, padded: &mut Vec<Colour>) {
+    let (first, last) = (row[0], row[row.len() - 1]);
+    padded.clear();
+    padded.extend(std::iter::repeat_n(first, radius).chain(row.iter().copied()));
+    padded.extend(std::iter::repeat_n(last, radius + 1));
+    let taken = 2 * radius + 1;
     let mut sum = [0.0_f32; 3];
-    for index in -reach..=reach {
-        sum = [0, 1, 2].map(|channel| sum[channel] + at(index)[channel]);
+    for pixel in &padded[..taken] {
+        sum = [0, 1, 2].map(|channel| sum[channel] + pixel[channel]);
     }
-    let share = 1.0 / (2 * radius + 1) as f32;
-    for (index, slot) in (0..).zip(row) {
+    let share = 1.0 / taken as f32;
+    for (slot, (old, new)) in row.iter_mut().zip(padded.iter().zip(&padded[taken..])) {
         *slot = sum.map(|sum| sum * share);
-        let (new, old) = (at(index + reach + 1), at(index - reach));
         sum = [0, 1, 2].map(|channel| sum[channel] + new[channel] - old[channel]);
     }
 }

@@ -16,15 +16,41 @@ impl Texture {
     /// −0.5 to 0.5.
     #[must_use]
     pub fn at(&self, x: f32, y: f32) -> f32 {
-        let (left, top) = (x.floor(), y.floor());
-        let ease = |share: f32| share * share * (3.0 - 2.0 * share);
-        let (across, down) = (ease(x - left), ease(y - top));
-        let value = |dx: i64, dy: i64| {
-            let wrap = |at: i64| at as usize % SIDE;
-            self.0[wrap(top as i64 + dy) * SIDE + wrap(left as i64 + dx)]
-        };
-        let upper = value(0, 0) * (1.0 - across) + value(1, 0) * across;
-        let lower = value(0, 1) * (1.0 - across) + value(1, 1) * across;
-        upper * (1.0 - down) + lower * down
+        self.between(Place::of(x), Place::of(y))
+    }
+
+    /// The same for places that are found once for many pixels.
+    #[must_use]
+    pub fn between(&self, across: Place, down: Place) -> f32 {
+        let value = |row: usize, column: usize| self.0[row * SIDE + column];
+        let upper = value(down.before, across.before) * (1.0 - across.share)
+            + value(down.before, across.after) * across.share;
+        let lower =
+            value(down.after, across.before) * (1.0 - across.share) + value(down.after, across.after) * across.share;
+        upper * (1.0 - down.share) + lower * down.share
+    }
+}
+
+/// Where a coordinate lies between two whole ones.
+#[derive(Clone, Copy)]
+pub struct Place {
+    before: usize,
+    after: usize,
+    /// How much of the one after.
+    share: f32,
+}
+
+impl Place {
+    /// The place of a coordinate.
+    #[must_use]
+    pub fn of(at: f32) -> Self {
+        let before = at.floor();
+        let share = at - before;
+        let wrap = |at: i64| at as usize % SIDE;
+        Self {
+            before: wrap(before as i64),
+            after: wrap(before as i64 + 1),
+            share: share * share * (3.0 - 2.0 * share),
+        }
     }
 }
