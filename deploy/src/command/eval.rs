@@ -2,7 +2,8 @@
 
 use super::text::{self, fields, grouped, percent, table};
 use super::{
-    Format, ModelArguments, ModelOperand, ModelSource, first, open_in, print, print_json, progress_of, say, say_notes, test_set, usage,
+    Format, ModelArguments, ModelOperand, ModelSource, first, open_in, print, print_json, progress_of, say, say_notes,
+    test_set, usage,
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};

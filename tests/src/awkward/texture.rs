@@ -23,8 +23,8 @@ impl Texture {
     #[must_use]
     pub fn between(&self, across: Place, down: Place) -> f32 {
         let value = |row: usize, column: usize| self.0[row * SIDE + column];
-        let upper = value(down.before, across.before) * (1.0 - across.share)
-            + value(down.before, across.after) * across.share;
+        let upper =
+            value(down.before, across.before) * (1.0 - across.share) + value(down.before, across.after) * across.share;
         let lower =
             value(down.after, across.before) * (1.0 - across.share) + value(down.after, across.after) * across.share;
         upper * (1.0 - down.share) + lower * down.share
@@ -47,10 +47,6 @@ impl Place {
         let before = at.floor();
         let share = at - before;
         let wrap = |at: i64| at as usize % SIDE;
-        Self {
-            before: wrap(before as i64),
-            after: wrap(before as i64 + 1),
-            share: share * share * (3.0 - 2.0 * share),
-        }
+        Self { before: wrap(before as i64), after: wrap(before as i64 + 1), share: share * share * (3.0 - 2.0 * share) }
     }
 }

@@ -13,8 +13,8 @@ use crate::tensorboard::TensorBoard;
 use crate::trainer::{Observer, Outcome, Trainer};
 use anyhow::{Context, Result};
 use clap::Args;
-use clap::builder::StringValueParser;
 use clap::ValueEnum;
+use clap::builder::StringValueParser;
 use deploy::arguments::whole;
 use deploy::backend::Device;
 use deploy::named::Named;
@@ -348,7 +348,8 @@ fn results(trainer: &Trainer, run: &Run) -> String {
         trainer.facts().folder.display(),
         text::counted(trainer.test().len(), "image")
     );
-    let written = report::Report::of(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
+    let written =
+        report::Report::of(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
     bar.finish_and_clear();
     match written {
         Ok((page, report)) => {
