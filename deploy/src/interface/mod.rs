@@ -46,7 +46,7 @@ pub struct Interface {
     pub at_once: usize,
     /// Name of the output that is read, float `[N, classes]`.
     pub output: String,
-    /// What that output holds. Of a file without a card this is a guess until [`Interface::judge`] has seen scores.
+    /// What that output holds. Of a file without a card this is a guess until `Interface::judge` has seen scores.
     pub scores: Scores,
     /// Why, for people.
     pub reason: String,

@@ -1,8 +1,8 @@
 //! What to do in a run: a TOML file, built in or the user's own, with the command line's flags laid over it.
 //!
-//! * [`layers`]: keys that a file leaves out come from its base.
+//! * `layers`: keys that a file leaves out come from its base.
 //! * [`keys`]: every key with its meaning and range, taken from the structs below; `train recipe` prints them.
-//! * [`mistakes`]: what is wrong with a file, key by key.
+//! * `mistakes`: what is wrong with a file, key by key.
 
 mod document;
 mod flags;
