@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 const RECIPE: &str = r#"
 name = "own"
+base = "tutorial"
+normalization = "auto"
 epochs = 8
 batch_size = 32
 ema = 0.9
@@ -162,8 +164,9 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
 }
 
 fn a_resumed_run_wants_the_same_pictures(place: &Place) {
-    let resume = ["--resume", "runs/own", "--threads", "1"];
-    place.output("train", &resume);
+    place.output("train", &["--resume", "runs/own"]);
+    // A finished run is only opened again to be extended.
+    let resume = ["--resume", "runs/own", "--epochs", "9"];
     let file = place.path().join("data/one/000.png");
     let (gone, original) = (place.path().join("000.png"), fs::read(&file).unwrap());
     fs::rename(&file, &gone).unwrap();
