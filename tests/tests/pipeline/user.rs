@@ -73,7 +73,7 @@ fn a_user_trains_exports_and_deploys() {
     let inspected = json(deploy().args(["inspect", "--model", "small.onnx", "--rewritten"]));
     assert_eq!(inspected["card"]["precision"], "int8", "{inspected}");
     assert_eq!(inspected["card"]["calibration"]["images"], 200, "{inspected}");
-    assert_eq!(inspected["rewritten"]["QLinearConv"], 27, "{inspected}");
+    assert_eq!(inspected["rewritten"]["com.microsoft.QLinearConv"], 27, "{inspected}");
     deploy().args(["parity", "--model", "small.onnx", "--data"]).arg(&data).assert().success();
 
     let right: Vec<u64> = ["tract", "ort"]
