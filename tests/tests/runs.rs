@@ -102,7 +102,9 @@ fn a_second_signal_ends_a_run_at_once_quietly_and_without_half_written_files() {
         signal(&child, kind);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "try {number}: {:?} {}", output.status, text(&output));
-        assert!(output.stderr.is_empty(), "{}", text(&output));
+        // What it said of the data before it trained is all there is.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.lines().all(|line| line.starts_with("note: ")), "{}", text(&output));
         let names = names(&place.path().join("run"));
         assert!(!names.iter().any(|name| name.starts_with('.')), "{names:?}");
     }
