@@ -163,14 +163,15 @@ pub fn program(name: &'static str) -> Result<PathBuf> {
     }
 }
 
-/// Builds both programs and returns the folder they are in: that of the profile this test was built with.
+/// Builds the programs and returns the folder they are in: that of the profile this test was built with.
 fn build() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     let target = folder.parent().context("the profile's folder lies in target")?;
     let profile = if folder.ends_with("debug") { "dev" } else { "release" };
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "train", "--package", "deploy", "--bins", "--profile", profile])
+        // The whole workspace: with other features of shared dependencies everything would be compiled a second time.
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
