@@ -147,7 +147,7 @@ fn comes_from_probabilities(node: &NodeProto, makers: &HashMap<&str, &NodeProto>
     false
 }
 
-/// What a file without a card yields, and why.
+/// What the scores of a file without a card are, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub scores: Scores,

@@ -16,7 +16,7 @@ const CELLS: usize = 4;
 const FILLED: f32 = 0.8;
 /// and not longer than this multiple of its shorter side: bars may be ones.
 const LONG: f32 = 3.0;
-/// So many pieces of one size are a pattern, whatever their shape.
+/// This many pieces of the same size are a pattern, not digits.
 const PATTERN: usize = 12;
 
 /// Whether a piece is a ruled line or a network of such lines.
