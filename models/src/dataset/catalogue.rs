@@ -176,7 +176,7 @@ impl Catalogue {
             missing.retain(|label| !learnt.contains(label));
             ensure!(
                 missing.is_empty(),
-                "{}: no training image of the class {} can be read",
+                "{}: these classes have no training image that can be read: {}",
                 self.folder.display(),
                 labels::listed(&missing)
             );
@@ -345,7 +345,7 @@ mod tests {
         let message = fails(&labels[..2], &input);
         assert!(message.ends_with("not among the known classes: 3. Known are 0, 1"), "{message}");
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image of the class 3 can be read"), "{message}");
+        assert!(message.contains("no training image that can be read: 3"), "{message}");
         let message = fails(&labels, &Input { channels: 3, ..input });
         assert!(message.contains("[1, 2, 2] (channels, height, width), but [3, 2, 2] are expected"), "{message}");
     }
@@ -444,7 +444,7 @@ mod tests {
         // To learn from, no class may be without pictures.
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image of the class dusk can be read"), "{message}");
+        assert!(message.contains("no training image that can be read: dusk"), "{message}");
     }
 
     #[test]
