@@ -56,7 +56,7 @@ pub(super) fn labels(folder: &Path, split: Split) -> Result<Option<Vec<u8>>> {
     find(folder, split, Content::Labels).map(|path| Ok(idx::read(&path, 1)?.data)).transpose()
 }
 
-/// Whether these are the 60,000 training images of MNIST, whatever their folder is called.
+/// Whether these are the 60,000 training images of MNIST. The name of their folder does not count.
 pub(super) fn are_mnist(folder: &Path) -> Result<bool> {
     let path = path(folder, Split::Train, Content::Images)?;
     if idx::extents(&path, 3)? != [60_000, 28, 28] {

@@ -1,5 +1,5 @@
 //! A few training images, as numbers in a model's card: they show whether a folder holds what a model was trained on,
-//! wherever the folder lies, what it is called, and whatever was added to it or removed from it.
+//! even if the folder was moved or renamed, or some of its images were added or removed.
 
 use super::Dataset;
 use crate::fingerprint::Fingerprint;

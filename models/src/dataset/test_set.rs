@@ -79,7 +79,7 @@ pub fn test_set(
         let places = |test: bool| (0..set.len()).filter(|&image| is_test[image] == test).collect::<Vec<_>>();
         let parts = || Ok::<_, anyhow::Error>((set.select(&places(false))?, set.select(&places(true))?));
         let own = match trained {
-            // A class of one image has no test image, and a folder with nothing else no test split.
+            // A class of one image has no test image. A folder of such classes has no test split.
             Some(trained) if is_test.contains(&true) && is_test.contains(&false) => {
                 let (train, test) = parts()?;
                 is_own(&trained, &catalogue, &set, &train, &test, &mut notes).then_some(test)

@@ -99,8 +99,8 @@ impl Folder {
         let name = model.display();
         ensure!(
             model.is_file(),
-            "{name} keeps numbers in other files, and what comes through a pipe has no folder to look for them in: give \
-             the model's own file. {REMEDY}"
+            "{name} keeps tensors in other files, which are looked for in the model's folder, but a pipe has no folder: \
+             name the model's file. {REMEDY}"
         );
         let path = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let link = model.canonicalize().with_context(|| format!("cannot read {name}"))?;

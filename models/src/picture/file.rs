@@ -126,7 +126,7 @@ impl Header {
             }
             Some(format) => {
                 let mut decoder = decoder(reader)?;
-                // A broken entry is no reason to refuse an image.
+                // An image with a broken EXIF entry is still read.
                 let exif = decoder.exif_metadata().ok().flatten();
                 let kind = Kind::Other(format, decoder.color_type(), decoder.total_bytes());
                 (decoder.dimensions(), exif, kind)
@@ -150,8 +150,8 @@ impl Header {
         }
     }
 
-    /// Waits until there is memory for all that is made of a file of this length, up to an image of so many rows. By how
-    /// much it is reduced while it is decoded comes with it.
+    /// Waits until the budget has room to read a file of `file` bytes, decode it and scale it to `rows` rows. Returns the
+    /// share of the budget, and the factor (1, 2, 4 or 8) by which the image is reduced while it is decoded.
     fn memory(&self, file: u64, rows: usize) -> Result<(Share<'static>, u16)> {
         let budget = Budget::of_process();
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);

@@ -266,7 +266,7 @@ struct Extent {
     is_read: bool,
 }
 
-/// Of a component of `sampling` blocks per unit, in an image of so many pixels and at most `most` blocks per unit.
+/// Of a component of `sampling` blocks per unit, in an image of this many pixels and at most `most` blocks per unit.
 fn extent(pixels: u64, sampling: u8, most: u8) -> Extent {
     let (sampling, most) = (u64::from(sampling), u64::from(most));
     let blocks = (pixels * sampling).div_ceil(most).div_ceil(8);

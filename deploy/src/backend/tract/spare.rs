@@ -1,6 +1,5 @@
-//! Tensors that a thread no longer needs, kept for its next results: to allocate them anew takes longer, and gives memory
-//! that is no longer in the processor's cache. A new tensor is filled with zeros; one that is used again has been
-//! written before.
+//! Tensors that a thread no longer needs, kept for its next results. A fresh allocation takes longer, and its memory is
+//! not in the processor's cache. A new tensor is filled with zeros; a reused one holds the numbers of its last use.
 
 use std::cell::RefCell;
 use std::sync::Arc;
