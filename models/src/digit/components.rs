@@ -51,7 +51,8 @@ pub(super) fn components(ink: &[bool], width: usize) -> Vec<Component> {
         let (mut left, mut top, mut right, mut bottom) = (x, y, x, y);
         while let Some(&pixel) = pixels.get(next) {
             next += 1;
-            let (x, y) = (pixel % width, pixel / width);
+            // Pictures have fewer than 2³² pixels, and a division of 32 bits takes a third of the time.
+            let (x, y) = ((pixel as u32 % width as u32) as usize, (pixel as u32 / width as u32) as usize);
             (left, top, right, bottom) = (left.min(x), top.min(y), right.max(x), bottom.max(y));
             for near_y in y.saturating_sub(1)..=(y + 1).min(height - 1) {
                 for near_x in x.saturating_sub(1)..=(x + 1).min(width - 1) {

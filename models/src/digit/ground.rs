@@ -7,59 +7,56 @@ use super::plane::Plane;
 
 /// The plane without dark features narrower than `2 × radius + 1` pixels.
 pub(super) fn without_dark_strokes(plane: &Plane, radius: usize) -> Plane {
-    extreme(&brightest(plane, radius), radius, smaller)
+    // Extremes along rows and along columns can be taken in either order: so only two planes are turned.
+    let brightest_down = along_columns(plane, radius, larger).transposed();
+    let across = along_columns(&along_columns(&brightest_down, radius, larger), radius, smaller);
+    along_columns(&across.transposed(), radius, smaller)
 }
 
 /// The largest value within `radius` pixels along rows and columns.
 pub(super) fn brightest(plane: &Plane, radius: usize) -> Plane {
-    extreme(plane, radius, larger)
+    let down = along_columns(plane, radius, larger);
+    along_columns(&down.transposed(), radius, larger).transposed()
 }
 
-/// The extreme over a square window, which ends where the plane does: along rows, then along columns.
-fn extreme(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
+/// The extreme of each window of `2 × radius + 1` rows, which ends where the plane does. Two passes for any radius (van
+/// Herk, 1992): extremes from either end of blocks as long as the window.
+fn along_columns(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
+    let Plane { width, height, .. } = *plane;
     // A window that reaches over all of a plane is no larger for reaching further.
-    let radius = radius.min(plane.width.max(plane.height));
-    let across = along_rows(plane, radius, choose);
-    along_rows(&across.transposed(), radius, choose).transposed()
-}
-
-/// Two passes whatever the radius (van Herk, 1992): extremes from either end of blocks as long as the window.
-fn along_rows(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
-    let (width, window) = (plane.width, 2 * radius + 1);
+    let radius = radius.min(height);
     if radius == 0 || plane.values.is_empty() {
         return plane.clone();
     }
-    // Beyond its ends a row goes on with its last value, which any window there has in it already.
-    let mut forward = vec![0.0; width + 2 * radius];
-    let mut backward = forward.clone();
-    let mut result = plane.clone();
-    for row in result.values.chunks_exact_mut(width) {
-        forward[..radius].fill(row[0]);
-        forward[radius..radius + width].copy_from_slice(row);
-        forward[radius + width..].fill(row[width - 1]);
-        backward.copy_from_slice(&forward);
-        for block in forward.chunks_mut(window) {
-            let mut so_far = block[0];
-            for value in block {
-                so_far = choose(so_far, *value);
-                *value = so_far;
-            }
+    let (window, rows) = (2 * radius + 1, height + 2 * radius);
+    // Beyond its ends a column goes on with its last value, which any window there has in it already.
+    let source = |row: usize| &plane.values[row.saturating_sub(radius).min(height - 1) * width..][..width];
+    let extend = |slots: &mut [f32], so_far: &[f32]| {
+        for (slot, &so_far) in slots.iter_mut().zip(so_far) {
+            *slot = choose(so_far, *slot);
         }
-        for block in backward.chunks_mut(window) {
-            let mut so_far = block[block.len() - 1];
-            for value in block.iter_mut().rev() {
-                so_far = choose(so_far, *value);
-                *value = so_far;
-            }
-        }
-        for ((slot, &from), &to) in row.iter_mut().zip(&backward).zip(&forward[2 * radius..]) {
-            *slot = choose(from, to);
+    };
+    let (mut forward, mut backward) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+    for row in 0..rows {
+        let (before, slots) = forward.split_at_mut(row * width);
+        slots[..width].copy_from_slice(source(row));
+        if row % window != 0 {
+            extend(&mut slots[..width], &before[(row - 1) * width..]);
         }
     }
-    result
+    for row in (0..rows).rev() {
+        let (slots, after) = backward[row * width..].split_at_mut(width);
+        slots.copy_from_slice(source(row));
+        if (row + 1) % window != 0 {
+            extend(slots, after);
+        }
+    }
+    backward.truncate(height * width);
+    extend(&mut backward, &forward[2 * radius * width..]);
+    Plane { width, height, values: backward }
 }
 
-/// `f32::max` without its care for NaN, of which there is none: eight at a time instead of one.
+/// `f32::max` without its care for NaN, of which there is none: many at a time instead of one.
 fn larger(one: f32, two: f32) -> f32 {
     if one > two { one } else { two }
 }
@@ -74,13 +71,12 @@ mod tests {
 
     #[test]
     fn the_extreme_is_that_of_every_pixel_in_the_window() {
-        for (width, radius) in [(1, 0), (1, 4), (7, 1), (10, 2), (23, 3), (9, 20), (12, 1)] {
-            let plane = Plane::from_fn(width, 1, |x, _| (x * 37 % 11) as f32);
-            let expected: Vec<f32> = (0..width)
-                .map(|x| (x.saturating_sub(radius)..=(x + radius).min(width - 1)).map(|at| plane.values[at]))
-                .map(|window| window.fold(f32::MIN, f32::max))
-                .collect();
-            assert_eq!(along_rows(&plane, radius, f32::max).values, expected, "{width} px, radius {radius}");
+        for (height, radius) in [(1, 0), (1, 4), (7, 1), (10, 2), (23, 3), (9, 20), (12, 1)] {
+            let plane = Plane::from_fn(3, height, |x, y| ((3 * y + x) * 37 % 11) as f32);
+            let near = |y: usize| y.saturating_sub(radius)..=(y + radius).min(height - 1);
+            let expected =
+                Plane::from_fn(3, height, |x, y| near(y).map(|y| plane.values[3 * y + x]).fold(f32::MIN, f32::max));
+            assert_eq!(along_columns(&plane, radius, f32::max), expected, "{height} px, radius {radius}");
         }
     }
 

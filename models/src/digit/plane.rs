@@ -77,8 +77,8 @@ impl Plane {
 
     /// A part of it at another size ([`resampled`]).
     pub fn part(&self, area: Area, size: (usize, usize)) -> Self {
-        let mut planes = resampled(&self.values, 1, (self.width, self.height), area, size);
-        planes.pop().unwrap_or_else(|| Self::zeros(size.0, size.1))
+        let [plane] = resampled(&self.values, (self.width, self.height), area, size);
+        plane
     }
 
     /// Slightly smoothed, with the weights 1 2 1 across and down.
@@ -108,34 +108,33 @@ impl Plane {
     }
 }
 
-/// Brings a part of a picture of interleaved channels to `(width, height)` pixels, one plane a channel.
+/// Brings a part of a picture of `N` interleaved channels to `(width, height)` pixels, one plane a channel.
 ///
 /// Where it shrinks, each new pixel is the mean over the area that it covers, which is the anti-aliasing of
 /// a drawing twice as fine; where it enlarges, values are interpolated linearly.
-pub(super) fn resampled<T: Copy>(
+pub(super) fn resampled<T: Copy, const N: usize>(
     pixels: &[T],
-    channels: usize,
     (width, height): (usize, usize),
     area: Area,
     (new_width, new_height): (usize, usize),
-) -> Vec<Plane>
+) -> [Plane; N]
 where
     f32: From<T>,
 {
     let columns = spans(area.left, area.width, new_width, width);
     let rows = spans(area.top, area.height, new_height, height);
-    let mut planes = vec![Plane::zeros(new_width, new_height); channels];
-    let mut line = vec![0.0_f32; new_width * channels];
+    let mut planes = [(); N].map(|()| Plane::zeros(new_width, new_height));
+    let mut line = vec![[0.0_f32; N]; new_width];
     // Rows follow each other: neighbours that share one read it twice at most.
     for (new_y, row) in rows.iter().enumerate() {
         for (offset, &down) in row.weights.iter().enumerate() {
-            let start = (row.first + offset) * width * channels;
-            let Some(source) = pixels.get(start..start + width * channels) else { continue };
-            across(source, channels, &columns, &mut line);
+            let start = (row.first + offset) * width;
+            let Some(source) = pixels.as_chunks().0.get(start..start + width) else { continue };
+            across(source, &columns, &mut line);
             for (channel, plane) in planes.iter_mut().enumerate() {
                 let target = &mut plane.values[new_y * new_width..(new_y + 1) * new_width];
-                for (slot, value) in target.iter_mut().zip(line.iter().skip(channel).step_by(channels)) {
-                    *slot += down * value;
+                for (slot, values) in target.iter_mut().zip(&line) {
+                    *slot += down * values[channel];
                 }
             }
         }
@@ -144,16 +143,15 @@ where
 }
 
 /// One row of pixels brought to the columns' number.
-fn across<T: Copy>(source: &[T], channels: usize, columns: &[Span], line: &mut [f32])
+fn across<T: Copy, const N: usize>(source: &[[T; N]], columns: &[Span], line: &mut [[f32; N]])
 where
     f32: From<T>,
 {
-    for (column, slots) in columns.iter().zip(line.chunks_exact_mut(channels)) {
-        slots.fill(0.0);
-        let pixels = source[column.first * channels..].chunks_exact(channels);
-        for (pixel, &weight) in pixels.zip(&column.weights) {
-            for (slot, &value) in slots.iter_mut().zip(pixel) {
-                *slot += weight * f32::from(value);
+    for (column, slot) in columns.iter().zip(line) {
+        *slot = [0.0; N];
+        for (pixel, &weight) in source[column.first..].iter().zip(&column.weights) {
+            for (sum, &value) in slot.iter_mut().zip(pixel) {
+                *sum += weight * f32::from(value);
             }
         }
     }
@@ -218,8 +216,7 @@ mod tests {
 
     #[test]
     fn channels_are_parted() {
-        let planes = resampled(&[1_u8, 2, 3, 5, 6, 7], 3, (2, 1), Area::whole(2, 1), (1, 1));
-        let values: Vec<f32> = planes.iter().map(|plane| plane.values[0]).collect();
-        assert_eq!(values, [3.0, 4.0, 5.0]);
+        let planes = resampled(&[1_u8, 2, 3, 5, 6, 7], (2, 1), Area::whole(2, 1), (1, 1));
+        assert_eq!(planes.map(|plane| plane.values[0]), [3.0, 4.0, 5.0]);
     }
 }

@@ -36,20 +36,23 @@ impl<'a> Source<'a> {
 
     /// A part at another size: brightness 0…255, and red, green and blue if it is in colour.
     pub fn planes(&self, area: Area, size: (usize, usize)) -> Vec<Plane> {
-        let mut planes = match self {
-            Self::Grey(picture) => return resampled(picture.as_raw(), 1, self.size(), area, size),
-            Self::Colour(picture) => resampled(picture.as_raw(), 3, self.size(), area, size),
+        let channels: [Plane; 3] = match self {
+            Self::Grey(picture) => {
+                let [grey] = resampled(picture.as_raw(), self.size(), area, size);
+                return vec![grey];
+            }
+            Self::Colour(picture) => resampled(picture.as_raw(), self.size(), area, size),
         };
-        let [red, green, blue] = &planes[..] else { return planes };
+        let [red, green, blue] = &channels;
         let least = red.zip(green, f32::min).zip(blue, f32::min);
         let most = red.zip(green, f32::max).zip(blue, f32::max);
         let colourful = most.zip(&least, |most, least| most - least).quantile(0.999) >= COLOURFUL;
-        let weighted = planes.iter().zip(BRIGHTNESS).map(|(plane, weight)| plane.map(|level| level * weight));
-        let brightness = weighted.reduce(|sum, plane| sum.zip(&plane, |sum, level| sum + level));
-        if !colourful {
-            planes.clear();
+        let weighted = channels.iter().zip(BRIGHTNESS).map(|(plane, weight)| plane.map(|level| level * weight));
+        let mut planes: Vec<Plane> =
+            weighted.reduce(|sum, plane| sum.zip(&plane, |sum, level| sum + level)).into_iter().collect();
+        if colourful {
+            planes.extend(channels);
         }
-        planes.splice(..0, brightness);
         planes
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn of(coverage: &Plane) -> f32 {
         for x in 0..=width {
             let here = value(x.wrapping_sub(1), y.wrapping_sub(1));
             let (right, below) = (value(x, y.wrapping_sub(1)), value(x.wrapping_sub(1), y));
-            circumference += (right - here).hypot(below - here);
+            circumference += ((right - here).powi(2) + (below - here).powi(2)).sqrt();
         }
     }
     2.0 * area / circumference.max(1e-6)
@@ -86,7 +86,7 @@ fn distance_to(coverage: &Plane, inside: &[bool], side: bool) -> Plane {
         let at = (y as i32 + dy) as usize * width + (x as i32 + dx) as usize;
         // The nearest pixel is covered more than half: the outline lies that much nearer.
         let beyond = (coverage.values[at] - 0.5).abs();
-        ((dx as f32).hypot(dy as f32) - beyond).max(0.01)
+        (((dx * dx + dy * dy) as f32).sqrt() - beyond).max(0.01)
     })
 }
 

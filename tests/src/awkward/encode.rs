@@ -2,8 +2,8 @@
 
 use super::random::Random;
 use anyhow::Result;
-use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, RgbImage};
+use jpeg_encoder::{ColorType, Encoder};
 use std::io::Cursor;
 
 /// A file of this format.
@@ -13,10 +13,11 @@ pub fn file(picture: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-/// A JPEG of this quality, 1 to 100.
+/// A JPEG of this quality, 1 to 100; below 90 its colour has half the resolution (4:2:0), as a camera's has.
 pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture)?;
+    let (width, height) = (u16::try_from(picture.width())?, u16::try_from(picture.height())?);
+    Encoder::new(&mut bytes, quality).encode(picture, width, height, ColorType::Rgb)?;
     Ok(bytes)
 }
 

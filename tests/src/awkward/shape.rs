@@ -44,11 +44,12 @@ impl Shape {
         let side = (28.0 * zoom * 1.2).ceil() as usize;
         let mut shape = Self::empty(side, side);
         let (sin, cos) = degrees.to_radians().sin_cos();
+        let digit = Digit::new(digit);
         for y in 0..side {
             for x in 0..side {
                 let (right, down) =
                     ((x as f32 + 0.5 - side as f32 / 2.0) / zoom, (y as f32 + 0.5 - side as f32 / 2.0) / zoom);
-                let value = bicubic(&digit, cos * right + sin * down + 13.5, cos * down - sin * right + 13.5);
+                let value = digit.at(cos * right + sin * down + 13.5, cos * down - sin * right + 13.5);
                 // The edge is where MNIST's grey is half; over one pixel of the new raster it goes from 0 to 1.
                 shape.coverage[y * side + x] = ((value - 0.45) * zoom.max(2.0) * 0.6 + 0.5).clamp(0.0, 1.0);
             }
@@ -91,7 +92,7 @@ impl Shape {
             for column in range(from.0, to.0, self.width) {
                 let (x, y) = (column as f32 + 0.5 - from.0, row as f32 + 0.5 - from.1);
                 let along = ((x * dx + y * dy) / length).clamp(0.0, 1.0);
-                let distance = (x - along * dx).hypot(y - along * dy);
+                let distance = ((x - along * dx).powi(2) + (y - along * dy).powi(2)).sqrt();
                 let slot = &mut self.coverage[row * self.width + column];
                 // A pen thinner than a pixel covers less of it.
                 *slot = slot.max((radius + 0.5 - distance).clamp(0.0, (2.0 * radius).min(1.0)));
@@ -217,18 +218,39 @@ fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
         .collect()
 }
 
-/// The digit's value 0…1 between its pixels (Catmull-Rom), 0 outside.
-fn bicubic(digit: &ArrayView2<u8>, x: f32, y: f32) -> f32 {
-    let weights = |share: f32| {
-        let (s, ss, sss) = (share, share * share, share * share * share);
-        [-0.5 * s + ss - 0.5 * sss, 1.0 - 2.5 * ss + 1.5 * sss, 0.5 * s + 2.0 * ss - 1.5 * sss, -0.5 * ss + 0.5 * sss]
-    };
-    let (left, top) = (x.floor(), y.floor());
-    let (across, down) = (weights(x - left), weights(y - top));
-    let value = |column: usize, row: usize| {
-        let (x, y) = (left as i64 + column as i64 - 1, top as i64 + row as i64 - 1);
-        let inside = (0..28).contains(&x) && (0..28).contains(&y);
-        if inside { f32::from(digit[[y as usize, x as usize]]) / 255.0 } else { 0.0 }
-    };
-    (0..4).map(|row| down[row] * (0..4).map(|column| across[column] * value(column, row)).sum::<f32>()).sum()
+/// A digit of MNIST as values 0…1, with empty pixels around it.
+struct Digit([[f32; Self::SIDE]; Self::SIDE]);
+
+impl Digit {
+    /// Four values are mixed across and down, the first of them before the place.
+    const MARGIN: usize = 3;
+    const SIDE: usize = 28 + 2 * Self::MARGIN;
+
+    fn new(digit: ArrayView2<u8>) -> Self {
+        let mut values = [[0.0; Self::SIDE]; Self::SIDE];
+        for ((y, x), &level) in digit.indexed_iter() {
+            values[y + Self::MARGIN][x + Self::MARGIN] = f32::from(level) / 255.0;
+        }
+        Self(values)
+    }
+
+    /// The value between pixels (Catmull-Rom), 0 outside.
+    fn at(&self, x: f32, y: f32) -> f32 {
+        let place = |at: f32| (at + Self::MARGIN as f32).clamp(1.0, (Self::SIDE - 3) as f32);
+        let (x, y) = (place(x), place(y));
+        let (left, top) = (x as usize, y as usize);
+        let (across, down) = (weights(x - left as f32), weights(y - top as f32));
+        let rows = self.0[top - 1..].iter().zip(down);
+        rows.map(|(row, down)| {
+            let values = row[left - 1..].iter().zip(across);
+            down * values.map(|(value, across)| across * value).sum::<f32>()
+        })
+        .sum()
+    }
+}
+
+/// Catmull-Rom's weights of the four values around a place, which is this share of the way from the second to the third.
+fn weights(share: f32) -> [f32; 4] {
+    let (s, ss, sss) = (share, share * share, share * share * share);
+    [-0.5 * s + ss - 0.5 * sss, 1.0 - 2.5 * ss + 1.5 * sss, 0.5 * s + 2.0 * ss - 1.5 * sss, -0.5 * ss + 0.5 * sss]
 }

@@ -13,21 +13,18 @@ impl Texture {
         Self(std::array::from_fn(|_| random.between(-0.5, 0.5)))
     }
 
-    /// −0.5 to 0.5.
+    /// The value at a place: −0.5 to 0.5.
     #[must_use]
     pub fn at(&self, x: f32, y: f32) -> f32 {
-        self.between(Place::of(x), Place::of(y))
+        Place::of(x).between(&self.row(Place::of(y)))
     }
 
-    /// The same for places that are found once for many pixels.
+    /// The values at whole columns, `down` the plane: computed once, they serve a whole row of pixels.
     #[must_use]
-    pub fn between(&self, across: Place, down: Place) -> f32 {
-        let value = |row: usize, column: usize| self.0[row * SIDE + column];
-        let upper =
-            value(down.before, across.before) * (1.0 - across.share) + value(down.before, across.after) * across.share;
-        let lower =
-            value(down.after, across.before) * (1.0 - across.share) + value(down.after, across.after) * across.share;
-        upper * (1.0 - down.share) + lower * down.share
+    pub fn row(&self, down: Place) -> [f32; SIDE] {
+        std::array::from_fn(|column| {
+            down.mixed(self.0[down.before * SIDE + column], self.0[down.after * SIDE + column])
+        })
     }
 }
 
@@ -48,5 +45,15 @@ impl Place {
         let share = at - before;
         let wrap = |at: i64| at as usize % SIDE;
         Self { before: wrap(before as i64), after: wrap(before as i64 + 1), share: share * share * (3.0 - 2.0 * share) }
+    }
+
+    /// The value of a texture's row at this place.
+    #[must_use]
+    pub fn between(self, row: &[f32; SIDE]) -> f32 {
+        self.mixed(row[self.before], row[self.after])
+    }
+
+    fn mixed(self, before: f32, after: f32) -> f32 {
+        before + (after - before) * self.share
     }
 }

@@ -7,6 +7,7 @@ use super::super::shape::Shape;
 use super::super::texture::Texture;
 use super::super::{Sources, Specimen, encode};
 use anyhow::Result;
+use image::RgbImage;
 
 /// Paper as people write on: white to cream, a little rough.
 pub fn paper(random: &mut Random, width: usize, height: usize) -> Scene {
@@ -66,11 +67,12 @@ fn shot(scene: &mut Scene, random: &mut Random, label: u8, origin: String) -> Re
     Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
 }
 
-/// A whole photograph of a sheet of paper with a digit between an eighth and all but its height.
+/// A whole photograph, 3000×2000, of a sheet of paper with a digit between an eighth and three quarters of its height.
+/// It is made at half the size: a camera has a sensor for each colour at every second pixel and interpolates.
 pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
-    let (width, height) = if random.chance(0.7) { (3000, 2000) } else { (2000, 3000) };
+    let (width, height) = if random.chance(0.7) { (1500, 1000) } else { (1000, 1500) };
     let mut scene = paper(random, width, height);
-    let size = random.scale(240.0, 1500.0);
+    let size = random.scale(120.0, 750.0);
     let degrees = random.between(-4.0, 4.0);
     let (shape, label, origin) = digit(sources, random, size, degrees);
     let (left, top) = place(random, &scene, &shape, 0.04);
@@ -81,7 +83,33 @@ pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Sp
         light.shadow(random, (0.05, 0.5), (0.4, 0.8));
     }
     lit(&mut scene, &light);
-    shot(&mut scene, random, label, origin)
+    scene.blur(random.between(0.0, 1.0));
+    let noise = random.between(1.0, 6.0);
+    let picture = doubled(&scene.photographed(random, noise));
+    Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
+}
+
+/// Twice as wide and high, interpolated linearly.
+fn doubled(picture: &RgbImage) -> RgbImage {
+    // Of the two nearest, the nearer one lies a quarter of a pixel away and the other three quarters.
+    let mixed = |near: u8, far: u8| ((3 * u16::from(near) + u16::from(far) + 2) / 4) as u8;
+    let nearest = |at: usize, extent: usize| {
+        let far = if at % 2 == 0 { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(extent - 1) };
+        (at / 2, far)
+    };
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let rows: Vec<&[u8]> = picture.chunks_exact(3 * width).collect();
+    let mut bytes = Vec::with_capacity(12 * width * height);
+    for y in 0..2 * height {
+        let (near, far) = nearest(y, height);
+        let row: Vec<u8> = rows[near].iter().zip(rows[far]).map(|(&near, &far)| mixed(near, far)).collect();
+        let pixels = row.as_chunks::<3>().0;
+        for x in 0..2 * width {
+            let (near, far) = nearest(x, width);
+            bytes.extend([0, 1, 2].map(|channel| mixed(pixels[near][channel], pixels[far][channel])));
+        }
+    }
+    RgbImage::from_raw(2 * width as u32, 2 * height as u32, bytes).expect("three bytes a pixel")
 }
 
 /// The shadow of a hand, a head or the telephone falls on the paper, its edge often over the digit.
@@ -224,6 +252,9 @@ impl Sheet {
                 let along = (cos * right + sin * down).abs() - half.0;
                 let across = (cos * down - sin * right).abs() - half.1;
                 let outside = along.max(across).clamp(0.0, 1.0);
+                if outside == 0.0 {
+                    continue;
+                }
                 let wood = 1.0 + 0.5 * grain.at(x as f32 / 160.0, y as f32 / 6.0);
                 scene.blend(x, y, table.map(|level| level * wood), outside);
             }
