@@ -36,37 +36,69 @@ impl Component {
     }
 }
 
-/// The components of the true pixels, in rows of `width`.
+/// True pixels side by side in a row.
+struct Run {
+    row: usize,
+    left: usize,
+    right: usize,
+    /// A run further up that hangs together with this one, or itself.
+    parent: usize,
+}
+
+/// The components of the true pixels, in rows of `width`, in the order of their first pixels.
+///
+/// Runs of pixels are joined with those that they touch in the row above (union-find).
 pub(super) fn components(ink: &[bool], width: usize) -> Vec<Component> {
-    let height = ink.len().checked_div(width).unwrap_or(0);
-    let mut open: Vec<bool> = ink.to_vec();
-    let mut found = Vec::new();
-    for start in 0..open.len() {
-        if !open[start] {
-            continue;
-        }
-        open[start] = false;
-        let (mut pixels, mut next) = (vec![start], 0);
-        let (x, y) = (start % width, start / width);
-        let (mut left, mut top, mut right, mut bottom) = (x, y, x, y);
-        while let Some(&pixel) = pixels.get(next) {
-            next += 1;
-            // Pictures have fewer than 2³² pixels, and a division of 32 bits takes a third of the time.
-            let (x, y) = ((pixel as u32 % width as u32) as usize, (pixel as u32 / width as u32) as usize);
-            (left, top, right, bottom) = (left.min(x), top.min(y), right.max(x), bottom.max(y));
-            for near_y in y.saturating_sub(1)..=(y + 1).min(height - 1) {
-                for near_x in x.saturating_sub(1)..=(x + 1).min(width - 1) {
-                    let near = near_y * width + near_x;
-                    if open[near] {
-                        open[near] = false;
-                        pixels.push(near);
-                    }
+    let mut runs: Vec<Run> = Vec::new();
+    let mut above = 0..0;
+    for (row, pixels) in ink.chunks_exact(width.max(1)).enumerate() {
+        let first = runs.len();
+        let mut x = 0;
+        while let Some(start) = pixels[x..].iter().position(|&ink| ink) {
+            let left = x + start;
+            x = pixels[left..].iter().position(|&ink| !ink).map_or(width, |length| left + length);
+            let this = runs.len();
+            runs.push(Run { row, left, right: x - 1, parent: this });
+            // Corners connect. What ends before this run begins touches none of those that follow.
+            while above.start < above.end && runs[above.start].right + 1 < left {
+                above.start += 1;
+            }
+            for touched in above.clone() {
+                if runs[touched].left > x {
+                    break;
                 }
+                let (one, two) = (root(&mut runs, touched), root(&mut runs, this));
+                runs[one.max(two)].parent = one.min(two);
             }
         }
-        found.push(Component { pixels, left, top, right, bottom });
+        above = first..runs.len();
+    }
+
+    let mut found: Vec<Component> = Vec::new();
+    let mut of_run: Vec<usize> = Vec::with_capacity(runs.len());
+    for run in &runs {
+        let &Run { row, left, right, parent } = run;
+        let index = of_run.get(parent).copied().unwrap_or(found.len());
+        of_run.push(index);
+        if index == found.len() {
+            found.push(Component { pixels: Vec::new(), left, top: row, right, bottom: row });
+        }
+        let component = &mut found[index];
+        component.left = component.left.min(left);
+        component.right = component.right.max(right);
+        component.bottom = row;
+        component.pixels.extend(row * width + left..=row * width + right);
     }
     found
+}
+
+/// The first run that hangs together with this one; the way to it is halved for the next time.
+fn root(runs: &mut [Run], mut run: usize) -> usize {
+    while runs[run].parent != run {
+        runs[run].parent = runs[runs[run].parent].parent;
+        run = runs[run].parent;
+    }
+    run
 }
 
 #[cfg(test)]
@@ -85,6 +117,16 @@ mod tests {
         assert_eq!((first.left, first.top, first.right, first.bottom), (0, 0, 1, 2));
         assert_eq!(first.pixels.len(), 3);
         assert_eq!((first.gap(&found[1]), found[1].gap(first), first.gap(first)), (2, 2, 0));
+    }
+
+    #[test]
+    fn arms_that_meet_further_down_are_one_component() {
+        let found = components(&ink(&["#.#.#", "#.#.#", ".#.#.", "....."]), 5);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].pixels, [0, 2, 4, 5, 7, 9, 11, 13]);
+        let found = components(&ink(&["..#", "#..", ".##", "#..", "#.#"]), 3);
+        assert_eq!(found.iter().map(|found| found.pixels.len()).collect::<Vec<_>>(), [1, 5, 1]);
+        assert_eq!((found[1].left, found[1].top, found[1].right, found[1].bottom), (0, 1, 2, 4));
     }
 
     #[test]

@@ -53,8 +53,16 @@ impl Plane {
         if values.is_empty() {
             return 0.0;
         }
-        let rank = ((values.len() - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize;
-        *values.select_nth_unstable_by(rank, f32::total_cmp).1
+        *values.select_nth_unstable_by(self.rank(share), f32::total_cmp).1
+    }
+
+    /// Whether [`Self::quantile`] is at least this level; counting is faster than sorting.
+    pub fn reaches(&self, share: f64, level: f32) -> bool {
+        !self.values.is_empty() && self.values.iter().filter(|&&value| value < level).count() <= self.rank(share)
+    }
+
+    fn rank(&self, share: f64) -> usize {
+        (self.values.len().saturating_sub(1) as f64 * share.clamp(0.0, 1.0)).round() as usize
     }
 
     /// Rows as columns.

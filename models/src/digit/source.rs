@@ -46,7 +46,7 @@ impl<'a> Source<'a> {
         let [red, green, blue] = &channels;
         let least = red.zip(green, f32::min).zip(blue, f32::min);
         let most = red.zip(green, f32::max).zip(blue, f32::max);
-        let colourful = most.zip(&least, |most, least| most - least).quantile(0.999) >= COLOURFUL;
+        let colourful = most.zip(&least, |most, least| most - least).reaches(0.999, COLOURFUL);
         let weighted = channels.iter().zip(BRIGHTNESS).map(|(plane, weight)| plane.map(|level| level * weight));
         let mut planes: Vec<Plane> =
             weighted.reduce(|sum, plane| sum.zip(&plane, |sum, level| sum + level)).into_iter().collect();

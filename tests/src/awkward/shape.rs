@@ -219,7 +219,11 @@ fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
 }
 
 /// A digit of MNIST as values 0…1, with empty pixels around it.
-struct Digit([[f32; Self::SIDE]; Self::SIDE]);
+struct Digit {
+    values: [[f32; Self::SIDE]; Self::SIDE],
+    /// The columns and rows of MNIST between which there is ink.
+    inked: [std::ops::Range<f32>; 2],
+}
 
 impl Digit {
     /// Four values are mixed across and down, the first of them before the place.
@@ -228,19 +232,26 @@ impl Digit {
 
     fn new(digit: ArrayView2<u8>) -> Self {
         let mut values = [[0.0; Self::SIDE]; Self::SIDE];
-        for ((y, x), &level) in digit.indexed_iter() {
+        let mut inked = [(); 2].map(|()| 28.0_f32..0.0_f32);
+        for ((y, x), &level) in digit.indexed_iter().filter(|(_, level)| **level > 0) {
             values[y + Self::MARGIN][x + Self::MARGIN] = f32::from(level) / 255.0;
+            for (range, at) in inked.iter_mut().zip([x as f32, y as f32]) {
+                *range = range.start.min(at - 2.0)..range.end.max(at + 2.0);
+            }
         }
-        Self(values)
+        Self { values, inked }
     }
 
     /// The value between pixels (Catmull-Rom), 0 outside.
     fn at(&self, x: f32, y: f32) -> f32 {
+        if !self.inked[0].contains(&x) || !self.inked[1].contains(&y) {
+            return 0.0;
+        }
         let place = |at: f32| (at + Self::MARGIN as f32).clamp(1.0, (Self::SIDE - 3) as f32);
         let (x, y) = (place(x), place(y));
         let (left, top) = (x as usize, y as usize);
         let (across, down) = (weights(x - left as f32), weights(y - top as f32));
-        let rows = self.0[top - 1..].iter().zip(down);
+        let rows = self.values[top - 1..].iter().zip(down);
         rows.map(|(row, down)| {
             let values = row[left - 1..].iter().zip(across);
             down * values.map(|(value, across)| across * value).sum::<f32>()
