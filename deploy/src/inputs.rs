@@ -35,6 +35,15 @@ impl Source {
         }
     }
 
+    /// The file's path; `None` for standard input.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::StandardInput => None,
+        }
+    }
+
     /// The picture as a model's input, `[C, H, W]`, values 0 to 255.
     pub fn read(&self, reader: &Reader, input: &Input) -> Result<Array3<u8>> {
         match self {

@@ -385,6 +385,21 @@ fn a_model_given_as_an_image_is_explained() {
 }
 
 #[test]
+fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
+    let scene = Scene::new();
+    // Three hues, each in light and shade; of the model's size, so that no digit is looked for.
+    let hue = [[0.9, 0.6, 0.3], [0.3, 0.8, 0.4], [0.4, 0.6, 1.0]];
+    let light = |y: usize| 50.0 + 200.0 * y as f32 / 28.0;
+    let photograph = Array3::from_shape_fn((3, 28, 28), |(channel, y, x)| (light(y) * hue[3 * x / 28][channel]) as u8);
+    fs::write(scene.path("photograph.png"), picture::png(photograph.view()).unwrap()).unwrap();
+    let note = "photograph.png looks like a photograph, but the model in this program reads only digits";
+    assert!(scene.deploy("predict picture-0.pgm photograph.png --backend tract").stderr.contains(note));
+    for quiet in ["picture-0.pgm --backend tract", &format!("photograph.png {TRACT}")] {
+        assert!(!scene.deploy(&format!("predict {quiet}")).stderr.contains("photograph,"), "{quiet}");
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn names_that_are_not_utf8_stay_apart() {
     use std::os::unix::ffi::OsStrExt;

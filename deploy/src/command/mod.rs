@@ -76,6 +76,11 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
 }
 
 impl<M: Args + ModelSource> ModelArguments<M> {
+    /// Whether the user named a model.
+    pub fn is_named(&self) -> bool {
+        self.model.path().is_some()
+    }
+
     /// Opens the model and says on standard error what there is to say.
     pub fn open(&self) -> Result<Model> {
         let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));

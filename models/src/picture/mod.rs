@@ -3,12 +3,14 @@
 //! `file` decodes what is on disk, upright and whole (JPEG by `jpeg`), as far as there is `memory`; [`Reader`] brings it
 //! to the size and colours that the network takes.
 
+mod colours;
 mod file;
 mod jpeg;
 mod memory;
 
 use file::{Decoded, Limits};
 
+pub use colours::has_many_colours;
 pub use file::{FORMATS, MAX_PIXELS, has_picture_ending, is_in_colour};
 
 use crate::card::{Content, Input, Polarity};

@@ -181,6 +181,7 @@ impl Arguments {
             // Otherwise the run was killed before it had written these.
             if run.seconds().len() == history.len() && run.has_report() {
                 text::print(&nothing_to_do(&run, &checkpoint.metadata, outcome))?;
+                self.note_unused();
                 return Ok(None);
             }
         }
@@ -212,6 +213,21 @@ impl Arguments {
             );
         }
         Ok(Some((trainer, run)))
+    }
+
+    /// Says which options had no effect because nothing was left to train.
+    fn note_unused(&self) {
+        let given = [
+            ("--data", self.data.is_some()),
+            ("--device", self.device != Device::Auto),
+            ("--threads", self.threads.is_some()),
+            ("--tensorboard", self.tensorboard),
+        ];
+        let unused: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if !unused.is_empty() {
+            // A closed standard error is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "note: nothing was trained, so {} had no effect", unused.join(", "));
+        }
     }
 }
 

@@ -15,14 +15,20 @@ use super::text::{counted, printable};
 use super::{progress, say};
 use anyhow::{Result, ensure};
 use arguments::Format;
-use deploy::inputs::Inputs;
+use deploy::inputs::{Inputs, Source};
 use deploy::model::Model;
 use deploy::predict::{Outcome, Settings, predict};
 use indicatif::{ProgressBar, ProgressFinish};
+use models::files;
+use models::picture::{self, Reader};
 use std::io::IsTerminal;
+use std::path::Path;
 
 /// From so many pictures on a progress bar is worth its place.
 const MANY: usize = 16;
+
+/// Pictures that are looked at to tell whether they are photographs.
+const LOOKED_AT: usize = 16;
 
 /// Prints results in one format.
 trait Printer {
@@ -61,8 +67,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     bar.finish_and_clear();
     printer.finish()?;
+    suggest_model(arguments, &model, &inputs);
     ensure!(failed == 0, "{failed} of {} could not be used", counted(inputs.sources.len(), "image"));
     Ok(())
+}
+
+/// Says that the model in this program reads only digits, if a picture looks like a photograph of something else.
+fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
+    if arguments.model.is_named() || Reader::digit_polarity(model.input()).is_none() {
+        return;
+    }
+    // A pipe has been read by now.
+    let is_photograph = |path: &&Path| path.is_file() && picture::has_many_colours(path).unwrap_or(false);
+    let paths = inputs.sources.iter().filter_map(Source::path).take(LOOKED_AT);
+    if let Some(path) = paths.into_iter().find(is_photograph) {
+        say(&format!(
+            "note: {} looks like a photograph, but the model in this program reads only digits: name another with --model \
+             FILE",
+            printable(&files::name(path))
+        ));
+    }
 }
 
 fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
