@@ -1,41 +1,41 @@
 //! MobileNetV1 (Howard et al., arXiv 1704.04861) as data.
 //!
-//! The network is written down once, here: `train` builds libtorch modules from [`Architecture::layers`], the exporter
-//! writes ONNX nodes from it, and [`crate::cost`] counts it.
+//! This is the only definition of the network: `train` builds libtorch modules from [`Architecture::layers`], the
+//! exporter writes ONNX nodes from it, and [`crate::cost`] counts its operations.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The fewest channels a layer is narrowed to. The width multiplier α turns a layer of `c` channels into one of
-/// `max(⌊α·c⌋, 8)`, the rule of the authors' own code (TensorFlow-Slim's `mobilenet_v1.py`, `min_depth`).
+/// Fewest channels of a narrowed layer. The width multiplier α turns a layer of `c` channels into one of `max(⌊α·c⌋,
+/// 8)`, the rule in the authors' own code (TensorFlow-Slim's `mobilenet_v1.py`, `min_depth`).
 pub const MIN_CHANNELS: usize = 8;
 
-/// Smallest accepted input resolution.
+/// Smallest accepted input resolution, in pixels.
 pub const MIN_RESOLUTION: usize = 8;
-/// Largest accepted input resolution. This and the next two are far beyond what the network is for, and small enough
-/// that no count overflows.
+/// Largest accepted input resolution, in pixels. This limit and the next two are far beyond any sensible network, and
+/// small enough that no count overflows.
 pub const MAX_RESOLUTION: usize = 4096;
-/// Largest accepted number of channels of the input.
+/// Largest accepted number of input channels.
 pub const MAX_CHANNELS: usize = 64;
 /// Largest accepted number of classes.
 pub const MAX_CLASSES: usize = 100_000;
 
-/// Which body the network has.
+/// The layers that make up the network's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The paper's Table 1: a 3×3 convolution, 13 depthwise separable blocks, average pooling, a linear classifier.
+    /// The paper's Table 1: a 3×3 convolution, 13 depthwise separable blocks, average pooling and a linear classifier.
     MobilenetV1,
-    /// The source tutorial's variant: as the paper up to 512 channels, six 512→512 blocks instead of five, then one
-    /// full 3×3 convolution 512→1024 with stride 2, and a 1×1 convolution to the classes (no batch norm, no bias)
-    /// before the pooling.
+    /// The source tutorial's variant. It follows the paper up to 512 channels, but has six 512→512 blocks instead of
+    /// five. One full 3×3 convolution 512→1024 with stride 2 follows, then a 1×1 convolution to the classes (no batch
+    /// norm, no bias), then the pooling.
     Tutorial,
 }
 
 impl Kind {
-    /// Both kinds, for listings.
+    /// All kinds.
     pub const ALL: [Self; 2] = [Self::MobilenetV1, Self::Tutorial];
 
     /// The name used on the command line, in recipes and in cards.
@@ -65,33 +65,34 @@ impl FromStr for Kind {
     }
 }
 
-/// Everything that fixes the network's shape.
+/// All parameters that determine the network's shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
-    /// The body.
+    /// The layers of the body.
     pub kind: Kind,
     /// Width multiplier α in (0, 1] (paper, section 3.3).
     pub width: f64,
     /// Height and width of the network's input in pixels. The paper's resolution multiplier ρ (section 3.4) is this
-    /// over 224.
+    /// divided by 224.
     pub resolution: usize,
     /// Channels of the input: 1 for grey, 3 for RGB.
     pub channels: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Stride of the first convolution: 2 in the paper; 1 is our deviation for tiny pictures, which keeps twice the
+    /// Stride of the first convolution: 2 in the paper. A stride of 1 is our variant for tiny images; it doubles the
     /// resolution throughout the body.
     pub stem_stride: usize,
 }
 
 impl Architecture {
-    /// The paper's network at width α and the given input resolution, for ImageNet (3 channels, 1000 classes).
+    /// The paper's network for ImageNet (3 channels, 1000 classes) with width multiplier `width` and the given input
+    /// resolution.
     #[must_use]
     pub fn imagenet(width: f64, resolution: usize) -> Self {
         Self { kind: Kind::MobilenetV1, width, resolution, channels: 3, classes: 1000, stem_stride: 2 }
     }
 
-    /// Checks the ranges that the fields' types do not.
+    /// Fails if a field is out of range, and names it.
     pub fn validate(&self) -> Result<()> {
         ensure!(
             self.width > 0.0 && self.width <= 1.0,
@@ -117,20 +118,20 @@ impl Architecture {
         Ok(())
     }
 
-    /// `channels` narrowed by the width multiplier; see [`MIN_CHANNELS`].
+    /// `channels` times the width multiplier; see [`MIN_CHANNELS`].
     fn narrow(&self, channels: usize) -> usize {
         ((channels as f64 * self.width).floor() as usize).max(MIN_CHANNELS)
     }
 
-    /// The layers in the order of the data, with their shapes for one picture.
+    /// The layers from input to output, with their shapes for one image.
     #[must_use]
     pub fn layers(&self) -> Vec<Layer> {
         let input = Shape { channels: self.channels, height: self.resolution, width: self.resolution };
         let mut body = Body { layers: Vec::new(), shape: input };
         body.convolution("stem", Form::Standard, self.narrow(32), 3, self.stem_stride);
 
-        // (output channels, stride) of each depthwise separable block: the paper's Table 1. (The strides of the last
-        // block are printed there as 2; its shapes, and every implementation, say 1.)
+        // (output channels, stride) of each depthwise separable block, from the paper's Table 1. (The table prints
+        // stride 2 in the last block, but its shapes, and every implementation, have stride 1.)
         let mut blocks = vec![(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)];
         match self.kind {
             Kind::MobilenetV1 => {
@@ -180,7 +181,7 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// Shape of one picture's activation, `[C, H, W]`.
+/// Shape of one image's activation, `[C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Shape {
     /// Channels.
@@ -197,11 +198,11 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What a convolution convolves.
+/// How a convolution connects input and output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
-    /// Every input channel with every output channel.
+    /// Every input channel to every output channel.
     Standard,
     /// One filter per channel (paper, section 3.1).
     Depthwise,
@@ -212,17 +213,17 @@ pub enum Form {
 /// A square convolution with symmetric zero padding. Its weights are `[output, input / groups, kernel, kernel]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Convolution {
-    /// What it convolves.
+    /// How it connects channels.
     pub form: Form,
-    /// Rows and columns of the kernel.
+    /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     pub stride: usize,
-    /// Zeros added on each of the four sides.
+    /// Zeros added on each side.
     pub padding: usize,
-    /// Channel groups: 1, or the number of channels for a depthwise convolution.
+    /// Channel groups: the number of channels for a depthwise convolution, otherwise 1.
     pub groups: usize,
-    /// Followed by batch norm and ReLU6 (then it has no bias of its own); otherwise a bare product with the weights.
+    /// Whether batch norm and ReLU6 follow. No convolution has a bias of its own.
     pub normalised: bool,
 }
 
@@ -230,28 +231,28 @@ pub struct Convolution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
-    /// A convolution, with its batch norm and ReLU6 if it is normalised.
+    /// A convolution, followed by batch norm and ReLU6 if it is `normalised`.
     Convolution(Convolution),
-    /// Mean over all pixels of a channel.
+    /// Mean over all pixels of each channel.
     GlobalAveragePool,
     /// Matrix product with weights `[output, input]`, plus bias.
     Linear,
 }
 
-/// One layer with its shapes.
+/// One layer, with its input and output shapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layer {
-    /// Unique name; weights carry it as prefix in checkpoints and in the ONNX file.
+    /// Unique name; the prefix of its weights in checkpoints and in the ONNX file.
     pub name: String,
     /// What it computes.
     pub op: Op,
-    /// What it takes.
+    /// Shape of its input.
     pub input: Shape,
-    /// What it yields.
+    /// Shape of its output.
     pub output: Shape,
 }
 
-/// The layers so far and the shape that comes out of the last.
+/// The layers built so far, and the output shape of the last one.
 struct Body {
     layers: Vec<Layer>,
     shape: Shape,

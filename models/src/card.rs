@@ -1,8 +1,8 @@
-//! The model card: the contract between training and deployment, which travels inside the ONNX file.
+//! The model card: the contract between training and deployment, stored inside the ONNX file.
 //!
-//! It is one JSON object under the metadata key [`METADATA_KEY`]. `deploy` takes everything it must know about a
-//! model's input and answers from it; training and the graph writer take the normalisation from it, so that the
-//! network that was trained, the graph that was written and the pictures that are sent agree by construction.
+//! It is one JSON object under the metadata key [`METADATA_KEY`]. It tells `deploy` everything about a model's input
+//! and output. Training and the exporter take the normalisation from it too, so the trained network, the exported graph
+//! and the images sent to it agree by construction.
 
 use crate::architecture::Architecture;
 use crate::onnx::proto::{ModelProto, StringStringEntryProto};
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The metadata key of the ONNX file that holds the card.
+/// Key of the card in the ONNX file's metadata.
 pub const METADATA_KEY: &str = "model_card";
 
-/// The version of the card that this code writes, and the newest it reads.
+/// The card version that this code writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-/// Name of the graph's input; see [`Takes`].
+/// Name of the graph's input; [`Takes`] describes it.
 pub const INPUT: &str = "image";
-/// Name of the graph's output of raw scores: float `[N, classes]`.
+/// Name of the logits output: float `[N, classes]`.
 pub const LOGITS: &str = "logits";
-/// Name of the graph's output of probabilities: float `[N, classes]`, each row sums to 1.
+/// Name of the probabilities output: float `[N, classes]`; each row sums to 1.
 pub const PROBABILITIES: &str = "probabilities";
 
-/// Largest accepted height, width or number of channels of an input.
+/// Largest accepted height or width of an input, in pixels.
 pub const MAX_INPUT: usize = 4096;
 
-/// Longest accepted card: some sixty bytes for each of the most classes.
+/// Longest accepted card, in bytes: about 80 for each of the most classes allowed.
 const MAX_JSON: usize = 1 << 23;
 
 /// Longest accepted label or other name, in bytes.
 const MAX_NAME: usize = 1000;
 
-/// Everything needed to use a model rightly.
+/// Everything needed to use a model correctly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
     /// Version of this card; see [`FORMAT`].
@@ -42,31 +42,31 @@ pub struct ModelCard {
     pub architecture: Architecture,
     /// Name of each class, in the order of the logits.
     pub labels: Vec<String>,
-    /// The pictures.
+    /// The images that the model classifies.
     pub input: Input,
-    /// What is done to the pictures before the first convolution.
+    /// What happens to an image before the first convolution.
     pub preprocessing: Preprocessing,
-    /// Who does it: the graph, or who calls it.
+    /// Whether the graph or its caller does the preprocessing.
     #[serde(default)]
     pub takes: Takes,
-    /// Number format of the weights and of the arithmetic.
+    /// Number format of the weights and the arithmetic.
     #[serde(default)]
     pub precision: Precision,
-    /// Where an int8 graph's ranges come from.
+    /// How the activation ranges of an int8 graph were chosen; `None` for other precisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Where the weights come from.
+    /// How the weights were trained.
     pub training: Training,
 }
 
-/// What the graph's input is.
+/// What the graph expects as its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Takes {
-    /// The pictures as they are, uint8 `[N, C, H, W]`: the [`Preprocessing`] is part of the graph.
+    /// Raw images, uint8 `[N, C, H, W]`: the graph does the [`Preprocessing`].
     #[default]
     Pictures,
-    /// What [`crate::preprocess`] makes of them, float `[N, C, resolution, resolution]`: for pipelines that do it
+    /// Output of [`crate::preprocess`], float `[N, C, resolution, resolution]`: for pipelines that preprocess images
     /// themselves.
     Normalised,
 }
@@ -78,35 +78,35 @@ pub enum Precision {
     /// 32-bit floats throughout.
     #[default]
     Fp32,
-    /// Weights stored as 16-bit floats, which the runtime widens when it loads them; arithmetic in 32 bits.
+    /// Weights stored as 16-bit floats, which the runtime widens when it loads them; 32-bit arithmetic.
     Fp16,
     /// Weights and activations as 8-bit integers, in QDQ form.
     Int8,
 }
 
-/// Where the ranges of an int8 graph's activations come from.
+/// How the activation ranges of an int8 graph were chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Training images looked at.
+    /// Number of training images used.
     pub images: usize,
-    /// How a range was made of what was seen.
+    /// How the ranges were derived from the observed values.
     pub observer: Observer,
 }
 
-/// How the range of an activation is chosen from the values seen in calibration.
+/// How an activation's range is derived from the values observed in calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observer {
-    /// From the smallest to the largest value.
+    /// The smallest to the largest value.
     MinMax,
-    /// So that one value in ten thousand is cut off.
+    /// Cuts off one in ten thousand of the non-zero values, half of them at each end.
     Percentile,
-    /// So that the mean squared error of the quantized values is smallest.
+    /// Minimises the mean squared error of the quantized values.
     Mse,
 }
 
 impl Precision {
-    /// All of them, for listings.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::Fp32, Self::Fp16, Self::Int8];
 
     /// The name used on the command line and in cards.
@@ -119,7 +119,7 @@ impl Precision {
         }
     }
 
-    /// Which runtime it is for, as `scripts/bench export` measured it.
+    /// Which runtimes it suits, as measured by `scripts/bench export`.
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
@@ -146,7 +146,7 @@ impl FromStr for Precision {
 }
 
 impl Observer {
-    /// All of them, for listings.
+    /// All observers.
     pub const ALL: [Self; 3] = [Self::MinMax, Self::Percentile, Self::Mse];
 
     /// The name used on the command line and in cards.
@@ -175,7 +175,7 @@ impl FromStr for Observer {
     }
 }
 
-/// The pictures: uint8 `[N, C, H, W]`, values 0 to 255, exactly as they are on disk.
+/// The images that a model takes: uint8 `[N, C, H, W]`, values 0 to 255.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// Name of the graph's input.
@@ -186,16 +186,16 @@ pub struct Input {
     pub element: String,
     /// Channels: 1 (grey) or 3 (RGB).
     pub channels: usize,
-    /// Rows.
+    /// Height in pixels.
     pub height: usize,
-    /// Columns.
+    /// Width in pixels.
     pub width: usize,
-    /// What the pictures show, and so how any picture becomes one of them.
+    /// What the images show, which decides how an image file is prepared.
     pub content: Content,
 }
 
 impl Input {
-    /// What every graph of ours takes: [`INPUT`], uint8 `[N, channels, height, width]`.
+    /// The input of every graph that we export: named [`INPUT`], uint8 `[N, channels, height, width]`.
     #[must_use]
     pub fn new(channels: usize, height: usize, width: usize, content: Content) -> Self {
         let (name, layout, element) = (INPUT.to_owned(), "NCHW".to_owned(), "uint8".to_owned());
@@ -203,20 +203,20 @@ impl Input {
     }
 }
 
-/// What the pictures of a data set show.
+/// What the images of a data set show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Content {
     /// A single digit, centred by mass as the MNIST authors describe; see [`crate::digit`].
     Digit {
-        /// Which of ink and ground is light.
+        /// Whether the digit is lighter or darker than its background.
         polarity: Polarity,
     },
-    /// Anything: the picture is resized and its centre cut out; see [`crate::picture`].
+    /// Anything: the image is cropped to its centre and resized; see [`crate::picture`].
     Picture,
 }
 
-/// Which of ink and ground is light.
+/// Whether ink is lighter or darker than its background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Polarity {
@@ -226,8 +226,8 @@ pub enum Polarity {
     DarkOnLight,
 }
 
-/// What is done to a picture before the first convolution, in this order: scaling to 0…1, normalisation, bilinear resize (half-pixel
-/// centres, no anti-aliasing) to the network's resolution.
+/// What happens to an image before the first convolution, in this order: scaling to 0…1, normalisation, bilinear resize
+/// (half-pixel centres, no anti-aliasing) to the network's resolution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Mean of each channel over the training images, on the scale 0…1.
@@ -237,10 +237,10 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
-    /// `(scale, shift)` of each channel such that `value * scale + shift` normalises a value of 0 to 255:
-    /// (value / 255 − mean) / std.
+    /// `(scale, shift)` of each channel, such that `value * scale + shift` normalises a value of 0 to 255: (value / 255
+    /// − mean) / std.
     ///
-    /// Computed in f64 and rounded once, so that training and the graph use the same two f32 numbers.
+    /// Computed in f64 and rounded once, so that training and the graph use the same f32 numbers.
     #[must_use]
     pub fn scale_and_shift(&self) -> (Vec<f32>, Vec<f32>) {
         let channels = self.mean.iter().zip(&self.std);
@@ -253,33 +253,33 @@ impl Preprocessing {
     }
 }
 
-/// Where the weights come from.
+/// How the weights were trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// Name of the data set, such as `mnist`.
     pub data_set: String,
-    /// How many pictures the weights were fitted to.
+    /// Number of images the weights were trained on.
     pub images: usize,
-    /// A few of the training images ([`crate::dataset::sample()`]), by which they are recognised; none in files written
-    /// before they were kept.
+    /// Fingerprints of a few training images ([`crate::dataset::sample()`]), to recognise them later. Empty in files
+    /// written before this field existed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sample: Vec<String>,
     /// Name of the recipe.
     pub recipe: String,
     /// The run's seed.
     pub seed: u64,
-    /// Epochs up to these weights.
+    /// Number of epochs trained to reach these weights.
     pub epochs: usize,
-    /// Share of the pictures held out of the training set that these weights classify rightly, 0 to 1.
+    /// Accuracy on the held-out part of the training set, 0 to 1.
     pub held_out_accuracy: Option<f64>,
-    /// Share of the test pictures that these weights classify rightly in libtorch, 0 to 1.
+    /// Accuracy on the test images, measured in libtorch, 0 to 1.
     pub test_accuracy: Option<f64>,
-    /// What trained them, such as `libtorch 2.13.0, cpu`.
+    /// Library and device that trained them, such as `libtorch 2.13.0, cpu`.
     pub trained_with: String,
 }
 
 impl ModelCard {
-    /// The card of a model, or `None` if it has none. A card that is there but broken or too new is an error.
+    /// The card of a model, or `None` if it has none. Fails if the card is invalid or newer than [`FORMAT`].
     pub fn of(model: &ModelProto) -> Result<Option<Self>> {
         let Some(entry) = model.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
             return Ok(None);
@@ -287,7 +287,7 @@ impl ModelCard {
         Self::parse(&entry.value).map(Some).context("its model card (metadata 'model_card') cannot be used")
     }
 
-    /// Reads and checks a card.
+    /// Parses and validates a card. Fails like [`ModelCard::of`].
     pub fn parse(json: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -305,7 +305,7 @@ impl ModelCard {
         Ok(card)
     }
 
-    /// Puts the card into a model, in place of any it had.
+    /// Stores the card in a model, replacing any existing card.
     pub fn embed(&self, model: &mut ModelProto) -> Result<()> {
         self.validate()?;
         model.metadata_props.retain(|entry| entry.key != METADATA_KEY);
@@ -314,7 +314,7 @@ impl ModelCard {
         Ok(())
     }
 
-    /// Checks that the parts fit each other.
+    /// Fails if the fields contradict each other or are out of range.
     pub fn validate(&self) -> Result<()> {
         self.architecture.validate()?;
         let (input, channels) = (&self.input, self.architecture.channels);
@@ -447,7 +447,7 @@ mod tests {
         broken(|card| card.training.recipe = "r".repeat(MAX_JSON), "expected at most 8388608");
     }
 
-    /// Files written before these fields were known are fp32 and take pictures.
+    /// Files written before these fields existed are fp32 and take raw images.
     #[test]
     fn a_card_without_the_later_fields_is_read() {
         let mut json = serde_json::to_value(card()).unwrap();
@@ -472,7 +472,7 @@ mod tests {
         assert!("int4".parse::<Precision>().unwrap_err().to_string().contains("fp32, fp16 or int8"));
     }
 
-    /// The numbers of the PyTorch MNIST example: 0 becomes −0.4242, 255 becomes 2.8215.
+    /// The PyTorch MNIST example: 0 becomes −0.4242, 255 becomes 2.8215.
     #[test]
     fn scale_and_shift_normalise() {
         let (scale, shift) = card().preprocessing.scale_and_shift();

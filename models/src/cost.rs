@@ -1,19 +1,19 @@
-//! What a network costs: multiply-adds and parameters, counted as the paper does (arXiv 1704.04861, section 3).
+//! The cost of a network: multiply-adds and parameters, counted as in the paper (arXiv 1704.04861, section 3).
 //!
-//! Multiply-adds are those of the convolutions and the classifier; parameters are their weights, the scale and shift
-//! of every batch norm, and the classifier's bias.
+//! Multiply-adds are those of the convolutions and the classifier. Parameters are their weights, the scale and shift of
+//! every batch norm, and the classifier's bias.
 
 use crate::architecture::{Convolution, Form, Layer, Op};
 use serde::Serialize;
 use std::iter::Sum;
 use std::ops::Add;
 
-/// Multiply-adds for one picture, and parameters.
+/// Multiply-adds per image, and parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Multiplications with their additions, for one picture.
+    /// Multiply-adds per image.
     pub multiply_adds: u64,
-    /// Trained numbers.
+    /// Trained parameters.
     pub parameters: u64,
 }
 
@@ -31,7 +31,7 @@ impl Sum for Cost {
     }
 }
 
-/// What one layer costs.
+/// The cost of one layer.
 #[must_use]
 pub fn of_layer(layer: &Layer) -> Cost {
     let (inputs, outputs) = (layer.input.channels as u64, layer.output.channels as u64);
@@ -48,14 +48,14 @@ pub fn of_layer(layer: &Layer) -> Cost {
     }
 }
 
-/// What all layers cost together.
+/// The total cost of `layers`.
 #[must_use]
 pub fn of(layers: &[Layer]) -> Cost {
     layers.iter().map(of_layer).sum()
 }
 
-/// The standard convolution that a depthwise separable pair stands for: the depthwise layer's kernel and stride from
-/// its input to the pointwise layer's output. `None` where the two are no such pair.
+/// The standard convolution that a depthwise separable pair replaces: the depthwise layer's kernel and stride, from its
+/// input to the pointwise layer's output. `None` if the two layers are not such a pair.
 #[must_use]
 pub fn standard_equivalent(depthwise: &Layer, pointwise: &Layer) -> Option<Layer> {
     let (Op::Convolution(first), Op::Convolution(second)) = (depthwise.op, pointwise.op) else { return None };

@@ -1,4 +1,4 @@
-//! Files written whole or not at all, and where `scripts/setup` puts what it fetched.
+//! Atomic file writes, and where `scripts/setup` puts its downloads.
 
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -7,19 +7,21 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// How the names of files that are being written begin.
+/// Prefix of temporary file names.
 const TEMPORARY: &str = ".writing-";
 
-/// The temporary files that this process is writing now.
+/// The temporary files that this process is currently writing.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Writes a file so that at every moment, a power cut included, `path` holds either what it held before or all of
-/// `bytes`: a temporary file beside it is filled, flushed to the disk and renamed. Missing folders are made.
+/// Writes a file atomically: at every moment, even in a power cut, `path` holds either its old content or all of
+/// `bytes`. The bytes go to a temporary file beside it, which is flushed to disk and renamed. Missing folders are
+/// created.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write_checked(path, bytes, |_| Ok(()))
 }
 
-/// As [`write_whole`], but before the file gets its name `check` sees the temporary one; if it fails, nothing stays.
+/// Like [`write_whole`], but calls `check` with the temporary file before renaming it. If `check` fails, the temporary
+/// file is removed and `path` stays as it was.
 pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -29,25 +31,26 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
     fs::create_dir_all(folder).with_context(context)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
-    // Temporary files are private by default; the finished file follows the umask like any other.
+    // `tempfile` creates private files; the finished file should follow the umask like any other.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).with_context(context)?;
-    // Tells `sweep` of another process that somebody is still writing. Where files cannot be locked, it cannot tell.
+    // The lock tells `sweep` in another process that this file is still being written. On file systems without locks,
+    // `sweep` removes it regardless.
     let _ = file.as_file().try_lock();
     let _unfinished = Unfinished::new(file.path());
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(context)?;
     let outcome = check(file.path())?;
     file.persist(path).with_context(context)?;
-    // The new name itself must reach the disk too; not every file system can do that, and the data is safe.
+    // The rename itself must reach the disk too. Not every file system supports this, and the data is already safe.
     if let Ok(folder) = fs::File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(outcome)
 }
 
-/// Makes a folder, which must be missing or empty, whole or not at all: `fill` writes into a temporary folder beside it,
-/// which is then renamed.
+/// Creates a folder atomically. It must be missing or empty. `fill` writes into a temporary folder beside it, which is
+/// then renamed.
 pub fn write_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let context = || format!("cannot write the folder {}", path.display());
     let parent = match path.parent() {
@@ -62,16 +65,16 @@ pub fn write_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
     let staging = builder.tempdir_in(parent).with_context(context)?;
     let outcome = fill(staging.path())?;
     if path.is_dir() {
-        // Only an empty one can be removed.
+        // Fails if the folder is not empty.
         fs::remove_dir(path).with_context(context)?;
     }
     fs::rename(staging.path(), path).with_context(context)?;
-    // It has another name now: nothing is left to remove.
+    // It has been renamed, so there is nothing left to clean up.
     let _ = staging.keep();
     Ok(outcome)
 }
 
-/// Keeps a path in [`UNFINISHED`] as long as it lives.
+/// Keeps a path in [`UNFINISHED`] until dropped.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
@@ -87,29 +90,30 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes the files that this process has not finished writing. For a process that ends at once, without destructors.
+/// Removes the files that this process has not finished writing. Call it before exiting without running destructors.
 pub fn discard_unfinished() {
     for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = fs::remove_file(path);
     }
 }
 
-/// Removes the temporary files that a killed writer left in `folder`. Files that another process is writing stay.
+/// Removes the temporary files that a killed process left in `folder`. Files that another process is still writing are
+/// kept.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             let file = fs::File::open(entry.path());
             let in_use = file.is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
             if !in_use {
-                // One that stays is only waste.
+                // A failure here only leaves an unused file behind.
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
 }
 
-/// A path as text that tells every path from every other: bytes that are not UTF-8 are written as `\xff`, and a
-/// backslash before an `x` as `\x5c`. All other names stay as they are.
+/// A path as text, unique for each path: bytes that are not UTF-8 are written as `\xff`, and a backslash before an `x`
+/// as `\x5c`. All other characters are kept.
 #[must_use]
 pub fn name(path: &Path) -> String {
     let mut text = String::new();
@@ -122,8 +126,8 @@ pub fn name(path: &Path) -> String {
     text
 }
 
-/// What `scripts/setup` fetched: `.deps/<name>` of the nearest folder that has it, upwards from the current folder and
-/// then from the running program, so that `target/release/train` works from anywhere.
+/// Path of a download of `scripts/setup`: `.deps/<name>` in the nearest ancestor of the current folder that has it,
+/// then of the running program, so that `target/release/train` works from anywhere. `None` if there is none.
 #[must_use]
 pub fn fetched(name: &str) -> Option<PathBuf> {
     let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];

@@ -1,7 +1,7 @@
-//! A short name for bytes: the same on every machine and in every version, so that it may be kept in files.
+//! A short hash of bytes. It is the same on every machine and in every version, so it can be stored in files.
 
-/// FNV-1a with 64 bits (Fowler, Noll and Vo, <http://www.isthe.com/chongo/tech/comp/fnv>). Tells a changed data set
-/// from an unchanged one; it is no protection against somebody who wants two to look alike.
+/// 64-bit FNV-1a (Fowler, Noll and Vo, <http://www.isthe.com/chongo/tech/comp/fnv>). Detects that a data set has
+/// changed. Not cryptographic: collisions are easy to construct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
@@ -12,27 +12,28 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of these bytes.
+    /// The fingerprint of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self::default().and(bytes)
     }
 
-    /// The fingerprint of all bytes so far, followed by these.
+    /// The fingerprint of everything hashed so far, followed by `bytes`.
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
     }
 
-    /// The number itself.
+    /// The fingerprint as a number.
     #[must_use]
     pub fn value(self) -> u64 {
         self.0
     }
 
-    /// A number in which every bit depends on every byte: the last bytes hardly reach the upper bits of the fingerprint
-    /// itself, so that names that differ in their last digit would be sorted next to each other. The steps are the
-    /// output function of `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    /// A number in which every bit depends on every byte. In the fingerprint itself the last bytes hardly reach the
+    /// upper bits, so names that differ only in their last digit would sort next to each other. The mixing steps are
+    /// the output function of `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+    /// 2014).
     #[must_use]
     pub fn spread(self) -> u64 {
         let mut z = self.0;
@@ -53,7 +54,7 @@ impl std::fmt::Display for Fingerprint {
 mod tests {
     use super::*;
 
-    /// Of the test vectors that the authors publish (`test_fnv.c`).
+    /// Test vectors published by the authors (`test_fnv.c`).
     #[test]
     fn the_fingerprint_is_fnv_1a() {
         for (text, expected) in [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")] {

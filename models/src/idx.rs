@@ -1,7 +1,7 @@
 //! The IDX format of the MNIST files: a magic number, the extents, then the bytes.
 //!
-//! The first two bytes are zero, the third is the type (8: unsigned byte, the only one read here), the fourth the
-//! number of dimensions; each extent is a big-endian 32-bit number. Files may be gzipped.
+//! The first two bytes are zero. The third is the element type (8, unsigned byte, is the only one supported here), the
+//! fourth the number of dimensions. Each extent is a big-endian 32-bit number. Files may be gzipped.
 
 use crate::dataset::MAX_BYTES;
 use anyhow::{Context, Result, bail, ensure};
@@ -10,35 +10,35 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Type byte of unsigned bytes.
+/// Element type: unsigned byte.
 const UNSIGNED_BYTE: u8 = 0x08;
 
-/// Room for the first bytes of the data; each further round doubles it.
+/// Bytes reserved for the first read; each further read doubles the buffer.
 const FIRST_BYTES: usize = 1 << 16;
 
 /// An array of unsigned bytes, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idx {
-    /// Extents, outermost first.
+    /// Size of each dimension, outermost first.
     pub extents: Vec<usize>,
-    /// As many bytes as the extents' product.
+    /// The elements; their number is the product of the extents.
     pub data: Vec<u8>,
 }
 
-/// Reads a file that must have `dimensions` dimensions.
+/// Reads a file, which must have `dimensions` dimensions. Gzip is detected by content.
 ///
-/// Every length is checked: a file that is shorter or longer than its header says is refused.
+/// Fails if the file is shorter or longer than its header says.
 pub fn read(path: &Path, dimensions: usize) -> Result<Idx> {
     parse(open(path)?, dimensions).with_context(|| format!("{} is not a whole IDX file", path.display()))
 }
 
-/// Reads only the header of a file that must have `dimensions` dimensions: its extents, outermost first.
+/// Reads only the header of a file, which must have `dimensions` dimensions. Returns its extents, outermost first.
 pub fn extents(path: &Path, dimensions: usize) -> Result<Vec<usize>> {
     let header = parse_header(&mut open(path)?, dimensions);
     header.map(|(extents, _)| extents).with_context(|| format!("{} is not a whole IDX file", path.display()))
 }
 
-/// The file's bytes, unpacked if they are gzipped, which their beginning tells.
+/// Opens a file and unpacks it if it starts with the gzip magic number.
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut reader = BufReader::new(file);
@@ -46,7 +46,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
     Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) })
 }
 
-/// The extents and their product.
+/// Returns the extents and their product, which is at most [`MAX_BYTES`].
 fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>, u64)> {
     let mut magic = [0; 4];
     let found = read_up_to(reader, &mut magic)?;
@@ -75,12 +75,12 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
     Ok((extents, length))
 }
 
-/// Reads an unpacked IDX stream to its end.
+/// Reads an unpacked IDX stream to its end. Fails like [`read`].
 pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
     let (extents, length) = parse_header(&mut reader, dimensions)?;
 
-    // Grows with what is there, so that a header alone cannot claim memory, and never beyond what the header says. One
-    // byte more shows a longer file.
+    // The buffer grows with the data that arrives, so a header alone cannot claim memory. It reads at most one byte
+    // more than the header says: that byte reveals a file that is too long.
     let mut data = Vec::new();
     loop {
         let room = (length + 1 - data.len() as u64).min(data.len().max(FIRST_BYTES) as u64);
@@ -99,7 +99,7 @@ pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
     Ok(Idx { extents, data })
 }
 
-/// Fills `buffer` as far as the stream goes and says how far that was.
+/// Fills `buffer` until it is full or the stream ends. Returns the number of bytes read.
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(extents(&path, 1).unwrap(), [3]);
     }
 
-    /// Half a million bytes, packed into five hundred, of a file that says it holds ten.
+    /// 500,000 bytes, packed into fewer than 600, in a file whose header says 10.
     #[test]
     fn a_gzip_bomb_is_unpacked_as_far_as_the_header_says() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

@@ -1,12 +1,12 @@
-//! What training and deployment must agree on.
+//! Everything that training and deployment must agree on.
 //!
 //! * [`architecture`]: MobileNetV1 as data; [`cost`] counts its multiply-adds and parameters.
 //! * [`card`]: the model card, the contract that travels inside the ONNX file ([`onnx`]).
-//! * [`picture`]: a picture file becomes the network's input; [`digit`]: how a picture of a digit does.
-//! * [`preprocess`]: the first nodes of a graph, for graphs that were exported without them.
-//! * [`dataset`] and [`idx`]: labelled pictures from disk; [`fingerprint`] tells whether they changed.
-//! * [`evaluation`]: what a classifier's answers are worth.
-//! * [`files`]: files written whole or not at all, and where `scripts/setup` puts what it fetched.
+//! * [`picture`]: turns an image file into the network's input; [`digit`] does so for images of a single digit.
+//! * [`preprocess`]: the first nodes of a graph, in Rust, for graphs exported without them.
+//! * [`dataset`] and [`idx`]: labelled images on disk; [`fingerprint`] detects when they change.
+//! * [`evaluation`]: accuracy, confusion, calibration and the other metrics of a classifier.
+//! * [`files`]: atomic file writes, and where `scripts/setup` puts its downloads.
 
 pub mod architecture;
 pub mod card;

@@ -1,5 +1,5 @@
-//! From pictures to the network's input: what the first nodes of a graph do, for graphs that were exported without them
-//! ([`Takes::Normalised`]) and for backends that do it themselves.
+//! What the first nodes of a graph do to an image, in Rust: for graphs exported without those nodes
+//! ([`Takes::Normalised`]) and for backends that preprocess images themselves.
 //!
 //! [`Takes::Normalised`]: crate::card::Takes::Normalised
 
@@ -7,8 +7,8 @@ use crate::card::Preprocessing;
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array4, ArrayView4};
 
-/// Pictures uint8 `[N, C, H, W]` to the network's input, float `[N, C, resolution, resolution]`, as [`Preparation`] does
-/// it.
+/// Turns images, uint8 `[N, C, H, W]`, into the network's input, float `[N, C, resolution, resolution]`; see
+/// [`Preparation`].
 pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Result<Array4<f32>> {
     let (count, channels, height, width) = pictures.dim();
     let (scale, shift) = preprocessing.scale_and_shift();
@@ -24,31 +24,33 @@ pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resol
     Ok(values)
 }
 
-/// Makes the network's input of a picture: scaled and shifted per channel, then resized with the ONNX operator `Resize`
-/// in mode `linear`, `half_pixel` (PyTorch's `interpolate`, bilinear, `align_corners=False`, no anti-aliasing).
+/// Turns an image into the network's input: scales and shifts each channel, then resizes like the ONNX operator
+/// `Resize` in mode `linear`, `half_pixel` (PyTorch's `interpolate`, bilinear, `align_corners=False`, no
+/// anti-aliasing).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preparation {
     taken: [usize; 3],
     scale: Vec<f32>,
     shift: Vec<f32>,
-    /// None if the rows stay as they are.
+    /// `None` if the number of rows does not change.
     rows: Option<Vec<Between>>,
     columns: Option<Vec<Between>>,
     /// Rows and columns of the result.
     yielded: [usize; 2],
 }
 
-/// A place between two rows or columns.
+/// A position between two rows or columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Between {
     below: usize,
     above: usize,
-    /// How much of the one above.
+    /// Weight of `above`, 0 to 1.
     share: f32,
 }
 
 impl Preparation {
-    /// Of pictures `[C, H, W]`, to so many times the rows and columns ([`factor`]).
+    /// For images `[C, H, W]`, given as `taken`, whose rows and columns are multiplied by `factors` ([`factor`]).
+    /// `scale` and `shift` have one value per channel. Fails if they do not, or if a size is out of range.
     pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, factors: [f32; 2]) -> Result<Self> {
         let [channels, height, width] = taken;
         let channels = (channels, channels) == (scale.len(), shift.len());
@@ -66,22 +68,23 @@ impl Preparation {
         self.yielded
     }
 
-    /// Channels, rows and columns of the pictures.
+    /// Channels, rows and columns of the image.
     #[must_use]
     pub fn taken(&self) -> [usize; 3] {
         self.taken
     }
 
-    /// Prepares one picture, `[C, H, W]`, values 0 to 255.
+    /// Prepares one image: `[C, H, W]`, values 0 to 255, into `result`, `[C, rows, columns]`.
     ///
     /// # Panics
-    /// If the picture or the room for the result is of another size.
+    /// If the length of `picture` or `result` does not match.
     pub fn prepare(&self, picture: &[u8], result: &mut [f32]) {
         let [channels, height, width] = self.taken;
         let [rows, columns] = self.yielded;
         assert_eq!(picture.len(), channels * height * width, "bytes of the picture");
         assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
-        // Columns first where there are fewer rows now than later: between rows the processor works on many at once.
+        // Columns first: most images are enlarged, so this pass still has few rows. The second pass, between rows,
+        // vectorises.
         let mut line = vec![0.0; width];
         let mut narrow = vec![0.0; if self.rows.is_some() { height * columns } else { 0 }];
         let planes = picture.chunks_exact(height * width).zip(result.chunks_exact_mut(rows * columns));
@@ -106,7 +109,7 @@ impl Preparation {
     }
 }
 
-/// Where the rows or columns of the result lie between those of the picture; none if they stay as they are.
+/// Where each row or column of the result lies between those of the image; `None` if their number does not change.
 fn places(from: usize, factor: f32) -> Option<Vec<Between>> {
     let place = |index: usize| {
         let position = ((index as f32 + 0.5) / factor - 0.5).max(0.0);
@@ -116,16 +119,16 @@ fn places(from: usize, factor: f32) -> Option<Vec<Between>> {
     (factor != 1.0).then(|| (0..extent(from, factor)).map(place).collect())
 }
 
-/// Most rows or columns of a result: far beyond every network's.
+/// Most rows or columns of an image or a result: far beyond any network.
 const MAX_EXTENT: usize = 1 << 16;
 
-/// What the operator `Resize` makes of so many rows or columns.
+/// Number of rows or columns that the operator `Resize` returns.
 fn extent(from: usize, factor: f32) -> usize {
     (from as f32 * factor).floor() as usize
 }
 
-/// The factor of a `Resize` from `from` to `to` pixels: the operator yields ⌊from · factor⌋, so the factor must not be
-/// rounded below the true one.
+/// The factor for a `Resize` from `from` to `to` pixels. The operator returns ⌊from · factor⌋ pixels, so rounding the
+/// factor down could lose one. Fails if no f32 gives `to` pixels.
 pub fn factor(from: usize, to: usize) -> Result<f32> {
     let exact = to as f32 / from as f32;
     let candidates = [exact, exact.next_up(), exact.next_up().next_up()];
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
     use ndarray::array;
 
-    /// The numbers of `torch.nn.functional.interpolate(x, size=…, mode="bilinear")`, PyTorch 2.13.
+    /// Expected values from `torch.nn.functional.interpolate(x, size=…, mode="bilinear")`, PyTorch 2.13.
     #[test]
     fn pictures_are_resized_as_pytorch_does() {
         let bytes = Preprocessing { mean: vec![0.0], std: vec![1.0 / 255.0] };

@@ -1,41 +1,41 @@
-//! How sure the answers were, and how often they were right.
+//! How confident the predictions were, and how often they were right.
 
 use serde::Serialize;
 
-/// Bins of the confidence, as in the paper's tables.
+/// Number of confidence bins, as in the paper's tables.
 pub const BINS: usize = 15;
 
-/// How far a classifier's confidence can be taken at its word (Guo et al., "On Calibration of Modern Neural Networks",
+/// How well a classifier's confidence matches its accuracy (Guo et al., "On Calibration of Modern Neural Networks",
 /// arXiv 1706.04599, section 2).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error, 0 to 1: the mean distance of confidence and accuracy over the bins, each weighted by
-    /// its share of the answers (equation 3). 0 if there are no answers.
+    /// Expected calibration error, 0 to 1: the mean gap between confidence and accuracy over the bins, weighted by the
+    /// number of predictions in each (equation 3). 0 if there are no predictions.
     pub ece: f64,
     /// The reliability diagram: [`BINS`] bins of equal width.
     pub bins: Vec<Bin>,
 }
 
-/// The answers whose confidence lies in one interval. A mean of nothing is `None`.
+/// The predictions whose confidence lies in `(above, up_to]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// Confidence above which the bin begins (the first takes 0 too).
+    /// Lower bound, exclusive; the first bin also takes a confidence of 0.
     pub above: f64,
-    /// Confidence up to which it reaches.
+    /// Upper bound, inclusive.
     pub up_to: f64,
-    /// Answers in it.
+    /// Number of predictions in the bin.
     pub count: u64,
-    /// How many of them are right.
+    /// How many of them were right.
     pub right: u64,
-    /// Mean confidence of its answers, 0 to 1.
+    /// Mean confidence, 0 to 1; `None` if the bin is empty.
     pub confidence: Option<f64>,
-    /// Share of its answers that are right, 0 to 1.
+    /// Accuracy, 0 to 1; `None` if the bin is empty.
     pub accuracy: Option<f64>,
 }
 
 impl Calibration {
-    /// Sorts answers into bins: the confidence of each (the largest probability, 0 to 1) and whether it was right. What
-    /// is no number counts as a confidence of 0.
+    /// Bins predictions, each given as its confidence (the largest probability, 0 to 1) and whether it was right. A
+    /// confidence of NaN counts as 0.
     #[must_use]
     pub fn of(answers: impl IntoIterator<Item = (f32, bool)>) -> Self {
         let mut tallies = [(0_u64, 0_u64, 0.0_f64); BINS];
@@ -59,7 +59,7 @@ impl Calibration {
         };
         let gap = |&(_, right, sum): &(u64, u64, f64)| (right as f64 - sum).abs();
         Self {
-            // Count / total × |right / count − sum / count|, with the counts cancelled.
+            // Count / total × |right / count − sum / count|; the counts cancel.
             ece: tallies.iter().map(gap).sum::<f64>() / total.max(1) as f64,
             bins: tallies.iter().enumerate().map(bin).collect(),
         }

@@ -1,56 +1,56 @@
-//! Which class was taken for which.
+//! The confusion matrix, and precision, recall and F1 per class.
 
 use super::{argmax, share};
 use ndarray::ArrayView2;
 use serde::Serialize;
 
-/// How often each class was taken for each: `counts[truth][answer]`.
+/// Confusion matrix: `counts[truth][answer]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Confusion {
-    /// One row per true class, one column per answer.
+    /// One row per true class, one column per predicted class.
     pub counts: Vec<Vec<u64>>,
 }
 
 impl Confusion {
-    /// No answers yet.
+    /// An empty matrix.
     #[must_use]
     pub fn new(classes: usize) -> Self {
         Self { counts: vec![vec![0; classes]; classes] }
     }
 
-    /// Counts the answers to a batch: `logits` `[N, classes]` with `labels` below the number of classes.
+    /// Counts a batch of predictions: `logits` is `[N, classes]`; every label must be below the number of classes.
     pub fn add(&mut self, logits: ArrayView2<f32>, labels: &[usize]) {
         for (row, &label) in logits.rows().into_iter().zip(labels) {
             self.counts[label][argmax(row)] += 1;
         }
     }
 
-    /// How many pictures were answered.
+    /// Number of images counted.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
 
-    /// How many of them rightly.
+    /// Number of images classified correctly.
     #[must_use]
     pub fn correct(&self) -> u64 {
         self.counts.iter().enumerate().map(|(class, row)| row[class]).sum()
     }
 
-    /// Share of right answers, 0 to 1; 0 if nothing was asked.
+    /// Accuracy, 0 to 1; 0 if no images were counted.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         self.correct() as f64 / self.total().max(1) as f64
     }
 
-    /// Share of a class's pictures that got this answer, 0 to 1; 0 if the class has no pictures.
+    /// Share of a class's images that were classified as `answer`, 0 to 1; 0 if the class has no images.
     #[must_use]
     pub fn share(&self, truth: usize, answer: usize) -> f64 {
         let row = &self.counts[truth];
         row[answer] as f64 / row.iter().sum::<u64>().max(1) as f64
     }
 
-    /// Precision, recall and F1 of every class, in the classes' order.
+    /// Precision, recall and F1 of every class, in class order.
     #[must_use]
     pub fn classes(&self) -> Vec<ClassFigures> {
         let figures = |(class, row): (usize, &Vec<u64>)| {
@@ -68,7 +68,7 @@ impl Confusion {
         self.counts.iter().enumerate().map(figures).collect()
     }
 
-    /// What was taken for what, the most frequent first; equals in the order of the classes.
+    /// The confused pairs of classes, most frequent first; ties in class order.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Confused> {
         let mut mistakes = Vec::new();
@@ -81,30 +81,30 @@ impl Confusion {
     }
 }
 
-/// One class that was taken for another.
+/// One class that was mistaken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Confused {
-    /// What the pictures show.
+    /// The true class.
     pub truth: usize,
-    /// What they were taken for.
+    /// The predicted class.
     pub answer: usize,
-    /// How many pictures.
+    /// Number of images.
     pub count: u64,
 }
 
-/// What a classifier's answers are worth for one class. A share of nothing is `None`.
+/// Precision, recall and F1 of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClassFigures {
-    /// Pictures of this class.
+    /// Images of this class.
     pub support: u64,
-    /// Pictures that were taken for it, rightly or not.
+    /// Images classified as this class, rightly or wrongly.
     pub answered: u64,
-    /// Share of the pictures taken for it that are of it, 0 to 1; `None` if none was.
+    /// Share of the images classified as this class that belong to it, 0 to 1; `None` if there are none.
     pub precision: Option<f64>,
-    /// Share of its pictures that were recognised, 0 to 1; `None` if there are none.
+    /// Share of this class's images that were classified correctly, 0 to 1; `None` if there are none.
     pub recall: Option<f64>,
     /// Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN), 0 to 1; `None` if the class neither occurs nor
-    /// was answered.
+    /// was predicted.
     pub f1: Option<f64>,
 }
 
@@ -121,8 +121,7 @@ mod tests {
         assert_eq!((confusion.correct(), confusion.total()), (2, 3));
     }
 
-    /// Precision, recall and F1 of a cat-or-dog example, worked out by hand: of 10 cats 8 are recognised, and one of 30
-    /// dogs and three of 10 birds are taken for cats.
+    /// Worked out by hand: 8 of 10 cats are recognised; 1 of 30 dogs and 3 of 10 birds are mistaken for cats.
     #[test]
     fn precision_and_recall_are_of_answers_and_of_pictures() {
         let confusion = Confusion { counts: vec![vec![8, 2, 0], vec![1, 29, 0], vec![3, 7, 0]] };
@@ -130,7 +129,7 @@ mod tests {
         assert_eq!((cat.support, cat.answered), (10, 12));
         assert_eq!((cat.precision, cat.recall, cat.f1), (Some(8.0 / 12.0), Some(0.8), Some(16.0 / 22.0)));
         assert_eq!((dog.precision, dog.recall, dog.f1), (Some(29.0 / 38.0), Some(29.0 / 30.0), Some(58.0 / 68.0)));
-        // Never answered: there is no precision to speak of, and nothing was recognised.
+        // Never predicted: precision is undefined and recall is 0.
         assert_eq!((bird.precision, bird.recall, bird.f1), (None, Some(0.0), Some(0.0)));
     }
 

@@ -1,38 +1,38 @@
-//! All there is to say of a classifier's answers to labelled pictures.
+//! All metrics of a classifier on labelled images, tallied batch by batch.
 
 use super::{Bin, Calibration, ClassFigures, Confusion, argmax, interval, log_softmax, softmax};
 use ndarray::ArrayView2;
 use serde::Serialize;
 
-/// What a classifier's answers to labelled pictures are worth.
+/// Metrics of a classifier on labelled images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metrics {
-    /// Pictures answered.
+    /// Number of images.
     pub images: usize,
-    /// How many of them rightly.
+    /// Images classified correctly.
     pub correct: u64,
-    /// The same as a share, 0 to 1; 0 if nothing was asked.
+    /// `correct / images`, 0 to 1; 0 if there are no images.
     pub accuracy: f64,
-    /// Where the accuracy on such pictures lies with 95 % confidence ([`interval`]).
+    /// 95 % confidence interval of the accuracy ([`interval`]).
     pub accuracy_interval: Option<(f64, f64)>,
-    /// Mean negative log-likelihood of the true classes (cross-entropy, natural logarithm); 0 if nothing was asked.
+    /// Mean negative log-likelihood of the true classes (cross-entropy, natural logarithm); 0 if there are no images.
     pub loss: f64,
-    /// Precision and recall of each class.
+    /// Precision, recall and F1 of each class.
     pub classes: Vec<ClassFigures>,
-    /// How often each class was taken for each.
+    /// The confusion matrix.
     pub confusion: Confusion,
-    /// How far the confidence can be taken at its word.
+    /// How well the confidence matches the accuracy.
     pub calibration: Calibration,
 }
 
 impl Metrics {
-    /// How many pictures were answered wrongly.
+    /// Number of images classified wrongly.
     #[must_use]
     pub fn wrong(&self) -> u64 {
         self.confusion.total() - self.confusion.correct()
     }
 
-    /// Mean probability of the answers, 0 to 1.
+    /// Mean confidence of the predictions, 0 to 1.
     #[must_use]
     pub fn confidence(&self) -> f64 {
         let sum = |sum: f64, bin: &Bin| sum + bin.confidence.unwrap_or(0.0) * bin.count as f64;
@@ -40,24 +40,24 @@ impl Metrics {
     }
 }
 
-/// Answers as they come, batch by batch.
+/// Collects predictions batch by batch.
 #[derive(Clone, Debug)]
 pub struct Tally {
     confusion: Confusion,
-    /// The probability of each answer, and whether it was right.
+    /// The confidence of each prediction, and whether it was right.
     confidences: Vec<(f32, bool)>,
     /// Sum of the negative log-likelihoods.
     loss: f64,
 }
 
 impl Tally {
-    /// No answers yet.
+    /// An empty tally.
     #[must_use]
     pub fn new(classes: usize) -> Self {
         Self { confusion: Confusion::new(classes), confidences: Vec::new(), loss: 0.0 }
     }
 
-    /// Counts the answers to a batch: `logits` `[N, classes]` with `labels` below the number of classes.
+    /// Adds a batch of predictions: `logits` is `[N, classes]`; every label must be below the number of classes.
     pub fn add(&mut self, logits: ArrayView2<f32>, labels: &[usize]) {
         self.confusion.add(logits, labels);
         let (probabilities, logarithms) = (softmax(logits), log_softmax(logits));
@@ -68,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// What the answers so far are worth.
+    /// The metrics of all predictions so far.
     #[must_use]
     pub fn metrics(self) -> Metrics {
         let Self { confusion, confidences, loss } = self;
@@ -91,7 +91,8 @@ mod tests {
     use super::*;
     use ndarray::{array, s};
 
-    /// By hand: softmax of (ln 3, 0) is (3/4, 1/4), of (0, 0) (1/2, 1/2). Three answers "0" to the labels 0, 1, 0.
+    /// By hand: softmax of (ln 3, 0) is (3/4, 1/4), of (0, 0) it is (1/2, 1/2). Class 0 is predicted three times; the
+    /// labels are 0, 1, 0.
     #[test]
     fn the_metrics_are_those_computed_by_hand() {
         let ln3 = 3.0_f32.ln();

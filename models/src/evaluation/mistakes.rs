@@ -6,19 +6,19 @@ use ndarray::ArrayView2;
 /// An image that was classified wrongly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mistake {
-    /// Its place in the data set, counted from 0.
+    /// Index in the data set, counted from 0.
     pub image: usize,
-    /// The class it is of.
+    /// The true class.
     pub truth: usize,
-    /// The class it was taken for.
+    /// The predicted class.
     pub answer: usize,
-    /// Probability of the answer, 0 to 1.
+    /// Probability of the predicted class, 0 to 1.
     pub probability: f32,
-    /// The class with the next lower probability, and that probability; `None` if there is one class.
+    /// The second most likely class and its probability; `None` if there is only one class.
     pub second: Option<(usize, f32)>,
 }
 
-/// The wrong answers of a batch: `logits` `[N, classes]` with their `labels`. `start` is the place of the first image.
+/// The misclassified images of a batch: `logits` is `[N, classes]`, and `start` is the index of its first image.
 #[must_use]
 pub fn mistakes(logits: ArrayView2<f32>, labels: &[usize], start: usize) -> Vec<Mistake> {
     let probabilities = softmax(logits);
@@ -36,7 +36,7 @@ pub fn mistakes(logits: ArrayView2<f32>, labels: &[usize], start: usize) -> Vec<
     found
 }
 
-/// Puts the answers that were surest first; of equals the first image.
+/// Sorts the most confident mistakes first; ties keep their order.
 pub fn sort_by_certainty(mistakes: &mut [Mistake]) {
     mistakes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
 }

@@ -1,8 +1,8 @@
-//! What a classifier's answers are worth.
+//! Metrics of a classifier.
 //!
-//! [`Confusion`] counts which class was taken for which, and yields each class's precision and recall;
-//! [`Calibration`] compares how sure the answers were with how often they were right; [`interval`] says how far a
-//! share of so few pictures can be trusted. [`Metrics`] are all of it, tallied batch by batch ([`Tally`]).
+//! [`Confusion`] is the confusion matrix, with precision and recall per class; [`Calibration`] compares confidence with
+//! accuracy; [`interval`] gives the confidence interval of a share. [`Metrics`] holds all of them, tallied batch by
+//! batch ([`Tally`]).
 
 mod calibration;
 mod confusion;
@@ -16,7 +16,8 @@ pub use mistakes::{Mistake, mistakes, sort_by_certainty};
 
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
-/// The class with the largest score; the first of equals. A row without a finite score yields class 0.
+/// The class with the largest score; the first one on ties. NaN scores are ignored; if all scores are NaN, returns the
+/// last class.
 #[must_use]
 pub fn argmax(scores: ArrayView1<f32>) -> usize {
     let mut best = 0;
@@ -28,7 +29,7 @@ pub fn argmax(scores: ArrayView1<f32>) -> usize {
     best
 }
 
-/// Probabilities from logits, `[N, classes]` to `[N, classes]`: exp(x − max) over its sum, in f32 as the graph's
+/// Probabilities from logits, `[N, classes]` to `[N, classes]`: exp(x − max) over its sum, in f32 like the graph's
 /// Softmax node.
 #[must_use]
 pub fn softmax(logits: ArrayView2<f32>) -> Array2<f32> {
@@ -42,7 +43,7 @@ pub fn softmax(logits: ArrayView2<f32>) -> Array2<f32> {
     probabilities
 }
 
-/// Logarithms of [`softmax`], which stay finite where a probability is too small for f32.
+/// Logarithms of [`softmax`]. They stay finite where the probability underflows f32.
 #[must_use]
 pub fn log_softmax(logits: ArrayView2<f32>) -> Array2<f32> {
     let mut logarithms = logits.to_owned();
@@ -54,14 +55,14 @@ pub fn log_softmax(logits: ArrayView2<f32>) -> Array2<f32> {
     logarithms
 }
 
-/// `part / whole`, if there is a whole.
+/// `part / whole`, or `None` if `whole` is 0.
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Where the true share, 0 to 1, lies with 95 % confidence when `part` of `whole` were counted: the score interval of
+/// 95 % confidence interval of a share, 0 to 1, of which `part` out of `whole` were observed: the score interval of
 /// Wilson, "Probable inference", 1927 (recommended by Brown et al., "Interval estimation for a binomial proportion",
-/// 2001). `None` if nothing was counted.
+/// 2001). `None` if `whole` is 0.
 #[must_use]
 pub fn interval(part: u64, whole: u64) -> Option<(f64, f64)> {
     /// 97.5 % quantile of the standard normal distribution.

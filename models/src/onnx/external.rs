@@ -1,7 +1,7 @@
-//! Tensors that a model file keeps in other files (ONNX's "external data"), read into the model.
+//! Tensors that a model stores in other files (ONNX's "external data").
 //!
-//! A model from anywhere may name any file, so only regular files in the model's own folder are read, and only the bytes
-//! that a tensor's shape asks for.
+//! A downloaded model could name any file on the machine. So only regular files in the model's own folder are read, and
+//! only as many bytes as a tensor's shape requires.
 
 use super::limits;
 use super::proto::tensor_proto::DataLocation;
@@ -12,23 +12,23 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-/// How to turn such a model into one file, for messages.
+/// How to turn such a model into a single file; part of error messages.
 pub const REMEDY: &str =
     "To make it one file: python3 -c \"import onnx; onnx.save(onnx.load('model.onnx'), 'one.onnx')\"";
 
-/// Whether a tensor's numbers are in another file.
+/// Whether a tensor's values are in another file.
 #[must_use]
 pub fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location() == DataLocation::External || !tensor.external_data.is_empty()
 }
 
-/// The name of the file in which a tensor's numbers are, as the model gives it; empty if it gives none.
+/// Name of the file that holds a tensor's values, as written in the model; empty if there is none.
 #[must_use]
 pub fn location(tensor: &TensorProto) -> &str {
     entry(tensor, "location").unwrap_or_default()
 }
 
-/// The other files that a model names, each once, in the order of its tensors.
+/// The external files that a model names, without duplicates, in the order of its tensors.
 #[must_use]
 pub fn files(model: &ModelProto) -> Vec<String> {
     let mut files: Vec<String> = Vec::new();
@@ -41,10 +41,10 @@ pub fn files(model: &ModelProto) -> Vec<String> {
     files
 }
 
-/// The bytes of a model with the tensors that it keeps in files beside `path`; `bytes` themselves if it keeps none there,
-/// or if they are not a model.
+/// Returns a model with the tensors from files beside `path` stored in it. Returns `bytes` unchanged if there are none,
+/// or if `bytes` is not a model.
 pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
-    // A model with external data holds this word. To decode every large model twice would take too long.
+    // Every model with external data contains this word. The search avoids decoding each large model twice.
     if memchr::memmem::find(&bytes, b"location").is_none() {
         return Ok(bytes);
     }
@@ -66,7 +66,7 @@ pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
     Ok(encode(&model))
 }
 
-/// Every tensor that a graph stores: initialisers, and constants in nodes.
+/// All tensors stored in a graph: initialisers, and constants in node attributes.
 fn tensors(graph: &GraphProto) -> impl Iterator<Item = &TensorProto> {
     let attributes = graph.node.iter().flat_map(|node| &node.attribute);
     graph.initializer.iter().chain(attributes.flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors)))
@@ -85,16 +85,17 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
 /// The folder of a model.
 struct Folder {
     path: PathBuf,
-    /// What lies there, links followed: the folder itself, and that of the file if the model is a link to it.
+    /// The resolved folders that may be read: the folder itself and, if the model is a symlink, the folder of its
+    /// target.
     real: Vec<PathBuf>,
     /// Bytes that may still be read.
     left: u64,
-    /// The file read last.
+    /// The file opened last.
     open: Option<(PathBuf, File)>,
 }
 
 impl Folder {
-    /// `read` bytes of the limit are used up.
+    /// `read` bytes of [`MAX_FILE`] are already used.
     fn of(model: &Path, read: u64) -> Result<Self> {
         let name = model.display();
         ensure!(
@@ -113,7 +114,7 @@ impl Folder {
         })
     }
 
-    /// The bytes of one tensor.
+    /// Reads the values of one tensor.
     fn read(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
         let number = |key: &str| -> Result<Option<u64>> {
             let Some(text) = entry(tensor, key) else { return Ok(None) };
@@ -145,7 +146,7 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// A file of this folder.
+    /// Opens a file in this folder. Fails if its path or its target is elsewhere.
     fn file(&mut self, location: &str) -> Result<&mut File> {
         let plain = !location.is_empty()
             && Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -160,7 +161,7 @@ impl Folder {
                 "it is a link to {}: only files in the model's own folder are read. {REMEDY}",
                 real.display()
             );
-            // Of a pipe or a device the end might never come.
+            // Reading a pipe or a device might never end.
             ensure!(real.is_file(), "{} is not a regular file", path.display());
             let file = File::open(&real).with_context(|| format!("cannot read {}", path.display()))?;
             self.open = Some((path, file));
@@ -177,7 +178,7 @@ mod tests {
     use crate::onnx::{read, read_file};
     use std::fs;
 
-    /// A model of one tensor of two floats, kept where `entries` say, written into a folder.
+    /// Writes a model into `folder`. Its only tensor, two floats, is stored where `entries` say.
     fn written(folder: &Path, entries: &[(&str, &str)]) -> PathBuf {
         let entry = |&(key, value): &(&str, &str)| StringStringEntryProto { key: key.into(), value: value.into() };
         let mut tensor = TensorProto { name: "w".into(), dims: vec![2], ..TensorProto::default() };
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    /// As the caches of model hubs are laid out: the model and its data are links into one other folder.
+    /// The layout of model hub caches: the model and its data are symlinks into another folder.
     #[test]
     #[cfg(unix)]
     fn a_model_that_is_a_link_may_have_its_data_beside_the_real_file() {

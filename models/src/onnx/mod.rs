@@ -1,6 +1,8 @@
-//! The ONNX file format: the official protobuf messages ([`proto`]) and reading a model file with the tensors that it keeps
-//! in other files ([`external`]); then what is refused: versions that are not known ([`versions`]), answers that depend on
-//! chance or on other images ([`training`]), and what takes too much ([`limits`]).
+//! The ONNX file format: the official protobuf messages ([`proto`]), and reading a model file together with the tensors
+//! it keeps in other files ([`external`]).
+//!
+//! Three checks reject models that this program cannot run safely: unknown versions and operators ([`versions`]), nodes
+//! in training mode or with random results ([`training`]), and models that need too much memory or time ([`limits`]).
 
 pub mod external;
 pub mod limits;
@@ -22,23 +24,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Largest model file that is read: some fifty times the largest MobileNetV1.
+/// Largest accepted model file, in bytes: about 60 times the full-width MobileNetV1 for ImageNet (17 MB).
 const MAX_FILE: u64 = 1 << 30;
 
-/// Reads a model file, together with the tensors that it keeps in files beside it. Whether it is a model, [`parse`]
-/// says.
+/// Reads a model file, together with the tensors it keeps in files beside it. Does not check that it is a model;
+/// [`parse`] does.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     external::embedded(read_file(path)?, path)
 }
 
-/// Reads the bytes of a model file as they are. Tensors in other files stay there.
+/// Reads the bytes of a model file unchanged, without tensors in other files. Fails if it has more than 1 GiB.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", path.display());
     let metadata = std::fs::metadata(path).with_context(context)?;
     let told = metadata.len();
     ensure!(told <= MAX_FILE, "{} has {told} bytes: expected at most {MAX_FILE}", path.display());
     ensure!(!metadata.is_dir(), "{} is a folder: expected an ONNX file", path.display());
-    // A pipe does not tell its length, and a file can grow.
+    // The reported length is not enough: a pipe has none, and a file can grow.
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(context)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
@@ -46,7 +48,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with nodes is asked for too.
+/// Decodes a model. Arbitrary bytes can pass for a protobuf message, so a graph with at least one node is required.
 pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     ensure!(!bytes.is_empty(), "it is empty: expected an ONNX model");
     if let Some((_, _, what)) =
@@ -61,7 +63,7 @@ pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// What is often given in the place of an ONNX file: where its mark is, the mark, and what it is.
+/// Files that are often passed instead of ONNX: offset of the magic bytes, the magic bytes, and what the file is.
 const OTHER_FORMATS: [(usize, &[u8], &str); 8] = [
     (0, b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
     (0, b"PK\x03\x04", "a zip archive, such as PyTorch's .pt: export the network with torch.onnx.export"),
@@ -73,19 +75,19 @@ const OTHER_FORMATS: [(usize, &[u8], &str); 8] = [
     (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
 ];
 
-/// The bytes of a model file.
+/// Encodes a model as the bytes of a model file.
 #[must_use]
 pub fn encode(model: &ModelProto) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// The opset of the standard operators that a model asks for.
+/// The version of the standard operator set that a model imports.
 #[must_use]
 pub fn opset(model: &ModelProto) -> Option<i64> {
     model.opset_import.iter().find(|opset| matches!(&*opset.domain, "" | "ai.onnx")).map(|opset| opset.version)
 }
 
-/// Numbers in the initialisers: the folded weights, biases and constants.
+/// Number of values in the initialisers: folded weights, biases and constants.
 #[must_use]
 pub fn parameters(model: &ModelProto) -> u64 {
     let initializers = model.graph.iter().flat_map(|graph| &graph.initializer);
@@ -98,18 +100,18 @@ pub fn parameters(model: &ModelProto) -> u64 {
 /// An input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
-    /// Its name.
+    /// Name of the input or output.
     pub name: String,
-    /// Element type as ONNX names it, such as `uint8` or `float`. What is not a tensor is named as a whole, such as
-    /// `sequence(map(int64, float))`.
+    /// Element type in ONNX's notation, such as `uint8` or `float`. For other kinds of value this is the full type,
+    /// such as `sequence(map(int64, float))`.
     pub element: String,
-    /// Extents, `None` where the file leaves one open; no list if the file does not give the number of axes, or if this
-    /// is not a tensor.
+    /// Size of each dimension; `None` for one that the file leaves open. The whole shape is `None` if the file does not
+    /// give the rank, or if this is not a tensor.
     pub shape: Option<Vec<Option<usize>>>,
 }
 
 impl TensorInfo {
-    /// Its extents if it is a tensor of this many axes.
+    /// The shape, if its rank is `N`.
     #[must_use]
     pub fn axes<const N: usize>(&self) -> Option<[Option<usize>; N]> {
         self.shape.as_deref()?.try_into().ok()
@@ -128,13 +130,13 @@ impl fmt::Display for TensorInfo {
 /// The inputs and outputs of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signature {
-    /// Inputs that a caller must give (initialisers excluded).
+    /// Inputs that the caller must provide; initialisers are excluded.
     pub inputs: Vec<TensorInfo>,
     /// Outputs.
     pub outputs: Vec<TensorInfo>,
 }
 
-/// Reads the signature of a model.
+/// Reads the signature of a model. Fails if it has no graph.
 pub fn signature(model: &ModelProto) -> Result<Signature> {
     let graph = model.graph.as_ref().context("it has no graph")?;
     let constant = |value: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == value.name);
@@ -151,7 +153,7 @@ fn tensor_info(value: &ValueInfoProto) -> TensorInfo {
     TensorInfo { name: value.name.clone(), element: kind.map_or_else(|| UNKNOWN.to_owned(), type_name), shape }
 }
 
-/// A type that the file does not give, or that this program does not know.
+/// A type that is missing in the file or unknown to this program.
 const UNKNOWN: &str = "(unknown type)";
 
 fn extents(shape: &TensorShapeProto) -> Vec<Option<usize>> {
@@ -162,7 +164,7 @@ fn extents(shape: &TensorShapeProto) -> Vec<Option<usize>> {
     shape.dim.iter().map(|dim| extent(&dim.value)).collect()
 }
 
-/// A type as text: a tensor by its element type, others in the form of `sequence(map(int64, float))`.
+/// A type as text: the element type of a tensor, or a composed type such as `sequence(map(int64, float))`.
 fn type_name(kind: &TypeProto) -> String {
     let inner = |kind: &Option<Box<TypeProto>>| kind.as_deref().map_or_else(|| UNKNOWN.to_owned(), type_name);
     match &kind.value {
@@ -175,7 +177,7 @@ fn type_name(kind: &TypeProto) -> String {
     }
 }
 
-/// An element type as ONNX names it.
+/// An element type in ONNX's notation.
 fn element_name(number: i32) -> String {
     DataType::try_from(number).map_or_else(|_| format!("type {number}"), |kind| kind.as_str_name().to_lowercase())
 }

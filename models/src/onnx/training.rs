@@ -1,13 +1,13 @@
-//! Nodes that belong to training. What they return depends on chance or on the other images of the batch, so that one
-//! image has many answers.
+//! Detects nodes in training mode and random operators. Their results depend on chance or on the other images of the
+//! batch, so the same image can get different answers.
 
 use super::proto::{GraphProto, NodeProto, TensorProto};
 use anyhow::{Result, bail, ensure};
 
-/// What to do about it.
+/// Advice at the end of each error message.
 const REMEDY: &str = "Export the network for inference: call model.eval() before torch.onnx.export";
 
-/// Refuses a graph with a node that trains or draws random numbers.
+/// Fails if the graph has a node in training mode, or one that draws random numbers.
 pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
     for node in graph.node.iter().filter(|node| matches!(node.domain.as_str(), "" | "ai.onnx")) {
         let name = &node.name;
@@ -31,17 +31,17 @@ pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
     Ok(())
 }
 
-/// Training mode is an attribute since opset 14; before, it is told by the outputs for mean and variance.
+/// Since opset 14 training mode is an attribute. Before, a node in training mode had outputs for mean and variance.
 fn normalises_by_batch(node: &NodeProto, opset: i64) -> bool {
     let attribute = node.attribute.iter().find(|attribute| attribute.name == "training_mode");
     let told = attribute.is_some_and(|attribute| attribute.i.unwrap_or(0) != 0);
     told || opset < 14 && node.output.iter().skip(1).any(|name| !name.is_empty())
 }
 
-/// Since opset 12 the third input says whether it trains; before, a graph that is run never does.
+/// Since opset 12 the third input selects training mode. Before, Dropout never drops anything at inference.
 fn drops(node: &NodeProto, graph: &GraphProto, opset: i64) -> bool {
     let mode = node.input.get(2).filter(|name| opset >= 12 && !name.is_empty());
-    // What is computed only in a run may be true.
+    // A value that is only known at run time may be true, so it counts as true.
     mode.is_some_and(|name| constant(name, graph).is_none_or(is_true))
 }
 
@@ -85,7 +85,7 @@ mod tests {
         node("Constant", &[], &["made"])
     }
 
-    /// As ONNX's `Operators.md` defines training mode.
+    /// Training mode as defined in ONNX's `Operators.md`.
     #[test]
     fn batch_norm_and_dropout_are_refused_in_training_mode_only() {
         let mode = |i| AttributeProto { name: "training_mode".into(), i: Some(i), ..AttributeProto::default() };

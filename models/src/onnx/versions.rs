@@ -1,28 +1,28 @@
-//! The versions of the format and of its operators that this program knows. A runtime meets others with anything from an
-//! odd message to a wrong answer.
+//! The versions of the file format and of the operator sets that this program supports. Runtimes react to other
+//! versions unpredictably, from an obscure message to a wrong answer.
 
 use super::proto::ModelProto;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// The oldest opset whose operators broadcast as they do today.
+/// The oldest supported opset: the first whose operators broadcast as they do today.
 pub const OLDEST_OPSET: i64 = 7;
 
-/// The newest opset: that of ONNX 1.23 and ONNX Runtime 1.32.
+/// The newest supported opset: that of ONNX 1.23 and ONNX Runtime 1.32.
 pub const NEWEST_OPSET: i64 = 28;
 
-/// The newest version of the file format: that of ONNX 1.23 and ONNX Runtime 1.32.
+/// The newest supported version of the file format (IR): that of ONNX 1.23 and ONNX Runtime 1.32.
 pub const NEWEST_IR: i64 = 14;
 
-/// Most operators of a domain that a message names.
+/// Most operators listed in an error message.
 const NAMED: usize = 5;
 
-/// The operator sets with rules of their own: the standard one, and ONNX Runtime's.
+/// The supported operator sets: the standard one and ONNX Runtime's.
 fn is_known(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx" | "com.microsoft")
 }
 
-/// Refuses a model of a version or with operators that this program does not know.
+/// Fails if the model uses a version or an operator set that is not supported.
 pub fn check(model: &ModelProto) -> Result<()> {
     let ir = model.ir_version;
     ensure!(
@@ -36,7 +36,7 @@ pub fn check(model: &ModelProto) -> Result<()> {
         ensure!(domains.insert(domain), "it asks for two versions of one operator set ('{domain}')");
     }
     let opset = super::opset(model);
-    // Such a file may well have no standard operators at all.
+    // Checked first: a model with only unknown operators need not import the standard set.
     operators_are_known(model)?;
     let opset = opset.context("it does not say which opset it uses")?;
     let problem = match opset {

@@ -1,4 +1,4 @@
-//! Tells photographs in colour from digits on paper.
+//! Tells colour photographs from images of digits on paper.
 
 use super::{Reader, is_in_colour};
 use crate::card::{Content, Input};
@@ -6,11 +6,11 @@ use anyhow::Result;
 use ndarray::{ArrayView3, Axis};
 use std::path::Path;
 
-/// Pixels on each side of the small picture that is looked at.
+/// Side of the downscaled image that is analysed, in pixels.
 const SIDE: usize = 64;
 
-/// Whether an image file has as many colours as a photograph of the world. Paper, a table and ink have fewer, under any
-/// light: at most 16 in 1,300 images of digits on coloured ground, boards and tables. Photographs had 18 to 38.
+/// Whether an image file has as many colours as a typical photograph. Digits have fewer, in any light: at most 16 in
+/// 1,300 images of digits on coloured paper, boards and tables. Photographs had 18 to 38.
 pub fn has_many_colours(path: &Path) -> Result<bool> {
     if !is_in_colour(path)? {
         return Ok(false);
@@ -19,10 +19,10 @@ pub fn has_many_colours(path: &Path) -> Result<bool> {
     Ok(many_colours(picture.view()))
 }
 
-/// The same for a picture `[3, H, W]`.
+/// Like [`has_many_colours`], for an image `[3, H, W]`.
 fn many_colours(picture: ArrayView3<u8>) -> bool {
     const MANY: usize = 18;
-    // Levels are taken in eight steps a channel; a colour counts if 0.5 % of the pixels have it.
+    // Each channel is quantized to eight levels. A colour counts if at least 0.5 % of the pixels have it.
     let mut pixels = [0_usize; 8 * 8 * 8];
     let mut vivid = 0;
     for pixel in picture.lanes(Axis(0)) {
@@ -32,7 +32,8 @@ fn many_colours(picture: ArrayView3<u8>) -> bool {
     }
     let all = picture.len() / 3;
     let colours = pixels.iter().filter(|&&count| count > 0 && 200 * count >= all).count();
-    // The greys of a dark photograph are as many, but show nothing of what is on it.
+    // A dark photograph can have as many colours in greys alone, which say nothing about its subject. So a tenth of the
+    // pixels must be vivid.
     colours >= MANY && 10 * vivid >= all
 }
 
@@ -44,14 +45,14 @@ mod tests {
     #[test]
     fn a_photograph_has_many_colours_and_a_drawing_few() {
         let side = SIDE as f32;
-        // Three hues that each go from dark to light, as things in light and shade do.
+        // Three hues, each from dark to light, like objects in light and shade.
         let scene = |channel: usize, y: usize, x: usize| {
             let light = 0.2 + 0.8 * y as f32 / side;
             let hue = [[0.9, 0.6, 0.3], [0.3, 0.8, 0.4], [0.4, 0.6, 1.0]][3 * x / SIDE];
             (255.0 * light * hue[channel]) as u8
         };
         assert!(many_colours(Array3::from_shape_fn((3, SIDE, SIDE), |(c, y, x)| scene(c, y, x)).view()));
-        // One hue on another in the same light.
+        // One hue on top of another, in the same light.
         let drawing = |channel: usize, y: usize, x: usize| {
             let light = 0.6 + 0.4 * y as f32 / side;
             let hue = if (28..34).contains(&x) { [0.2, 0.2, 0.6] } else { [1.0, 0.9, 0.5] };

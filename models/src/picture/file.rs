@@ -1,4 +1,4 @@
-//! Image files: which there are, and how they are decoded.
+//! Image files: the supported formats and their decoding.
 
 use super::jpeg;
 use super::memory::{Budget, Share};
@@ -12,13 +12,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-/// Most pixels an image may have by default: as many as the largest cameras record.
+/// Default limit on the pixels of an image: about what the largest cameras record.
 pub const MAX_PIXELS: u64 = 200_000_000;
 
-/// Most memory that decoding one image may take, and most bytes of its file.
+/// Most bytes of an image file, and of a decoded image. A JPEG's decoded size is limited by the memory budget instead.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// The formats that are read, for messages; the orientation in an EXIF entry is applied.
+/// The supported formats, for messages.
 pub const FORMATS: &str = match (cfg!(feature = "webp"), cfg!(feature = "bmp")) {
     (true, true) => "PNG, JPEG, WebP, BMP, PNM",
     (true, false) => "PNG, JPEG, WebP, PNM",
@@ -26,13 +26,13 @@ pub const FORMATS: &str = match (cfg!(feature = "webp"), cfg!(feature = "bmp")) 
     (false, false) => "PNG, JPEG, PNM",
 };
 
-/// Whether a file's name ends like that of an image in one of the [`FORMATS`].
+/// Whether a file's extension is that of one of the [`FORMATS`].
 #[must_use]
 pub fn has_picture_ending(path: &Path) -> bool {
     path.extension().and_then(ImageFormat::from_extension).is_some_and(is_read)
 }
 
-/// JPEG has a decoder of its own here.
+/// JPEG has a separate decoder, so the crate `image` is built without it.
 fn is_read(format: ImageFormat) -> bool {
     format == ImageFormat::Jpeg || format.reading_enabled()
 }
@@ -40,21 +40,21 @@ fn is_read(format: ImageFormat) -> bool {
 /// An image in memory: upright, 8 bits per channel.
 pub(super) struct Decoded {
     pub picture: DynamicImage,
-    /// The memory that it takes is somebody else's once this is dropped.
+    /// The memory reserved for the image, returned to the budget on drop.
     pub share: Share<'static>,
 }
 
-/// How an image is read: most pixels that it may have, and the rows that it will be brought to.
+/// Limits on reading an image: the most pixels it may have, and the number of rows it will be resized to.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub max_pixels: u64,
     pub rows: usize,
 }
 
-/// A file up to this size is read before its header is looked at.
+/// Files of up to this many bytes are read before their header is parsed.
 const SMALL: u64 = 1 << 20;
 
-/// Decodes an image file. The format is told by its content, not by its name.
+/// Decodes an image file. The format is detected by content, not by extension.
 pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     let cannot_read = || format!("cannot read {}", name(path));
     let not_an_image = || format!("{} is not an image that can be read", name(path));
@@ -64,7 +64,7 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
         let bytes = bytes(file, length as usize + 1).with_context(cannot_read)?;
         return decode(&bytes, limits).with_context(not_an_image);
     }
-    // A large one counts in the budget itself.
+    // A large file is reserved in the memory budget before it is read.
     ensure!(length <= MAX_BYTES, "{}: it is longer than {MAX_BYTES} bytes", not_an_image());
     let header = Header::of(BufReader::new(&file), limits.max_pixels).with_context(not_an_image)?;
     let (share, reduction) = header.memory(length, limits.rows).with_context(not_an_image)?;
@@ -74,14 +74,14 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     Ok(Decoded { picture, share })
 }
 
-/// Whether an image file stores colours, as its header says: nothing is decoded.
+/// Whether an image file stores colours, according to its header. The image is not decoded.
 pub fn is_in_colour(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| format!("cannot open {}", name(path)))?;
     let header = Header::of(BufReader::new(file), u64::MAX);
     Ok(header.with_context(|| format!("{} is not an image that can be read", name(path)))?.is_in_colour())
 }
 
-/// The bytes of a file or a pipe, unless there are more than an image can have; about `expected` of them.
+/// Reads a file or a pipe to its end and reserves `expected` bytes. Fails above [`MAX_BYTES`].
 pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve(expected)?;
@@ -90,14 +90,15 @@ pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Decodes an image from memory and turns it upright, as its EXIF orientation says: cameras store what the sensor saw.
+/// Decodes an image in memory and turns it upright. Cameras store the sensor's orientation and put the rotation into
+/// EXIF.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded> {
     let header = Header::of(Cursor::new(bytes), limits.max_pixels)?;
     let (share, reduction) = header.memory(bytes.len() as u64, limits.rows)?;
     Ok(Decoded { picture: header.decode(bytes, reduction)?, share })
 }
 
-/// What an image's header says.
+/// The contents of an image's header.
 struct Header {
     size: (u32, u32),
     orientation: Orientation,
@@ -106,12 +107,12 @@ struct Header {
 
 enum Kind {
     Jpeg(jpeg::Header),
-    /// Read by the crate `image`, into this many bytes of this kind.
+    /// Decoded by the crate `image`: format, colour type, and decoded size in bytes.
     Other(ImageFormat, ColorType, u64),
 }
 
 impl Header {
-    /// Reads the header. An image of too many pixels, or one that would take too much memory, is refused.
+    /// Reads the header. Fails if the image has too many pixels or would take too much memory.
     fn of(source: impl BufRead + Seek, max_pixels: u64) -> Result<Self> {
         let reader = ImageReader::new(source).with_guessed_format()?;
         let (size, exif, kind) = match reader.format() {
@@ -126,7 +127,7 @@ impl Header {
             }
             Some(format) => {
                 let mut decoder = decoder(reader)?;
-                // An image with a broken EXIF entry is still read.
+                // An invalid EXIF entry does not make the image unreadable.
                 let exif = decoder.exif_metadata().ok().flatten();
                 let kind = Kind::Other(format, decoder.color_type(), decoder.total_bytes());
                 (decoder.dimensions(), exif, kind)
@@ -150,8 +151,8 @@ impl Header {
         }
     }
 
-    /// Waits until the budget has room to read a file of `file` bytes, decode it and scale it to `rows` rows. Returns the
-    /// share of the budget, and the factor (1, 2, 4 or 8) by which the image is reduced while it is decoded.
+    /// Waits until the budget has room to read a file of `file` bytes, decode it and resize it to `rows` rows. Returns
+    /// the share of the budget, and the factor (1, 2, 4 or 8) by which the image is reduced while decoding.
     fn memory(&self, file: u64, rows: usize) -> Result<(Share<'static>, u16)> {
         let budget = Budget::of_process();
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);
@@ -162,14 +163,15 @@ impl Header {
                 | Orientation::FlipHorizontal
                 | Orientation::FlipVertical
         );
-        // A quarter turn makes a copy; resizing makes rows of four floats.
+        // A quarter turn copies the image. Resizing makes an intermediate image of `rows` rows with four floats per
+        // pixel.
         let after = |reduction: u64, channels: u64| {
             let copy = if turned { channels * pixels / (reduction * reduction) } else { 0 };
             copy.max(16 * u64::from(self.size.0.max(self.size.1)) / reduction * rows as u64)
         };
         let (bytes, reduction) = match &self.kind {
             Kind::Jpeg(header) => {
-                // The decoder gets a copy of the file.
+                // The decoder reads from a copy of the file.
                 let others = |reduction: u16| 3 * file + after(reduction.into(), 3);
                 let reduction = header.reduction(budget.total().saturating_sub(others(1)));
                 (header.bytes(reduction) + others(reduction), reduction)
@@ -190,7 +192,7 @@ impl Header {
         if let (Kind::Other(ImageFormat::WebP, ..), Some(length)) =
             (&self.kind, bytes.get(4..).and_then(<[u8]>::first_chunk))
         {
-            // The decoder itself does not miss data in the middle.
+            // The decoder does not notice missing data, so compare with the length in the RIFF header.
             let told = u64::from(u32::from_le_bytes(*length)) + 8;
             ensure!(bytes.len() as u64 >= told, "it has {} bytes of {told}: is the file truncated?", bytes.len());
         }
@@ -210,7 +212,7 @@ fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>) -> Result<impl
     Ok(reader.into_decoder()?)
 }
 
-/// Decodes an image of 8 or 16 bits per channel to 8, without a copy.
+/// Decodes an image of 8 or 16 bits per channel to 8 bits, without a copy.
 fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
     let ((width, height), colour) = (decoder.dimensions(), decoder.color_type());
     let mut pixels = Vec::new();
@@ -239,7 +241,7 @@ fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
     picture.context("it decodes to another size than its header says")
 }
 
-/// The orientation in an EXIF entry (Exif 2.3, tag 0x0112), stored as any kind of whole number.
+/// The orientation in an EXIF entry (Exif 2.3, tag 0x0112). Accepts every TIFF integer type.
 fn orientation(entry: &[u8]) -> Option<Orientation> {
     let tiff = entry.strip_prefix(b"Exif\0\0").unwrap_or(entry);
     let mut reader = exif::Reader::new();
@@ -264,7 +266,7 @@ mod tests {
         decode(bytes, Limits { max_pixels: MAX_PIXELS, rows: 28 }).map(|decoded| decoded.picture)
     }
 
-    /// A black picture with one white corner, 40×24 px, as a JPEG.
+    /// A JPEG of 40×24 px: black with one white corner.
     fn jpeg() -> Vec<u8> {
         let picture = GrayImage::from_fn(40, 24, |x, y| Luma([if x < 16 && y < 8 { 255 } else { 0 }]));
         let mut bytes = Cursor::new(Vec::new());
@@ -272,8 +274,8 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// The same with an EXIF entry that says how it is to be turned (Exif 2.3, tag 0x0112, 1 to 8), a whole number of
-    /// one of TIFF's kinds, in either byte order.
+    /// The same with an EXIF orientation (Exif 2.3, tag 0x0112, 1 to 8), stored as the TIFF integer type `kind` in
+    /// either byte order.
     fn turned(orientation: u8, kind: u8, big_endian: bool) -> Vec<u8> {
         let length = match kind {
             1 | 6 => 1,
@@ -298,11 +300,11 @@ mod tests {
 
     #[test]
     fn photographs_are_turned_upright() {
-        // Where the white corner ends up: bottom right after half a turn, top right after a quarter clockwise.
+        // Where the white corner ends up: bottom right after a half turn, top right after a clockwise quarter turn.
         for (orientation, size, white) in
             [(1, (40, 24), (2, 2)), (3, (40, 24), (37, 21)), (6, (24, 40), (21, 2)), (8, (24, 40), (2, 37))]
         {
-            // BYTE, SHORT, LONG and the same with a sign.
+            // The TIFF types BYTE, SHORT, LONG and their signed versions.
             for (kind, big_endian) in [1, 3, 4, 6, 8, 9].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
                 let picture = read(&turned(orientation, kind, big_endian)).unwrap().to_luma8();
                 let case = format!("orientation {orientation}, kind {kind}, big-endian {big_endian}");
@@ -368,7 +370,7 @@ mod tests {
         }
     }
 
-    /// PNM, BMP and others can say so, and no decoder minds.
+    /// PNM, BMP and other formats allow a size of 0, and no decoder objects.
     #[test]
     fn a_picture_without_pixels_is_refused() {
         for bytes in [&b"P5 0 3 255\n"[..], b"P6 3 0 255\n"] {

@@ -1,36 +1,37 @@
-//! JPEG: refused if data is lost, decoded at reduced size if it is huge.
+//! JPEG: damaged files are refused, and huge ones are decoded at reduced size.
 //!
-//! The decoder goes on with zeros where a scan ends too early, and nothing in its result tells. So it gets the scans with
-//! [`FILLER`] behind each: bits that are in no Huffman code (ITU-T T.81, C.2). A complete scan never uses them; one that
-//! has lost data runs into them, and the decoder fails.
+//! Where a scan ends too early, the decoder continues with zeros, and its result does not show it. So each scan is
+//! given to the decoder with [`FILLER`] behind it: bits that no Huffman code contains (ITU-T T.81, C.2). A complete
+//! scan never reads them. A scan that has lost data does, and the decoder fails.
 
 use anyhow::{Context, Result, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 use std::io::Read;
 
-/// 48 one-bits: more than a symbol and its value take, and few enough for the decoder, which reads 57 bits ahead, to see
-/// a restart marker behind them.
+/// 48 one-bits: more than a symbol and its value can take, but few enough that the decoder, which reads 57 bits ahead,
+/// still sees a restart marker behind them.
 const FILLER: [u8; 12] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
 
-/// An image of more pixels is decoded at half, a quarter or an eighth of its width and height: no network needs more.
+/// Images with more pixels are decoded at a half, a quarter or an eighth of their width and height: no network needs
+/// more.
 const FULL_SIZE_PIXELS: u64 = 32_000_000;
 
-/// What the header says.
+/// The contents of the header.
 pub(super) struct Header {
     /// Width and height in pixels.
     pub size: (u16, u16),
-    /// Whether it stores colours.
+    /// Whether the image has colours.
     pub colour: bool,
-    /// The EXIF entry, from the TIFF header on.
+    /// The EXIF entry, starting with the TIFF header.
     pub exif: Option<Vec<u8>>,
-    /// Bytes of a pixel once it is decoded.
+    /// Bytes per decoded pixel.
     channels: u64,
     progressive: bool,
 }
 
 impl Header {
-    /// Reads up to the first scan.
+    /// Reads up to the first scan. Fails for files that the decoder cannot read: lossless, or more than 8 bits.
     pub fn of(source: impl Read) -> Result<Self> {
         let mut decoder = Decoder::new(source);
         decoder.read_info()?;
@@ -58,23 +59,23 @@ impl Header {
         u64::from(self.size.0) * u64::from(self.size.1)
     }
 
-    /// By how much the width and the height are divided: at full size up to [`FULL_SIZE_PIXELS`], less if only that fits
-    /// into `memory` bytes.
+    /// The factor by which to divide width and height: the smallest that leaves at most [`FULL_SIZE_PIXELS`] and fits
+    /// into `memory` bytes. 8 if none does.
     pub fn reduction(&self, memory: u64) -> u16 {
         let least = [1, 2, 4].into_iter().find(|&by| self.pixels() / (by * by) <= FULL_SIZE_PIXELS).unwrap_or(8);
         let fits = |by: &u64| self.bytes(*by as u16) <= memory;
         [1, 2, 4, 8].into_iter().filter(|&by| by >= least).find(fits).unwrap_or(8) as u16
     }
 
-    /// Bytes that decoding takes: the planes, the image that is made of them, and coefficients, which a progressive JPEG
-    /// keeps to the end and another one for as long as its blocks wait for a thread.
+    /// Bytes needed for decoding: the planes, the image made from them, and the coefficients. A progressive JPEG keeps
+    /// all coefficients until the end; other JPEGs keep them only while their blocks wait for a thread.
     pub fn bytes(&self, reduction: u16) -> u64 {
         let by = u64::from(reduction);
         let coefficients = self.pixels() * if self.progressive { 2 } else { 1 };
         self.channels * (2 * self.pixels() / (by * by) + coefficients)
     }
 
-    /// Decodes a complete file whose header this is, at 1 / `reduction` of its width and height.
+    /// Decodes a complete file with this header, at 1 / `reduction` of its width and height. Fails if data is missing.
     pub fn decode(&self, bytes: &[u8], reduction: u16) -> Result<DynamicImage> {
         let (width, height) = self.size;
         let mut decoder = Decoder::new(guarded(bytes)?);
@@ -92,7 +93,7 @@ impl Header {
     }
 }
 
-/// Ink to light, in place.
+/// CMYK to RGB, in place.
 fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
     let count = pixels.len() / 4;
     for index in 0..count {
@@ -106,8 +107,8 @@ fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// The file up to its end marker, which may be missing, with [`FILLER`] where data must not end. What is not stored
-/// completely, or in a way that the decoder gets wrong, is an error.
+/// Copies the file up to its end marker (which may be missing), with [`FILLER`] behind every scan and restart interval.
+/// Fails if data is missing, or for the layouts that the decoder gets wrong.
 fn guarded(bytes: &[u8]) -> Result<std::io::Cursor<Vec<u8>>> {
     let mut rest = bytes.get(2..).unwrap_or_default();
     let mut copy = bytes[..bytes.len() - rest.len()].to_vec();
@@ -128,7 +129,7 @@ fn guarded(bytes: &[u8]) -> Result<std::io::Cursor<Vec<u8>>> {
         rest = after;
         let segment = segment.get(2..).unwrap_or_default();
         match marker {
-            // Start of frame, but for DHT, JPG and DAC.
+            // Start of frame; these three are DHT, JPG and DAC.
             0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => scans.frame(segment, marker == 0xc2)?,
             0xda => {
                 let bits_needed = scans.scan(segment)?;
@@ -144,7 +145,7 @@ fn guarded(bytes: &[u8]) -> Result<std::io::Cursor<Vec<u8>>> {
 
 const CUT_OFF: &str = "the JPEG data breaks off: is the file truncated?";
 
-/// The next marker and what follows it; bytes before it are skipped, as every decoder does.
+/// Returns the next marker and what follows it. Skips the bytes before it, as every decoder does.
 fn next_marker(mut rest: &[u8]) -> Option<(u8, &[u8])> {
     loop {
         rest = &rest[rest.iter().position(|&byte| byte == 0xff)?..];
@@ -157,12 +158,13 @@ fn next_marker(mut rest: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Copies a scan's data up to the next marker that is not one of its restarts, and returns what follows.
+/// Copies a scan's data, including its restart markers, up to the next other marker. Returns the rest. Fails if there
+/// are fewer than `bits_needed` bits.
 fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, bits_needed: u64) -> Result<&'a [u8]> {
     let mut bytes = 0;
     loop {
         let end = rest.windows(2).position(|pair| pair[0] == 0xff && pair[1] != 0);
-        // A last byte 255 is half of a marker.
+        // A final 0xff is half of a marker.
         let end = end.unwrap_or(rest.len() - usize::from(rest.last() == Some(&0xff)));
         copy.extend_from_slice(&rest[..end]);
         bytes += end;
@@ -180,7 +182,7 @@ fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, bits_needed: u64) -
     Ok(rest)
 }
 
-/// What a JPEG's frame and scans say of how complete it is.
+/// What has been stored of an image so far, from its frame and scan headers.
 #[derive(Default)]
 struct Scans {
     size: (u64, u64),
@@ -190,9 +192,9 @@ struct Scans {
 
 struct Component {
     identifier: u8,
-    /// Blocks of each unit, across and down.
+    /// Blocks per unit (MCU), across and down.
     sampling: (u8, u8),
-    /// Bits of each of the 64 coefficients that are still to come; `None` before its first scan.
+    /// For each of the 64 coefficients the number of bits still missing; `None` before its first scan.
     missing_bits: [Option<u8>; 64],
 }
 
@@ -211,7 +213,7 @@ impl Scans {
         Ok(())
     }
 
-    /// Reads a scan header (B.2.3). Returns the least number of bits that its data must have.
+    /// Reads a scan header (B.2.3). Returns the minimum number of bits its data must have.
     fn scan(&mut self, segment: &[u8]) -> Result<u64> {
         let Some((&count, parameters)) = segment.split_first() else { bail!(CUT_OFF) };
         let Some((selectors, &[from, to, approximation])) = parameters.split_at_checked(2 * usize::from(count)) else {
@@ -230,7 +232,8 @@ impl Scans {
             };
             let across = extent(wide, component.sampling.0, most.0);
             let down = extent(high, component.sampling.1, most.1);
-            // The decoder skips the padding of a component of full size or of one block per unit, but of no other.
+            // A scan of one component has no padding blocks. The decoder gets this right for a component of full size
+            // or with one block per unit; for any other it expects the padding.
             ensure!(
                 count > 1 || (across.is_read && down.is_read),
                 "its components are sampled {}x{} and {}x{} and stored one by one, which this program cannot read: \
@@ -245,11 +248,12 @@ impl Scans {
                 *bits = Some(if self.progressive { approximation & 15 } else { 0 });
             }
         }
-        // A scan that refines the mean values has a bit a block and no codes, so filler does not break it.
+        // A scan that refines the DC coefficients stores one bit per block and no codes, so the filler does not make it
+        // fail.
         Ok(if self.progressive && from == 0 && approximation >> 4 > 0 { blocks } else { 0 })
     }
 
-    /// An error if scans are missing.
+    /// Fails if a scan is missing.
     fn end(&self) -> Result<()> {
         let complete = |component: &Component| component.missing_bits.iter().all(|&bits| bits == Some(0));
         let complete = !self.components.is_empty() && self.components.iter().all(complete);
@@ -258,15 +262,15 @@ impl Scans {
     }
 }
 
-/// How a component extends along one axis.
+/// The size of a component along one axis.
 struct Extent {
-    /// Blocks that a scan of it alone has.
+    /// Blocks in a scan of this component alone.
     blocks: u64,
-    /// Whether the decoder expects that many too.
+    /// Whether the decoder expects this number of blocks.
     is_read: bool,
 }
 
-/// Of a component of `sampling` blocks per unit, in an image of this many pixels and at most `most` blocks per unit.
+/// For a component of `sampling` blocks per unit, in an image of `pixels` pixels with at most `most` blocks per unit.
 fn extent(pixels: u64, sampling: u8, most: u8) -> Extent {
     let (sampling, most) = (u64::from(sampling), u64::from(most));
     let blocks = (pixels * sampling).div_ceil(most).div_ceil(8);
@@ -278,8 +282,8 @@ fn extent(pixels: u64, sampling: u8, most: u8) -> Extent {
 mod tests {
     use super::*;
 
-    /// 40×40 px in four squares, colours sampled 2x2: stored a scan per component, and progressively (libjpeg's cjpeg
-    /// with `-sample 2x2`, and `-scans` or `-progressive`).
+    /// 40×40 px in four coloured squares, with 2x2 chroma subsampling: one scan per component, and progressive
+    /// (libjpeg's cjpeg with `-sample 2x2`, and `-scans` or `-progressive`).
     const FILES: [&[u8]; 2] = [include_bytes!("scan-per-component.jpg"), include_bytes!("progressive.jpg")];
 
     fn decode(bytes: &[u8]) -> Result<RgbImage> {
@@ -287,7 +291,7 @@ mod tests {
         header.decode(bytes, 1).map(DynamicImage::into_rgb8)
     }
 
-    /// Where a scan's data begins and ends.
+    /// Start and end of each scan's data.
     fn scans(bytes: &[u8]) -> Vec<(usize, usize)> {
         let marker = |from: usize, wanted: &dyn Fn(u8) -> bool| {
             (from..bytes.len() - 1).find(|&at| bytes[at] == 0xff && wanted(bytes[at + 1]))
@@ -306,7 +310,7 @@ mod tests {
     fn components_in_scans_of_their_own_are_read_right() {
         for file in FILES {
             let picture = decode(file).unwrap();
-            // What was drawn; libjpeg decodes the same within 2.
+            // The colours drawn; libjpeg decodes them within 2.
             for (x, y, colour) in
                 [(8, 8, [220, 30, 30]), (32, 8, [30, 180, 40]), (8, 32, [40, 60, 200]), (32, 32, [240, 230, 60])]
             {
@@ -347,13 +351,13 @@ mod tests {
     fn what_the_decoder_does_not_read_is_refused_by_the_header() {
         let frame =
             FILES[0].windows(2).position(|pair| pair[0] == 0xff && (pair[1] == 0xc0 || pair[1] == 0xc1)).unwrap();
-        // Lossless, hierarchical and arithmetic coding; 12 bits.
+        // Lossless, hierarchical and arithmetic coding, and 12 bits.
         for (at, byte) in [(1, 0xc3), (1, 0xc5), (1, 0xc9), (1, 0xca), (4, 12)] {
             let mut other = FILES[0].to_vec();
             other[frame + at] = byte;
             assert!(Header::of(&other[..]).is_err(), "{byte:x}");
         }
-        // The first component 4x1, the second 2x1: of its own scan the decoder would expect other blocks.
+        // Sampling 4x1 and 2x1: the decoder would expect other blocks in the second component's scan.
         let mut other = FILES[0].to_vec();
         (other[frame + 11], other[frame + 14]) = (0x41, 0x21);
         let message = decode(&other).unwrap_err().to_string();

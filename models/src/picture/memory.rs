@@ -1,29 +1,28 @@
-//! One budget of memory for all images that the process decodes, whatever the number of threads.
+//! A memory budget shared by all images that the process decodes, whatever the number of threads.
 //!
-//! What an image needs is estimated from its header. Then it is decoded at once, or as soon as other images have given
-//! back enough, or it is refused because it would not fit even alone. Nobody waits who holds a share, so nobody waits
-//! for ever.
+//! The need of each image is estimated from its header. The image then waits until enough of the budget is free, or is
+//! refused if it would not fit even alone. A thread never waits while it holds a share, so there is no deadlock.
 
 use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-/// Images may take this part of the memory that is free when the first one is read: 1 / `PART`. The rest is for the
-/// model, for threads and for other processes.
+/// Images may use 1 / `PART` of the memory that is free when the first one is read. The rest is for the model, the
+/// threads and other processes.
 const PART: u64 = 2;
 
-/// The budget where the system tells nothing about its memory.
+/// The budget in bytes if the system does not report its memory.
 const UNKNOWN: u64 = 1 << 30;
 
-/// Bytes that may be used at the same time, and those in use.
+/// A number of bytes that may be in use at the same time.
 pub(super) struct Budget {
     total: u64,
     used: Mutex<u64>,
     returned: Condvar,
 }
 
-/// Bytes that were taken from a budget; dropping them gives them back.
+/// Bytes taken from a budget; returned on drop.
 pub(super) struct Share<'a> {
     budget: &'a Budget,
     bytes: u64,
@@ -34,18 +33,18 @@ impl Budget {
         Self { total, used: Mutex::new(0), returned: Condvar::new() }
     }
 
-    /// The budget of this process. Its size is set when it is first asked for.
+    /// The budget of this process. Its size is set on first use.
     pub fn of_process() -> &'static Self {
         static BUDGET: OnceLock<Budget> = OnceLock::new();
         BUDGET.get_or_init(|| Self::new(free(Path::new("/")).map_or(UNKNOWN, |free| free / PART)))
     }
 
-    /// All bytes of the budget.
+    /// Size of the budget in bytes.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Takes `bytes`, once they are free. An error if there will never be that many.
+    /// Takes `bytes`, waiting until they are free. Fails if they exceed the whole budget.
     pub fn take(&self, bytes: u64) -> Result<Share<'_>> {
         ensure!(
             bytes <= self.total,
@@ -74,8 +73,9 @@ fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
 
-/// Bytes that this process can still take: the least that the machine (`MemAvailable`), the limits of the process
-/// (`ulimit -v` and `-d`) and its control groups leave. `None` if the system, whose files begin at `root`, says nothing.
+/// Bytes that this process can still allocate: the minimum of what the machine (`MemAvailable`), the process limits
+/// (`ulimit -v` and `-d`) and its control groups leave. `None` if the system reports none of them. `root` is the root
+/// of the file system.
 fn free(root: &Path) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let status = read("proc/self/status");
@@ -97,7 +97,7 @@ fn free(root: &Path) -> Option<u64> {
             }
             _ => return Vec::new(),
         };
-        // A group's limit holds for the groups below it too.
+        // A group's limit also applies to the groups below it.
         let groups = Path::new(path.trim_start_matches('/')).ancestors();
         let left = groups.filter_map(|group| {
             let read = |name: &str| number(&fs::read_to_string(root.join(folder).join(group).join(name)).ok()?);
@@ -113,7 +113,7 @@ fn free(root: &Path) -> Option<u64> {
     known.into_iter().flatten().chain(groups).min()
 }
 
-/// The first word as a number; `None` for "max" and "unlimited".
+/// The first word as a number; `None` if it is not one, as in "max" and "unlimited".
 fn number(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
@@ -148,7 +148,7 @@ mod tests {
         assert!(message.contains("half of what was free"), "{message}");
     }
 
-    /// The tightest of all limits counts. The files are as Linux writes them.
+    /// The smallest limit counts. The files have the format that Linux uses.
     #[test]
     fn what_is_free_is_the_least_that_any_limit_leaves() {
         let root = tempfile::tempdir().unwrap();

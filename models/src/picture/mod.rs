@@ -1,7 +1,7 @@
-//! A picture file becomes the network's input, the same way wherever a model is used or trained.
+//! Turns an image file into the network's input, in the same way for training and deployment.
 //!
-//! `file` decodes what is on disk, upright and whole (JPEG by `jpeg`), as far as there is `memory`; [`Reader`] brings it
-//! to the size and colours that the network takes.
+//! `file` decodes the file and turns the image upright (`jpeg` decodes JPEG), within the budget of `memory`. [`Reader`]
+//! then converts it to the network's size and channels.
 
 mod colours;
 mod file;
@@ -23,12 +23,12 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
-/// How picture files are read, where the user may have a say.
+/// Options for reading image files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// Most pixels a picture may have; more are refused by the header, before anything is decoded.
+    /// Most pixels an image may have; larger images are refused by their header, before decoding.
     pub max_pixels: u64,
-    /// How the digit stands out in the pictures; `None` finds it out for each. It has no effect on other pictures.
+    /// Polarity of the digits in the images; `None` detects it for each image. No effect on other images.
     pub polarity: Option<Polarity>,
 }
 
@@ -39,15 +39,15 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// A picture file as a model's input, `[C, H, W]`, values 0 to 255.
+    /// Reads an image file as a model's input, `[C, H, W]`, values 0 to 255.
     ///
-    /// What is trained on and what is predicted come this one way, so that equal files are equal input.
+    /// Training and prediction both use this function, so the same file always gives the same input.
     pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
         let Decoded { picture, share: _share } = file::open(path, self.limits(input))?;
         self.prepare(picture, input).with_context(|| format!("{} cannot be used", files::name(path)))
     }
 
-    /// The same for a picture file that is in memory already; `name` is what messages call it.
+    /// Like [`Reader::read`], for an image file in memory. Error messages call it `name`.
     pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
         let decoded = file::decode(bytes, self.limits(input));
         let Decoded { picture, share: _share } =
@@ -55,7 +55,8 @@ impl Reader {
         self.prepare(picture, input).with_context(|| format!("{name} cannot be used"))
     }
 
-    /// The same for a picture file that comes through a pipe, and is read to its end.
+    /// Like [`Reader::read`], for an image file that comes through a pipe; reads it to its end. Error messages call it
+    /// `name`.
     pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Array3<u8>> {
         let bytes = file::bytes(source, 0).with_context(|| format!("cannot read {name}"))?;
         self.from_bytes(name, &bytes, input)
@@ -65,8 +66,8 @@ impl Reader {
         Limits { max_pixels: self.max_pixels, rows: input.height }
     }
 
-    /// The polarity that a picture for this input is brought to, if it is prepared as a digit: only then
-    /// [`Reader::polarity`] has an effect.
+    /// The polarity that images for this input are converted to; `None` if they are not prepared as digits.
+    /// [`Reader::polarity`] only has an effect if it is `Some`.
     #[must_use]
     pub fn digit_polarity(input: &Input) -> Option<Polarity> {
         match (input.channels, input.content) {
@@ -75,14 +76,14 @@ impl Reader {
         }
     }
 
-    /// Turns any picture into a model's input, `[C, H, W]`, values 0 to 255.
+    /// Turns any image into a model's input, `[C, H, W]`, values 0 to 255.
     ///
-    /// Transparent parts are white, but black around a digit in light ink.
+    /// Transparent parts become white, or black around a digit in light ink.
     ///
-    /// A picture that already has the input's size goes through untouched, but for its colours. Any other is prepared
-    /// as a digit ([`digit::prepare`]) if the model's card says so; otherwise as much of its centre as has the input's
-    /// proportions is cut out and resized with anti-aliasing (to a pixel of rounding torchvision's `Resize` and
-    /// `CenterCrop`).
+    /// For a model of one channel whose card says that images show a digit, the image is prepared as a digit
+    /// ([`digit::prepare`]). Otherwise, an image that already has the input's size is only converted to its channels; of
+    /// any other, the centre is cropped to the input's aspect ratio and resized with anti-aliasing, like torchvision's
+    /// `Resize` and `CenterCrop` up to one pixel of rounding.
     pub fn prepare(&self, picture: DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
@@ -102,7 +103,7 @@ impl Reader {
 const WHITE: u8 = 255;
 const BLACK: u8 = 0;
 
-/// The image as it looks on paper of this grey level, where it is transparent; painted in place.
+/// Blends an image with transparency onto paper of this grey level, in place. Returns other images unchanged.
 fn over(paper: u8, picture: DynamicImage) -> DynamicImage {
     let (width, height) = (picture.width(), picture.height());
     match picture {
@@ -117,7 +118,7 @@ fn over(paper: u8, picture: DynamicImage) -> DynamicImage {
     }
 }
 
-/// Pixels of `N` channels, of which the last is the opacity, over paper: one channel less.
+/// Blends pixels of `N` channels, the last of which is the opacity, onto paper. The result has one channel less.
 fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
     let count = pixels.len() / N;
     for index in 0..count {
@@ -132,7 +133,7 @@ fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// Whether most of the picture is transparent and the rest light: drawn for a dark page, and not to be seen on white.
+/// Whether most of the image is transparent and the rest is light: drawn for a dark page, and invisible on white.
 fn is_light_ink(picture: &DynamicImage) -> bool {
     if !picture.color().has_alpha() {
         return false;
@@ -147,9 +148,10 @@ fn is_light_ink(picture: &DynamicImage) -> bool {
     2 * opaque < 255 * pixels && light > 192 * opaque
 }
 
-/// The largest part of the picture's centre that has the proportions of `(width, height)`, resized to that.
+/// Crops the image's centre to the aspect ratio of `(width, height)` and resizes it to that size.
 ///
-/// Cut out first: resizing all of a picture a thousand times as wide as high would take a thousand times the memory.
+/// Cropping comes first: resizing all of an image that is a thousand times wider than high would take a thousand times
+/// the memory.
 fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, DynamicImage> {
     let (across, down) = (picture.width(), picture.height());
     if (across, down) == (width, height) {
@@ -159,7 +161,7 @@ fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, Dynamic
     let kept = |wanted: u32, extent: u32| ((f64::from(wanted) / scale).round() as u32).clamp(1, extent);
     let (kept_across, kept_down) = (kept(width, across), kept(height, down));
     let (left, top) = ((across - kept_across) / 2, (down - kept_down) / 2);
-    // The usual kinds are cut without a copy.
+    // The common types are cropped without a copy.
     Cow::Owned(match picture {
         DynamicImage::ImageLuma8(picture) => {
             let centre = imageops::crop_imm(picture, left, top, kept_across, kept_down);
@@ -181,7 +183,7 @@ fn planes(picture: &RgbImage) -> Vec<u8> {
     (0..3).flat_map(|channel| picture.pixels().map(move |pixel| pixel[channel])).collect()
 }
 
-/// A model's input, `[C, H, W]` with C 1 (grey) or 3 (RGB), as a PNG file, to look at.
+/// Encodes a model's input, `[C, H, W]` with 1 channel (grey) or 3 (RGB), as a PNG file for viewing.
 pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
     let (channels, height, width) = values.dim();
     let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
 
-    /// Its whole width resized to 28 px in height would be 560,000 px.
+    /// At a height of 28 px its full width would be 560,000 px.
     #[test]
     fn a_picture_of_one_row_is_cut_before_it_is_resized() {
         let picture = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
