@@ -1,4 +1,4 @@
-//! What a data folder holds: its classes, the form of its images, and its splits.
+//! The contents of a data folder: its classes, the format of its images, and its splits.
 
 use super::class_folders::{ClassFolders, Picture, TestSource};
 use super::labels::{Names, UnknownClasses};
@@ -8,19 +8,19 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Told how many pictures are read, and of how many: reading a folder of photographs takes minutes.
+/// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// One part of a data set in memory.
+/// One split of a data set, in memory.
 #[derive(Debug)]
 pub struct Reading {
-    /// The pictures.
+    /// The images.
     pub set: Dataset,
-    /// What somebody should know: which files were skipped or could not be read.
+    /// Notes for the user: files that were skipped or could not be read.
     pub notes: Vec<String>,
 }
 
-/// A data folder, listed but not read.
+/// A data folder whose files have been listed but not read.
 #[derive(Debug)]
 pub struct Catalogue {
     name: String,
@@ -36,7 +36,7 @@ enum Form {
 }
 
 impl Catalogue {
-    /// Lists what `folder` holds: IDX files if there are any, otherwise one sub-folder of pictures per class.
+    /// Lists the contents of `folder`: IDX files if there are any, otherwise one sub-folder of images per class.
     pub fn open(folder: &Path) -> Result<Self> {
         ensure!(
             folder.is_dir(),
@@ -48,26 +48,26 @@ impl Catalogue {
         Ok(Self { name: name(folder), folder: folder.to_owned(), form, renamed: false })
     }
 
-    /// Says that whoever trains or trained on IDX files may have given their classes other names: names that do not
-    /// fit are matched by number. Without it they are an error.
+    /// Allows the model's class names to differ from those of the IDX files: names that do not match are then matched
+    /// by number. Otherwise they are an error.
     #[must_use]
     pub fn renamed(self) -> Self {
         Self { renamed: true, ..self }
     }
 
-    /// The data set's name, such as `mnist`: its folder's.
+    /// Name of the data set, such as `mnist`: the name of its folder.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// Path of the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What somebody should know about the folder: which of its files and folders are not read.
+    /// Notes for the user: files and folders that will not be read.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         match &self.form {
@@ -76,8 +76,8 @@ impl Catalogue {
         }
     }
 
-    /// What the images show, as far as the data itself tells: a digit each if they are the training images of MNIST,
-    /// anything otherwise.
+    /// What the images show, as far as it can be detected: digits if they are the MNIST training images, anything
+    /// otherwise. Fails if the IDX files cannot be read.
     pub fn content(&self) -> Result<Content> {
         Ok(match self.form {
             Form::Idx if idx_files::are_mnist(&self.folder)? => Content::Digit { polarity: Polarity::LightOnDark },
@@ -85,8 +85,8 @@ impl Catalogue {
         })
     }
 
-    /// The content of images of which somebody says that each shows a digit, in IDX files: whether it is light or dark
-    /// is measured. Images from class folders cannot be declared digits.
+    /// The content of IDX images that the user has declared to be digits; measures their polarity. Fails for class
+    /// folders, whose images cannot be declared digits.
     pub fn digits(&self) -> Result<Content> {
         ensure!(
             matches!(self.form, Form::Idx),
@@ -100,13 +100,13 @@ impl Catalogue {
         Ok(Content::Digit { polarity: if dark { Polarity::LightOnDark } else { Polarity::DarkOnLight } })
     }
 
-    /// Whether the folder has images of its own to choose the best checkpoint on.
+    /// Whether the folder has a validation split.
     #[must_use]
     pub fn has_validation(&self) -> bool {
         matches!(&self.form, Form::Pictures(folders) if folders.has_validation())
     }
 
-    /// The folder of the test images: `None` if they are a fifth of the images of each class.
+    /// The folder of the test images; `None` if a fifth of each class is kept for the test instead.
     #[must_use]
     pub fn test_folder(&self) -> Option<&Path> {
         match &self.form {
@@ -118,8 +118,9 @@ impl Catalogue {
         }
     }
 
-    /// The names of the classes. Of IDX files they come from `labels.txt` in their folder (one a line), from what is
-    /// known of a set with these labels, or are the numbers that occur; otherwise they are the sub-folders' names, sorted.
+    /// The class names. For IDX files they come from `labels.txt` beside them (one per line) or from a built-in list
+    /// for known data sets; otherwise they are the numbers that occur. For class folders they are the folder names,
+    /// sorted. Fails if there are fewer than two.
     pub fn labels(&self) -> Result<Vec<String>> {
         let labels = match &self.form {
             Form::Pictures(folders) => folders.classes.clone(),
@@ -141,9 +142,9 @@ impl Catalogue {
         Names::of_idx_files(&self.folder, idx_files::labels(&self.folder, Split::Train)?.as_deref())
     }
 
-    /// What a network of this resolution that is trained on it takes. Pictures from IDX files stay as they are, and the
-    /// graph resizes them. Pictures from class folders come in all sizes: they are brought to the resolution when they
-    /// are read, in grey if none of the training pictures is stored in colour.
+    /// The input of a network trained on this folder. IDX images keep their size, and the graph resizes them. Images in
+    /// class folders are resized to `resolution` when they are read. They become grey if no training image is stored in
+    /// colour, otherwise RGB.
     pub fn input(&self, resolution: usize, content: Content) -> Result<Input> {
         let (channels, height, width) = match &self.form {
             Form::Idx => {
@@ -159,8 +160,8 @@ impl Catalogue {
         Ok(Input::new(channels, height, width, content))
     }
 
-    /// Reads one split as a network takes it. Each picture's class is its place in `labels`, found by its name: so a
-    /// model can be judged on a folder that lacks some of its classes. To learn from, every class needs images.
+    /// Reads one split as the network's input. Classes are matched by name: a label is an index into `labels`. For
+    /// evaluation the folder may lack some of the classes; the training split must have an image of each.
     pub fn read(&self, split: Split, labels: &[String], input: &Input, progress: Progress) -> Result<Reading> {
         let reading = match &self.form {
             Form::Idx => self.read_idx(split, labels, input),
@@ -184,7 +185,8 @@ impl Catalogue {
         Ok(reading)
     }
 
-    /// Reads all images of a folder whose test images are a fifth of each class, and tells which are the test images.
+    /// Reads all images of a folder that keeps a fifth of each class for the test. Also returns, for each image,
+    /// whether it is a test image.
     pub(super) fn read_all(
         &self,
         labels: &[String],
@@ -218,7 +220,7 @@ impl Catalogue {
         Ok(Reading { set: set.with_labels(&classes), notes })
     }
 
-    /// The place in `labels` of each number that occurs in a set of IDX files.
+    /// For each number in the IDX labels, its index in `labels`. Also returns notes for the user.
     fn classes_of_numbers(&self, set: &Dataset, labels: &[String]) -> Result<(Vec<usize>, Vec<String>)> {
         let folder = self.folder.display();
         let used: BTreeSet<usize> = set.labels().iter().copied().collect();
@@ -276,7 +278,7 @@ impl Catalogue {
     }
 }
 
-/// The folder's own name, also where it is reached through a link; of `.` that of the folder it stands for.
+/// The last component of the path, even if it is a symlink; for `.` the name of the current folder.
 fn name(folder: &Path) -> String {
     let resolved = || folder.canonicalize().ok()?.file_name().map(ToOwned::to_owned);
     let name = folder.file_name().map(ToOwned::to_owned).or_else(resolved);
@@ -296,7 +298,7 @@ mod tests {
         &|_, _| ()
     }
 
-    /// A set of three grey 2×2 pictures to learn from and one for the test, of the classes 0, 1 and 3.
+    /// Writes an IDX data set of grey 2×2 images: three for training and one for the test, with the classes 0, 1 and 3.
     fn idx(folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         let write = |name: &str, extents: &[u32], data: &[u8]| {
@@ -311,7 +313,7 @@ mod tests {
         write("t10k-labels-idx1-ubyte", &[1], &[3]);
     }
 
-    /// Grey pictures of many sizes in two class folders, ten each.
+    /// Writes grey images of various sizes into two class folders, ten each.
     fn pictures(folder: &Path) {
         for (class, grey) in [("day", 200), ("night", 10)] {
             fs::create_dir_all(folder.join(class)).unwrap();
@@ -337,7 +339,7 @@ mod tests {
         idx(folder.path());
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, Content::Picture).unwrap());
-        // Numbers that do not occur are no classes.
+        // Numbers that do not occur are not classes.
         assert_eq!(labels, ["0", "1", "3"]);
         assert_eq!((input.channels, input.height, input.width), (1, 2, 2));
         assert_eq!(read_test(folder.path(), &labels, &input).unwrap().labels(), [2]);
@@ -356,7 +358,7 @@ mod tests {
         idx(folder.path());
         let input = Catalogue::open(folder.path()).unwrap().input(64, Content::Picture).unwrap();
         let read = |labels: &[&str]| test_set(folder.path(), &strings(labels), &input, None, silent());
-        // Without names the numbers are places among names that are no numbers, and that is said.
+        // Without class names, and if no label is a number, the numbers are indices; a note says so.
         let set = read(&["a", "b", "c", "d"]).unwrap();
         assert_eq!((set.set.labels(), set.notes.len()), (&[3][..], 1));
         assert!(set.notes[0].contains("no labels.txt") && set.notes[0].contains("(0: a, 1: b, …)"), "{:?}", set.notes);
@@ -369,7 +371,7 @@ mod tests {
         assert_eq!(set.classes, ["z"]);
         let message = read(&["a", "b", "c", "d"]).unwrap_err().to_string();
         assert!(message.ends_with("not among the known classes: z. Known are a, b, c, d"), "{message}");
-        // Whoever trained on it may have given other names.
+        // The model may have been trained with other class names.
         let renamed = Catalogue::open(folder.path()).unwrap().renamed();
         let found = renamed.read(Split::Test, &strings(&["a", "b", "c", "d"]), &input, silent()).unwrap();
         assert_eq!(found.set.labels(), [3]);
@@ -396,7 +398,7 @@ mod tests {
         assert!(message.contains("only the images of IDX files"), "{message}");
     }
 
-    /// What training reads is what prediction makes of the same file.
+    /// Training and prediction prepare a file identically.
     #[test]
     fn pictures_are_read_as_they_are_predicted() {
         let folder = tempfile::tempdir().unwrap();
@@ -441,7 +443,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [10, 0, 10]);
         let message = read_test(folder.path(), &labels[1..2], &input).unwrap_err().to_string();
         assert!(message.ends_with("not among the known classes: day, night. Known are dusk"), "{message}");
-        // To learn from, no class may be without pictures.
+        // Training needs images of every class.
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
         assert!(message.contains("no training image that can be read: dusk"), "{message}");

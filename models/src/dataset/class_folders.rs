@@ -1,7 +1,7 @@
-//! A folder of images with one sub-folder per class, listed but not read.
+//! Lists a folder of images with one sub-folder per class, without reading them.
 //!
-//! The class folders lie straight in the folder, and a fifth of each class is kept for the test, or in the folders of its
-//! splits ([`super::layout`]).
+//! The class folders are either directly in the folder, in which case a fifth of each class is kept for the test, or in
+//! the folders of its splits ([`super::layout`]).
 
 use super::Split;
 use super::layout::Layout;
@@ -11,50 +11,50 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// One image in this many of a class is kept for the test where the folder does not say which.
+/// One in this many images of each class is kept for the test if the folder has no test split.
 const TEST_SHARE: usize = 5;
 
-/// A listed picture.
+/// A listed image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Picture {
-    /// Its place in the order of the pictures; see [`rank`].
+    /// Sort key of the images; see [`rank`].
     rank: u64,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its class, counted in [`ClassFolders::classes`].
+    /// Index into [`ClassFolders::classes`].
     pub class: usize,
 }
 
-/// What a folder of class folders holds.
+/// The listed images of all classes and splits.
 #[derive(Debug)]
 pub(super) struct ClassFolders {
     /// The names of the class folders, sorted.
     pub classes: Vec<String>,
-    /// What somebody should know: which files and folders are not read, and what serves as the test set.
+    /// Notes for the user: files and folders that will not be read, and what serves as the test split.
     pub notes: Vec<String>,
     /// Where the test images come from.
     pub test_source: TestSource,
     train: Option<Vec<Picture>>,
     validation: Option<Vec<Picture>>,
     test: Option<Vec<Picture>>,
-    /// A class with a single image, which cannot be divided.
+    /// A class with a single image, which cannot be split.
     lonely: Option<String>,
 }
 
 /// Where the test images of a folder come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TestSource {
-    /// A folder of their own, or of the validation split if there is none.
+    /// The folder of the test split, or of the validation split if there is no test split.
     Folder(PathBuf),
     /// A fifth of each class.
     Fifth,
 }
 
-/// The pictures of each class of one split.
+/// The images of one split, by class name.
 type Part = BTreeMap<String, Vec<Picture>>;
 
 impl ClassFolders {
-    /// Lists `given`, which must be a folder.
+    /// Lists the folder `given`. Fails if it has no class folders, or if a class folder has no images.
     pub fn list(given: &Path) -> Result<Self> {
         let Layout { root, splits, beside } = Layout::of(given)?;
         let mut skipped = Skipped::default();
@@ -111,7 +111,8 @@ impl ClassFolders {
         Self::joined(Path::new(""), [Some(train), None, Some(test)], TestSource::Fifth, notes, lonely)
     }
 
-    /// Numbers the classes of all splits: training, validation, test.
+    /// Merges the training, validation and test splits, and numbers their classes. Fails if a class has no training
+    /// images.
     fn joined(
         root: &Path,
         parts: [Option<Part>; 3],
@@ -119,7 +120,7 @@ impl ClassFolders {
         notes: Vec<String>,
         lonely: Option<String>,
     ) -> Result<Self> {
-        // What is learnt decides; a folder for evaluation alone may do without.
+        // The training split determines the classes. A folder used only for evaluation needs none.
         let deciding = if parts[0].is_some() { &parts[..1] } else { &parts[1..] };
         let classes: BTreeSet<String> = deciding.iter().flatten().flat_map(Part::keys).cloned().collect();
         let classes: Vec<String> = classes.into_iter().collect();
@@ -146,7 +147,7 @@ impl ClassFolders {
         Ok(Self { classes, notes, test_source, train, validation, test, lonely })
     }
 
-    /// The images of one split, in an order that mixes the classes: the first few are a fair sample.
+    /// The images of one split, in an order that mixes the classes, so the first few are a fair sample.
     pub fn pictures(&self, root: &Path, split: Split) -> Result<&[Picture]> {
         let found = match split {
             Split::Train => &self.train,
@@ -171,12 +172,12 @@ impl ClassFolders {
         Ok(found)
     }
 
-    /// Whether there are images of their own to choose the best checkpoint on.
+    /// Whether there is a validation split.
     pub fn has_validation(&self) -> bool {
         self.validation.is_some()
     }
 
-    /// All images of a folder whose test images are a fifth of each class: first those to learn from, then the others.
+    /// All images of a folder without a test split: first the training images, then those kept for the test.
     pub fn all(&self) -> Vec<Picture> {
         [&self.train, &self.test].into_iter().flatten().flatten().cloned().collect()
     }
@@ -191,7 +192,8 @@ fn part(root: &Path, folder: &Path, skipped: &mut Skipped) -> Result<Part> {
     classes(folder, &folders, &[root, folder], skipped)
 }
 
-/// Lists the pictures of the class `folders` in `parent`. Links to the folders `above` them lead back.
+/// Lists the images of each class folder in `folders`, all inside `parent`. Symlinks back to the folders `above` are
+/// skipped.
 fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Skipped) -> Result<Part> {
     let above = above.iter().map(|folder| listing::resolved(folder)).collect::<Result<HashSet<PathBuf>>>()?;
     let mut part = Part::new();
@@ -209,12 +211,12 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
     Ok(part)
 }
 
-/// Divides each class into what is learnt from and what is kept for the test.
+/// Splits each class into training and test images.
 ///
-/// Which image goes where follows from its name alone ([`rank`]): so training, a resumed run, evaluation and deployment
-/// see the same two splits on every machine without anything being written down. A run's seed has no say, or a model
-/// would be judged on images that it learnt from as soon as two runs' seeds differ. Images that are added later may move
-/// a few others between the splits: train again, or keep `train` and `test` apart by hand.
+/// The choice depends only on an image's path inside the data folder ([`rank`]). So training, a resumed run, evaluation
+/// and deployment agree on every machine without storing anything. It must not depend on a run's seed, or a model could
+/// be tested on images that another run trained on. Images added later can move a few others between the splits: train
+/// again, or keep `train` and `test` in separate folders.
 fn split(whole: Part) -> (Part, Part) {
     let (mut train, mut test) = (Part::new(), Part::new());
     for (class, mut pictures) in whole {
@@ -226,11 +228,11 @@ fn split(whole: Part) -> (Part, Part) {
     (train, test)
 }
 
-/// Where a picture stands in the order of all: a number that looks random but follows from its path below `root`.
+/// Sort key of an image: a number that looks random but depends only on the path below `root`.
 fn rank(root: &Path, path: &Path) -> u64 {
     let below = path.strip_prefix(root).unwrap_or(path);
     let names = below.components().map(|component| component.as_os_str().as_encoded_bytes());
-    // Joined by hand: the separator differs between systems.
+    // Joined by hand because the path separator differs between systems.
     names.fold(Fingerprint::default(), |rank, name| rank.and(name).and(b"/")).spread()
 }
 
@@ -239,7 +241,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Makes empty files; a name that ends in a slash makes a folder.
+    /// Creates empty files; a name that ends in a slash creates a folder.
     fn folder(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in names {
@@ -280,7 +282,7 @@ mod tests {
         assert_eq!(["ox", "cat", "ant"].map(|class| count(&test, class)), [200, 1, 1]);
         assert_eq!(["ox", "cat", "ant"].map(|class| count(&train, class)), [800, 6, 1]);
         assert!(train.iter().all(|name| !test.contains(name)));
-        // No run of names goes one way, and the order of neither part follows the names.
+        // No range of names goes to one split alone, and neither split is in the order of the names.
         for hundred in 0..10 {
             let kept = count(&test, &format!("ox/img_0{hundred}"));
             assert!((5..=40).contains(&kept), "{kept} of hundred {hundred}");
@@ -314,7 +316,7 @@ mod tests {
         assert!(notes.contains("1 .txt") && notes.contains("more: it lies beside the splits"), "{notes}");
     }
 
-    /// As people and archives name and nest them.
+    /// Names and nesting as found in common archives.
     #[test]
     fn splits_are_found_by_all_their_usual_names() {
         for (train, test) in [

@@ -1,4 +1,4 @@
-//! Many picture files become one array, several at a time, and those that cannot be read are named.
+//! Reads many image files into one array, in parallel, and reports those that cannot be read.
 
 use super::{Dataset, MAX_BYTES, Progress, Reading};
 use crate::card::Input;
@@ -10,13 +10,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Pictures that are named when they cannot be read; the others are counted.
+/// Most unreadable images that a message names; the others are only counted.
 const NAMED: usize = 10;
 
-/// Reads `pictures` (path and class) as the network takes them ([`picture::Reader::read`]). Their order stays, whichever thread
-/// reads which. `what` is what messages call them.
+/// Reads `pictures` (path and class) as the network's input ([`picture::Reader::read`]), in parallel but in order.
+/// Messages call them `what`.
 ///
-/// Pictures that cannot be read are left out and named in the notes, unless there are more than [`tolerated`].
+/// Unreadable images are skipped and named in the notes. Fails if there are more than [`tolerated`].
 pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progress: Progress) -> Result<Reading> {
     let length = input.channels * input.height * input.width;
     let bytes = length as u64 * pictures.len() as u64;
@@ -57,10 +57,10 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
     Ok(Reading { set, notes: notes.into_iter().collect() })
 }
 
-/// Which picture could not be read, and why.
+/// Index of an unreadable image, and the reason.
 type Failure = (usize, anyhow::Error);
 
-/// Reads every picture into its place, `length` bytes each. Returns the failures in the pictures' order.
+/// Reads each image into its slice of `values`, `length` bytes each. Returns the failures in image order.
 fn fill(
     values: &mut [u8],
     length: usize,
@@ -73,7 +73,8 @@ fn fill(
     let work = || {
         let mut failures = Vec::new();
         loop {
-            // Held only while the next one is taken; a thread that died with it leaves nothing for the others.
+            // The lock is held only while the next image is taken. If a thread panicked while holding it, the others
+            // stop.
             let Some((index, ((path, _), place))) = places.lock().ok().and_then(|mut places| places.next()) else {
                 return failures;
             };
@@ -96,7 +97,7 @@ fn fill(
     Ok(failures)
 }
 
-/// Whether any of the pictures is stored in colour. Those that cannot be read have no say.
+/// Whether any of the images is stored in colour. Unreadable images are ignored.
 pub(super) fn any_in_colour(pictures: &[&Path]) -> bool {
     let found = AtomicBool::new(false);
     let next = AtomicUsize::new(0);
@@ -118,18 +119,18 @@ pub(super) fn any_in_colour(pictures: &[&Path]) -> bool {
     found.into_inner()
 }
 
-/// As many threads as there are cores, but not more than there are pictures.
+/// One thread per core, but no more than there are images.
 fn threads(pictures: usize) -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(pictures)
 }
 
-/// How many of so many pictures may be unreadable: one in a hundred, but of a small set up to ten as long as they are
-/// no more than one in ten; one in any case. More is no accident: a wrong folder, a broken disk, an aborted copy.
+/// How many of this many images may be unreadable: 1 in 100; in small sets 1 in 10, up to ten; always at least one. A
+/// larger number indicates a wrong folder, a broken disk or an aborted copy.
 fn tolerated(pictures: usize) -> usize {
     (pictures / 100).max((pictures / 10).min(10)).max(1)
 }
 
-/// An error if too many pictures could not be read.
+/// Fails if too many images could not be read, or all of them.
 fn report(what: &str, pictures: usize, failures: &[Failure]) -> Result<()> {
     if failures.len() > tolerated(pictures) || failures.len() == pictures {
         bail!(
@@ -142,7 +143,7 @@ fn report(what: &str, pictures: usize, failures: &[Failure]) -> Result<()> {
     Ok(())
 }
 
-/// The first failures, a line each.
+/// The first failures, one per line.
 fn list(failures: &[Failure]) -> String {
     let mut lines: Vec<String> = failures.iter().take(NAMED).map(|(_, error)| format!("\n  {error:#}")).collect();
     if failures.len() > NAMED {
@@ -162,7 +163,8 @@ mod tests {
         Input::new(1, 8, 8, Content::Picture)
     }
 
-    /// So many pictures, each as grey as its number; those whose number `is_broken` are no pictures.
+    /// Writes `count` images, each filled with its number as grey level. Those for which `is_broken` is true are not
+    /// images.
     fn pictures(folder: &Path, count: u8, is_broken: impl Fn(u8) -> bool) -> Vec<PathBuf> {
         (0..count)
             .map(|number| {

@@ -1,5 +1,5 @@
-//! The two pairs of IDX files of MNIST and of the sets that copy its form: `train-images-idx3-ubyte`,
-//! `train-labels-idx1-ubyte`, and the same beginning with `t10k`, plain or gzipped.
+//! The IDX files of MNIST and of data sets in the same format: `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`,
+//! and the same names with `t10k`, plain or gzipped.
 
 use super::{Dataset, Split};
 use crate::fingerprint::Fingerprint;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Fingerprint of the pixels of `train-images-idx3-ubyte`, whose SHA-256 is in `scripts/setup`.
 const MNIST: u64 = 0xb6e6_1966_0867_1562;
 
-/// What a file of a pair holds.
+/// What a file contains.
 #[derive(Clone, Copy)]
 enum Content {
     Images,
@@ -20,7 +20,8 @@ enum Content {
 
 const CONTENTS: [Content; 2] = [Content::Images, Content::Labels];
 
-/// Reads one part of an IDX data set from `folder`, just as it is on disk.
+/// Reads one split of the IDX data set in `folder`, unmodified: images `[N, 1, H, W]`. Fails if a file is missing or
+/// damaged, or if the numbers of images and labels differ.
 pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let images_path = path(folder, split, Content::Images)?;
     let labels_path = path(folder, split, Content::Labels)?;
@@ -39,24 +40,24 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     Dataset::new(Array4::from_shape_vec(shape, images.data)?, labels.data.into_iter().map(usize::from).collect())
 }
 
-/// Whether any file of an IDX data set is there.
+/// Whether `folder` has any file of an IDX data set.
 pub(super) fn are_in(folder: &Path) -> bool {
     let files = [Split::Train, Split::Test].map(|split| CONTENTS.map(|content| find(folder, split, content)));
     files.iter().flatten().any(Option::is_some)
 }
 
-/// Height and width of the pictures of one part.
+/// Height and width of the images of one split.
 pub(super) fn size(folder: &Path, split: Split) -> Result<(usize, usize)> {
     let extents = idx::extents(&path(folder, split, Content::Images)?, 3)?;
     Ok((extents[1], extents[2]))
 }
 
-/// The label bytes of one split, if the folder has that split.
+/// The label bytes of one split, or `None` if the folder does not have it.
 pub(super) fn labels(folder: &Path, split: Split) -> Result<Option<Vec<u8>>> {
     find(folder, split, Content::Labels).map(|path| Ok(idx::read(&path, 1)?.data)).transpose()
 }
 
-/// Whether these are the 60,000 training images of MNIST. The name of their folder does not count.
+/// Whether these are the 60,000 MNIST training images, judged by content. The folder's name is ignored.
 pub(super) fn are_mnist(folder: &Path) -> Result<bool> {
     let path = path(folder, Split::Train, Content::Images)?;
     if idx::extents(&path, 3)? != [60_000, 28, 28] {
@@ -65,7 +66,7 @@ pub(super) fn are_mnist(folder: &Path) -> Result<bool> {
     Ok(Fingerprint::of(&idx::read(&path, 3)?.data).value() == MNIST)
 }
 
-/// The file's path, or an error that says what to do.
+/// The file's path. Fails with the expected name if there is none.
 fn path(folder: &Path, split: Split, content: Content) -> Result<PathBuf> {
     find(folder, split, content).with_context(|| {
         let [name, ..] = names(split, content);
@@ -77,11 +78,11 @@ fn find(folder: &Path, split: Split, content: Content) -> Option<PathBuf> {
     names(split, content).into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
-/// What the file may be called: with a dash or a dot before `idx`, as the copies in circulation have it.
+/// Possible file names. Copies in circulation have either a dash or a dot before `idx`.
 fn names(split: Split, content: Content) -> [String; 4] {
     let part = match split {
         Split::Train => "train",
-        // IDX sets have none.
+        // IDX data sets have no validation split.
         Split::Validation => "validation",
         Split::Test => "t10k",
     };

@@ -1,27 +1,28 @@
-//! The names of the classes of IDX files, which hold numbers only.
+//! Class names for IDX files, which only contain numbers.
 
 use crate::fingerprint::Fingerprint;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// File beside the IDX files that names their classes.
+/// The file beside the IDX files that names their classes.
 const FILE: &str = "labels.txt";
 
-/// The classes of well-known sets, by the fingerprint of their training labels.
+/// Class names of well-known data sets, by the fingerprint of their training labels.
 const KNOWN: [(&str, &str); 1] = [("b9f71c71bae5f277", include_str!("../../labels/fashion-mnist.txt"))];
 
-/// What the numbers in IDX files stand for.
+/// What the numbers in IDX files mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// The name of each class, counted from 0.
+    /// The class names, starting with class 0.
     Given(Vec<String>),
-    /// Nothing says so: the numbers are the names.
+    /// No names are known, so the numbers are the names.
     Numbers,
 }
 
 impl Names {
-    /// Of the IDX files in `folder`: from `labels.txt` there, or from what is known of a set with these training labels.
+    /// Class names for the IDX files in `folder`: from its `labels.txt`, or from the built-in list, by the training
+    /// labels.
     pub fn of_idx_files(folder: &Path, training_labels: Option<&[u8]>) -> Result<Self> {
         let file = folder.join(FILE);
         if file.is_file() {
@@ -32,7 +33,7 @@ impl Names {
         Ok(known.map_or(Self::Numbers, |(_, text)| Self::Given(text.lines().map(str::to_owned).collect())))
     }
 
-    /// The name of the class of this number.
+    /// The name of class `class`. Fails if the given names end before it.
     pub fn name(&self, class: usize) -> Result<String> {
         match self {
             Self::Given(names) => names.get(class).cloned().with_context(|| {
@@ -43,12 +44,12 @@ impl Names {
     }
 }
 
-/// Images of classes that a model does not know.
+/// Error: a folder has classes that the model does not know.
 #[derive(Clone, Debug)]
 pub struct UnknownClasses(String);
 
 impl UnknownClasses {
-    /// Of the `folder` the classes that are not in `known`.
+    /// `unknown` are the classes of `folder` that are not in `known`.
     pub(super) fn new(folder: &Path, unknown: &[String], known: &[String]) -> Self {
         let (folder, unknown, known) = (folder.display(), listed(unknown), first(known));
         Self(format!("{folder}: not among the known classes: {unknown}. Known are {known}"))
@@ -63,11 +64,11 @@ impl std::fmt::Display for UnknownClasses {
 
 impl std::error::Error for UnknownClasses {}
 
-/// Reads a file of class names: one a line, in the order of the classes. Empty lines are allowed at the end only, where
-/// they cannot be a class without a name.
+/// Reads a file of class names, one per line, in class order. Fails for fewer than two names, for duplicates, and for
+/// empty lines, except at the end.
 pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    // Some editors begin a file with a byte-order mark.
+    // Some editors start a file with a byte-order mark.
     let labels: Vec<String> =
         text.trim_start_matches('\u{feff}').trim_end().lines().map(|line| line.trim().to_owned()).collect();
     if let Some(line) = labels.iter().position(String::is_empty) {
@@ -86,14 +87,14 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// Labels for a message, the first twenty of them.
+/// Up to twenty labels, for a message.
 pub(super) fn listed(labels: &[String]) -> String {
     const SHOWN: usize = 20;
     let shown = labels[..labels.len().min(SHOWN)].join(", ");
     if labels.len() > SHOWN { format!("{shown} and {} more", labels.len() - SHOWN) } else { shown }
 }
 
-/// The first few labels, for a message.
+/// Up to ten labels, for a message.
 pub(super) fn first(labels: &[String]) -> String {
     const SHOWN: usize = 10;
     let shown = labels[..labels.len().min(SHOWN)].join(", ");

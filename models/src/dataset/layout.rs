@@ -1,8 +1,8 @@
-//! How a folder of images is laid out: where its class folders are, and which folders are its splits.
+//! Finds the class folders and the splits in a folder of images.
 //!
-//! Splits are known by all their usual names, in any case and with words such as `set` or `images` added: `train`,
-//! `Training_Set`, `test-images`, `valid`. A folder of such a name is a split if it holds class folders; a folder that
-//! holds images itself may be a class of that name.
+//! Splits are recognised by their usual names, in any case and with added words such as `set` or `images`: `train`,
+//! `Training_Set`, `test-images`, `valid`. A folder with such a name is a split if it holds class folders. If it holds
+//! images directly, it may be a class of that name.
 
 use super::Split;
 use super::listing::{self, Entry, Skipped, entries};
@@ -10,20 +10,20 @@ use anyhow::{Result, bail, ensure};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Folders below the given one in which the class folders are still found.
+/// How many levels below the given folder the class folders are searched.
 const DEPTH: usize = 3;
 
-/// Words beside the name of a split, and names of folders that only wrap others.
+/// Words that may be added to a split's name, and names of folders that merely wrap others.
 const COMMON: [&str; 14] = [
     "data", "dataset", "set", "split", "images", "image", "imgs", "img", "pictures", "photos", "samples", "seg", "png",
     "jpg",
 ];
 
-/// What a folder is by its name.
+/// The meaning of a folder's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Split(Split),
-    /// The test split, but the validation split beside a folder called `test`.
+    /// The validation split if there is also a `test` folder, otherwise the test split.
     Evaluation,
 }
 
@@ -45,19 +45,19 @@ impl Name {
     }
 }
 
-/// Where the class folders of a data set are.
+/// Locations of a data set's class folders.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// The folder that holds them, or the splits: the given one, or one below it.
+    /// The folder that holds the class folders or the splits: the given one or one below it.
     pub root: PathBuf,
-    /// The folders of the splits; none if the class folders lie in `root`.
+    /// The folders of the splits; empty if the class folders are in `root`.
     pub splits: Vec<(Split, PathBuf)>,
-    /// What lies beside the splits and is not read, each with the reason.
+    /// Folders beside the splits that will not be read, each with the reason.
     pub beside: Vec<(PathBuf, &'static str)>,
 }
 
 impl Layout {
-    /// Finds the class folders in and below `given`.
+    /// Finds the class folders in and below `given`. Fails if the layout is ambiguous, and says how to resolve it.
     pub fn of(given: &Path) -> Result<Self> {
         let mut root = given.to_owned();
         for _ in 0..DEPTH {
@@ -86,7 +86,7 @@ impl Layout {
         }
         if let [(only, _)] = holding[..] {
             if has_images(only) {
-                // A class of that name, whose images lie in it and in folders below.
+                // A class with this name: its images are in the folder and in its sub-folders.
                 return Ok(plain);
             }
             let other =
@@ -134,7 +134,7 @@ impl Layout {
             }
         }
         for (_, path) in &mut self.splits {
-            // Some archives hold training_set/training_set/, others train/images/.
+            // Some archives have training_set/training_set/, others train/images/.
             let inner = self::folders(path)?;
             let has_images = listing::entries(path, &mut Skipped::default())?.iter().any(Entry::is_picture);
             if let ([only], false) = (&inner[..], has_images) {
@@ -149,7 +149,7 @@ impl Layout {
     }
 }
 
-/// The folder in `root` that holds all there is, if `root` itself holds neither classes nor splits.
+/// The folder in `root` that holds the whole data set, if `root` itself has neither classes nor splits.
 fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
     let listed = entries(root, &mut Skipped::default())?;
     let folders: Vec<&Entry> = listed.iter().filter(|entry| entry.is_folder).collect();
@@ -227,12 +227,12 @@ fn folders(folder: &Path) -> Result<Vec<Entry>> {
     Ok(listed.into_iter().filter(|entry| entry.is_folder).collect())
 }
 
-/// Whether a folder holds folders. One that cannot be listed holds none; reading it says why.
+/// Whether a folder has sub-folders. An unreadable folder counts as having none; the error is reported when it is read.
 fn has_folders(folder: &Entry) -> bool {
     folders(&folder.path).is_ok_and(|folders| !folders.is_empty())
 }
 
-/// Whether a folder holds images itself.
+/// Whether a folder directly contains images.
 fn has_images(folder: &Entry) -> bool {
     entries(&folder.path, &mut Skipped::default()).is_ok_and(|listed| listed.iter().any(Entry::is_picture))
 }

@@ -1,4 +1,4 @@
-//! What lies in and below a folder, and what of it is skipped.
+//! Lists image files in and below a folder, and counts what is skipped.
 
 use crate::picture;
 use anyhow::{Context, Result, ensure};
@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every picture in and below a folder, sorted by path, and notes on what was skipped: hidden files and folders, files
-/// that are no pictures by their names, links that lead back.
+/// All image files in and below a folder, sorted by path, and notes on what was skipped: hidden files and folders,
+/// files without an image extension, and symlinks to folders already listed.
 ///
-/// A folder that cannot be listed is an error, and so is one without a picture.
+/// Fails if a folder cannot be listed, or if there are no images.
 pub fn pictures_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let mut skipped = Skipped::default();
     let mut pictures = pictures_below(folder, HashSet::new(), &mut skipped)?;
@@ -19,7 +19,8 @@ pub fn pictures_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
     Ok((pictures, skipped.notes(folder)))
 }
 
-/// Every picture below a folder. Links are followed, but no folder is listed twice: one that leads back ends there.
+/// All image files in and below a folder. Symlinks are followed, but each folder is listed only once, so cycles end.
+/// Folders in `seen` are skipped.
 pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
     let (mut found, mut pending) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = pending.pop() {
@@ -40,32 +41,32 @@ pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped:
     Ok(found)
 }
 
-/// Where a folder really is, links followed.
+/// The path of a folder with all symlinks resolved.
 pub(super) fn resolved(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().with_context(|| format!("cannot follow {}", folder.display()))
 }
 
-/// What lies in a folder.
+/// An entry of a folder.
 pub(super) struct Entry {
-    /// Where it is.
+    /// Path of the entry.
     pub path: PathBuf,
-    /// Its name, for comparing only: what is no UTF-8 in it is replaced.
+    /// Its name, for comparisons only: bytes that are not UTF-8 are replaced.
     pub name: String,
-    /// Whether it is a folder, or a link to one.
+    /// Whether it is a folder or a symlink to one.
     pub is_folder: bool,
-    /// Whether it can be read as a file. A pipe cannot: that might never end. A link to nowhere counts: reading it will
-    /// say what is wrong.
+    /// Whether it can be read as a file. False for a pipe, which might never end. True for a broken symlink, so that
+    /// reading it reports the error.
     is_file: bool,
 }
 
 impl Entry {
-    /// Whether it is a picture by its name.
+    /// Whether it is an image, judged by its extension.
     pub fn is_picture(&self) -> bool {
         self.is_file && picture::has_picture_ending(&self.path)
     }
 }
 
-/// The entries of a folder, sorted by name, without hidden ones.
+/// The entries of a folder, sorted by name. Hidden entries are skipped.
 pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
     let context = || format!("cannot list {}", folder.display());
     let mut listed = Vec::new();
@@ -81,7 +82,8 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
     listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let entry = |(name, entry): (OsString, fs::DirEntry)| {
         let path = entry.path();
-        // A folder's own list tells all but what a link leads to: asking about every file would take as long again.
+        // The listing already has the type of everything but symlinks. Asking for each file's metadata would double the
+        // time.
         let kind = match entry.file_type() {
             Ok(kind) if !kind.is_symlink() => Ok(kind),
             _ => fs::metadata(&path).map(|metadata| metadata.file_type()),
@@ -93,23 +95,23 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
     Ok(listed.into_iter().map(entry).collect())
 }
 
-/// What is not read, and why.
+/// Counts of files and folders that are not read, by reason.
 #[derive(Default)]
 pub(super) struct Skipped {
-    /// Files and folders whose name begins with a dot.
+    /// Files and folders whose name starts with a dot.
     hidden: usize,
-    /// Files that are no pictures by their names: how many of each ending.
+    /// Files without an image extension: their number by extension.
     endings: BTreeMap<String, usize>,
-    /// Links to folders that are read already.
+    /// Symlinks to folders that have already been listed.
     links: usize,
-    /// Pictures that lie in no class folder.
+    /// Images outside the class folders.
     pub loose: usize,
     /// Whole folders, each with the reason.
     pub folders: Vec<(PathBuf, &'static str)>,
 }
 
 impl Skipped {
-    /// Notes the files beside class folders.
+    /// Counts the files beside the class folders.
     pub fn beside(&mut self, entries: &[Entry]) {
         for entry in entries.iter().filter(|entry| !entry.is_folder) {
             if entry.is_picture() { self.loose += 1 } else { self.file(&entry.path) }
@@ -121,7 +123,7 @@ impl Skipped {
         *self.endings.entry(ending.unwrap_or_else(|| "without an ending".to_owned())).or_default() += 1;
     }
 
-    /// Adds what was skipped elsewhere.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: Self) {
         self.hidden += other.hidden;
         self.links += other.links;
@@ -132,7 +134,8 @@ impl Skipped {
         }
     }
 
-    /// What was skipped for its name, such as `3 hidden, 12 .txt`; `None` if nothing was.
+    /// Summary of the files skipped because of their name, and of symlinks, such as `3 hidden, 12 .txt`; `None` if
+    /// there are none.
     pub fn names(&self) -> Option<String> {
         let hidden = (self.hidden > 0).then(|| format!("{} hidden", self.hidden));
         let links = (self.links > 0).then(|| format!("{} linked to folders that are read already", self.links));
@@ -141,13 +144,13 @@ impl Skipped {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
-    /// That a folder holds no pictures, and what it holds instead.
+    /// Message that a folder has no images, with what it has instead.
     pub fn no_pictures(&self, folder: &Path) -> String {
         let others = self.names().map_or_else(String::new, |others| format!(", only {others}"));
         format!("{} holds no pictures ({}){others}", folder.display(), picture::FORMATS)
     }
 
-    /// What somebody who gave the folder `root` should know.
+    /// Notes for the user who gave the folder `root`.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let root = root.display();
         let names = self.names().map(|names| format!("{root}: skipped what is no picture by its name: {names}"));

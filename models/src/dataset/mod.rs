@@ -1,10 +1,9 @@
-//! Labelled pictures from disk, the same wherever a data folder is opened: for training, evaluation, or the check of an
-//! exported file.
+//! Labelled images on disk, read in the same way for training, for evaluation and for checking an exported file.
 //!
-//! A [`Catalogue`] lists what a folder holds: the IDX files of MNIST and of the sets that copy its form (`idx_files`),
-//! or one sub-folder of images per class (`class_folders`, whose images `decode` reads). `layout` finds the class folders
-//! and the splits by their usual names. Reading one [`Split`] gives a [`Dataset`]; [`test_set`] chooses the images that a
-//! model is judged on, and recognises by a [`sample()`] those it was trained on.
+//! A [`Catalogue`] lists the contents of a folder: IDX files, as of MNIST (`idx_files`), or one sub-folder of images
+//! per class (`class_folders`; `decode` reads their images). `layout` finds the class folders and the splits by their
+//! usual names. Reading a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
+//! recognises its training images by a [`sample()`].
 
 mod catalogue;
 mod class_folders;
@@ -30,23 +29,22 @@ use anyhow::{Result, ensure};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
 use std::path::{Path, PathBuf};
 
-/// Most bytes that the pictures of one part may take in memory, where they all stay: 8 GiB are 57,000 RGB pictures of
-/// 224×224 px.
+/// Most bytes of one split's images, which are all kept in memory. 8 GiB are 57,000 RGB images of 224×224 px.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
 
-/// Which part of a data set.
+/// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// What a network learns from.
+    /// Images to train on.
     Train,
-    /// What the best checkpoint is chosen on, where the folder has images of its own for that.
+    /// Images to choose the best checkpoint by, if the folder has a split for it.
     Validation,
-    /// What it is judged on, and nothing else.
+    /// Images for the final evaluation only.
     Test,
 }
 
 impl Split {
-    /// Its name in messages.
+    /// Name for messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,17 +55,17 @@ impl Split {
     }
 }
 
-/// Pictures with their labels.
+/// Images with their labels.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     images: Array4<u8>,
     labels: Vec<usize>,
-    /// Empty, or as many as images.
+    /// Either empty or one per image.
     files: Vec<PathBuf>,
 }
 
 impl Dataset {
-    /// Joins `images` `[N, C, H, W]`, at least one, with as many labels.
+    /// Joins `images` `[N, C, H, W]` with their labels. Fails if their numbers differ or if there are no images.
     pub fn new(images: Array4<u8>, labels: Vec<usize>) -> Result<Self> {
         let pictures = images.len_of(Axis(0));
         ensure!(pictures == labels.len(), "{pictures} pictures, but {} labels", labels.len());
@@ -76,44 +74,44 @@ impl Dataset {
         Ok(Self { images, labels, files: Vec::new() })
     }
 
-    /// The same with the file that each image was read from.
+    /// Adds the file that each image was read from. Fails if there is not exactly one per image.
     pub fn with_files(self, files: Vec<PathBuf>) -> Result<Self> {
         ensure!(files.len() == self.len(), "{} images, but {} files", self.len(), files.len());
         Ok(Self { files, ..self })
     }
 
-    /// The file that an image was read from; `None` if it was one of many in a file, as in IDX files.
+    /// The file that an image was read from; `None` if the images came from IDX files.
     #[must_use]
     pub fn file(&self, image: usize) -> Option<&Path> {
         self.files.get(image).map(PathBuf::as_path)
     }
 
-    /// The pictures, `[N, C, H, W]`, each value 0 to 255, contiguous.
+    /// The images, `[N, C, H, W]`, values 0 to 255, contiguous.
     #[must_use]
     pub fn images(&self) -> ArrayView4<'_, u8> {
         self.images.view()
     }
 
-    /// The class of each picture.
+    /// The class of each image.
     #[must_use]
     pub fn labels(&self) -> &[usize] {
         &self.labels
     }
 
-    /// How many pictures; at least one.
+    /// Number of images; at least one.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)] // A data set without pictures cannot be made.
+    #[allow(clippy::len_without_is_empty)] // A data set is never empty.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// The smallest number of classes that covers every label.
+    /// The largest label plus one.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| label + 1)
     }
 
-    /// Only the first `count` pictures, or all if there are fewer.
+    /// The first `count` images, but at least one; all of them if there are fewer.
     #[must_use]
     pub fn first(&self, count: usize) -> Self {
         let count = count.clamp(1, self.len());
@@ -121,7 +119,7 @@ impl Dataset {
         Self { images, labels: self.labels[..count].to_vec(), files: self.files.iter().take(count).cloned().collect() }
     }
 
-    /// The images at these places, at least one, each below [`Dataset::len`].
+    /// The images at these indices, at least one, each below [`Dataset::len`].
     pub fn select(&self, places: &[usize]) -> Result<Self> {
         let images = self.images.select(Axis(0), places);
         let files = places.iter().filter_map(|&place| self.files.get(place).cloned()).collect::<Vec<_>>();
@@ -129,19 +127,19 @@ impl Dataset {
         if self.files.is_empty() { Ok(set) } else { set.with_files(files) }
     }
 
-    /// The same images, with each class `c` called `classes[c]`.
+    /// Replaces each label `c` by `classes[c]`.
     fn with_labels(self, classes: &[usize]) -> Self {
         let labels = self.labels.iter().map(|&label| classes[label]).collect();
         Self { labels, ..self }
     }
 
-    /// Sixteen hexadecimal digits that change with any pixel, any label, the form of the pictures or their order: tells
-    /// whether a run goes on with what it was started with.
+    /// A hash of all pixels, labels, shapes and their order, as 16 hexadecimal digits. Used to check that a run is
+    /// resumed with the data it was started with.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let numbers = self.images.shape().iter().chain(&self.labels);
         let numbers: Vec<u8> = numbers.flat_map(|&number| (number as u64).to_le_bytes()).collect();
-        // Contiguous by construction; an empty slice could only stand for a data set that cannot be made.
+        // The array is always contiguous, so the default is never used.
         let pixels = self.images.as_slice().unwrap_or_default();
         Fingerprint::of(&numbers).and(pixels).to_string()
     }

@@ -1,10 +1,9 @@
-//! Pictures of nothing.
+//! Images of random noise.
 
 use crate::fingerprint::Fingerprint;
 use ndarray::Array4;
 
-/// `[N, C, H, W]` random pixels, 0 to 255, each value as likely as any other: the same for the same seed, on every
-/// machine.
+/// `[N, C, H, W]` uniformly distributed random pixels, 0 to 255. The same seed gives the same pixels on every machine.
 #[must_use]
 pub fn noise(shape: (usize, usize, usize, usize), seed: u64) -> Array4<u8> {
     let mut state = Fingerprint::of(&seed.to_le_bytes());
@@ -25,7 +24,7 @@ mod tests {
         assert_ne!(pixels, noise((4, 3, 64, 64), 8));
         let mut counts = [0; 256];
         pixels.iter().for_each(|&pixel| counts[usize::from(pixel)] += 1);
-        // 192 of each on average; a fair source strays by 14.
+        // 192 of each on average, with a standard deviation of 14.
         assert!(counts.iter().all(|count| (110..280).contains(count)), "{counts:?}");
     }
 }

@@ -1,16 +1,16 @@
-//! A few training images, as numbers in a model's card: they show whether a folder holds what a model was trained on,
-//! even if the folder was moved or renamed, or some of its images were added or removed.
+//! Fingerprints of a few training images, stored in the model card. They show whether a folder contains a model's
+//! training data, even if the folder was moved or renamed, or if some images were added or removed.
 
 use super::Dataset;
 use crate::fingerprint::Fingerprint;
 use ndarray::Axis;
 use std::collections::HashSet;
 
-/// Images in a sample.
+/// Number of images in a sample.
 const SIZE: usize = 32;
 
-/// Sixteen hexadecimal digits for each of up to 32 images: the images with the lowest fingerprints, and so a random choice
-/// that does not depend on the order of the images.
+/// Fingerprints of up to 32 images, 16 hexadecimal digits each. They are the lowest fingerprints of the set:
+/// effectively a random choice, but independent of the order of the images.
 #[must_use]
 pub fn sample(set: &Dataset) -> Vec<String> {
     let mut numbers: Vec<u64> = fingerprints(set).collect();
@@ -19,7 +19,7 @@ pub fn sample(set: &Dataset) -> Vec<String> {
     numbers.into_iter().take(SIZE).map(|number| format!("{number:016x}")).collect()
 }
 
-/// How many images of a sample are in a set.
+/// How many images of a sample are in `set`.
 pub(super) fn found(sample: &[String], set: &Dataset) -> usize {
     let numbers: HashSet<u64> = fingerprints(set).collect();
     let numbers_of_sample = sample.iter().filter_map(|digits| u64::from_str_radix(digits, 16).ok());
@@ -28,7 +28,7 @@ pub(super) fn found(sample: &[String], set: &Dataset) -> usize {
 
 fn fingerprints(set: &Dataset) -> impl Iterator<Item = u64> {
     let images = set.images.axis_iter(Axis(0));
-    // Contiguous, since a whole set is.
+    // Each image is contiguous because the whole set is.
     images.map(|image| Fingerprint::of(image.as_slice().unwrap_or_default()).spread())
 }
 

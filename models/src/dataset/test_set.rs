@@ -1,4 +1,4 @@
-//! The images that a model is judged on: all that a folder holds, but never those it was trained on.
+//! Chooses the images to evaluate a model on: everything in a folder, except images the model was trained on.
 
 use super::sample::found;
 use super::{Catalogue, Dataset, Progress, Reading};
@@ -7,36 +7,36 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What is known of the images that a model was trained on.
+/// What is known about a model's training images.
 #[derive(Clone, Copy, Debug)]
 pub struct Trained<'a> {
     /// Name of the data set.
     pub name: &'a str,
-    /// A few of the images, as [`super::sample()`] writes them; none in files written before they were kept.
+    /// Fingerprints of a few of the images ([`super::sample()`]); empty in files written before they were stored.
     pub sample: &'a [String],
-    /// [`Dataset::fingerprint`] of the training images, where it is known.
+    /// [`Dataset::fingerprint`] of the training images, if known.
     pub fingerprint: Option<&'a str>,
-    /// Whether the folder is known to be the one it was trained on.
+    /// Whether the folder is known to be the one the model was trained on.
     pub own: bool,
 }
 
-/// Labelled images to judge a model on.
+/// Labelled images to evaluate a model on.
 #[derive(Debug)]
 pub struct TestSet {
     /// The images.
     pub set: Dataset,
     /// The classes that occur in it, in the order of the model's labels.
     pub classes: Vec<String>,
-    /// What somebody should know: what was skipped, what was assumed, whether the model knows the images already.
+    /// Notes for the user: skipped files, assumptions, and whether the model was trained on some of these images.
     pub notes: Vec<String>,
-    /// Which images these are, such as `the test split of photos`.
+    /// Description of the images, such as `the test split of photos`.
     which: String,
-    /// Whether these are all images of the folder.
+    /// Whether these are all the images in the folder.
     all: bool,
 }
 
 impl TestSet {
-    /// Which images these are, of which the first `shown` are used: `all 300 images of photos`.
+    /// Describes the images, of which the first `shown` are used, such as `all 300 images of photos`.
     #[must_use]
     pub fn line(&self, shown: usize) -> String {
         let count = self.set.len();
@@ -51,9 +51,9 @@ impl TestSet {
     }
 }
 
-/// Reads what a model with these labels and this input is judged on from `folder`: its test split if it has one;
-/// otherwise all of its images, unless the model was trained on them (`trained`), in which case it is the fifth that was
-/// kept for the test. Classes are matched by name.
+/// Reads the images in `folder` to evaluate a model on, for a model with these labels and this input. These are its
+/// test split if it has one, otherwise all of its images. If the model was trained on this folder (`trained`), they are
+/// only the fifth that was kept for the test. Classes are matched by name.
 pub fn test_set(
     folder: &Path,
     labels: &[String],
@@ -79,7 +79,7 @@ pub fn test_set(
         let places = |test: bool| (0..set.len()).filter(|&image| is_test[image] == test).collect::<Vec<_>>();
         let parts = || Ok::<_, anyhow::Error>((set.select(&places(false))?, set.select(&places(true))?));
         let own = match trained {
-            // A class of one image has no test image. A folder of such classes has no test split.
+            // A class with a single image has no test image, so a folder of such classes cannot be split.
             Some(trained) if is_test.contains(&true) && is_test.contains(&false) => {
                 let (train, test) = parts()?;
                 is_own(&trained, &catalogue, &set, &train, &test, &mut notes).then_some(test)
@@ -106,7 +106,7 @@ pub fn test_set(
     Ok(TestSet { set, classes, notes, which, all })
 }
 
-/// Whether a folder is the one that a model was trained on, so that only the images kept for the `test` are new to it.
+/// Whether the model was trained on this folder, so that only the images in `test` are new to it.
 fn is_own(
     trained: &Trained,
     catalogue: &Catalogue,
@@ -144,7 +144,7 @@ mod tests {
     use image::{GrayImage, Luma};
     use std::fs;
 
-    /// Fifty images of two classes, which differ from those of another `seed`.
+    /// Writes fifty images of two classes; they differ between seeds.
     fn folder(root: &Path, seed: u32) {
         for class in ["day", "night"] {
             fs::create_dir_all(root.join(class)).unwrap();
@@ -193,19 +193,19 @@ mod tests {
             (of("other/data", card), of("data", card), of("copy", card)),
             (all.clone(), fifth("data", 10), fifth("copy", 10))
         );
-        // A card or checkpoint from before the sample was kept.
+        // A card or checkpoint written before samples existed.
         let old = Trained { sample: &[], ..card };
         assert!(of("other/data", old).1.contains("has the name of its data set"));
         assert_eq!(of("copy", old).0, "all 50 images of /copy");
         let checkpoint = Trained { fingerprint: Some(&model.fingerprint), ..old };
         assert_eq!((of("other/data", checkpoint), of("copy", checkpoint)), (all, fifth("copy", 10)));
-        // Images that were added or removed do not hide that the rest was trained on.
+        // Adding and removing images does not hide that the model was trained on the rest.
         for number in 0..5 {
             fs::rename(at(&format!("other/data/day/{number}.png")), at(&format!("copy/day/new-{number}.png"))).unwrap();
             fs::remove_file(at(&format!("copy/night/{number}.png"))).unwrap();
         }
         assert_eq!(of("copy", card), fifth("copy", 10));
-        // Under other names nobody can tell the test images from the others.
+        // After renaming, the test images can no longer be told from the others.
         for number in 0..25 {
             fs::rename(at(&format!("data/day/{number}.png")), at(&format!("data/day/x{number}.png"))).unwrap();
             fs::rename(at(&format!("data/night/{number}.png")), at(&format!("data/night/x{number}.png"))).unwrap();
