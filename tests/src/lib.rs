@@ -1,4 +1,4 @@
-//! What the tests across crates share: the real data, small networks trained on it, and the built programs.
+//! Shared by the tests that span crates: MNIST, small networks trained on it, and the built programs.
 
 pub mod awkward;
 
@@ -17,13 +17,13 @@ use train::run::{Epoch, Run};
 use train::source::Choices;
 use train::trainer::{Observer, StepReport, Trainer};
 
-/// Where `scripts/setup` put MNIST.
+/// The folder in which `scripts/setup` put MNIST. Fails if it is missing.
 pub fn mnist() -> Result<PathBuf> {
     files::fetched("mnist").context("MNIST is not here: run scripts/setup")
 }
 
-/// Seed of every network that a test trains: `TEST_SEED`, or 1. No test may depend on it, and `scripts/test-seeds` runs
-/// them with several.
+/// Seed of every network that a test trains: `TEST_SEED`, or 1. No test may depend on it; `scripts/test-seeds` runs the
+/// tests with several seeds.
 ///
 /// # Panics
 ///
@@ -36,15 +36,15 @@ pub fn seed() -> u64 {
     }
 }
 
-/// An error unless a network that a test trained is right often enough for the test to mean something. The bound must be
-/// far below what is reached with any seed on any processor: `scripts/test-seeds` collects the line printed here.
+/// Fails if a network trained by a test is not accurate enough for the test to be meaningful. The bound must be far
+/// below the accuracy reached with any seed on any processor: `scripts/test-seeds` collects the line printed here.
 pub fn learnt(what: &str, accuracy: f64, bound: f64) -> Result<()> {
     println!("margin: {what}: reached {:.1} %, bound {:.1} %", 100.0 * accuracy, 100.0 * bound);
     ensure!(accuracy >= bound, "{what}: only {:.1} % of the answers are right", 100.0 * accuracy);
     Ok(())
 }
 
-/// A recipe that trains a narrow network in seconds, far enough that its answers mean something.
+/// A recipe that trains a narrow network in seconds, well enough for its predictions to be meaningful.
 #[must_use]
 pub fn small_recipe(kind: Kind) -> String {
     let seed = seed();
@@ -82,7 +82,7 @@ shift = 0.05
     )
 }
 
-/// Writes the first pictures of MNIST as a data set of its own, named `mnist`, and returns its folder.
+/// Writes the first images of MNIST as a separate data set named `mnist`, and returns its folder.
 pub fn subset(parent: &Path, train: usize, test: usize) -> Result<PathBuf> {
     let folder = parent.join("mnist");
     std::fs::create_dir_all(&folder)?;
@@ -93,7 +93,7 @@ pub fn subset(parent: &Path, train: usize, test: usize) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Writes a data set as the two IDX files of one part.
+/// Writes a data set as the two IDX files of one split.
 pub fn write_idx(folder: &Path, prefix: &str, set: &Dataset) -> Result<()> {
     let images = set.images();
     let extents = [set.len(), images.shape()[2], images.shape()[3]];
@@ -115,7 +115,7 @@ pub fn write_idx(folder: &Path, prefix: &str, set: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// A narrow network of this kind, trained on the first 20,000 pictures of MNIST, once per process.
+/// A narrow network of this kind, trained on the first 20,000 images of MNIST, once per process.
 pub fn trained(kind: Kind) -> Result<Checkpoint> {
     static FILES: [OnceLock<std::result::Result<Vec<u8>, String>>; 2] = [OnceLock::new(), OnceLock::new()];
     let file =
@@ -126,11 +126,11 @@ pub fn trained(kind: Kind) -> Result<Checkpoint> {
     }
 }
 
-/// The bytes of a trained checkpoint. Its test accuracy is checked: an agreement on an untrained network, which gives
-/// everything one answer, would prove nothing.
+/// Returns the bytes of a trained checkpoint, and checks its test accuracy. An untrained network gives every image the
+/// same answer, so engines agreeing on it would prove nothing.
 fn train(kind: Kind) -> Result<Vec<u8>> {
-    // Tests run side by side, and OpenMP's threads wait for each other in busy loops: with more threads than cores
-    // everything takes many times as long.
+    // Tests run in parallel, and OpenMP's threads wait for each other in busy loops. With more threads than cores
+    // everything takes many times longer.
     tch::set_num_threads(1);
     let recipe = Recipe::parse(&small_recipe(kind))?;
     let mut source = Source::read(&mnist()?, recipe.network.resolution, Choices::default(), &|_, _| ())?;
@@ -145,7 +145,7 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
     Ok(std::fs::read(run.best())?)
 }
 
-/// Watches a run and says nothing.
+/// An observer that prints nothing.
 pub struct Silent;
 
 impl Observer for Silent {
@@ -153,7 +153,8 @@ impl Observer for Silent {
     fn epoch(&mut self, _: &Epoch, _: usize, _: f64) {}
 }
 
-/// A program of this workspace, built as this test is. Cargo builds no programs of other packages for a test.
+/// Path of a program of this workspace, built with the profile of this test. Cargo does not build the programs of other
+/// packages for a test.
 pub fn program(name: &'static str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     let folder = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
@@ -163,14 +164,15 @@ pub fn program(name: &'static str) -> Result<PathBuf> {
     }
 }
 
-/// Builds the programs and returns the folder they are in: that of the profile this test was built with.
+/// Builds the programs and returns their folder, that of this test's profile.
 fn build() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     let target = folder.parent().context("the profile's folder lies in target")?;
     let profile = if folder.ends_with("debug") { "dev" } else { "release" };
     let status = Command::new(env!("CARGO"))
-        // The whole workspace: with other features of shared dependencies everything would be compiled a second time.
+        // The whole workspace: otherwise shared dependencies have other features, and everything is compiled a second
+        // time.
         .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
         .arg("--target-dir")
         .arg(target)

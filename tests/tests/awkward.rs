@@ -1,7 +1,7 @@
-//! Pictures as people have them are understood: accuracy of the embedded model on the awkward set, per kind.
+//! The embedded model understands images as users take them: its accuracy on each kind of awkward image.
 //!
-//! `AWKWARD_SHEETS=FOLDER` writes a contact sheet of each kind and one of all mistakes; `AWKWARD_KINDS=TEXT` takes only
-//! the kinds with the text in their name.
+//! `AWKWARD_SHEETS=FOLDER` writes a contact sheet for each kind and one of all mistakes. `AWKWARD_KINDS=TEXT` runs only
+//! the kinds with this text in their name.
 
 use deploy::backend::{Choice, Device, Options};
 use deploy::embedded;
@@ -18,10 +18,10 @@ use tests::awkward::kinds::{self, Kind};
 use tests::awkward::sheet::{self, Entry};
 use tests::awkward::{Sources, Specimen};
 
-/// Pictures of each kind.
+/// Number of images of each kind.
 const EACH: usize = 120;
 
-/// What became of one picture.
+/// The result for one image.
 struct Outcome {
     kind: usize,
     index: usize,
@@ -58,14 +58,14 @@ fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8,
     };
     let entry = sheets.then(|| {
         let picture = image::load_from_memory(&specimen.bytes).unwrap();
-        // Sixteen bits and three thousand pixels are of no use on a sheet.
+        // A sheet needs neither 16 bits nor 3,000 pixels.
         let picture = if picture.width() > 800 { picture.thumbnail(800, 800) } else { picture };
         Entry { picture: DynamicImage::from(picture.to_rgba8()), seen, right: answer == Ok(specimen.label) }
     });
     (answer, entry)
 }
 
-/// Every picture of the chosen kinds, on as many threads as the machine runs at once.
+/// Runs the model on all images of the chosen kinds, with one thread per core.
 fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let work = || {

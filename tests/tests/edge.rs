@@ -1,8 +1,8 @@
-//! The programs that `scripts/cross` built for boards, under emulation: they give the answers and the errors of the
-//! program built for this machine.
+//! The programs built by `scripts/cross` for boards give the same predictions and error messages, under emulation, as
+//! the program built for this machine.
 //!
-//! `scripts/test-edge` builds them and names, for each architecture, the emulator and the program in an environment
-//! variable: `EDGE_AARCH64='/usr/bin/qemu-aarch64-static /…/deploy'`. Without one everything here is skipped.
+//! `scripts/test-edge` builds them and names the emulator and the program of each architecture in an environment
+//! variable: `EDGE_AARCH64='/usr/bin/qemu-aarch64-static /…/deploy'`. Without such a variable the tests are skipped.
 
 use anyhow::{Context, Result, ensure};
 use deploy::agreement::{Agreement, INT8_TOLERANCE, Tolerance, compare};
@@ -23,13 +23,14 @@ use train::data::Images;
 use train::export::{Settings, Written};
 
 const VARIABLES: [&str; 2] = ["EDGE_AARCH64", "EDGE_ARMV7"];
-/// Of fp32 and fp16 files, a tenth of it on average: the same operations in the same order, but other instructions. Seen
-/// were 1.2e-5 and 1.1e-6. In int8 files a sum may fall on the other side of a step, as between two runtimes.
+/// Largest difference between logits of fp32 and fp16 files; the mean may be a tenth of it. The operations and their
+/// order are the same, but the instructions differ. Observed: 1.2e-5 and 1.1e-6. In int8 files a sum may be rounded to
+/// the next step, as between two runtimes.
 const TOLERANCE: f32 = 1e-4;
 const PICTURES: usize = 60;
 const CLASSES: usize = 10;
 
-/// A way to run `deploy`: on this machine, or emulated.
+/// A way to run `deploy`: natively or emulated.
 struct Program {
     name: String,
     command: Vec<String>,
@@ -41,12 +42,12 @@ impl Program {
         Self { name: "this machine".to_owned(), command: vec![path.to_str().unwrap().to_owned()] }
     }
 
-    /// The emulated ones, or what to do to have some.
+    /// The emulated programs. If there are none, prints how to get them.
     fn boards(test: &str) -> Vec<Self> {
         let board = |variable: &str| Some(Self::emulated(variable, &std::env::var(variable).ok()?));
         let boards: Vec<Self> = VARIABLES.into_iter().filter_map(board).collect();
         if boards.is_empty() {
-            // Not println, which the test harness keeps to itself.
+            // Not `println`, which the test harness captures.
             let _ =
                 writeln!(std::io::stderr(), "skipped: {test}: no program for boards was named: run scripts/test-edge");
         }
@@ -69,7 +70,7 @@ impl Program {
         output.unwrap_or_else(|error| panic!("{} does not start: {error}", self.command[0]))
     }
 
-    /// Its standard output, after success.
+    /// Runs a command line and returns its standard output. Fails if the command does.
     fn output(&self, folder: &Path, line: &str) -> Result<String> {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let output = self.run(folder, &arguments);
@@ -83,7 +84,7 @@ impl Program {
         serde_json::from_str(&self.output(folder, &line)?).with_context(|| line)
     }
 
-    /// Logarithms of the probabilities of all classes, `[N, classes]`: logits less a number for each picture.
+    /// Logarithms of the probabilities of all classes, `[N, classes]`: the logits minus a constant for each image.
     fn logits(&self, folder: &Path, model: &str) -> Result<Array2<f32>> {
         let document = self.json(folder, &format!("predict pictures --backend tract --top-k {CLASSES} {model}"))?;
         let predictions = document["predictions"].as_array().context("no predictions")?;
@@ -100,7 +101,7 @@ impl Program {
     }
 }
 
-/// A folder with `pictures/`, the same as a data set, and a model file in each precision.
+/// A folder with the images in `pictures/`, the same images as a data set in `data/`, and exported models.
 struct Scene(TempDir);
 
 impl Scene {
@@ -118,7 +119,7 @@ impl Scene {
         self.0.path()
     }
 
-    /// Exports a network that was trained for this, and returns the option that names the file.
+    /// Exports the test network and returns the option that names the file.
     fn export(&self, precision: Precision) -> Result<String> {
         let checkpoint = tests::trained(Kind::MobilenetV1)?;
         let calibration = dataset::load(&tests::mnist()?, Split::Train)?.first(300);
@@ -130,7 +131,7 @@ impl Scene {
     }
 }
 
-/// As they are in the set, and every sixth as large as pictures of people are.
+/// Writes the images unchanged, but every sixth enlarged to the size of users' images.
 fn write_pictures(folder: &Path, set: &Dataset) -> Result<()> {
     fs::create_dir(folder)?;
     for (index, image) in set.images().axis_iter(Axis(0)).enumerate() {
@@ -203,28 +204,28 @@ fn boards_tell_what_they_have() {
     }
 }
 
-/// The option that asks for a broken model, or a picture that is none.
+/// A command line with a broken model or image, and the expected exit code and message.
 struct Bad {
     line: String,
     code: i32,
     word: &'static str,
 }
 
-/// Writes bad files into the folder and says what becomes of each.
+/// Writes broken files into the folder and returns the command lines that use them.
 fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
     let good = deploy::embedded::MODEL;
     let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes);
     write("short.onnx", &good[..good.len() / 2])?;
     write("empty.onnx", &[])?;
     write("text.onnx", b"no model at all")?;
-    // More elements than 32 bits count, and than any memory holds.
+    // More elements than 32 bits can count, and more than fit into any memory.
     for (name, extent) in [("large.onnx", 1 << 33), ("endless.onnx", i64::MAX / 2)] {
         let mut model = onnx::parse(good)?;
         let graph = model.graph.as_mut().context("no graph")?;
         graph.initializer.iter_mut().max_by_key(|tensor| tensor.raw_data.len()).context("no weights")?.dims[0] = extent;
         write(name, &onnx::encode(&model))?;
     }
-    // A convolution without weights, which tract answers with a panic.
+    // A convolution without weights, on which tract panics.
     let mut model = onnx::parse(good)?;
     let node = model.graph.as_mut().and_then(|graph| graph.node.iter_mut().find(|node| node.op_type == "Conv"));
     node.context("no convolution")?.input.truncate(1);
@@ -235,7 +236,7 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
     write("blank.png", &png)?;
     write("short.png", &png[..png.len() / 2])?;
     write("text.png", b"no picture at all")?;
-    // A header may claim any size: 65,535 by 65,535 pixels.
+    // A header may claim any size, here 65,535 by 65,535 pixels.
     write("large.pgm", b"P5 65535 65535 255\n")?;
 
     let model = |file: &str, word| Bad { line: format!("predict blank.png --model {file}"), code: 1, word };
@@ -271,7 +272,8 @@ fn boards_refuse_bad_input_in_the_same_words() {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let told = |program: &Program| {
             let output = program.run(folder.path(), &arguments);
-            // The line that says what runs names the instruction set, and a board's program reads fewer formats.
+            // Two differences are expected: the line about the runtime names the instruction set, and the board's
+            // program supports fewer formats.
             let said = String::from_utf8(output.stderr).unwrap();
             let said: Vec<&str> = said.lines().filter(|line| !line.contains(": tract ")).collect();
             (output.status.code(), said.join("\n").replace("WebP, BMP, ", ""))
@@ -296,8 +298,8 @@ fn a_runtime_that_was_left_out_is_named() {
     }
 }
 
-/// ONNX Runtime's own library for aarch64 does not run under QEMU. That the program loads what is there is shown with a
-/// library that says it is an old version.
+/// ONNX Runtime's own library for aarch64 does not run under QEMU. A fake library that reports an old version shows
+/// that the program loads what it finds.
 #[test]
 fn a_board_program_finds_or_misses_onnxruntime() {
     let Ok(value) = std::env::var("EDGE_AARCH64_ORT") else {

@@ -1,4 +1,4 @@
-//! A user's own pictures, one sub-folder per class: train → eval → export → deploy, with nothing else said.
+//! A user's own images, one sub-folder per class: train → eval → export → deploy, with no options describing the data.
 
 use assert_cmd::Command;
 use image::imageops::{self, FilterType};
@@ -30,7 +30,7 @@ kind = "cosine"
 warm_up = 0.2
 "#;
 
-/// The folder a user works in.
+/// The user's working folder.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -46,12 +46,12 @@ impl Place {
 
     fn program(&self, name: &'static str, arguments: &[&str]) -> Command {
         let mut command = Command::new(tests::program(name).unwrap());
-        // The tests run side by side, and OpenMP's threads wait for each other in busy loops.
+        // The tests run in parallel, and OpenMP's threads wait for each other in busy loops.
         command.current_dir(self.path()).env("OMP_NUM_THREADS", "1").args(arguments);
         command
     }
 
-    /// Standard output and standard error of a command that works.
+    /// Runs a command that must succeed. Returns its standard output and standard error.
     fn output(&self, name: &'static str, arguments: &[&str]) -> (String, String) {
         let assert = self.program(name, arguments).assert().success();
         let output = assert.get_output();
@@ -62,7 +62,7 @@ impl Place {
         serde_json::from_str(&self.output(name, &[arguments, &["--format", "json"]].concat()).0).unwrap()
     }
 
-    /// The message of a command that fails with exit code 1.
+    /// Runs a command that must fail with exit code 1. Returns its message.
     fn fails(&self, name: &'static str, arguments: &[&str]) -> String {
         let assert = self.program(name, arguments).assert().failure().code(1);
         let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
@@ -70,8 +70,8 @@ impl Place {
         message
     }
 
-    /// Exports the newest run and measures the file in both runtimes, which must give the trained network's answers to
-    /// every test image, but for near ties. Returns the export's report.
+    /// Exports the newest run and evaluates the file in both runtimes. They must agree with the trained network on
+    /// every test image, except for near ties. Returns the export's report.
     fn deploy(&self, what: &str, least: f64) -> Value {
         let report = self.json("train", &["export", "-o", "model.onnx", "--overwrite"]);
         let checked = report["check"]["runtimes"].as_array().unwrap();
@@ -80,7 +80,7 @@ impl Place {
             let named = |entry: &&Value| entry["runtime"].as_str().unwrap().starts_with(runtime);
             assert!(checked.iter().filter(named).any(is_agreed), "{runtime}: {report}");
         }
-        // What rounding decides, it may decide otherwise in another runtime.
+        // Another runtime may decide a near tie differently.
         let ties = checked.iter().map(|entry| entry["agreement"]["other_argmax"].as_u64().unwrap()).max().unwrap();
         let trained = self.json("train", &["eval"]);
         tests::learnt(what, trained["accuracy"].as_f64().unwrap(), least).unwrap();
@@ -95,7 +95,7 @@ impl Place {
         report
     }
 
-    /// How many of the files, named after their class, `deploy predict` gets right.
+    /// Number of files that `deploy predict` classifies correctly. Each is in a folder named after its class.
     fn predicted(&self, files: &[PathBuf]) -> usize {
         let names: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
         let document =
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-/// Writes the first digits of three classes as PNG and JPEG files of many sizes, each into the folder of its class.
+/// Writes the first digits of three classes as PNG and JPEG files of various sizes, in one folder per class.
 fn write_digits(folder: &Path, digits: &Dataset, each: usize) {
     let classes = ["nought", "one", "two"];
     let mut written = [0; 3];
@@ -133,7 +133,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
     let data = place.path().join("data");
     let digits = dataset::load(&tests::mnist().unwrap(), Split::Train).unwrap().first(6000);
     write_digits(&data, &digits, 400);
-    // What people's folders hold besides.
+    // Other files that are often in such folders.
     fs::write(data.join("notes.txt"), "from the attic").unwrap();
     fs::write(data.join("one/.DS_Store"), "").unwrap();
     fs::write(data.join("two/broken.jpg"), "no picture").unwrap();
@@ -150,7 +150,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
     assert_eq!((&card["input"]["channels"], &card["input"]["height"]), (&1.into(), &32.into()));
     assert_eq!(card["training"]["data_set"], "data");
 
-    // Digits that the network never saw, as drawings many times its size.
+    // Unseen digits in various sizes.
     let others = place.path().join("others");
     write_digits(&others, &dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap(), 10);
     let files: Vec<PathBuf> = ["nought", "one", "two"]
@@ -165,13 +165,13 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
 
 fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     place.output("train", &["--resume", "runs/own"]);
-    // A finished run is only opened again to be extended.
+    // A finished run can only be resumed with more epochs.
     let resume = ["--resume", "runs/own", "--epochs", "9"];
     let file = place.path().join("data/one/000.png");
     let (gone, original) = (place.path().join("000.png"), fs::read(&file).unwrap());
     fs::rename(&file, &gone).unwrap();
     let message = place.fails("train", &resume);
-    // Gone from the training pictures, or from the test pictures, in which case another takes its place.
+    // The file was a training image, or it was a test image and a training image took its place.
     assert!(message.contains("training images"), "{message}");
     let mut picture = image::load_from_memory(&original).unwrap().to_luma8();
     imageops::invert(&mut picture);
@@ -186,7 +186,7 @@ fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     assert!(message.contains("not among the known classes: three. Known are nought, one, two"), "{message}");
 }
 
-/// A disc or a square somewhere on a dark ground, of a size that depends on `number`.
+/// A disc or square on a dark background. Its size and position depend on `number`.
 fn shape(is_disc: bool, colour: Rgb<u8>, number: u32) -> RgbImage {
     let (width, height) = (48 + number % 6 * 12, 48 + number % 4 * 16);
     let side = f64::from(width.min(height));

@@ -1,8 +1,8 @@
-//! A run that was killed, or stopped, or that ran out of disk, goes on and ends with the very bytes of a run that was
-//! never interrupted.
+//! A run that was killed, was stopped or ran out of disk space can be resumed, and ends with exactly the same bytes as
+//! an uninterrupted run.
 //!
-//! Every run here is a process of its own, with one thread: libtorch's bits depend on the number of threads, and its
-//! random generator is shared by a whole process.
+//! Every run is a separate process with one thread: libtorch's results depend on the number of threads, and its random
+//! generator is shared by the whole process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Kills in the test with SIGKILL; a hundred or more for a long look.
+/// Environment variable: number of SIGKILLs in the test, by default 6. Use a hundred or more for a thorough run.
 const KILLS: &str = "RESUME_KILLS";
 
-/// Epochs of a run: many and short, so that a kill often falls into the writing of a checkpoint.
+/// Epochs of a run: many short ones, so that a kill often hits the writing of a checkpoint.
 const EPOCHS: usize = 20;
 
 /// A recipe with everything that has state or draws random numbers.
@@ -69,7 +69,7 @@ impl Place {
         command
     }
 
-    /// Starts the run, or goes on with it if it has come to a checkpoint.
+    /// Starts the run, or resumes it if it has a checkpoint.
     fn start_or_resume(&self) -> Command {
         let mut command = self.train();
         if self.run().join("last.safetensors").exists() {
@@ -81,7 +81,7 @@ impl Place {
         command
     }
 
-    /// What must be equal to the byte: both checkpoints, and the history but for the seconds in its last column.
+    /// The results that must be byte-identical: both checkpoints, and the history without its last column, the seconds.
     fn results(&self) -> (Vec<u8>, Vec<u8>, Vec<String>) {
         let read = |name: &str| fs::read(self.run().join(name)).unwrap();
         let history = fs::read_to_string(self.run().join("history.csv")).unwrap();
@@ -100,7 +100,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Checkpoints hold the folder of the data, which differs from test to test: it is made equal.
+/// Compares the results with the uninterrupted run. Checkpoints contain the data folder, which differs between tests,
+/// so it is masked.
 fn assert_same(found: &(Vec<u8>, Vec<u8>, Vec<String>), place: &Place) {
     let expected = uninterrupted();
     let own = place.folder.path().to_str().unwrap();
@@ -125,7 +126,7 @@ struct Uninterrupted {
     time: Duration,
 }
 
-/// The run that everything is compared with, made once.
+/// The reference run, made once.
 fn uninterrupted() -> &'static Uninterrupted {
     static RUN: OnceLock<Uninterrupted> = OnceLock::new();
     RUN.get_or_init(|| {
@@ -164,7 +165,7 @@ fn a_run_killed_at_many_moments_ends_with_the_same_bytes() {
     let mut position = 0.37_f64;
     while killed < kills {
         let mut child = spawn(place.start_or_resume());
-        // Spread over the run by the golden ratio: no two kills fall on the same moment.
+        // The golden ratio spreads the kills over the run, so that no two happen at the same moment.
         position = (position + 0.618_034) % 1.0;
         sleep(time.mul_f64(0.05 + 0.3 * position));
         child.kill().unwrap();
@@ -187,13 +188,13 @@ fn a_run_killed_at_many_moments_ends_with_the_same_bytes() {
 fn ctrl_c_finishes_the_step_and_the_printed_command_goes_on() {
     let place = Place::new();
     let mut child = spawn(place.start_or_resume());
-    // Somewhere in the middle of the run, however fast this machine is just now.
+    // Waits for the middle of the run, however fast this machine is at the moment.
     let epochs = || fs::read_to_string(place.run().join("history.csv")).map_or(0, |history| history.lines().count());
     while epochs() < EPOCHS / 2 {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it was interrupted");
         sleep(Duration::from_millis(10));
     }
-    // SAFETY: a signal to our own child.
+    // SAFETY: only sends a signal to our own child.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
     let output = child.wait_with_output().unwrap();
     let log = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -207,7 +208,7 @@ fn ctrl_c_finishes_the_step_and_the_printed_command_goes_on() {
     assert_same(&place.results(), &place);
 }
 
-/// A limit on the size of files stands for a full disk: writing fails in the middle of a checkpoint.
+/// A limit on file sizes simulates a full disk: writing fails in the middle of a checkpoint.
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_last_good_one() {
     let place = Place::new();
@@ -221,7 +222,8 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_good_one() {
     let good = fs::read(place.run().join("last.safetensors")).unwrap();
 
     let mut shell = Command::new("sh");
-    // Ignored, so that the write fails instead of the process being killed; blocks of 512 bytes.
+    // Ignore the signal, so that the write fails instead of the process being killed. The limit is in blocks of 512
+    // bytes.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" --threads 1 --resume run"]);
     shell.arg(tests::program("train").unwrap()).current_dir(place.folder.path());
     let output = shell.output().unwrap();
@@ -279,7 +281,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
     }
 }
 
-/// Where the run's folder cannot be made, nothing is trained.
+/// If the run's folder cannot be created, training does not start.
 #[test]
 fn a_place_that_is_a_file_is_refused_before_the_first_step() {
     let place = Place::new();

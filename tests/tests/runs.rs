@@ -1,6 +1,6 @@
-//! A run belongs to one process, ends when it is told to, and can be extended.
+//! A run belongs to one process, ends when told to, and can be extended.
 //!
-//! Every run here is a process of its own, on a folder of generated images.
+//! Every run is a separate process on a folder of generated images.
 
 #![cfg(unix)]
 
@@ -14,10 +14,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Tries of what must happen every time.
+/// Number of attempts in a test that depends on timing.
 const TRIES: u32 = 6;
 
-/// A folder to work in, with 80 images of two classes in `images`: a bright upper or lower half.
+/// Creates a working folder with 80 images of two classes in `images`: one has a bright upper half, the other a bright
+/// lower half.
 fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for class in 0..2_u32 {
@@ -39,7 +40,7 @@ fn train(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A new run of many short epochs.
+/// A new run with many short epochs.
 fn start(folder: &Path, epochs: &str, more: &[&str]) -> Command {
     let fixed = ["--data", "images", "--hold-out", "8", "--batch-size", "8", "--resolution", "32", "--width", "0.25"];
     train(folder, &[&fixed[..], &["--epochs", epochs], more].concat())
@@ -64,11 +65,11 @@ fn refused(mut command: Command, words: &[&str]) {
 }
 
 fn signal(child: &Child, signal: i32) {
-    // SAFETY: a signal to our own child.
+    // SAFETY: only sends a signal to our own child.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), signal) }, 0);
 }
 
-/// Starts a run and waits until it has finished an epoch.
+/// Starts a run and waits until it has finished its first epoch.
 fn started(folder: &Path, more: &[&str]) -> Child {
     let mut child = start(folder, "1000", &[&["--out", "run"], more].concat()).spawn().unwrap();
     let limit = Instant::now() + Duration::from_mins(2);
@@ -93,7 +94,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_second_signal_ends_a_run_at_once_quietly_and_without_half_written_files() {
     for number in 0..TRIES {
         let place = place();
-        // Two threads: the program must end while both work.
+        // With two threads: the program must be able to exit while both are working.
         let child = started(place.path(), &["--threads", "2"]);
         let kind = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP][number as usize % 3];
         sleep(Duration::from_millis(u64::from(number * 37 % 100)));
@@ -102,7 +103,7 @@ fn a_second_signal_ends_a_run_at_once_quietly_and_without_half_written_files() {
         signal(&child, kind);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "try {number}: {:?} {}", output.status, text(&output));
-        // What it said of the data before it trained is all there is.
+        // The only messages are the notes on the data, from before training.
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.lines().all(|line| line.starts_with("note: ")), "{}", text(&output));
         let names = names(&place.path().join("run"));
@@ -120,14 +121,14 @@ fn a_run_that_is_being_trained_can_be_read_but_not_trained_by_another_process() 
     refused(train(folder, &["--resume", "run"]), &[&process]);
     refused(train(folder, &["--resume", "run", "--epochs", "2000"]), &[&process]);
     assert!(succeed(train(folder, &["eval", "run"])).contains("accuracy"));
-    // Whether so young a network can be exported depends on what it learned; that is not asked here.
+    // The export itself may fail, because such a young network may not pass its checks. Only the lock matters here.
     let export = train(folder, &["export", "run", "-o", "model.onnx"]).output().unwrap();
     assert!(!text(&export).contains("is being trained"), "{}", text(&export));
     let list = |folder| -> Value {
         serde_json::from_str(&succeed(train(folder, &["list", "run", "--format", "json"]))).unwrap()
     };
     assert_eq!(list(folder)[0]["state"], "running");
-    // The lock ends with its holder, however that ends.
+    // The lock ends with the process that holds it, even if it is killed.
     first.kill().unwrap();
     first.wait().unwrap();
     assert_eq!(list(folder)[0]["state"], "interrupted");
@@ -155,7 +156,7 @@ fn a_folder_of_something_else_gets_no_run() {
     assert_eq!(names(&place.path().join("images")), ["lower", "upper"]);
 }
 
-/// What is compared: both checkpoints, byte by byte.
+/// Both checkpoints, for comparing byte by byte.
 fn checkpoints(run: &Path) -> [Vec<u8>; 2] {
     ["last.safetensors", "best.safetensors"].map(|name| fs::read(run.join(name)).unwrap())
 }
@@ -179,7 +180,7 @@ fn a_finished_run_is_extended_and_resumes_bit_for_bit_with_the_threads_it_had() 
     assert!(fs::read_to_string(folder.join("one/recipe.toml")).unwrap().contains("epochs = 5\n"));
     assert_eq!(fs::read_to_string(folder.join("one/history.csv")).unwrap().lines().count(), 6);
 
-    // The other one is interrupted in between.
+    // Interrupts the other run on its way.
     let mut child = train(folder, &["--resume", "two", "--epochs", "5"]).spawn().unwrap();
     while fs::read_to_string(folder.join("two/history.csv")).unwrap().lines().count() < 4 {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
@@ -190,7 +191,7 @@ fn a_finished_run_is_extended_and_resumes_bit_for_bit_with_the_threads_it_had() 
     if status.code() == Some(130) {
         succeed(train(folder, &["--resume", "two"]));
     } else {
-        // It was faster than the signal.
+        // The run finished before the signal arrived.
         assert!(status.success());
     }
     assert!(checkpoints(&folder.join("one")) == checkpoints(&folder.join("two")), "the checkpoints differ");
@@ -206,7 +207,7 @@ fn the_newest_run_is_the_one_that_was_started_last() {
     for run in ["runs/old", "runs/new"] {
         succeed(start(folder, "1", &["--threads", "1", "--out", run]));
     }
-    // What was written last is not what counts.
+    // The time of the last write must not count.
     succeed(train(folder, &["--resume", "runs/old", "--epochs", "2"]));
     for command in [&["eval"][..], &["report"], &["export", "-o", "model.onnx"]] {
         let log = text(&train(folder, command).output().unwrap());
@@ -222,11 +223,12 @@ fn the_newest_run_is_the_one_that_was_started_last() {
     assert!(page.contains("old and new compared") && !page.contains("NaN"), "{page}");
 }
 
-/// Runs a training on a terminal of so many columns and returns what the terminal got.
+/// Runs a training on a terminal with this many columns. Returns everything written to the terminal.
 fn on_a_terminal(folder: &Path, kind: &str, columns: u16) -> String {
     let (mut ours, mut theirs) = (0, 0);
     let mut size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: two live descriptors are written, a live size is read, and each descriptor gets one owner.
+    // SAFETY: `openpty` gets two live descriptors to write and a live size to read; each descriptor then has exactly
+    // one owner.
     let (mut terminal, output) = unsafe {
         let null = std::ptr::null_mut();
         assert_eq!(libc::openpty(&raw mut ours, &raw mut theirs, null, null.cast(), &raw mut size), 0);
@@ -235,10 +237,10 @@ fn on_a_terminal(folder: &Path, kind: &str, columns: u16) -> String {
     let mut command = start(folder, "2", &["--threads", "1"]);
     command.env("TERM", kind).stdout(output.try_clone().unwrap()).stderr(output);
     let mut child = command.spawn().unwrap();
-    // The command holds the terminal's other end open.
+    // The command still holds the other end of the terminal open.
     drop(command);
     let mut bytes = Vec::new();
-    // A terminal whose other end was closed gives an error instead of an end.
+    // Reading a terminal whose other end is closed returns an error instead of end of file.
     let _ = terminal.read_to_end(&mut bytes);
     assert!(child.wait().unwrap().success());
     String::from_utf8_lossy(&bytes).into_owned()
@@ -253,10 +255,10 @@ fn every_terminal_shows_the_epochs() {
     for columns in [20, 40, 200] {
         let log = on_a_terminal(place.path(), "xterm", columns);
         assert!(log.contains("epoch 1/2  train loss") && log.contains("epoch 2/2  train loss"), "{log:?}");
-        // What is drawn again and again fits the line.
+        // The progress bar, which is redrawn, must fit on the line.
         let drawn = log.split(['\r', '\n', '\u{1b}']).filter(|part| part.contains('█') || part.contains('░'));
         for bar in drawn {
-            // What is left of the sequence that erases a line.
+            // The rest of the escape sequence that erases the line.
             let bar = bar.trim_start_matches("[2K");
             assert!(bar.chars().count() <= usize::from(columns), "{columns}: {bar:?}");
         }

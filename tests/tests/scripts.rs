@@ -1,11 +1,11 @@
-//! Every script explains itself and refuses what it does not know, before it fetches or builds anything.
+//! Every script has a `--help` and refuses unknown options, before it downloads or builds anything.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What people run, by name.
+/// The executable scripts, sorted by name.
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("scripts");
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -16,7 +16,7 @@ fn scripts() -> Vec<PathBuf> {
     scripts
 }
 
-/// Runs a script where there is no cargo, pip or network program to be found: it must not need any.
+/// Runs a script without cargo, pip or any network program in its PATH, since it must not need them.
 fn run(script: &Path, argument: &str) -> (String, Output) {
     let tools = tempfile::tempdir().unwrap();
     let path = std::env::var_os("PATH").unwrap();

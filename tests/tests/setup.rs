@@ -1,9 +1,9 @@
-//! `scripts/setup` trusts nothing that came over the network: each test here runs it in a folder of
-//! its own against a small HTTP server on this machine, which serves MNIST well or badly.
+//! `scripts/setup` does not trust anything it downloads. Each test runs it in its own folder against a local HTTP
+//! server that serves MNIST, correctly or not.
 //!
-//! Proven: the sources are tried in order and named; a file whose SHA-256 is not MNIST's, a cut
-//! connection and a killed run leave nothing that a later run would take for MNIST; two runs at
-//! once fetch once; a run that has nothing to do needs no network and less than two seconds.
+//! The tests show: Sources are tried in order and named. A file with the wrong SHA-256, a broken connection or a killed
+//! run leaves nothing that a later run would take for MNIST. Two simultaneous runs download only once. A run with
+//! nothing to do needs no network and less than two seconds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
-/// The file that the bad servers spoil: the smaller of the two with pictures.
+/// The file that bad servers damage: the smaller of the two image files.
 const PICTURES: &str = "t10k-images-idx3-ubyte";
 const PICTURES_SHA256: &str = "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7";
 
@@ -68,7 +68,7 @@ fn a_picture_file_with_a_flipped_byte_is_refused() {
 #[test]
 fn a_download_cut_in_the_middle_is_not_trusted() {
     let Some(mnist) = mnist() else { return };
-    // With the length announced curl notices the cut; without it, gzip does.
+    // If the length is announced, curl notices the broken connection; otherwise gzip does.
     for (length_announced, complaint) in [(true, "did not serve"), (false, "served a damaged")] {
         let sandbox = Sandbox::new("cut");
         let mut spoiled = mnist.clone();
@@ -149,7 +149,7 @@ fn two_runs_at_once_fetch_once() {
     assert_eq!(good.requests(), FILES.len());
 }
 
-/// Other scripts call this one with no flag; that must not take anybody off CUDA.
+/// Other scripts call this one without a flag, which must not switch a user from CUDA to the CPU.
 #[test]
 fn the_chosen_set_stays_until_another_is_asked_for() {
     let sandbox = Sandbox::new("variant");
@@ -186,7 +186,7 @@ fn an_option_that_is_unknown_or_has_no_effect_is_an_error() {
     assert!(!sandbox.dir.join(".deps").exists(), "a refused run touched something");
 }
 
-/// A repository of its own: a folder with a copy of the script and a cache; gone when dropped.
+/// A stand-in for the repository: a folder with a copy of the script and a cache. Deleted on drop.
 struct Sandbox {
     dir: PathBuf,
 }
@@ -221,12 +221,12 @@ impl Sandbox {
             .expect("bash runs scripts/setup")
     }
 
-    /// The file of that name where the program would look for it.
+    /// The path at which the programs look for this file.
     fn linked(&self, name: &str) -> PathBuf {
         self.dir.join(".deps/mnist").join(name)
     }
 
-    /// Scratch folders in the cache.
+    /// Temporary folders in the cache.
     fn leftovers(&self) -> Vec<PathBuf> {
         fs::read_dir(self.dir.join("cache"))
             .unwrap()
@@ -257,7 +257,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// What a finished run of the script said.
+/// The result of a finished run of the script.
 #[derive(Debug)]
 struct Run {
     succeeded: bool,
@@ -285,7 +285,7 @@ impl Run {
 
 type Files = HashMap<&'static str, Reply>;
 
-/// How one gzipped file is served.
+/// How to serve one gzipped file.
 #[derive(Clone)]
 struct Reply {
     body: Arc<[u8]>,
@@ -295,11 +295,11 @@ struct Reply {
 #[derive(Clone, Copy)]
 enum End {
     Whole,
-    /// Half of the file, then the connection closes.
+    /// Half of the file, then the connection is closed.
     Cut {
         length_announced: bool,
     },
-    /// Half of the file, then silence until the mirror is dropped.
+    /// Half of the file, then nothing until the mirror is dropped.
     Stall,
 }
 
@@ -313,11 +313,11 @@ impl Reply {
     }
 }
 
-/// An HTTP server for the four files, one connection after the other, until the test process ends.
+/// An HTTP server for the four files. It serves one connection at a time until the test process ends.
 struct Mirror {
     url: String,
     requests: Arc<AtomicUsize>,
-    /// Says when a reply has come to its silence.
+    /// Receives a message when a reply has stalled.
     stalled: Receiver<()>,
     _release: Sender<()>,
 }
@@ -333,7 +333,7 @@ impl Mirror {
         thread::spawn(move || {
             for connection in listener.incoming() {
                 counter.fetch_add(1, Ordering::SeqCst);
-                // A client that hangs up is what some tests are about.
+                // An error is expected: in some tests the client hangs up.
                 let _ = connection.and_then(|connection| serve(connection, &files, &stall, &released));
             }
         });
@@ -370,8 +370,8 @@ fn serve(mut connection: TcpStream, files: &Files, stall: &Sender<()>, released:
     Ok(())
 }
 
-/// The path in the first line of a request (`GET /mnist/t10k-labels-idx1-ubyte.gz HTTP/1.1`); reads to
-/// the end of the header.
+/// Returns the path in the first line of a request (`GET /mnist/t10k-labels-idx1-ubyte.gz HTTP/1.1`). Reads to the end
+/// of the header.
 fn requested_path(connection: &mut TcpStream) -> io::Result<String> {
     let mut header = Vec::new();
     let mut chunk = [0; 1024];
@@ -385,7 +385,8 @@ fn requested_path(connection: &mut TcpStream) -> io::Result<String> {
     Ok(header.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// The four files as a good mirror serves them, or `None`, said aloud, where there is no MNIST to serve.
+/// The four files as a good mirror serves them. If there is no MNIST to serve, prints that the test is skipped and
+/// returns `None`.
 fn mnist() -> Option<Files> {
     static GZIPPED: OnceLock<Option<Files>> = OnceLock::new();
     let files = GZIPPED.get_or_init(|| {
@@ -393,7 +394,7 @@ fn mnist() -> Option<Files> {
         real_mnist().exists().then(|| FILES.into_iter().map(read).collect())
     });
     if files.is_none() {
-        // Past the test harness, which shows what a test prints only when it fails.
+        // Not `println`, which the test harness shows only for tests that fail.
         let name = thread::current().name().unwrap_or("setup").to_owned();
         let _ = writeln!(io::stderr(), "skipped: {name}: no .deps/mnist to serve (run scripts/setup)");
     }

@@ -1,7 +1,7 @@
-//! The event files of `train --tensorboard`, read by TensorBoard's own reader.
+//! TensorBoard's own reader can read the event files of `train --tensorboard`.
 //!
-//! The reader is the package `tensorboard` of the Python Package Index, in a folder of its own under the user's cache,
-//! filled once. Where pip cannot install it, the test says why and proves nothing.
+//! The reader is the Python package `tensorboard`, which is installed once, in a separate folder in the user's cache.
+//! If pip cannot install it, the test is skipped and prints the reason.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,10 +12,10 @@ use train::run::Epoch;
 use train::tensorboard::TensorBoard;
 use train::trainer::{Observer, StepReport};
 
-/// The version of the package; the folder's name holds it.
+/// Version of the package, and name of its folder.
 const VERSION: &str = "2.21.0";
 
-/// Prints every scalar of a folder as JSON: `{tag: [[step, value], …]}`.
+/// Prints all scalars in a folder as JSON: `{tag: [[step, value], …]}`.
 const READER: &str = r"
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -24,9 +24,9 @@ events.Reload()
 print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}))
 ";
 
-/// The folder with the package, made if it is not there: for `PYTHONPATH`.
+/// The folder with the package, for `PYTHONPATH`; installs it if necessary.
 ///
-/// Not a virtual environment: Debian keeps what makes one in a package of its own.
+/// This is not a virtual environment, because on Debian creating one needs a separate package.
 fn packages() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("MOBILENET_CACHE")
@@ -36,7 +36,7 @@ fn packages() -> Result<PathBuf> {
     let folder = cache.join("python-tensorboard");
     let packages = folder.join(VERSION);
     if !packages.is_dir() {
-        // Made under another name, so that a run that is killed, or another test at the same time, does no harm.
+        // Installs under a temporary name, in case this run is killed or another test does the same.
         std::fs::create_dir_all(&folder)?;
         let making = tempfile::Builder::new().prefix(".making-").tempdir_in(&folder)?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
@@ -48,7 +48,7 @@ fn packages() -> Result<PathBuf> {
     Ok(packages)
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program and returns its standard output. Fails with the last line it printed.
 fn run(command: &mut Command) -> Result<String> {
     let program = format!("{command:?}");
     let output = command.output().with_context(|| format!("cannot run {program}"))?;
@@ -56,7 +56,7 @@ fn run(command: &mut Command) -> Result<String> {
         let text = String::from_utf8_lossy(bytes);
         text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
     };
-    // Some programs say on standard output why they fail.
+    // Some programs report errors on standard output.
     let reason = || last(&output.stderr).or_else(|| last(&output.stdout)).unwrap_or_else(|| output.status.to_string());
     ensure!(output.status.success(), "{program}: {}", reason());
     Ok(String::from_utf8(output.stdout)?)
@@ -88,7 +88,8 @@ fn epoch(epoch: usize, accuracy: f64) -> Epoch {
     }
 }
 
-/// A run that is killed in its second epoch, leaving half a record behind, and resumed from the end of the first.
+/// Writes the events of a run that is killed in its second epoch, leaving half a record, and resumed from the end of
+/// the first.
 fn write_events(folder: &Path) {
     let mut first = TensorBoard::create(folder, 0).unwrap();
     first.steps(&report(1, 10, 2.0));
@@ -114,7 +115,7 @@ fn tensorboard_reads_every_scalar_of_a_run_that_was_killed_and_resumed() {
     let packages = match packages() {
         Ok(packages) => packages,
         Err(reason) => {
-            // Not `println`, which the test's harness would keep to itself.
+            // Not `println`, which the test harness captures.
             let _ = writeln!(std::io::stderr(), "skipped: TensorBoard {VERSION} cannot be installed: {reason:#}");
             return;
         }
@@ -123,7 +124,7 @@ fn tensorboard_reads_every_scalar_of_a_run_that_was_killed_and_resumed() {
     write_events(folder.path());
     let found = scalars(&packages, folder.path());
 
-    // What was done in vain, step 30, is forgotten.
+    // Step 30, which was repeated after the resume, is discarded.
     assert_eq!(found["loss/train"], serde_json::json!([[10, 2.0], [20, 1.5], [25, 1.25], [40, 1.0]]), "{found}");
     assert_eq!(found["accuracy/test"], serde_json::json!([[20, 0.75], [40, 0.875]]), "{found}");
     assert_eq!(found["accuracy/held-out"], found["accuracy/test"]);

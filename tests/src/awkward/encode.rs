@@ -1,4 +1,4 @@
-//! Pictures as files in memory.
+//! Encodes images as files in memory.
 
 use super::random::Random;
 use anyhow::Result;
@@ -6,14 +6,14 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use jpeg_encoder::{ColorType, Encoder};
 use std::io::Cursor;
 
-/// A file of this format.
+/// Encodes an image in this format.
 pub fn file(picture: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format)?;
     Ok(bytes.into_inner())
 }
 
-/// A JPEG of this quality, 1 to 100; below 90 its colour has half the resolution (4:2:0), as a camera's has.
+/// Encodes a JPEG with this quality, 1 to 100. Below 90 its chroma is subsampled (4:2:0), as in a camera's.
 pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let (width, height) = (u16::try_from(picture.width())?, u16::try_from(picture.height())?);
@@ -21,7 +21,7 @@ pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// One of the formats that people send, at random.
+/// Encodes an image in a random common format.
 pub fn any(picture: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
     let format =
         *random.pick(&[ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Pnm]);
@@ -31,7 +31,7 @@ pub fn any(picture: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
     }
 }
 
-/// Adds an EXIF entry to a JPEG that says how the picture is to be turned (Exif 2.3, tag 0x0112).
+/// Adds an EXIF orientation to a JPEG (Exif 2.3, tag 0x0112).
 #[must_use]
 pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let mut segment = vec![0xff, 0xe1, 0, 34];

@@ -1,8 +1,8 @@
-//! How light falls on a sheet: gradients, vignettes and shadows, as factors 0…1 over the picture.
+//! Light on a sheet: gradients, vignettes and shadows, as a brightness factor for each pixel.
 
 use super::random::Random;
 
-/// A straight edge of a shadow: beyond it the light is dimmed, over a penumbra.
+/// The straight edge of a shadow, as wide as its penumbra.
 struct Edge {
     normal: (f32, f32),
     offset: f32,
@@ -17,18 +17,18 @@ impl Edge {
     }
 }
 
-/// The light on a picture whose longer side is 1.
+/// The light on an image. Coordinates are in units of its longer side.
 pub struct Light {
     width: f32,
     height: f32,
     slope: (f32, f32),
     vignette: f32,
-    /// Each shadow is where all of its edges have been passed, and what it leaves of the light.
+    /// Each shadow: its edges, and the share of light left where all of them have been crossed.
     shadows: Vec<(Vec<Edge>, f32)>,
 }
 
 impl Light {
-    /// Falls off towards one side and the corners; brightest 1.
+    /// Light that falls off towards one side and the corners; 0.9 in the centre.
     pub fn uneven(random: &mut Random, width: usize, height: usize, strength: f32) -> Self {
         let longer = width.max(height) as f32;
         let angle = random.between(0.0, std::f32::consts::TAU);
@@ -42,7 +42,7 @@ impl Light {
         }
     }
 
-    /// Adds a shadow with one to three straight edges: of an arm, a telephone, a head.
+    /// Adds a shadow with one to three straight edges, like that of an arm, a telephone or a head.
     pub fn shadow(&mut self, random: &mut Random, penumbra: (f32, f32), left: (f32, f32)) {
         let angle = random.between(0.0, std::f32::consts::TAU);
         let soft = random.scale(penumbra.0, penumbra.1);
@@ -56,7 +56,7 @@ impl Light {
         self.shadows.push((edges, random.between(left.0, left.1)));
     }
 
-    /// The light at a pixel of a picture so many pixels long on its longer side.
+    /// The brightness at pixel (`x`, `y`) of an image whose longer side has `longer` pixels.
     #[must_use]
     pub fn at(&self, x: f32, y: f32, longer: f32) -> f32 {
         let (x, y) = (x / longer, y / longer);

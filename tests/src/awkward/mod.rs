@@ -1,8 +1,8 @@
-//! Pictures of digits as people have them, made by program: the same ones on every machine.
+//! Generates images of digits as users take them, the same ones on every machine.
 //!
-//! A [`kinds::Kind`] makes its pictures one by one, each a file in memory with the digit that is on it: a [`shape`]
-//! (from MNIST's test set or a font) is painted into a [`scene`], lit by a [`light`], photographed and `encode`d.
-//! [`sheet`] shows them beside what the network saw.
+//! A [`kinds::Kind`] makes its images one by one, each as a file in memory with the digit it shows. A [`shape`] (from
+//! MNIST's test set or a font) is painted into a [`scene`], lit by a [`light`], photographed and `encode`d. [`sheet`]
+//! shows the images beside the network's inputs.
 
 mod encode;
 pub mod kinds;
@@ -16,12 +16,12 @@ pub mod texture;
 
 pub use source::Sources;
 
-/// One picture.
+/// One image.
 pub struct Specimen {
-    /// The digit on it.
+    /// The digit it shows.
     pub label: u8,
-    /// What the digit is from: a font's name, or `MNIST 123`.
+    /// The source of the digit: a font's name, or `MNIST 123`.
     pub origin: String,
-    /// The picture file.
+    /// The image file.
     pub bytes: Vec<u8>,
 }

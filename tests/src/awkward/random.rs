@@ -1,11 +1,11 @@
 //! Random numbers that are the same on every machine: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
 //! xorshift generators, scrambled", 2016), seeded through splitmix64.
 
-/// A source of random numbers.
+/// A random number generator.
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of one picture: of this kind, the so-and-so-manieth.
+    /// The generator for image `index` of a kind.
     #[must_use]
     pub fn of(kind: &str, index: usize) -> Self {
         let seed = kind.bytes().fold(index as u64 + 1, |seed, byte| mixed(seed ^ u64::from(byte)));
@@ -29,7 +29,7 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
-    /// Between `low` and `high`, small numbers as likely as large ones on a logarithmic scale.
+    /// Between `low` and `high`, uniform on a logarithmic scale.
     pub fn scale(&mut self, low: f32, high: f32) -> f32 {
         self.between(low.ln(), high.ln()).exp()
     }
@@ -39,7 +39,7 @@ impl Random {
         ((self.next() >> 32) as usize * count) >> 32
     }
 
-    /// One of several.
+    /// A random element.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
@@ -49,7 +49,7 @@ impl Random {
         self.unit() < probability
     }
 
-    /// Roughly normal, mean 0 and deviation 1: the sum of four uniform numbers.
+    /// Approximately normal, with mean 0 and standard deviation 1: the sum of four uniform numbers.
     pub fn normal(&mut self) -> f32 {
         let bits = self.next();
         let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xffff).sum();

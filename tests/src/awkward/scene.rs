@@ -1,4 +1,4 @@
-//! A picture in the making: paper, ink, light and a camera's faults, in linear light.
+//! An image being made: paper, ink, light and the faults of a camera, in linear light.
 
 use super::random::Random;
 use super::shape::Shape;
@@ -8,30 +8,30 @@ use image::RgbImage;
 /// Red, green and blue, 0…1 in linear light.
 pub type Colour = [f32; 3];
 
-/// The colour that a triple of bytes means. Gamma is 2 here and in [`level_of`]: close to sRGB's, and far faster.
+/// Converts sRGB bytes to linear light. Gamma is 2 here and in [`level_of`]: close to sRGB's, and much faster.
 #[must_use]
 pub fn srgb(red: u8, green: u8, blue: u8) -> Colour {
     [red, green, blue].map(|level| (f32::from(level) / 255.0).powi(2))
 }
 
-/// Pixels in linear light.
+/// An image in linear light.
 pub struct Scene {
-    /// Pixels across.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: usize,
-    /// Row by row.
+    /// The pixels, row by row.
     pub pixels: Vec<Colour>,
 }
 
 impl Scene {
-    /// One colour all over.
+    /// An image of a single colour.
     #[must_use]
     pub fn plain(width: usize, height: usize, colour: Colour) -> Self {
         Self { width, height, pixels: vec![colour; width * height] }
     }
 
-    /// Makes the brightness uneven by this share, in patches of about `grain` pixels and of four times that.
+    /// Varies the brightness by this share, in patches of about `grain` pixels and of four times that size.
     pub fn texture(&mut self, random: &mut Random, grain: f32, strength: f32) {
         let textures = [grain, 4.0 * grain].map(|grain| (grain, Texture::new(random)));
         let columns: [Vec<Place>; 2] =
@@ -45,8 +45,8 @@ impl Scene {
         }
     }
 
-    /// Multiplies each pixel by what `light` says of its column and row. It is asked for every fourth column: light
-    /// changes more slowly than that.
+    /// Multiplies each pixel by `light(column, row)`, which is evaluated at every fourth column and interpolated: light
+    /// varies slowly.
     pub fn shade(&mut self, light: impl Fn(f32, f32) -> f32) {
         const STEP: usize = 4;
         for (y, row) in self.pixels.chunks_mut(self.width).enumerate() {
@@ -62,7 +62,7 @@ impl Scene {
         }
     }
 
-    /// Paints a shape with its upper left corner at a place; `opacity` 1 hides the ground.
+    /// Paints a shape with its top left corner at (`left`, `top`). An opacity of 1 hides the background.
     pub fn paint(&mut self, shape: &Shape, left: i64, top: i64, colour: Colour, opacity: f32) {
         for y in 0..shape.height {
             let row = top + y as i64;
@@ -79,7 +79,7 @@ impl Scene {
         }
     }
 
-    /// Mixes a colour into one pixel.
+    /// Blends a colour into one pixel.
     pub fn blend(&mut self, x: usize, y: usize, colour: Colour, share: f32) {
         let pixel = &mut self.pixels[y * self.width + x];
         for (level, ink) in pixel.iter_mut().zip(colour) {
@@ -87,8 +87,9 @@ impl Scene {
         }
     }
 
-    /// Straight lines across (or down), `gap` apart and `thickness` wide, the first at `start`, a little slanted.
-    #[allow(clippy::too_many_arguments)] // Each says something else of the lines.
+    /// Draws straight, slightly slanted lines, horizontal or vertical (`down`), `gap` apart and `thickness` wide, the
+    /// first at `start`.
+    #[allow(clippy::too_many_arguments)] // Each is a different property of the lines.
     pub fn lines(
         &mut self,
         down: bool,
@@ -112,7 +113,7 @@ impl Scene {
         }
     }
 
-    /// Out of focus: about a Gaussian of this deviation, by three boxes.
+    /// Blurs the image by about a Gaussian with this standard deviation, using three box filters.
     pub fn blur(&mut self, sigma: f32) {
         let radius = ((4.0 * sigma * sigma + 1.0).sqrt() / 2.0 - 0.5).round().max(0.0) as usize;
         if radius == 0 {
@@ -124,12 +125,12 @@ impl Scene {
         self.blur_down(radius);
     }
 
-    /// Rows as columns.
+    /// Swaps rows and columns.
     fn transpose(&mut self) {
         const TILE: usize = 16;
         let (width, height) = (self.width, self.height);
         let mut turned = vec![[0.0; 3]; self.pixels.len()];
-        // Tile by tile, so that both sides stay in the cache.
+        // In tiles, so that both sides stay in the cache.
         for top in (0..height).step_by(TILE) {
             for left in (0..width).step_by(TILE) {
                 for y in top..(top + TILE).min(height) {
@@ -142,9 +143,9 @@ impl Scene {
         *self = Self { width: height, height: width, pixels: turned };
     }
 
-    /// Three times the mean of `2 × radius + 1` pixels of a column.
+    /// Applies the box filter over `2 × radius + 1` pixels three times to each column.
     fn blur_down(&mut self, radius: usize) {
-        // As wide a strip at a time as stays in the cache.
+        // Strips of columns that fit into the cache.
         const STRIP: usize = 16;
         let (mut strip, mut means) = (Vec::new(), Vec::new());
         for left in (0..self.width).step_by(STRIP) {
@@ -161,11 +162,12 @@ impl Scene {
         }
     }
 
-    /// What the sensor makes of it: 8 bits a channel, with noise of this deviation in grey levels.
+    /// The image as the sensor records it: 8 bits per channel, with noise of this standard deviation in grey levels.
     #[must_use]
-    #[allow(clippy::missing_panics_doc)] // It cannot: there are three bytes for each pixel.
+    #[allow(clippy::missing_panics_doc)] // It cannot panic: there are three bytes per pixel.
     pub fn photographed(&self, random: &mut Random, noise: f32) -> RgbImage {
-        // Four random numbers a pixel would take longer than all else. Each row starts elsewhere in one table.
+        // Four random numbers per pixel would dominate the run time. Instead each row starts at a random place in one
+        // table.
         const STARTS: usize = 4096;
         let grain: Vec<Colour> = (0..STARTS + self.width)
             .map(|_| {
@@ -184,14 +186,14 @@ impl Scene {
     }
 }
 
-/// The level 0…255 of linear light 0…1.
+/// Converts linear light, 0…1, to a level, 0…255.
 #[must_use]
 pub fn level_of(light: f32) -> f32 {
     light.clamp(0.0, 1.0).sqrt() * 255.0
 }
 
-/// For each value of rows of `width`, the mean of the `2 × radius + 1` values around it in its column; beyond the ends a
-/// column goes on with its last value.
+/// The mean of each value and the `radius` values above and below it, in rows of `width` values. Beyond the ends a
+/// column continues with its last value.
 fn means_down(values: &[f32], width: usize, radius: usize, means: &mut Vec<f32>) {
     let last = values.len() / width - 1;
     let row = |y: usize| &values[y.min(last) * width..][..width];

@@ -1,17 +1,17 @@
-//! The shape of a digit before anything is painted with it: coverage 0…1 per pixel.
+//! The shape of a digit before it is painted: its coverage of each pixel, 0…1.
 
 use super::random::Random;
 use ab_glyph::{Font, FontRef, PxScale, point};
 use anyhow::{Context, Result};
 use ndarray::ArrayView2;
 
-/// Coverage by ink, row by row.
+/// Coverage by ink.
 pub struct Shape {
-    /// Pixels across.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: usize,
-    /// 0 (none) to 1.
+    /// Coverage of each pixel, 0 (none) to 1, row by row.
     pub coverage: Vec<f32>,
 }
 
@@ -20,10 +20,11 @@ impl Shape {
         Self { width, height, coverage: vec![0.0; width * height] }
     }
 
-    /// A digit of a font, its outline `height` pixels high if it is as high as the font's capitals.
+    /// A digit in a font, at a size at which capitals are about `height` pixels high.
     pub fn printed(font: &FontRef, digit: u8, height: f32) -> Result<Self> {
         let id = font.glyph_id(char::from(b'0' + digit));
-        // A capital is about 0.7 em high in nearly all fonts.
+        // A capital is about 0.7 em high in nearly all fonts, or 0.6 of a `PxScale`, which spans from ascender to
+        // descender.
         let glyph = id.with_scale_and_position(PxScale::from(height / 0.6), point(0.0, 0.0));
         let outline = font.outline_glyph(glyph).context("the font has no such digit")?;
         let bounds = outline.px_bounds();
@@ -36,8 +37,8 @@ impl Shape {
         Ok(shape.trimmed())
     }
 
-    /// A digit of MNIST, enlarged so that 20 of its pixels are `height` pixels, with edges as clean as a pen's, turned
-    /// by `degrees`.
+    /// An MNIST digit, enlarged so that 20 of its pixels become `height` pixels, with edges as sharp as a pen's, and
+    /// rotated by `degrees`.
     #[must_use]
     pub fn handwritten(digit: ArrayView2<u8>, height: f32, degrees: f32) -> Self {
         let zoom = height / 20.0;
@@ -50,14 +51,15 @@ impl Shape {
                 let (right, down) =
                     ((x as f32 + 0.5 - side as f32 / 2.0) / zoom, (y as f32 + 0.5 - side as f32 / 2.0) / zoom);
                 let value = digit.at(cos * right + sin * down + 13.5, cos * down - sin * right + 13.5);
-                // The edge is where MNIST's grey is half; over one pixel of the new raster it goes from 0 to 1.
+                // The edge is where MNIST's grey is about half. The coverage rises from 0 to 1 over about one new
+                // pixel.
                 shape.coverage[y * side + x] = ((value - 0.45) * zoom.max(2.0) * 0.6 + 0.5).clamp(0.0, 1.0);
             }
         }
         shape.trimmed()
     }
 
-    /// The same digit drawn with a round pen `width` pixels wide along the middle of its strokes.
+    /// The same digit, drawn with a round pen `width` pixels wide along the centre lines of its strokes.
     #[must_use]
     pub fn drawn(digit: ArrayView2<u8>, height: f32, degrees: f32, width: f32) -> Self {
         const FINE: f32 = 100.0;
@@ -75,12 +77,12 @@ impl Shape {
         shape.trimmed()
     }
 
-    /// A round dot with a soft edge of one pixel.
+    /// Draws a round dot with a soft edge of one pixel.
     pub fn dot(&mut self, x: f32, y: f32, radius: f32) {
         self.stroke((x, y), (x, y), radius);
     }
 
-    /// A straight stroke with round ends and a soft edge of one pixel.
+    /// Draws a straight stroke with round ends and a soft edge of one pixel.
     fn stroke(&mut self, from: (f32, f32), to: (f32, f32), radius: f32) {
         let range = |one: f32, two: f32, extent: usize| {
             ((one.min(two) - radius - 1.0).max(0.0) as usize)
@@ -94,13 +96,13 @@ impl Shape {
                 let along = ((x * dx + y * dy) / length).clamp(0.0, 1.0);
                 let distance = ((x - along * dx).powi(2) + (y - along * dy).powi(2)).sqrt();
                 let slot = &mut self.coverage[row * self.width + column];
-                // A pen thinner than a pixel covers less of it.
+                // A pen thinner than a pixel covers only part of it.
                 *slot = slot.max((radius + 0.5 - distance).clamp(0.0, (2.0 * radius).min(1.0)));
             }
         }
     }
 
-    /// Strokes wider by `pixels` on either side, with round ends.
+    /// The shape with strokes wider by `pixels` on each side, with round ends.
     #[must_use]
     pub fn fattened(&self, pixels: f32) -> Self {
         let source = self.padded(pixels.ceil() as usize + 1);
@@ -120,7 +122,7 @@ impl Shape {
         shape.trimmed()
     }
 
-    /// Coverage that is uneven as chalk's or a pencil's: thinned out by noise as coarse as `grain` pixels.
+    /// Makes the coverage uneven, like chalk or pencil: reduces it by noise with a grain of `grain` pixels.
     pub fn roughen(&mut self, random: &mut Random, grain: f32, strength: f32) {
         let noise = super::texture::Texture::new(random);
         for (index, value) in self.coverage.iter_mut().enumerate() {
@@ -138,7 +140,7 @@ impl Shape {
         shape
     }
 
-    /// Without empty rows and columns around it.
+    /// The shape without the empty rows and columns around it.
     fn trimmed(&self) -> Self {
         let inked: Vec<(usize, usize)> = (0..self.coverage.len())
             .filter(|&at| self.coverage[at] > 0.02)
@@ -160,7 +162,8 @@ impl Shape {
         shape
     }
 
-    /// Thins to lines of one pixel (Guo and Hall, "Parallel thinning with two-subiteration algorithms", 1989).
+    /// Thins strokes to lines one pixel wide (Guo and Hall, "Parallel thinning with two-subiteration algorithms",
+    /// 1989).
     fn thin(&mut self) {
         let width = self.width;
         let mut ink: Vec<bool> = self.coverage.iter().map(|&value| value > 0.5).collect();
@@ -185,7 +188,7 @@ impl Shape {
     }
 }
 
-/// Whether Guo and Hall's first or second sub-iteration takes the pixel away.
+/// Whether Guo and Hall's first or second sub-iteration removes the pixel.
 fn removable(ink: &[bool], at: usize, width: usize, second: bool) -> bool {
     let around =
         [at - width, at - width + 1, at + 1, at + width + 1, at + width, at + width - 1, at - 1, at - width - 1];
@@ -197,8 +200,8 @@ fn removable(ink: &[bool], at: usize, width: usize, second: bool) -> bool {
     crossings == 1 && (2..=3).contains(&neighbours) && !protected
 }
 
-/// The short strokes that thin lines are made of. Each point is moved to the mean of those within three pixels: a hand
-/// draws no staircases.
+/// Splits thin lines into short strokes. Each point moves to the mean of the points within three pixels, because a hand
+/// does not draw staircases.
 fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
     let points: Vec<(f32, f32)> = (0..lines.coverage.len())
         .filter(|&at| lines.coverage[at] > 0.5)
@@ -218,15 +221,15 @@ fn smoothed(lines: &Shape) -> Vec<((f32, f32), (f32, f32))> {
         .collect()
 }
 
-/// A digit of MNIST as values 0…1, with empty pixels around it.
+/// An MNIST digit with values 0…1, padded with empty pixels.
 struct Digit {
     values: [[f32; Self::SIDE]; Self::SIDE],
-    /// The columns and rows of MNIST between which there is ink.
+    /// The range of columns and of rows that contain ink.
     inked: [std::ops::Range<f32>; 2],
 }
 
 impl Digit {
-    /// Four values are mixed across and down, the first of them before the place.
+    /// The interpolation mixes four values in each direction, starting one before the position.
     const MARGIN: usize = 3;
     const SIDE: usize = 28 + 2 * Self::MARGIN;
 
@@ -242,7 +245,7 @@ impl Digit {
         Self { values, inked }
     }
 
-    /// The value between pixels (Catmull-Rom), 0 outside.
+    /// The value at a position between pixels (Catmull-Rom); 0 outside.
     fn at(&self, x: f32, y: f32) -> f32 {
         if !self.inked[0].contains(&x) || !self.inked[1].contains(&y) {
             return 0.0;
@@ -260,7 +263,7 @@ impl Digit {
     }
 }
 
-/// Catmull-Rom's weights of the four values around a place, which is this share of the way from the second to the third.
+/// Catmull-Rom weights of four values for a position at this share of the way from the second to the third.
 fn weights(share: f32) -> [f32; 4] {
     let (s, ss, sss) = (share, share * share, share * share * share);
     [-0.5 * s + ss - 0.5 * sss, 1.0 - 2.5 * ss + 1.5 * sss, 0.5 * s + 2.0 * ss - 1.5 * sss, -0.5 * ss + 0.5 * sss]

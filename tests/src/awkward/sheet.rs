@@ -1,23 +1,23 @@
-//! Contact sheets: pictures of one kind, each beside what the network saw, wrong answers framed in red.
+//! Contact sheets: images of one kind, each beside the network's input. Mistakes are framed in red.
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 
-/// Height of a picture on the sheet, and the side of what the network saw.
+/// Height of an image on the sheet, and side of the network's input, in pixels.
 const CELL: u32 = 112;
 const COLUMNS: u32 = 8;
 
-/// One picture and what became of it.
+/// One image and its result.
 pub struct Entry {
-    /// The picture as decoded.
+    /// The image as decoded.
     pub picture: DynamicImage,
-    /// What the network saw; nothing if the picture was refused.
+    /// The network's input; `None` if the image was refused.
     pub seen: Option<GrayImage>,
-    /// Whether the answer was right.
+    /// Whether the prediction was right.
     pub right: bool,
 }
 
-/// The sheet: two cells per entry, in rows of eight entries.
+/// Draws the sheet: two cells per entry, eight entries per row.
 #[must_use]
 pub fn drawn(entries: &[Entry]) -> RgbImage {
     let rows = (entries.len() as u32).div_ceil(COLUMNS).max(1);

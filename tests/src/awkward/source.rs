@@ -1,4 +1,4 @@
-//! Where the digits come from: MNIST's test set and fonts.
+//! The sources of the digits: MNIST's test set and fonts.
 
 use super::random::Random;
 use ab_glyph::FontRef;
@@ -8,25 +8,25 @@ use models::files;
 use ndarray::{ArrayView2, s};
 use std::path::PathBuf;
 
-/// What the digits are made of.
+/// The loaded sources.
 pub struct Sources {
     digits: Dataset,
     fonts: Option<PathBuf>,
 }
 
 impl Sources {
-    /// MNIST's test set, and the fonts if `scripts/fonts` could fetch them.
+    /// Loads MNIST's test set, and locates the fonts if `scripts/fonts` fetched them.
     pub fn load() -> Result<Self> {
         Ok(Self { digits: models::dataset::load(&crate::mnist()?, Split::Test)?, fonts: files::fetched("fonts") })
     }
 
-    /// Whether there are fonts.
+    /// Whether the fonts are available.
     #[must_use]
     pub fn have_fonts(&self) -> bool {
         self.fonts.is_some()
     }
 
-    /// Any digit of the test set `[28, 28]`, its label, and what to call it.
+    /// A random digit of the test set, `[28, 28]`, its label, and a name for it.
     pub fn digit(&self, random: &mut Random) -> (ArrayView2<'_, u8>, u8, String) {
         let index = random.below(self.digits.len());
         (
@@ -36,7 +36,7 @@ impl Sources {
         )
     }
 
-    /// Runs `with` on the font of this file name.
+    /// Calls `with` with the font in this file.
     pub fn with_font<T>(&self, name: &str, with: impl FnOnce(&FontRef) -> Result<T>) -> Result<T> {
         let path = self.fonts.as_ref().context("there are no fonts: run scripts/fonts")?.join(name);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,25 +1,25 @@
-//! Smooth random values over the plane, as paper, chalk boards and wood have.
+//! Smooth random variation over the plane, as on paper, chalkboards and wood.
 
 use super::random::Random;
 
 const SIDE: usize = 64;
 
-/// Value noise: random numbers at whole coordinates, smoothly interpolated, repeating after 64.
+/// Value noise: random numbers at integer coordinates, smoothly interpolated, with a period of 64.
 pub struct Texture([f32; SIDE * SIDE]);
 
 impl Texture {
-    /// A new one.
+    /// A new random texture.
     pub fn new(random: &mut Random) -> Self {
         Self(std::array::from_fn(|_| random.between(-0.5, 0.5)))
     }
 
-    /// The value at a place: −0.5 to 0.5.
+    /// The value at a position: −0.5 to 0.5.
     #[must_use]
     pub fn at(&self, x: f32, y: f32) -> f32 {
         Place::of(x).between(&self.row(Place::of(y)))
     }
 
-    /// The values at whole columns, `down` the plane: computed once, they serve a whole row of pixels.
+    /// The values at all integer columns of the row at `down`. Computed once for a whole row of pixels.
     #[must_use]
     pub fn row(&self, down: Place) -> [f32; SIDE] {
         std::array::from_fn(|column| {
@@ -28,17 +28,17 @@ impl Texture {
     }
 }
 
-/// Where a coordinate lies between two whole ones.
+/// The position of a coordinate between two integers.
 #[derive(Clone, Copy)]
 pub struct Place {
     before: usize,
     after: usize,
-    /// How much of the one after.
+    /// Weight of `after`, 0 to 1.
     share: f32,
 }
 
 impl Place {
-    /// The place of a coordinate.
+    /// The position of coordinate `at`.
     #[must_use]
     pub fn of(at: f32) -> Self {
         let before = at.floor();
@@ -47,7 +47,7 @@ impl Place {
         Self { before: wrap(before as i64), after: wrap(before as i64 + 1), share: share * share * (3.0 - 2.0 * share) }
     }
 
-    /// The value of a texture's row at this place.
+    /// Interpolates a row of a texture at this position.
     #[must_use]
     pub fn between(self, row: &[f32; SIDE]) -> f32 {
         self.mixed(row[self.before], row[self.after])

@@ -1,4 +1,4 @@
-//! Broken input: exit code, message, and nothing half-written.
+//! Broken input: the exit code, the message, and no partial files.
 
 use assert_cmd::Command;
 use models::architecture::Kind;
@@ -20,7 +20,7 @@ fn program(name: &'static str) -> Command {
     Command::new(tests::program(name).unwrap())
 }
 
-/// Every file below a folder, to see what was left behind.
+/// All files below a folder, to check that nothing was left behind.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -95,7 +95,7 @@ fn broken_models_are_refused_by_every_command() {
     fails(program("deploy").args(["eval", "--model", "missing.onnx"]), 1, &["missing.onnx"]);
 }
 
-/// Without our card the graph itself must say what it takes.
+/// Without a model card the graph itself determines the input.
 #[test]
 fn a_model_without_a_card_is_still_usable() {
     use models::onnx;
@@ -111,7 +111,7 @@ fn a_model_without_a_card_is_still_usable() {
     let assert = command.args(["eval", "--model"]).arg(&path).arg("--data").arg(&data).assert().success();
     let message = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(message.contains("note: "), "{message}");
-    // It cannot know which data set it was made for.
+    // There is no default data set for such a model.
     fails(program("deploy").args(["eval", "--model"]).arg(&path), 1, &["--data"]);
 }
 
@@ -119,7 +119,7 @@ fn a_model_without_a_card_is_still_usable() {
 fn folders_that_cannot_be_written_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let data = tests::subset(folder.path(), 600, 300).unwrap();
-    // A file where a folder is needed fails for root too, whom permissions do not stop.
+    // A file in place of a folder makes root fail too, who ignores permissions.
     let blocked = folder.path().join("file");
     fs::write(&blocked, "").unwrap();
     let mut command = program("train");

@@ -1,4 +1,4 @@
-//! What `train export` writes is right in every precision and form, and what is wrong is refused.
+//! `train export` writes correct files in every precision and form, and refuses wrong ones.
 
 use anyhow::Result;
 use deploy::agreement::{compare, tolerance};
@@ -18,7 +18,7 @@ use train::data::Images;
 use train::export::check::{Material, Report};
 use train::export::{Outputs, Settings, Written, triton};
 
-/// Training images of MNIST for calibration.
+/// MNIST training images for calibration.
 fn calibration() -> Tensor {
     let images = dataset::load(&tests::mnist().unwrap(), Split::Train).unwrap().first(300);
     Images::on_device(&images, tch::Device::Cpu).unwrap().images
@@ -58,7 +58,8 @@ fn every_precision_of_both_networks_passes_its_check() {
             let written = written(&checkpoint, &of(precision));
             let report = prove(&checkpoint, &written, 1000).unwrap();
             println!("{kind} {precision}\n{}", report.to_text());
-            // Folding in libtorch, tract with its reader and with ours, and ONNX Runtime with and without its rewrites.
+            // The five: the folded network in libtorch, tract with its own reader and with ours, and ONNX Runtime with
+            // and without graph optimisations.
             assert_eq!(report.runtimes.len(), 5);
             assert!(written.bytes.len() as f64 <= largest * fp32 as f64, "{kind} {precision}");
             let again = self::written(&checkpoint, &of(precision));
@@ -67,7 +68,7 @@ fn every_precision_of_both_networks_passes_its_check() {
     }
 }
 
-/// Otherwise an int8 file would be small and slow.
+/// Otherwise an int8 file would be small but slow.
 #[test]
 fn onnx_runtime_runs_every_convolution_of_an_int8_file_in_integers() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
@@ -91,7 +92,7 @@ fn a_file_without_fp16_arithmetic_runs_as_fp32_does_in_onnx_runtime() {
     assert_eq!(rewritten(Precision::Fp16), rewritten(Precision::Fp32));
 }
 
-/// Each form of the file gives the answers of the plain one, in both runtimes.
+/// Every form gives the same predictions as the default one, in both runtimes.
 #[test]
 fn every_form_of_a_file_gives_the_same_answers() {
     for kind in Kind::ALL {
@@ -127,7 +128,7 @@ fn the_same_in_every_form(checkpoint: &Checkpoint) {
             for backend in [Choice::Tract, Choice::Ort] {
                 let mut found = logits(&written, backend);
                 if settings.outputs == Outputs::Probabilities {
-                    // Logarithms of probabilities are logits less a number for each picture.
+                    // Log-probabilities equal the logits minus a constant for each image.
                     for (mut found, expected) in found.rows_mut().into_iter().zip(expected.rows()) {
                         found += expected[0] - found[0];
                     }
@@ -164,12 +165,12 @@ fn the_graphs_signature_is_what_was_asked_for() {
     }
 }
 
-/// Changes the bytes of an initialiser.
+/// Modifies an initialiser.
 fn change(graph: &mut GraphProto, name: &str, change: impl FnOnce(&mut TensorProto)) {
     change(graph.initializer.iter_mut().find(|tensor| tensor.name == name).unwrap());
 }
 
-/// Turns the sign of the first number whose magnitude is at least the average.
+/// Flips the sign of the first value whose magnitude is at least the mean.
 fn flip(tensor: &mut TensorProto) {
     let size = match tensor.data_type {
         kind if kind == DataType::Float as i32 => 4,
@@ -199,7 +200,7 @@ fn multiply(tensor: &mut TensorProto, factor: f32) {
     }
 }
 
-/// One thing done wrong in a graph.
+/// One defect in a graph.
 type Fault = Box<dyn Fn(&mut GraphProto)>;
 
 #[test]
@@ -254,7 +255,7 @@ fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
     }
 }
 
-/// Triton's text format is read as far as the test needs it: `key: value` and lists in brackets.
+/// Parses just enough of Triton's text format: `key: value` and lists in brackets.
 #[test]
 fn the_serving_engines_description_is_the_models() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
@@ -275,7 +276,7 @@ fn the_serving_engines_description_is_the_models() {
         let Signature { inputs, outputs } = onnx::signature(&onnx::parse(&written.bytes).unwrap()).unwrap();
         let expected: Vec<String> = inputs.iter().chain(&outputs).map(ToString::to_string).collect();
         assert_eq!(described, expected);
-        // Only the model itself stays, whatever was there before.
+        // Only the model's folder is left, whatever was there before.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let message = triton::write(&written, folder.path(), false).unwrap_err().to_string();
         assert!(message.contains("exists already"), "{message}");
@@ -285,7 +286,8 @@ fn the_serving_engines_description_is_the_models() {
     assert!(message.contains("leave --batch dynamic"), "{message}");
 }
 
-/// A line such as `{ name: "image" data_type: TYPE_UINT8 dims: [ 1, 28, 28 ] }` as a signature shows a tensor.
+/// Turns a line such as `{ name: "image" data_type: TYPE_UINT8 dims: [ 1, 28, 28 ] }` into a tensor in the notation of
+/// [`Signature`].
 fn tensor(line: &str) -> String {
     let after = |key: &str| line.split_once(key).unwrap().1;
     let name = after("name: \"").split('"').next().unwrap();

@@ -1,5 +1,5 @@
 //! The whole pipeline on real MNIST: parity of libtorch, tract and ONNX Runtime, the programs as a user runs them, and
-//! what they make of broken input.
+//! their response to broken input.
 
 mod bad_input;
 mod export;

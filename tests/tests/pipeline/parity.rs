@@ -1,4 +1,4 @@
-//! libtorch, tract with our operators, tract as released and ONNX Runtime give the same answers to every test image.
+//! libtorch, tract with our operators, stock tract and ONNX Runtime give the same predictions for every test image.
 
 use deploy::agreement::{FP32_TOLERANCE, compare};
 use deploy::backend::{Choice, Device, Options, library};
@@ -10,8 +10,7 @@ use models::onnx;
 use ndarray::{Array4, Axis, s};
 use train::export;
 
-/// Every engine on the processor, and whether it is tract as released: without that, only our own kernels would have
-/// been compared.
+/// Every engine on the CPU, and whether it is stock tract. Without stock tract, only our own kernels would be compared.
 const ENGINES: [(Choice, bool); 3] = [(Choice::Tract, false), (Choice::Tract, true), (Choice::Ort, false)];
 
 fn open(bytes: &[u8], (backend, stock_tract): (Choice, bool)) -> Model {
@@ -21,7 +20,7 @@ fn open(bytes: &[u8], (backend, stock_tract): (Choice, bool)) -> Model {
     model
 }
 
-/// `scripts/setup` installs ONNX Runtime, so a machine without it has not run it: nothing would be proven.
+/// `scripts/setup` installs ONNX Runtime, so it must be here: without it the tests would prove nothing.
 #[test]
 fn onnx_runtime_is_here_to_be_compared_with() {
     if let Err(missing) = library::load() {
@@ -41,7 +40,7 @@ fn every_engine_agrees_with_the_trained_network_on_every_test_image() {
     for engine in ENGINES {
         let mut model = open(&bytes, engine);
         let found = model.logits(test.images()).unwrap();
-        // Each engine adds in its own order. One tolerance for all: what fp32 rounding costs, at most 1e-3 of a logit.
+        // Each engine sums in a different order. One tolerance for all of them: fp32 rounding, at most 1e-3 in a logit.
         let agreement = compare(expected.view(), found.view(), FP32_TOLERANCE).unwrap();
         println!("{}: {agreement:?}", model.runtime());
         assert!(agreement.holds(), "{}: {agreement:?}", model.runtime());
@@ -73,7 +72,7 @@ fn equal_checkpoints_become_equal_files_without_batch_norm() {
     expected.extend(["Conv", "Clip"].repeat(27));
     expected.extend(["GlobalAveragePool", "Flatten", "Gemm", "Softmax"]);
     assert_eq!(operators, expected);
-    // A `value_info` that carries N would break tract at a fixed batch.
+    // A `value_info` with a symbolic N would break tract with a fixed batch.
     assert!(graph.value_info.is_empty());
     let signature = onnx::signature(&model).unwrap();
     assert_eq!(signature.inputs[0].to_string(), "image uint8 [N, 1, 28, 28]");
@@ -81,7 +80,7 @@ fn equal_checkpoints_become_equal_files_without_batch_norm() {
     assert_eq!(outputs, ["logits float [N, 10]", "probabilities float [N, 10]"]);
 }
 
-/// A runtime must not let one picture of a batch change the answer to another, whatever the batch.
+/// An image's prediction must not depend on the other images in its batch, nor on the batch size.
 #[test]
 fn the_batch_does_not_change_the_answers() {
     let bytes = export::to_bytes(&tests::trained(Kind::MobilenetV1).unwrap()).unwrap();

@@ -47,12 +47,12 @@ fn a_user_trains_exports_and_deploys() {
     let history = std::fs::read_to_string(folder.join("runs/small/history.csv")).unwrap();
     assert_eq!(history.lines().count(), 3, "{history}");
 
-    // With no name it is the newest run that is exported.
+    // Without a name, the newest run is exported.
     let log = output(train().args(["export", "-o", "model.onnx"]));
     assert!(log.contains("tract") && log.contains("onnxruntime") && log.contains("max diff"), "{log}");
     train().args(["export", "-o", "model.onnx"]).assert().failure().code(1);
     train().args(["export", "-o", "model.onnx", "--overwrite"]).assert().success();
-    // To standard output, where the report must not be in the way; and the same bytes again.
+    // To standard output, which must contain only the model; and the same bytes again.
     let piped = train().args(["export", "-o", "-"]).assert().success();
     assert_eq!(piped.get_output().stdout, std::fs::read(folder.join("model.onnx")).unwrap());
     assert!(String::from_utf8_lossy(&piped.get_output().stderr).contains("onnxruntime"));
@@ -61,7 +61,7 @@ fn a_user_trains_exports_and_deploys() {
     assert_eq!(inspected["card"]["training"]["seed"].to_string(), seed, "{inspected}");
     assert_eq!(inspected["card"]["input"]["content"]["polarity"], "light-on-dark");
 
-    // A flag without effect is wrong usage.
+    // A flag without effect is a usage error.
     let unused = train().args(["export", "-o", "unused.onnx", "--observer", "mse"]).assert().failure().code(2);
     assert!(String::from_utf8_lossy(&unused.get_output().stderr).contains("--precision int8"));
     let small = ["export", "-o", "small.onnx", "--precision", "int8", "--calibrate", "200", "--observer", "percentile"];
@@ -83,7 +83,7 @@ fn a_user_trains_exports_and_deploys() {
         })
         .into();
     tests::learnt("the programs on 1,000 test images", right[0] as f64 / 1000.0, 0.8).unwrap();
-    // `deploy parity` allows near ties, and so does this; `tests/folder.rs` compares with `train eval`.
+    // Near ties may differ, as `deploy parity` allows; `tests/folder.rs` compares with `train eval`.
     assert!(right[0].abs_diff(right[1]) <= 1, "{right:?}");
 
     let parity = output(deploy().args(["parity", "--model", "model.onnx", "--data"]).arg(&data));
@@ -92,7 +92,7 @@ fn a_user_trains_exports_and_deploys() {
     predict_finds_the_digits(folder, &data, &["--model", "model.onnx"], 0.7);
 }
 
-/// On a machine where nothing was set up: tract, and the model in the program.
+/// As on a machine without any setup: tract and the embedded model.
 #[test]
 fn deploy_predicts_with_the_model_it_carries_in_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,8 @@ fn deploy_predicts_with_the_model_it_carries_in_itself() {
     assert!(inspected["bytes"].as_u64().unwrap() <= 1_000_000, "{inspected}");
 }
 
-/// Test images as PNG files: untouched, and as a large dark-on-light drawing. The share `least` of them is right.
+/// Predicts test images saved as PNG files, unchanged and as large dark-on-light drawings. At least the share `least`
+/// must be right.
 fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str], least: f64) {
     let test = dataset::load(data, Split::Test).unwrap();
     let mut files = Vec::new();

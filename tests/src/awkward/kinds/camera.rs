@@ -1,4 +1,4 @@
-//! Handwritten digits on paper, seen by a camera.
+//! Photographs of handwritten digits on paper.
 
 use super::super::light::Light;
 use super::super::random::Random;
@@ -9,7 +9,7 @@ use super::super::{Sources, Specimen, encode};
 use anyhow::Result;
 use image::RgbImage;
 
-/// Paper as people write on: white to cream, a little rough.
+/// Writing paper: white to cream, slightly rough.
 pub fn paper(random: &mut Random, width: usize, height: usize) -> Scene {
     let level = 225 + random.below(28) as u8;
     let warm = random.below(26) as u8;
@@ -20,7 +20,7 @@ pub fn paper(random: &mut Random, width: usize, height: usize) -> Scene {
     scene
 }
 
-/// The ink of a usual pen.
+/// The colour of an ordinary pen.
 pub fn pen(random: &mut Random) -> Colour {
     *random.pick(&[
         srgb(25, 25, 30),
@@ -32,7 +32,7 @@ pub fn pen(random: &mut Random) -> Colour {
     ])
 }
 
-/// A digit for a picture so many pixels high, drawn with a pen or as thick as MNIST's.
+/// A digit `height` pixels high, either drawn with a pen or as thick as in MNIST.
 pub fn digit(sources: &Sources, random: &mut Random, height: f32, degrees: f32) -> (Shape, u8, String) {
     let (digit, label, origin) = sources.digit(random);
     let shape = if random.chance(0.5) {
@@ -44,7 +44,7 @@ pub fn digit(sources: &Sources, random: &mut Random, height: f32, degrees: f32) 
     (shape, label, origin)
 }
 
-/// Somewhere in the scene where it fits.
+/// A random position at which the shape fits into the scene.
 pub fn place(random: &mut Random, scene: &Scene, shape: &Shape, margin: f32) -> (i64, i64) {
     let mut along = |extent: usize, taken: usize| {
         let edge = margin * extent as f32;
@@ -53,13 +53,12 @@ pub fn place(random: &mut Random, scene: &Scene, shape: &Shape, margin: f32) -> 
     (along(scene.width, shape.width), along(scene.height, shape.height))
 }
 
-/// Lights a scene.
 fn lit(scene: &mut Scene, light: &Light) {
     let longer = scene.width.max(scene.height) as f32;
     scene.shade(|x, y| light.at(x, y, longer));
 }
 
-/// What a telephone makes of it: a slight blur, noise, JPEG.
+/// A telephone's photograph of the scene: slight blur, noise, JPEG.
 fn shot(scene: &mut Scene, random: &mut Random, label: u8, origin: String) -> Result<Specimen> {
     scene.blur(random.between(0.0, 1.6));
     let noise = random.between(1.0, 6.0);
@@ -67,8 +66,9 @@ fn shot(scene: &mut Scene, random: &mut Random, label: u8, origin: String) -> Re
     Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
 }
 
-/// A whole photograph, 3000×2000, of a sheet of paper with a digit between an eighth and three quarters of its height.
-/// It is made at half the size: a camera has a sensor for each colour at every second pixel and interpolates.
+/// A photograph of a sheet of paper, 3000×2000 or 2000×3000, with a digit that spans an eighth to three quarters of the
+/// shorter side. It is rendered at half the size and enlarged, since a camera's sensor also interpolates each colour
+/// from every second pixel.
 pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = if random.chance(0.7) { (1500, 1000) } else { (1000, 1500) };
     let mut scene = paper(random, width, height);
@@ -89,9 +89,9 @@ pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Sp
     Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
 }
 
-/// Twice as wide and high, interpolated linearly.
+/// Doubles the width and height by linear interpolation.
 fn doubled(picture: &RgbImage) -> RgbImage {
-    // Of the two nearest, the nearer one lies a quarter of a pixel away and the other three quarters.
+    // The nearer of the two closest pixels is a quarter of a pixel away, the other three quarters.
     let mixed = |near: u8, far: u8| ((3 * u16::from(near) + u16::from(far) + 2) / 4) as u8;
     let nearest = |at: usize, extent: usize| {
         let far = if at % 2 == 0 { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(extent - 1) };
@@ -112,7 +112,7 @@ fn doubled(picture: &RgbImage) -> RgbImage {
     RgbImage::from_raw(2 * width as u32, 2 * height as u32, bytes).expect("three bytes a pixel")
 }
 
-/// The shadow of a hand, a head or the telephone falls on the paper, its edge often over the digit.
+/// The shadow of a hand, a head or the telephone on the paper, its edge often across the digit.
 pub fn shadow(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (1000, 750);
     let mut scene = paper(random, width, height);
@@ -128,7 +128,7 @@ pub fn shadow(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     shot(&mut scene, random, label, origin)
 }
 
-/// Ink that is hardly darker than its paper.
+/// Ink hardly darker than its paper.
 pub fn low_contrast(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (400 + random.below(400), 400 + random.below(400));
     let level = 90 + random.below(150) as u8;
@@ -147,7 +147,7 @@ pub fn low_contrast(sources: &Sources, _: usize, random: &mut Random) -> Result<
     Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
 }
 
-/// Too close for the lens.
+/// Too close to the lens.
 pub fn out_of_focus(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (640, 480);
     let mut scene = paper(random, width, height);
@@ -161,7 +161,7 @@ pub fn out_of_focus(sources: &Sources, _: usize, random: &mut Random) -> Result<
     shot(&mut scene, random, label, origin)
 }
 
-/// The paper or the telephone was held askew.
+/// Paper or telephone held at an angle.
 pub fn turned(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (600 + random.below(400), 600 + random.below(400));
     let mut scene = paper(random, width, height);
@@ -175,7 +175,7 @@ pub fn turned(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     shot(&mut scene, random, label, origin)
 }
 
-/// The sheet does not fill the picture: one to four of its edges are seen, with the table beyond.
+/// The sheet does not fill the image: one to four of its edges are visible, with the table beyond.
 pub fn table(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (1000, 750);
     let mut scene = paper(random, width, height);
@@ -195,7 +195,7 @@ pub fn table(sources: &Sources, _: usize, random: &mut Random) -> Result<Specime
     shot(&mut scene, random, label, origin)
 }
 
-/// A rectangular sheet of paper, slightly turned; sides that lie outside the picture are not seen.
+/// A rectangular sheet of paper, slightly rotated. Sides outside the image are not visible.
 struct Sheet {
     left: f32,
     top: f32,
@@ -213,7 +213,7 @@ impl Sheet {
         Self { left, top, right, bottom, degrees: random.between(-6.0, 6.0) }.clipped(width, height)
     }
 
-    /// Sides outside lie just so far out that turning does not bring them in.
+    /// Moves sides outside the image to a distance at which rotation does not bring them into view.
     fn clipped(self, width: f32, height: f32) -> Self {
         let (x, y) = (0.12 * height, 0.12 * width);
         Self {

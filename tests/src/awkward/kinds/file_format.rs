@@ -1,4 +1,4 @@
-//! How the picture was stored and cut.
+//! Awkward file formats and crops.
 
 use super::super::light::Light;
 use super::super::random::Random;
@@ -9,7 +9,7 @@ use super::camera::{digit, paper, pen, place};
 use anyhow::{Context, Result};
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgba, RgbaImage};
 
-/// Few bytes were left for it.
+/// Strongly compressed JPEGs.
 pub fn artefacts(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let side = random.scale(90.0, 500.0);
     let height = side * random.between(0.8, 1.2);
@@ -23,7 +23,7 @@ pub fn artefacts(sources: &Sources, _: usize, random: &mut Random) -> Result<Spe
     Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 10 + random.below(31) as u8)? })
 }
 
-/// Stored as the sensor saw it, upside down or on its side, with a note to turn it.
+/// Stored as the sensor saw it, upside down or sideways, with an EXIF orientation.
 pub fn orientation(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
     let mut scene = paper(random, 800, 600);
     let size = random.scale(120.0, 450.0);
@@ -43,7 +43,7 @@ pub fn orientation(sources: &Sources, index: usize, random: &mut Random) -> Resu
     Ok(Specimen { label, origin, bytes })
 }
 
-/// Ink on nothing: what drawing programs store. One in four has light ink, made for a dark page.
+/// Ink on a transparent background, as drawing programs store it. One in four has light ink, made for a dark page.
 pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (100 + random.below(400), 100 + random.below(400));
     let size = width.min(height) as f32 * random.between(0.4, 0.85);
@@ -52,7 +52,7 @@ pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<S
     let (left, top) = place(random, &scene, &shape, 0.03);
     let ink =
         if random.chance(0.25) { [245, 245, 240] } else { *random.pick(&[[0, 0, 0], [30, 30, 120], [180, 30, 30]]) };
-    // What a transparent pixel's colour is, nobody sees; programs leave black, white or the ink's.
+    // The colour of a transparent pixel is invisible; programs leave black, white or the ink's colour.
     let hidden = *random.pick(&[[0, 0, 0], [255, 255, 255], ink]);
     let mut picture = RgbaImage::from_pixel(width as u32, height as u32, Rgba([hidden[0], hidden[1], hidden[2], 0]));
     for (index, &coverage) in shape.coverage.iter().enumerate() {
@@ -65,7 +65,7 @@ pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<S
     Ok(Specimen { label, origin, bytes: encode::file(&picture.into(), format)? })
 }
 
-/// A scan in 16 bits of grey, of which it may use only part.
+/// A 16-bit greyscale scan, which may use only part of the range.
 pub fn sixteen_bits(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let mut scene = paper(random, 300, 300);
     let size = random.scale(90.0, 240.0);
@@ -82,7 +82,7 @@ pub fn sixteen_bits(sources: &Sources, _: usize, random: &mut Random) -> Result<
     Ok(Specimen { label, origin, bytes: encode::file(&picture.into(), ImageFormat::Png)? })
 }
 
-/// Cut so close that hardly a pixel of paper is left around the ink.
+/// Cropped so closely that only one to three pixels of paper are left around the ink.
 pub fn cropped(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let size = random.scale(24.0, 400.0);
     let (shape, label, origin) = digit(sources, random, size, 0.0);
@@ -95,7 +95,7 @@ pub fn cropped(sources: &Sources, _: usize, random: &mut Random) -> Result<Speci
     Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
 }
 
-/// Thumbnails, dark on light, 18 to 48 pixels.
+/// Dark-on-light thumbnails with a side of 18 to 48 pixels.
 pub fn small(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let side = 18 + random.below(31);
     let size = side as f32 * random.between(0.55, 0.85);

@@ -1,4 +1,4 @@
-//! The kinds of awkward pictures, one file per family.
+//! The kinds of awkward images, one file per family.
 
 mod camera;
 mod file_format;
@@ -10,20 +10,20 @@ use super::random::Random;
 use super::{Sources, Specimen};
 use anyhow::Result;
 
-/// Pictures that are awkward in the same way.
+/// Images that are awkward in the same way.
 pub struct Kind {
-    /// What the table calls it.
+    /// Name in the results table.
     pub name: &'static str,
-    /// Whether it needs fonts.
+    /// Whether it needs the fonts.
     pub printed: bool,
-    /// Least share of right answers: what was seen less some three of 120 pictures, since rounding differs between
+    /// Lowest accepted accuracy: the measured one less about three of 120 images, since rounding differs between
     /// processors.
     pub floor: f64,
     make: fn(&Sources, usize, &mut Random) -> Result<Specimen>,
 }
 
 impl Kind {
-    /// The picture of this number.
+    /// Makes image number `index`.
     pub fn picture(&self, sources: &Sources, index: usize) -> Result<Specimen> {
         (self.make)(sources, index, &mut Random::of(self.name, index))
     }
@@ -37,7 +37,7 @@ const fn fonts(name: &'static str, floor: f64, make: fn(&Sources, usize, &mut Ra
     Kind { name, printed: true, floor, make }
 }
 
-/// All of them.
+/// All kinds.
 pub const ALL: [Kind; 26] = [
     fonts("printed: sans", 0.97, printed::sans),
     fonts("printed: serif", 0.97, printed::serif),

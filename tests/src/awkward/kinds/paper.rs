@@ -1,4 +1,4 @@
-//! What else is on the sheet, or what the sheet is.
+//! Distracting marks on the sheet, and other surfaces.
 
 use super::super::light::Light;
 use super::super::random::Random;
@@ -8,7 +8,7 @@ use super::super::{Sources, Specimen, encode};
 use super::camera::{digit, paper, pen, place};
 use anyhow::Result;
 
-/// The pale lines that exercise books are printed with.
+/// The pale colour of the lines in exercise books.
 fn rule(random: &mut Random) -> Colour {
     *random.pick(&[
         srgb(150, 180, 220),
@@ -52,17 +52,17 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String, un
     Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
 }
 
-/// Lines across, sometimes a red margin.
+/// Horizontal lines, sometimes with a red margin line.
 pub fn ruled(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     on_lines(sources, random, false)
 }
 
-/// Lines across and down.
+/// Horizontal and vertical lines.
 pub fn squared(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     on_lines(sources, random, true)
 }
 
-/// Dust, ink spots, crumbs, a hair.
+/// Dust, ink spots and crumbs.
 pub fn specks(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (500, 400);
     let mut scene = paper(random, width, height);
@@ -81,7 +81,7 @@ pub fn specks(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     finished(scene, random, label, origin, 0.3)
 }
 
-/// Light strokes, rough and broad, on dark slate with traces of the sponge.
+/// Rough, broad, light strokes on dark slate with traces of the sponge.
 pub fn chalk(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (640, 480);
     let board = *random.pick(&[srgb(35, 60, 48), srgb(40, 42, 45), srgb(30, 45, 60), srgb(55, 75, 62)]);

@@ -1,4 +1,4 @@
-//! Digits of fonts, on plain ground, as screenshots and scans have them.
+//! Digits in fonts on a plain background, as in screenshots and scans.
 
 use super::super::random::Random;
 use super::super::scene::{Colour, Scene, srgb};
@@ -32,7 +32,7 @@ pub fn handwriting(sources: &Sources, index: usize, random: &mut Random) -> Resu
     printed(sources, index, random, &fonts)
 }
 
-/// Every digit of every font in turn; size, place, colours and format at random.
+/// Cycles through all digits of all fonts. Size, position, colours and format are random.
 fn printed(sources: &Sources, index: usize, random: &mut Random, fonts: &[&str]) -> Result<Specimen> {
     let label = (index % 10) as u8;
     let font = fonts[index / 10 % fonts.len()];
@@ -48,7 +48,7 @@ fn printed(sources: &Sources, index: usize, random: &mut Random, fonts: &[&str])
     Ok(Specimen { label, origin: font.to_owned(), bytes: encode::any(picture, random)? })
 }
 
-/// Ink and ground: mostly dark on light, otherwise light on dark, or in colour.
+/// Ink and background: mostly dark on light, otherwise light on dark or coloured.
 fn colours(random: &mut Random) -> (Colour, Colour) {
     let dark = random.below(70) as u8;
     let light = 255 - random.below(60) as u8;

@@ -1,4 +1,4 @@
-//! What it was written with.
+//! Writing tools.
 
 use super::super::light::Light;
 use super::super::random::Random;
@@ -17,7 +17,7 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String) ->
     Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
 }
 
-/// Felt-tips and highlighters too: some are hardly darker than paper.
+/// Felt-tips and highlighters, some hardly darker than the paper.
 pub fn pens(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let mut scene = paper(random, 500, 500);
     let size = random.scale(100.0, 350.0);
@@ -55,7 +55,7 @@ pub fn pencil(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     finished(scene, random, label, origin)
 }
 
-/// Lines far thinner than MNIST's, down to a fiftieth of the height.
+/// Lines far thinner than in MNIST, down to 1.5 % of the digit's height.
 pub fn thin(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (200 + random.below(500), 200 + random.below(500));
     let ground = 235 + random.below(20) as u8;
@@ -69,7 +69,7 @@ pub fn thin(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen
     finished(scene, random, label, origin)
 }
 
-/// Lines far thicker than MNIST's, as far as the loops stay open.
+/// Lines far thicker than in MNIST, up to the point where loops would close.
 pub fn marker(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (300 + random.below(300), 300 + random.below(300));
     let mut scene = paper(random, width, height);
@@ -82,7 +82,7 @@ pub fn marker(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     finished(scene, random, label, origin)
 }
 
-/// Ink and ground that differ in colour more than in brightness.
+/// Ink and background that differ more in colour than in brightness.
 pub fn coloured(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let pairs = [
         ((210, 30, 30), (20, 20, 110)),
