@@ -81,9 +81,9 @@ impl Reader {
     /// Transparent parts become white, or black around a digit in light ink.
     ///
     /// For a model of one channel whose card says that images show a digit, the image is prepared as a digit
-    /// ([`digit::prepare`]). Otherwise, an image that already has the input's size is only converted to its channels; of
-    /// any other, the centre is cropped to the input's aspect ratio and resized with anti-aliasing, like torchvision's
-    /// `Resize` and `CenterCrop` up to one pixel of rounding.
+    /// ([`digit::prepare`]). Otherwise, an image that already has the input's size is only converted to its channels.
+    /// Any other image is cropped to the centre with the input's aspect ratio and resized with anti-aliasing, like
+    /// torchvision's `Resize` and `CenterCrop` up to one pixel of rounding.
     pub fn prepare(&self, picture: DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
