@@ -63,7 +63,7 @@ impl Lock {
                 }
                 Err(TryLockError::WouldBlock) => bail!(is_being_trained(folder, read(&mut file).ok().as_ref())),
                 Err(TryLockError::Error(error)) if cannot_lock(&error) => {
-                    // A closed standard error is no reason to panic.
+                    // Ignores a closed standard error instead of panicking.
                     let _ = writeln!(
                         stderr(),
                         "note: files cannot be locked in {} ({error}): make sure that only one training writes there",

@@ -48,7 +48,7 @@ pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progres
     result
 }
 
-/// A closed standard error is no reason to panic.
+/// Prints notes to standard error, ignoring a closed one.
 fn say(notes: &[String]) {
     for note in notes {
         say_line(&format!("note: {note}"));

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tch::{Device, Tensor};
 
-/// Training images that an int8 file's ranges are taken from, unless `--calibrate` says otherwise or there are fewer.
+/// Default number of calibration images for int8, or all if there are fewer.
 const CALIBRATE: usize = 1000;
 
 /// Write a checkpoint as a self-contained ONNX file, proven in every runtime before it has its name
@@ -135,7 +135,7 @@ impl Arguments {
         let written = Written::new(&checkpoint, &settings, calibration.as_ref())?;
 
         let (report, place) = if let Some(folder) = &self.triton {
-            // Refuses before the long work.
+            // Rejects a bad target before the long check.
             triton::target(&written, folder, self.overwrite)?;
             let report = written.prove(&checkpoint, &material)?;
             (report, triton::write(&written, folder, self.overwrite)?.display().to_string())
@@ -164,7 +164,7 @@ impl Arguments {
             ),
         };
         if to_stdout {
-            // What standard output is for is the file.
+            // Standard output carries the file, so the report goes to standard error.
             std::io::stdout().lock().write_all(&written.bytes).context("cannot write to standard output")?;
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         } else {
@@ -197,7 +197,7 @@ impl Arguments {
         Ok(settings)
     }
 
-    /// The run's training images, divided as in training.
+    /// The run's training images, split as in training.
     fn training(&self, checkpoint: &Checkpoint) -> Result<TrainingData> {
         let metadata = &checkpoint.metadata;
         let folder = self.data.as_deref().unwrap_or(&metadata.data.folder);
@@ -213,8 +213,8 @@ impl Arguments {
         }
         Ok(data)
     }
-    /// The training images that an int8 file's ranges are taken from: the first of those that were fitted to, in the
-    /// order of the run's seed. Never a held-out or test image.
+    /// The calibration images of an int8 file: the first of the images that the weights were fitted to, in the order of
+    /// the run's seed. Never held-out or test images.
     fn calibration(&self, data: &TrainingData) -> Result<Tensor> {
         let available = data.fit.len();
         let images = self.calibrate.map_or(CALIBRATE.min(available), |images| images as usize);
