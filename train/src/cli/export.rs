@@ -23,7 +23,7 @@ use tch::{Device, Tensor};
 /// Default number of calibration images for int8, or all if there are fewer.
 const CALIBRATE: usize = 1000;
 
-/// Write a checkpoint as a self-contained ONNX file, proven in every runtime before it has its name
+/// Write a checkpoint as a self-contained ONNX file, checked in every runtime before it is saved
 #[derive(Args)]
 #[command(after_help = "\
 Precision, and which runtime it is for:
@@ -61,13 +61,13 @@ pub(super) struct Arguments {
     /// Version of the ONNX operators, 13 to 24
     #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
-    /// Pictures the graph takes at once: a number, or dynamic
+    /// Images the graph takes at once: a number, or dynamic
     #[arg(long, value_name = "N", default_value = "dynamic")]
     batch: Batch,
-    /// Whether the graph prepares its pictures itself (embed), or takes them normalised and resized, as float (none)
+    /// Whether the graph prepares its images itself (embed), or takes them normalised and resized, as float (none)
     #[arg(long, value_name = "WHERE", default_value = "embed")]
     preprocess: Preprocess,
-    /// What the graph yields: logits, probabilities or both
+    /// What the graph returns: logits, probabilities or both
     #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both, value_parser = one_of::<Outputs>(["logits", "probabilities", "both"]), hide_possible_values = true)]
     outputs: Outputs,
     /// Folder of the data set that the check and the calibration use [default: the run's]

@@ -352,8 +352,8 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> S
     text
 }
 
-/// Writes `report.html` and returns a summary: the weakest classes and the next command. If the report cannot be
-/// written, it prints a note; the run itself is not affected.
+/// Writes `report.html` and returns the closing message: the weakest class, the report's path and the next command. If
+/// the report cannot be written, it prints a note; the run itself is not affected.
 fn results(trainer: &Trainer, run: &Run) -> String {
     let mut text = String::new();
     // Hidden where standard error is not a terminal.
