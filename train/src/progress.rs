@@ -18,7 +18,7 @@ pub struct Progress {
     started: Instant,
     /// Steps taken since the start of this process.
     taken: usize,
-    /// Images trained on since the last log line.
+    /// Images trained on since the last log line, and when that line was due.
     images: usize,
     since: Instant,
     losses: Vec<f64>,

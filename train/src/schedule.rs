@@ -9,7 +9,7 @@ const ONE_CYCLE_START: f64 = 25.0;
 /// One-cycle ends at its start divided by this (PyTorch's `final_div_factor`).
 const ONE_CYCLE_END: f64 = 1e4;
 
-/// The learning rate of step `step`, counted from 0, in a run of `steps` steps with the given peak.
+/// The learning rate of `step`, counted from 0, in a run of `steps` steps with the given peak.
 ///
 /// Constant and cosine rise linearly during the warm-up: the first step takes `peak / warm-up steps`. One-cycle is
 /// `torch.optim.lr_scheduler.OneCycleLR(max_lr=peak, total_steps=steps, pct_start=warm_up)`: half a cosine up, half a

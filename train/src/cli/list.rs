@@ -93,7 +93,7 @@ struct Row {
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = &self.folder;
-        // If nothing was trained here yet, print an empty list rather than an error.
+        // Without the default folder nothing was trained here yet: print an empty list, not an error.
         ensure!(
             folder.is_dir() || folder == Path::new(run::RUNS),
             "there is no folder {}: expected one with runs, or a run's",

@@ -1,4 +1,5 @@
-//! Reads back the weights of a new file and compares them with the network's, one by one.
+//! Reads back the numbers in a new file (weights, activation ranges, input normalisation) and compares each with the
+//! network's.
 //!
 //! Running the file would miss a wrong weight that affects no output on the check's images, such as one in a channel
 //! that ReLU6 clamps to 0 or 6.
