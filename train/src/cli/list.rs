@@ -41,17 +41,17 @@ enum Format {
     Csv,
 }
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// A process trains it now.
+    /// A process is training it.
     Running,
     /// It can be resumed.
     Interrupted,
     /// All epochs are done.
     Finished,
-    /// Its patience was used up.
+    /// Its patience ran out.
     StoppedEarly,
     /// A file is missing or cannot be read.
     Broken,

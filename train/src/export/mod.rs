@@ -117,7 +117,7 @@ impl Written {
         Ok(written)
     }
 
-    /// The numbers in the file.
+    /// The weights in the file, in its number format.
     #[must_use]
     pub fn numbers(&self) -> Numbers<'_> {
         match (&self.quantized, self.card.precision) {

@@ -23,9 +23,9 @@ pub(super) const INPUT: &str = "pixels";
 
 /// Largest magnitude of a quantized weight.
 ///
-/// CPUs with AVX2 or AVX-512 but without VNNI add pairs of uint8 · int8 products in 16 bits, which can overflow: 2 ·
-/// 255 · 127 > 32,767. ONNX Runtime's results would then depend on the CPU. 7-bit weights cannot overflow: 2 · 255 · 64
-/// = 32,640. ONNX Runtime's quantization documentation calls this `reduce_range`.
+/// CPUs with AVX2 or AVX-512 but without VNNI add pairs of uint8 · int8 products in 16 bits. With 8-bit weights these
+/// sums can overflow (2 · 255 · 127 > 32,767), and ONNX Runtime's results depend on the CPU. With 7-bit weights they
+/// cannot (2 · 255 · 64 = 32,640). ONNX Runtime's quantization documentation calls this `reduce_range`.
 const LARGEST_WEIGHT: i8 = 64;
 
 /// Largest magnitude where no 16-bit sums occur: depthwise convolutions add their few products in 32 bits, and the

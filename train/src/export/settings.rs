@@ -1,4 +1,4 @@
-//! What a file is to be like.
+//! Export settings.
 
 use super::graph::{OPSET, check_opset};
 use anyhow::{Result, bail, ensure};
