@@ -1,5 +1,5 @@
-//! Trains for as many steps as it is told on standard input and prints the seconds they took, line by line, so that
-//! `scripts/bench` can let it and others take turns.
+//! Reads a number of steps from each line of standard input, trains for that many steps and prints the seconds taken
+//! and the mean loss. `scripts/bench` can thereby alternate it with other programs.
 //!
 //! Arguments: width multiplier, resolution, batch size, threads.
 

@@ -1,6 +1,6 @@
-//! Random changes to whole batches of training images, on the device.
+//! Random augmentation of batches of training images, on the device.
 //!
-//! The random numbers are always drawn on the CPU, so that a seed means the same images on every device.
+//! Random numbers are always drawn on the CPU, so that a seed gives the same images on every device.
 
 use crate::recipe::Augmentation;
 use anyhow::Result;
@@ -9,20 +9,22 @@ use tch::{Device, Kind, Tensor};
 
 /// `interpolation_mode` of `grid_sampler`.
 const BILINEAR: i64 = 0;
-/// `padding_mode` of `grid_sampler`: what lies outside takes the value at the border, whatever a picture's ground is.
+/// `padding_mode` of `grid_sampler`: samples outside the image take the value at its border, which suits any
+/// background.
 const BORDER: i64 = 1;
 
-/// Points in each direction whose displacement is drawn; between them it is interpolated. On MNIST they lie some six
-/// pixels apart, as far as the displacements of Simard et al. (smoothed over σ = 4 px of 29) hang together.
+/// Control points per axis whose displacement is drawn at random; between them it is interpolated. On MNIST they are
+/// about six pixels apart, which is roughly the correlation length of the displacements of Simard et al. (smoothed with
+/// σ = 4 px on images of 29 px).
 const CONTROL_POINTS: i64 = 5;
 
-/// Smallest and largest share of the image that random erasing takes, and its smallest aspect ratio (the largest is
-/// its inverse): the values of the paper and of torchvision's `RandomErasing`.
+/// Smallest and largest share of the image that random erasing removes, and the smallest aspect ratio of the rectangle
+/// (the largest is its inverse): the values of the paper and of torchvision's `RandomErasing`.
 const ERASED_AREA: (f64, f64) = (0.02, 0.33);
 const ERASED_ASPECT: f64 = 0.3;
 
 impl Augmentation {
-    /// Whether images are moved at all.
+    /// Whether any geometric change is enabled, that is, anything other than erasing.
     #[must_use]
     pub fn moves(&self) -> bool {
         let Self { rotation, scale, shift, shear, elastic, erasing: _ } = *self;
@@ -30,9 +32,11 @@ impl Augmentation {
     }
 }
 
-/// Samples `images` `[N, C, H, W]` at `resolution`, each under its own random affine map and elastic displacement.
+/// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random affine map and
+/// elastic displacement.
 ///
-/// With all ranges zero this is the bilinear resize with half-pixel centres that evaluation and the exported graph use.
+/// If all ranges are zero, this is the same bilinear resize with half-pixel centres as in evaluation and in the
+/// exported graph.
 pub fn moved(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
     let count = images.size4()?.0;
     let maps = random_maps(augmentation, count)?.f_to(images.device())?;
@@ -43,8 +47,8 @@ pub fn moved(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> R
     sample(images, &maps, field.as_ref(), resolution)
 }
 
-/// Samples each of `images` `[N, C, H, W]` under its map of `maps` `[N, 2, 3]`, displaced by `field`
-/// `[N, resolution, resolution, 2]` (x and y in the map's coordinates), bilinearly.
+/// Samples each of `images` `[N, C, H, W]` bilinearly through its affine map in `maps` `[N, 2, 3]`, displaced by
+/// `field` `[N, resolution, resolution, 2]` (x and y in the coordinates of the map).
 fn sample(images: &Tensor, maps: &Tensor, field: Option<&Tensor>, resolution: i64) -> Result<Tensor> {
     let (count, channels, _, _) = images.size4()?;
     let mut grid = Tensor::f_affine_grid_generator(maps, [count, channels, resolution, resolution], false)?;
@@ -54,17 +58,17 @@ fn sample(images: &Tensor, maps: &Tensor, field: Option<&Tensor>, resolution: i6
     Ok(images.f_grid_sampler(&grid, BILINEAR, BORDER, false)?)
 }
 
-/// Smooth random displacements `[N, resolution, resolution, 2]` of this standard deviation at the control points, a
-/// share of the picture; bicubic between them.
+/// Smooth random displacements `[N, resolution, resolution, 2]`. `elastic` is their standard deviation at the control
+/// points, as a share of the image; between the points they are interpolated bicubically.
 fn random_field(elastic: f64, count: i64, resolution: i64) -> Result<Tensor> {
     let points = Tensor::f_randn([count, 2, CONTROL_POINTS, CONTROL_POINTS], (Kind::Float, Device::Cpu))?;
     let field = points.f_upsample_bicubic2d([resolution, resolution], true, None, None)?;
-    // The picture's side is 2 in these coordinates.
+    // The image is 2 wide and 2 high in these coordinates.
     Ok(field.f_mul_scalar(2.0 * elastic)?.f_permute([0, 2, 3, 1])?)
 }
 
-/// Maps `[N, 2, 3]` from output to input coordinates, both −1 to 1 (`torch.nn.functional.affine_grid`): rotation ×
-/// shear / scale, and a shift.
+/// Random affine maps `[N, 2, 3]` from output to input coordinates, both −1 to 1 (`torch.nn.functional.affine_grid`):
+/// rotation · shear / scale, plus a shift.
 fn random_maps(augmentation: &Augmentation, count: i64) -> Result<Tensor> {
     let uniform = |range: f64| -> Result<Tensor> {
         Ok(Tensor::f_empty([count], (Kind::Float, Device::Cpu))?.f_uniform_(-1.0, 1.0)?.f_mul_scalar(range)?)
@@ -89,7 +93,7 @@ pub fn erase(images: &Tensor, probability: f64) -> Result<Tensor> {
     let chosen = uniform(0.0, 1.0)?.f_lt(probability)?;
     let area = uniform(ERASED_AREA.0, ERASED_AREA.1)?;
     let aspect = uniform(ERASED_ASPECT.ln(), -ERASED_ASPECT.ln())?.f_exp()?;
-    // Sides as shares of the image's; a side longer than the image is cut to it.
+    // The sides as shares of the image's sides, clamped to 1.
     let tall = area.f_mul(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?.f_mul(&chosen.f_to_kind(Kind::Float)?)?;
     let wide = area.f_div(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?;
     let inside = |side: &Tensor, extent: i64| -> Result<Tensor> {
@@ -125,7 +129,8 @@ mod tests {
         }
     }
 
-    /// `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of one odd map, printed by PyTorch 2.13.0.
+    /// Expected values: `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of one irregular map, printed by
+    /// PyTorch 2.13.0.
     #[test]
     fn a_map_samples_as_pytorchs() {
         let images = Tensor::arange(16, (Kind::Float, Device::Cpu)).view([1, 1, 4, 4]);
@@ -138,8 +143,7 @@ mod tests {
         }
     }
 
-    /// Far beyond what a recipe would ask for, but exact: a quarter turn moves every pixel to where a rotated array
-    /// has it.
+    /// A quarter turn is far beyond what a recipe would use, but exact: it must equal `rot90`.
     #[test]
     fn a_quarter_turn_rotates_the_array() {
         let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
@@ -171,12 +175,12 @@ mod tests {
         }
     }
 
-    /// `F.grid_sample` over the identity's grid with one displacement for all pixels is a shift by that much.
+    /// With the identity map, one displacement for all pixels is a shift by that amount.
     #[test]
     fn a_displacement_moves_pixels_by_its_share_of_the_picture() {
         let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
-        // A pixel to the right is an eighth of the picture, 2 / 8 in the grid's coordinates.
+        // One pixel to the right is an eighth of the image, 2 / 8 in the coordinates of the grid.
         let field = Tensor::from_slice(&[0.25_f32, 0.0]).view([1, 1, 1, 2]).expand([1, 8, 8, 2], false);
         let moved = sample(&images, &identity, Some(&field), 8).unwrap();
         assert!(difference(&moved.narrow(3, 0, 7), &images.narrow(3, 1, 7)) < 1e-6);
@@ -187,7 +191,7 @@ mod tests {
         tch::manual_seed(6);
         let field = random_field(0.05, 2000, 28).unwrap();
         assert_eq!(field.size(), [2000, 28, 28, 2]);
-        // At the corners are control points; a share of 0.05 is 0.1 in the grid's coordinates.
+        // The corners are control points; a share of 0.05 is 0.1 in the coordinates of the grid.
         let corner = field.select(1, 0).select(1, 27).std(true).double_value(&[]);
         assert!((corner - 0.1).abs() < 0.005, "{corner}");
         let step = (field.narrow(2, 1, 27) - field.narrow(2, 0, 27)).square().mean(Kind::Float).sqrt();

@@ -1,8 +1,9 @@
 //! A checkpoint: one safetensors file that holds everything a run needs to resume bit for bit, or to be exported.
 //!
 //! Tensors: `model.<name>` (the weights and batch-norm statistics being trained), `average.<name>` (their moving
-//! average, if the recipe has one) and `optimizer.<name>` (its state, flat). The rest is one JSON text under the
-//! metadata key `checkpoint`. Nothing in it depends on the clock, so equal runs write equal bytes.
+//! average, if the recipe has one) and `optimizer.<name>` (the optimizer's state, as flat tensors). Everything else is
+//! one JSON document under the metadata key `checkpoint`. Nothing in the file depends on the clock, so equal runs write
+//! equal bytes.
 
 use crate::flat::Flat;
 use crate::network::Network;
@@ -28,7 +29,7 @@ const METADATA_KEY: &str = "checkpoint";
 /// Version of the layout that this code writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// Longest header that is read: safetensors' own limit.
+/// Longest header to read: the limit of safetensors itself.
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Prefixes of the tensors' names.
@@ -36,30 +37,31 @@ const MODEL: &str = "model";
 const AVERAGE: &str = "average";
 const OPTIMIZER: &str = "optimizer";
 
-/// What a checkpoint says besides its tensors.
+/// Everything in a checkpoint except its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Version of the layout.
     pub format: u32,
-    /// The run's recipe, resolved.
+    /// The run's resolved recipe.
     pub recipe: Recipe,
     /// The network.
     pub architecture: Architecture,
     /// What it is trained on.
     pub data: DataFacts,
-    /// How far the run is.
+    /// How far the run has progressed.
     pub progress: Progress,
-    /// The epochs that are done.
+    /// The completed epochs.
     pub history: Vec<Epoch>,
-    /// What trains it, such as `libtorch 2.13.0 on cpu, 2 threads`: the same bits come only from the same.
+    /// The library, device and threads, such as `libtorch 2.13.0 on cpu, 2 threads`. Results are bit-identical only if
+    /// these are the same.
     pub trained_with: String,
-    /// Threads on the CPU; none on other devices, and in older files. See [`Metadata::threads`].
+    /// CPU threads; `None` on other devices and in older files. See [`Metadata::threads()`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<i32>,
 }
 
 impl Metadata {
-    /// Threads that the run was trained with on the CPU. Older files say so only in `trained_with`.
+    /// CPU threads that the run was trained with. Older files record them only in `trained_with`.
     #[must_use]
     pub fn threads(&self) -> Option<i32> {
         let told = || {
@@ -70,7 +72,7 @@ impl Metadata {
         self.threads.or_else(told)
     }
 
-    /// Steps of an epoch.
+    /// Steps per epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
         self.data.fitted / self.recipe.batch_size.max(1)
@@ -84,58 +86,58 @@ pub struct DataFacts {
     pub name: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// Name of each class.
+    /// Class names, in order.
     pub labels: Vec<String>,
-    /// Form of an image.
+    /// Shape and content of the input images.
     pub input: Input,
     /// Mean and standard deviation of the pixels.
     pub preprocessing: Preprocessing,
     /// Images the weights are fitted to.
     pub fitted: usize,
-    /// Images held out.
+    /// Images held out to choose the best checkpoint.
     pub held_out: usize,
     /// Fingerprint of the training images and their labels, fitted and held out.
     pub fingerprint: String,
-    /// A few of the training images ([`models::dataset::sample()`]); none in checkpoints written before they were kept.
+    /// A few of the training images ([`models::dataset::sample()`]); empty in older checkpoints.
     #[serde(default)]
     pub sample: Vec<String>,
-    /// Whether the images held out are the validation split of the data set.
+    /// Whether the held-out images are the data set's validation split.
     #[serde(default)]
     pub validation: bool,
 }
 
-/// How far a run is.
+/// How far a run has progressed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Epochs that are done.
+    /// Completed epochs.
     pub epochs: usize,
-    /// Steps done in the epoch under way.
+    /// Steps done in the current epoch.
     pub step: usize,
-    /// Steps done since the start.
+    /// Steps done since the start of the run.
     pub total_steps: u64,
-    /// Sum of the losses of the epoch under way.
+    /// Sum of the step losses of the current epoch.
     pub loss_sum: f64,
-    /// The best epoch so far by its held-out images, counted from 1.
+    /// The best epoch so far, judged on the held-out images; `None` without held-out images.
     pub best: Option<Best>,
-    /// When the number of epochs was changed, in this order.
+    /// Changes of the number of epochs, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<Extension>,
 }
 
 impl Progress {
-    /// How the run ended, if it did: all epochs are done, or its patience is used up.
+    /// How the run ended: all epochs are done, or its patience ran out. `None` if it has not ended.
     #[must_use]
     pub fn outcome(&self, recipe: &Recipe) -> Option<Outcome> {
         if self.epochs >= recipe.epochs {
             return Some(Outcome::Finished);
         }
-        // A run that stopped early and is extended trains on: patience starts anew.
+        // Extending a run restarts its patience, so that a run that stopped early can train further.
         let extended = self.extensions.last().map_or(0, |extension| extension.after);
         let best = self.best?.epoch.max(extended);
         (recipe.patience > 0 && self.epochs >= best + recipe.patience).then_some(Outcome::StoppedEarly)
     }
 
-    /// Checks that a new total of epochs leaves some to do.
+    /// Errors unless the new total of epochs exceeds the number already done.
     pub fn check_total(&self, epochs: usize) -> Result<()> {
         let done = self.epochs;
         ensure!(
@@ -146,7 +148,7 @@ impl Progress {
         Ok(())
     }
 
-    /// The epochs that were planned when a step, counted from 0, was done: the learning rate depends on them.
+    /// The number of epochs planned when `step` (counted from 0) was taken; the learning rate depends on it.
     #[must_use]
     pub fn planned(&self, recipe: &Recipe, step: u64) -> usize {
         self.extensions
@@ -156,14 +158,14 @@ impl Progress {
     }
 }
 
-/// A change of a run's number of epochs.
+/// A change to a run's number of epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
-    /// Epochs that were done then.
+    /// Epochs done at the time of the change.
     pub after: usize,
-    /// Steps that were done then, since the start.
+    /// Steps done at the time, since the start of the run.
     pub steps: u64,
-    /// Epochs that were planned before.
+    /// Epochs planned before the change.
     pub from: usize,
 }
 
@@ -174,7 +176,7 @@ pub struct Best {
     pub epoch: usize,
     /// Its held-out accuracy.
     pub accuracy: f64,
-    /// Its held-out loss, which decides between equal accuracies.
+    /// Its held-out loss, the tie-breaker between equal accuracies.
     pub loss: f64,
 }
 
@@ -191,17 +193,17 @@ pub struct Checkpoint {
     /// What it says besides its tensors.
     pub metadata: Metadata,
     tensors: HashMap<String, Tensor>,
-    /// Where it was read from, for messages.
+    /// The file it was read from, for error messages.
     path: PathBuf,
 }
 
-/// The part of the metadata that every version has.
+/// The part of the metadata common to all versions.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
 }
 
-/// Writes a checkpoint whole or not at all.
+/// Writes a checkpoint atomically.
 pub fn write(
     path: &Path,
     metadata: &Metadata,
@@ -235,7 +237,7 @@ fn named_bytes(name: &str, tensor: &Tensor) -> Result<(String, Vec<usize>, Vec<u
     Ok((name.to_owned(), shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
 }
 
-/// What is said of a file that does not hold what its header promises.
+/// Error message for a file whose header is broken or does not match its length.
 const INCOMPLETE: &str = "it is not a complete safetensors file: is it truncated?";
 
 /// The metadata in a file's header.
@@ -250,13 +252,13 @@ fn describe(header: &tensor::Metadata) -> Result<Metadata> {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint and checks that it is one of ours, whole, and fits its own description.
+    /// Reads a checkpoint. Errors if the file is incomplete, was not written by `train`, or has another format version.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_bytes(path, &bytes)
     }
 
-    /// Reads what a checkpoint says besides its tensors, and checks that the file has the length it should have.
+    /// Reads only a checkpoint's metadata, without its tensors. Errors if the file's length does not match its header.
     pub fn metadata(path: &Path) -> Result<Metadata> {
         let read = || {
             let mut file = File::open(path)?;
@@ -280,7 +282,7 @@ impl Checkpoint {
         parse().with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
     }
 
-    /// Reads a checkpoint from memory; `path` is what messages call it.
+    /// Reads a checkpoint from memory. `path` is used only in error messages.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
         Self::parse(path, bytes).with_context(|| format!("{} is not a checkpoint that can be used", path.display()))
     }
@@ -306,7 +308,7 @@ impl Checkpoint {
         self.build(MODEL, device)
     }
 
-    /// The moving average, if the run keeps one.
+    /// The moving average of the weights, if the run keeps one.
     pub fn average(&self, device: Device) -> Result<Option<Network>> {
         (self.metadata.recipe.ema > 0.0).then(|| self.build(AVERAGE, device)).transpose()
     }
@@ -319,13 +321,13 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor of the optimizer's state.
+    /// A tensor of the optimizer's state, `[total]`. Errors if the checkpoint does not have it.
     pub fn optimizer(&self, name: &str) -> Result<&Tensor> {
         let name = format!("{OPTIMIZER}.{name}");
         self.tensors.get(&name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
     }
 
-    /// The card of the model that [`Self::shipped`] is.
+    /// The model card of the network that [`Self::shipped`] returns.
     #[must_use]
     pub fn card(&self) -> ModelCard {
         let Metadata { recipe, data, history, .. } = &self.metadata;
@@ -363,7 +365,7 @@ impl Checkpoint {
         Ok(network)
     }
 
-    /// The tensors of a buffer, one after the other.
+    /// Concatenates the tensors of a flat buffer.
     fn gather(&self, prefix: &str, flat: &Flat) -> Result<Tensor> {
         let mut parts = Vec::new();
         for spec in flat.specs() {
@@ -391,7 +393,7 @@ mod tests {
         Recipe { epochs, patience, ..Recipe::parse(BUILT_IN[0].1).unwrap() }
     }
 
-    /// 10 epochs were planned and 4 done in 40 steps, then 20 were planned.
+    /// 10 epochs were planned; after 4 epochs (40 steps), the plan was raised to 20.
     #[test]
     fn an_extension_counts_from_where_it_was_made() {
         let extensions = vec![Extension { after: 4, steps: 40, from: 10 }];
@@ -415,7 +417,7 @@ mod tests {
         assert_eq!(progress.outcome(&recipe(8, 3)), Some(Outcome::Finished));
     }
 
-    /// Checkpoints of before have neither threads nor extensions.
+    /// Older checkpoints have neither `threads` nor `extensions`.
     #[test]
     fn older_metadata_is_read_and_tells_its_threads() {
         let read = |trained_with: &str| -> Option<i32> {

@@ -1,4 +1,4 @@
-//! What differs between runs: recipe, data and results.
+//! Compares runs: differences in recipe, data and results.
 
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::progress::duration;
@@ -11,28 +11,28 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// Columns that text may have, and characters that a cell may have in it.
+/// Maximum width of the text output in columns, and of a cell in characters.
 const COLUMNS: usize = 80;
 const LONGEST: usize = 24;
 
-/// The results that are shown even if they are equal.
+/// Results whose key ends with this are shown even if they are equal.
 const ACCURACY: &str = "accuracy";
 
 /// A run in a comparison.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// What it is called: its folder's name, or its path where two names are the same.
+    /// Its folder's name, or the path if several runs have the same name.
     pub name: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// What its last checkpoint says.
+    /// Metadata of its last checkpoint.
     pub metadata: Metadata,
-    /// Seconds that each epoch was trained for; 0 where nobody knows.
+    /// Training time of each epoch in seconds; 0 if unknown.
     pub seconds: Vec<f64>,
 }
 
 impl Side {
-    /// The epoch of the best checkpoint.
+    /// Results of the best checkpoint's epoch; `None` if no epoch is done.
     #[must_use]
     pub fn best(&self) -> Option<&Epoch> {
         let progress = &self.metadata.progress;
@@ -41,14 +41,14 @@ impl Side {
     }
 }
 
-/// A key with its value in each run; `None` where a run has none.
+/// A key and its value in each run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// Which part it is of: `recipe`, `data` or `results`.
+    /// The part it belongs to: `recipe`, `data` or `results`.
     pub part: &'static str,
     /// The key, such as `network.width`.
     pub key: String,
-    /// The values in the order of the runs.
+    /// The values in the order of the runs; `None` where a run has none.
     pub values: Vec<Option<String>>,
 }
 
@@ -57,14 +57,14 @@ pub struct Difference {
 pub struct Comparison {
     /// The runs, in the order they were named.
     pub sides: Vec<Side>,
-    /// What differs, and the accuracies in any case.
+    /// Everything that differs, and always the accuracies.
     pub differences: Vec<Difference>,
-    /// Whether all runs learned from the same images; if not, their accuracies do not compare.
+    /// Whether all runs were trained on the same images. If not, their accuracies are not comparable.
     pub same_data: bool,
 }
 
 impl Comparison {
-    /// Reads two or more runs.
+    /// Reads two or more runs. Errors if a folder is given twice or holds no run.
     pub fn of(folders: &[PathBuf]) -> Result<Self> {
         let mut seen = BTreeSet::new();
         let mut sides = Vec::new();
@@ -91,7 +91,8 @@ impl Comparison {
         Ok(Self { sides, differences, same_data })
     }
 
-    /// The table for people, at most 80 columns wide: of many runs some at a time, and at least one.
+    /// The table for people, at most 80 columns wide. Many runs are split into several tables, with at least one run
+    /// each.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut blocks = Vec::new();
@@ -109,7 +110,7 @@ impl Comparison {
         text
     }
 
-    /// The differences between some of the runs.
+    /// The table of differences for some of the runs.
     fn table(&self, runs: Range<usize>) -> String {
         let names = self.sides[runs.clone()].iter().map(|side| cell(&side.name));
         let mut rows = vec![std::iter::once(String::new()).chain(names).collect::<Vec<_>>()];
@@ -121,17 +122,17 @@ impl Comparison {
     }
 }
 
-/// Columns of the widest line.
+/// Width of the widest line in columns.
 fn width(text: &str) -> usize {
     text.lines().map(|line| line.chars().count()).max().unwrap_or(0)
 }
 
-/// A text for a cell of the table.
+/// Makes a text printable and short enough for a table cell.
 fn cell(text: &str) -> String {
     text::shortened(&printable(text), LONGEST)
 }
 
-/// The rows: of recipe, data and results what differs, and of the results the accuracies in any case.
+/// The rows of the table: everything that differs in recipe, data and results, and always the accuracies.
 fn differences(sides: &[Side]) -> Result<Vec<Difference>> {
     let recipes = sides.iter().map(recipe).collect::<Result<Vec<_>>>()?;
     let data = sides.iter().map(data).collect();
@@ -157,7 +158,7 @@ fn differences(sides: &[Side]) -> Result<Vec<Difference>> {
     Ok(rows)
 }
 
-/// A recipe's keys, with those of its tables as `table.key`.
+/// The recipe's keys and values; keys in tables are written `table.key`.
 fn recipe(side: &Side) -> Result<Vec<(String, String)>> {
     fn flatten(prefix: &str, value: &toml::Value, keys: &mut Vec<(String, String)>) {
         match value {

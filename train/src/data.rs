@@ -1,4 +1,4 @@
-//! The data set on the device: bytes as they are on disk, turned into batches the network can take.
+//! The data set on the device: raw u8 images, turned into batches for the network.
 
 pub use crate::source::Source;
 
@@ -14,11 +14,11 @@ use tch::{Device, Kind, Tensor};
 
 /// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
 pub struct Images {
-    /// Bytes as they are on disk.
+    /// Pixel values as read from disk, 0 to 255.
     pub images: Tensor,
-    /// The class of each.
+    /// The class of each image.
     pub labels: Tensor,
-    /// The file of each, or none if they are unknown.
+    /// The file of each image; empty if unknown.
     pub files: Vec<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl Images {
         })
     }
 
-    /// Copies them back.
+    /// Copies the images back to the CPU as a data set, without their files.
     pub fn to_set(&self) -> Result<Dataset> {
         let (count, channels, height, width) = self.images.size4()?;
         let shape = [count, channels, height, width].map(|extent| extent as usize);
@@ -45,13 +45,13 @@ impl Images {
         Dataset::new(Array4::from_shape_vec(shape, bytes)?, labels.into_iter().map(|label| label as usize).collect())
     }
 
-    /// How many.
+    /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.size()[0] as usize
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -64,7 +64,7 @@ impl Images {
         Ok(Self { images, labels, files: Vec::new() })
     }
 
-    /// `count` images from `start` on, without their files.
+    /// `count` images from index `start`, without their files.
     pub fn slice(&self, start: usize, count: usize) -> Result<Self> {
         let (start, count) = (start as i64, count as i64);
         let (images, labels) = (self.images.f_narrow(0, start, count)?, self.labels.f_narrow(0, start, count)?);
@@ -72,21 +72,22 @@ impl Images {
     }
 }
 
-/// The training images of a run, parted by the run's seed.
+/// The training images of a run, split by the run's seed.
 pub struct TrainingData {
-    /// What the weights are fitted to.
+    /// The images that the weights are fitted to.
     pub fit: Images,
-    /// What the checkpoint that ships is chosen on, if any.
+    /// The images on which the best checkpoint is chosen, if any.
     pub held_out: Option<Images>,
-    /// Mean and standard deviation of the pixels, as the recipe says or as the training images have them.
+    /// Mean and standard deviation of the pixels: the recipe's, or measured on the training images.
     pub preprocessing: Preprocessing,
 }
 
 impl TrainingData {
-    /// Parts the training set of `source` and copies it to the device.
+    /// Splits the training set of `source` and copies it to the device. Errors if too few images remain for one batch,
+    /// or if the recipe's normalization has a different number of channels.
     pub fn new(source: &Source, recipe: &Recipe, device: Device) -> Result<Self> {
         let total = source.train.len();
-        // A validation split takes the place of the images that the recipe would hold out.
+        // A validation split replaces the images that the recipe would hold out.
         let hold_out = if source.validation.is_some() { 0 } else { recipe.hold_out };
         ensure!(
             hold_out + recipe.batch_size <= total,
@@ -119,14 +120,15 @@ impl TrainingData {
         })
     }
 
-    /// The order of the fitted images in an epoch, i64 `[N]` on the CPU.
+    /// The shuffled order of the fitted images in an epoch, i64 `[N]` on the CPU.
     pub fn order(&self, seed: u64, epoch: usize) -> Result<Tensor> {
         seed::set(seed, Purpose::Order, epoch as u64);
         Ok(Tensor::f_randperm(self.fit.len() as i64, (Kind::Int64, Device::Cpu))?)
     }
 }
 
-/// Mean and standard deviation of each channel on the scale 0…1, rounded to four digits so that the card is readable.
+/// Mean and standard deviation of each channel on the scale 0 to 1, rounded to four decimals to keep the model card
+/// readable.
 fn measure(images: &Tensor) -> Result<Preprocessing> {
     let channels = images.size()[1];
     let (mut mean, mut std) = (Vec::new(), Vec::new());
@@ -134,14 +136,14 @@ fn measure(images: &Tensor) -> Result<Preprocessing> {
         let values = images.f_select(1, channel)?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
         let rounded = |value: f64| ((value * 1e4).round() / 1e4) as f32;
         mean.push(rounded(values.f_mean(Kind::Double)?.f_double_value(&[])?));
-        // A channel that is the same everywhere is left as it is.
+        // A constant channel is not scaled.
         let spread = rounded(values.f_std(false)?.f_double_value(&[])?);
         std.push(if spread > 0.0 { spread } else { 1.0 });
     }
     Ok(Preprocessing { mean, std })
 }
 
-/// Turns bytes into what the network takes: normalised, at its resolution, channels last in memory.
+/// Converts u8 images to the network's input: normalised, at its resolution, channels-last in memory.
 pub struct Preprocessor {
     scale: Tensor,
     shift: Tensor,
@@ -149,7 +151,7 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// For a network of this resolution.
+    /// Creates a preprocessor for a network with this resolution.
     pub fn new(preprocessing: &Preprocessing, resolution: usize, device: Device) -> Result<Self> {
         let (scale, shift) = preprocessing.scale_and_shift();
         let per_channel = |values: &[f32]| -> Result<Tensor> {
@@ -158,7 +160,8 @@ impl Preprocessor {
         Ok(Self { scale: per_channel(&scale)?, shift: per_channel(&shift)?, resolution: resolution as i64 })
     }
 
-    /// Bytes `[N, C, H, W]` to the network's input, exactly as the exported graph does it.
+    /// Converts u8 images `[N, C, H, W]` to the network's input `[N, C, resolution, resolution]`, exactly as the
+    /// exported graph does.
     pub fn evaluation(&self, images: &Tensor) -> Result<Tensor> {
         let normalised = self.normalised(&images.f_to_kind(Kind::Float)?)?;
         let (_, _, height, width) = normalised.size4()?;
@@ -171,7 +174,8 @@ impl Preprocessor {
         channels_last(&resized)
     }
 
-    /// The same with random changes, drawn for one step (counted from the start of the run).
+    /// Like [`Self::evaluation`], with random augmentation. `step` counts from the start of the run and, with `seed`,
+    /// decides the random changes.
     pub fn training(&self, images: &Tensor, augmentation: &Augmentation, seed: u64, step: u64) -> Result<Tensor> {
         seed::set(seed, Purpose::Augmentation, step);
         let mut batch = if augmentation.moves() {
@@ -191,10 +195,10 @@ impl Preprocessor {
     }
 }
 
-/// The same values with channels last in memory, which makes libtorch's depthwise convolutions much faster.
+/// Copies a tensor to channels-last layout, which makes libtorch's depthwise convolutions much faster.
 ///
-/// `tch` has no memory formats: the strides say it. For one channel both layouts are the same bytes, and only strides
-/// written out make libtorch treat the tensor as channels-last.
+/// `tch` does not expose memory formats, so the strides are set explicitly. With one channel both layouts hold the same
+/// bytes, and only explicit strides make libtorch treat the tensor as channels-last.
 fn channels_last(images: &Tensor) -> Result<Tensor> {
     let (count, channels, height, width) = images.size4()?;
     let interleaved = images.f_permute([0, 2, 3, 1])?.f_contiguous()?;
@@ -282,7 +286,7 @@ mod tests {
         assert_eq!((batch.size(), batch.stride()), (vec![2, 1, 8, 8], vec![64, 1, 8, 1]));
     }
 
-    /// The mean and standard deviation every MNIST example states, here of a set whose numbers are known.
+    /// Expected values worked out by hand for a tiny set.
     #[test]
     fn mean_and_deviation_are_measured_per_channel() {
         let images = Tensor::from_slice(&[0_u8, 255, 255, 255, 0, 0, 0, 0]).view([2, 2, 1, 2]);

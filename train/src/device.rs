@@ -1,4 +1,4 @@
-//! Where the network is trained: the CPU, or a CUDA device when there is one, and why not when there is none.
+//! The training device: the CPU or a CUDA device, and diagnostics for why CUDA cannot be used.
 
 use anyhow::{Result, bail};
 use deploy::backend::Device;
@@ -7,10 +7,11 @@ use serde::Serialize;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
-/// The version of libtorch that `tch` 0.26 is made for and `scripts/setup` installs.
+/// The libtorch version that `tch` 0.26 requires and `scripts/setup` installs.
 pub const LIBTORCH: &str = "2.13.0";
 
-/// The device to train on. CUDA that was asked for and is not there is an error, never the CPU.
+/// Chooses the device to train on. If CUDA is requested but unavailable, this is an error; it never falls back to the
+/// CPU.
 pub fn choose(choice: Device) -> Result<tch::Device> {
     let count = cuda_count();
     match choice {
@@ -24,7 +25,7 @@ pub fn choose(choice: Device) -> Result<tch::Device> {
     }
 }
 
-/// Name of a device as the command line spells it.
+/// The name of a device as on the command line: `cpu` or `cuda:N`.
 #[must_use]
 pub fn name(device: tch::Device) -> String {
     match device {
@@ -34,7 +35,7 @@ pub fn name(device: tch::Device) -> String {
     }
 }
 
-/// What computes on a device: `libtorch 2.13.0 on cpu, 2 threads`.
+/// Describes what computes on a device, such as `libtorch 2.13.0 on cpu, 2 threads`.
 #[must_use]
 pub fn running_on(device: tch::Device) -> String {
     let threads = match (device, tch::get_num_threads()) {
@@ -45,18 +46,19 @@ pub fn running_on(device: tch::Device) -> String {
     format!("libtorch {LIBTORCH} on {}{threads}", name(device))
 }
 
-/// How many CUDA devices libtorch sees.
+/// Number of CUDA devices that libtorch can use.
 #[must_use]
 pub fn cuda_count() -> usize {
     register_cuda();
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }
 
-/// Loads libtorch's CUDA half if it is installed, and says whether it is. Call it before anything else.
+/// Loads libtorch's CUDA library if it is installed, and returns whether it is. Call this before any other libtorch
+/// function.
 ///
-/// The linker drops `libtorch_cuda` from a binary that calls none of its functions, and CUDA would be missing without
-/// a word; a forced link would make a binary that does not start where only the CPU half is installed. Loading the
-/// library registers its kernels.
+/// The linker drops `libtorch_cuda` from a binary that calls none of its functions, so CUDA would silently be missing.
+/// A forced link would produce a binary that does not start where only the CPU libraries are installed. Loading the
+/// library at run time registers its kernels.
 pub fn register_cuda() -> bool {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     *REGISTERED.get_or_init(|| {
@@ -66,7 +68,7 @@ pub fn register_cuda() -> bool {
     })
 }
 
-/// What is there to train on.
+/// The devices available for training.
 #[derive(Clone, Debug, Serialize)]
 pub struct Devices {
     /// Version of libtorch.
@@ -79,22 +81,22 @@ pub struct Devices {
     pub cuda: Vec<CudaDevice>,
     /// Version of cuDNN, if it can be used.
     pub cudnn: Option<String>,
-    /// Why CUDA cannot be used, if so.
+    /// Why CUDA cannot be used; `None` if it can.
     pub why_no_cuda: Option<String>,
 }
 
 /// A CUDA device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CudaDevice {
-    /// Number that `--device cuda:N` takes.
+    /// The N in `--device cuda:N`.
     pub index: usize,
-    /// The maker's name for it.
+    /// Product name.
     pub name: String,
     /// Memory in bytes.
     pub memory: u64,
 }
 
-/// Looks at this machine.
+/// Lists the devices of this machine.
 #[must_use]
 pub fn survey() -> Devices {
     let count = cuda_count();
@@ -143,7 +145,7 @@ pub fn why_no_cuda() -> Option<String> {
     })
 }
 
-/// NVIDIA's driver library, which knows names and memory even where libtorch's CUDA half is not installed.
+/// NVIDIA's driver library, which reports names and memory even if libtorch's CUDA library is not installed.
 struct Driver {
     library: Library,
 }
@@ -163,7 +165,7 @@ impl Driver {
 
     fn devices(&self) -> Result<Vec<CudaDevice>> {
         // SAFETY: names and signatures are those of `cuda.h`, unchanged since CUDA 3.2; every pointer is to a live
-        // local of the size the call is told.
+        // local variable of the size passed to the call.
         unsafe {
             let init = self.library.get::<CuInit>(b"cuInit\0")?;
             let get_count = self.library.get::<CuDeviceGetCount>(b"cuDeviceGetCount\0")?;

@@ -1,4 +1,4 @@
-//! What the network is worth in libtorch.
+//! Evaluates a network in libtorch.
 
 use crate::checkpoint::Checkpoint;
 use crate::data::{Images, Preprocessor};
@@ -8,7 +8,7 @@ use models::dataset::Progress;
 use ndarray::Array2;
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// Images in one forward pass.
+/// Images per forward pass.
 const BATCH: usize = 500;
 
 /// Loss and accuracy over a set of images.
@@ -16,12 +16,12 @@ const BATCH: usize = 500;
 pub struct Evaluation {
     /// Mean cross-entropy, without label smoothing.
     pub loss: f64,
-    /// Share of right answers, 0 to 1.
+    /// Accuracy, 0 to 1.
     pub accuracy: f64,
 }
 
-/// Runs the network in evaluation mode over all `images`. Before every batch `proceed` is told how many are done; if it
-/// returns false, the evaluation ends there and `None` is returned.
+/// Runs the network in evaluation mode over all `images`. Calls `proceed` before every batch with the number of images
+/// done; if it returns false, stops and returns `None`.
 pub fn evaluate(
     network: &Network,
     preprocessor: &Preprocessor,
@@ -32,7 +32,7 @@ pub fn evaluate(
     Answers { logits, labels: images.labels.shallow_clone() }.evaluation().map(Some)
 }
 
-/// What a network answered to labelled images.
+/// A network's logits on labelled images.
 pub struct Answers {
     /// Float `[N, classes]`.
     logits: Tensor,
@@ -41,7 +41,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Their worth in two numbers.
+    /// Loss and accuracy.
     pub fn evaluation(&self) -> Result<Evaluation> {
         let Self { logits, labels } = self;
         let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?;
@@ -58,15 +58,16 @@ impl Answers {
     }
 }
 
-/// A float tensor `[N, classes]` on any device as an array.
+/// Copies a float tensor `[N, classes]` from any device to an array.
 pub fn to_array(tensor: &Tensor) -> Result<Array2<f32>> {
     let (rows, columns) = tensor.size2()?;
     let values = Vec::<f32>::try_from(tensor.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
     Ok(Array2::from_shape_vec((rows as usize, columns as usize), values)?)
 }
 
-/// What the network that a checkpoint ships answers to images, on their device, as in training's own tests. `progress` is
-/// told how many images are done, and of how many.
+/// Runs a checkpoint's exported network on images, on their device, exactly as the evaluation during training does.
+/// `progress` receives the number of images done and the total. Errors if the images do not have the network's input
+/// shape.
 pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> Result<Answers> {
     let (card, device) = (checkpoint.card(), images.images.device());
     let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
@@ -83,7 +84,7 @@ pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> 
     Ok(Answers { logits, labels: images.labels.shallow_clone() })
 }
 
-/// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode, on the network's device.
+/// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode. Network and images must be on the same device.
 pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -> Result<Tensor> {
     let logits = logits_while(network, preprocessor, images, &mut |_| true)?;
     logits.context("the evaluation was stopped")

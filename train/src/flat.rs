@@ -1,7 +1,7 @@
-//! Named tensors that lie one after the other in one flat buffer.
+//! Named tensors stored contiguously in one flat buffer.
 //!
-//! Whatever works on all weights at once (optimizer, moving average, checkpoint) works on the buffer, in a few large
-//! operations; the network works on the named views, which share its memory.
+//! Code that works on all weights at once (optimizer, moving average) uses the buffer, in a few large operations. The
+//! network uses the named views, which share the buffer's memory.
 
 use anyhow::{Result, ensure};
 use tch::{Device, Kind, Tensor};
@@ -11,30 +11,30 @@ use tch::{Device, Kind, Tensor};
 pub struct Spec {
     /// Unique name, such as `block1.depthwise.weight`.
     pub name: String,
-    /// Extents.
+    /// Size of each dimension.
     pub shape: Vec<i64>,
 }
 
 impl Spec {
-    /// Names a tensor of this shape.
+    /// Creates a spec.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<i64>>) -> Self {
         Self { name: name.into(), shape: shape.into() }
     }
 
-    /// Numbers in it.
+    /// Number of elements.
     #[must_use]
     pub fn len(&self) -> i64 {
         self.shape.iter().product()
     }
 
-    /// Whether it holds no number at all.
+    /// Whether it has no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A float buffer and the named views that fill it, in order.
+/// A float buffer and the names and shapes of the tensors in it, in order.
 #[derive(Debug)]
 pub struct Flat {
     specs: Vec<Spec>,
@@ -42,7 +42,7 @@ pub struct Flat {
 }
 
 impl Flat {
-    /// A buffer of zeros for tensors of these names and shapes.
+    /// Creates a buffer of zeros for tensors with these names and shapes.
     pub fn zeros(specs: Vec<Spec>, device: Device) -> Result<Self> {
         let total = specs.iter().map(Spec::len).sum::<i64>();
         let buffer = Tensor::f_zeros([total], (Kind::Float, device))?;
@@ -60,8 +60,8 @@ impl Flat {
         &self.buffer
     }
 
-    /// The views, in order. They share the buffer's memory, and none of its history: with `trained`, gradients can be
-    /// had for each on its own.
+    /// Views of the tensors, in order. They share the buffer's memory but are detached from its autograd history. With
+    /// `trained` they are leaves that require gradients.
     pub fn views(&self, trained: bool) -> Result<Vec<Tensor>> {
         let mut start = 0;
         self.specs
@@ -74,7 +74,7 @@ impl Flat {
             .collect()
     }
 
-    /// Copies another buffer of the same length into this one.
+    /// Copies values `[total]` into the buffer. Errors if the length differs.
     pub fn copy_from(&mut self, values: &Tensor) -> Result<()> {
         ensure!(values.size() == self.buffer.size(), "{:?} values for {:?}", values.size(), self.buffer.size());
         let _guard = tch::no_grad_guard();

@@ -1,29 +1,29 @@
-//! Ctrl-C, SIGTERM and SIGHUP.
+//! Handling of Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! They end the program at once, with exit code 130 and without a half-written file. Only the training loop gets a
-//! chance to finish its step and to write a checkpoint: it runs between [`defer`] and [`undefer`], where the first
-//! signal sets [`STOP`] and the second one ends the program.
+//! These signals end the program at once, with exit code 130 and without leaving a half-written file. The training loop
+//! is the exception: it runs between [`defer`] and [`undefer`], where the first signal only sets [`STOP`], so that the
+//! loop can finish its step and write a checkpoint. A second signal ends the program.
 
 use anyhow::{Context, Result};
 use models::files;
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Exit code of a program that Ctrl-C ended: 128 + SIGINT, as shells have it.
+/// Exit code after an interrupt: 128 + SIGINT, as shells report it.
 pub const EXIT_CODE: u8 = 130;
 
 /// Whether a signal arrived while signals were deferred.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody watches [`STOP`].
+/// Whether signals are deferred, that is, whether the training loop polls [`STOP`].
 static DEFERRED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to listen. Call it once, at the start of the program.
+/// Installs the signal handler. Call this once, at the start of the program.
 pub fn listen() -> Result<()> {
-    // `nohup` ignores SIGHUP so that a training outlives its terminal: it must stay ignored.
+    // `nohup` ignores SIGHUP so that training outlives its terminal, so an ignored SIGHUP must stay ignored.
     #[cfg(unix)]
     let hang_up = unsafe {
-        // SAFETY: asks for the present action and changes nothing; all zeros is a valid `sigaction`.
+        // SAFETY: reads the current action and changes nothing; all zeros is a valid `sigaction`.
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut action);
         action.sa_sigaction
@@ -43,25 +43,25 @@ pub fn listen() -> Result<()> {
     Ok(())
 }
 
-/// From now on the first signal only sets [`STOP`].
+/// Defers signals: from now on the first one only sets [`STOP`].
 pub fn defer() {
     DEFERRED.store(true, Ordering::SeqCst);
 }
 
-/// From now on every signal ends the program again.
+/// Stops deferring: from now on every signal ends the program again.
 pub fn undefer() {
     DEFERRED.store(false, Ordering::SeqCst);
 }
 
-/// Ends the program at once, quietly. Neither destructors nor `atexit` functions run: those of libtorch would free what
-/// its threads still use.
+/// Ends the program at once, without a message. Skips destructors and `atexit` functions, because libtorch's would free
+/// memory that its threads still use.
 fn leave() -> ! {
     files::discard_unfinished();
     let mut stderr = stderr();
     if stderr.is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
-        // Removes a progress bar: to the start of the line, erase to its end.
+        // Erases a progress bar: moves to the start of the line and clears it.
         let _ = stderr.write_all(b"\r\x1b[K");
     }
-    // SAFETY: ends the process and touches none of its memory.
+    // SAFETY: ends the process without touching its memory.
     unsafe { libc::_exit(i32::from(EXIT_CODE)) }
 }

@@ -1,11 +1,10 @@
 //! Builds MobileNetV1 with libtorch, trains it and exports it to ONNX.
 //!
-//! The way of a run: a [`recipe`] says what to do; [`data`] lies on the device as bytes and becomes augmented batches
-//! ([`augment`]); the [`network`] is built from [`models::architecture`]; the [`trainer`] drives [`schedule`] and
-//! [`optimizer`], and writes a [`checkpoint`] that holds everything into the [`run`] folder; [`export`] turns a
-//! checkpoint into a self-contained ONNX file and proves it. [`report`], [`mod@compare`] and
-//! [`tensorboard`] show what came of it. Of a run's folder one process at a time has the [`lock`]; signals are for
-//! [`interrupt`].
+//! How a run works: a [`recipe`] holds the settings. [`data`] keeps the raw images on the device and makes augmented
+//! batches ([`augment`]). The [`network`] is built from [`models::architecture`]. The [`trainer`] drives [`schedule`]
+//! and [`optimizer`], and writes complete [`checkpoint`]s into the [`run`] folder. [`export`] turns a checkpoint into a
+//! self-contained ONNX file and verifies it. [`report`], [`mod@compare`] and [`tensorboard`] show the results. The
+//! [`lock`] lets only one process at a time train a run; [`interrupt`] handles signals.
 
 pub mod augment;
 pub mod checkpoint;

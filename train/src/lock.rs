@@ -1,7 +1,8 @@
 //! The lock on a run's folder: only one process at a time trains a run.
 //!
-//! `run.lock` says since when the run exists and who trains it. What counts is not that the file exists but that a
-//! process holds the kernel's lock on it (`flock`), which ends with the process, however it ends.
+//! `run.lock` records when the run was started and which process trains it. The file alone locks nothing: a run is
+//! locked while a process holds the kernel's lock on the file (`flock`), which the kernel releases when the process
+//! ends, however it ends.
 
 use crate::tensorboard::host;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,20 +13,21 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Name of the file.
+/// Name of the lock file.
 pub const NAME: &str = "run.lock";
 
-/// How often a lock is tried, and how long each try waits: [`holder`] takes it for an instant to see whether it is free.
+/// Number of retries for the lock, and the delay between them. Retries are needed because [`holder`] takes the lock for
+/// an instant to see whether it is free.
 const TRIES: usize = 20;
 const WAIT: Duration = Duration::from_millis(20);
 
-/// What the file says.
+/// The contents of the lock file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Holder {
     /// When the run was started, in seconds since 1970. Comes first and never changes, so that rewriting the rest in
     /// place cannot lose it.
     pub started: f64,
-    /// The last process that trained the run.
+    /// ID of the last process that trained the run.
     pub process: u32,
     /// The machine it ran on.
     pub host: String,
@@ -38,7 +40,7 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// A held lock; it ends when this is dropped.
+/// A held lock, released on drop.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -47,7 +49,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the folder of a run that was started at a time, in seconds since 1970.
+    /// Locks the folder of a run that was started at `started`, in seconds since 1970. Errors if another process holds
+    /// the lock. If the file system does not support locks, prints a note and continues without one.
     pub fn acquire(folder: &Path, started: f64) -> Result<Self> {
         let path = folder.join(NAME);
         let context = || format!("cannot write {}", path.display());
@@ -63,7 +66,7 @@ impl Lock {
                 }
                 Err(TryLockError::WouldBlock) => bail!(is_being_trained(folder, read(&mut file).ok().as_ref())),
                 Err(TryLockError::Error(error)) if cannot_lock(&error) => {
-                    // A closed standard error is no reason to panic.
+                    // Ignores a closed standard error instead of panicking.
                     let _ = writeln!(
                         stderr(),
                         "note: files cannot be locked in {} ({error}): make sure that only one training writes there",
@@ -85,7 +88,8 @@ impl Lock {
         Ok(Self { _file: file, folder: folder.to_owned(), own })
     }
 
-    /// Makes sure that the folder is still the one that was locked: neither removed nor taken by another process.
+    /// Errors if the folder is no longer the one that was locked, because it was removed or taken over by another
+    /// process.
     pub fn check(&self) -> Result<()> {
         let other = last_holder(&self.folder).filter(|holder| *holder != self.own);
         ensure!(
@@ -97,20 +101,20 @@ impl Lock {
     }
 }
 
-/// What a run's file says, if there is one.
+/// The contents of a run's lock file; `None` if it is missing or unreadable.
 #[must_use]
 pub fn last_holder(folder: &Path) -> Option<Holder> {
     read(&mut File::open(folder.join(NAME)).ok()?).ok()
 }
 
-/// The process that trains a run now: `None` if nobody does, `Some(None)` if it is not known who.
+/// The process that trains a run now: `None` if none does, `Some(None)` if one does but its identity is unknown.
 #[must_use]
 pub fn holder(folder: &Path) -> Option<Option<Holder>> {
     let mut file = File::open(folder.join(NAME)).ok()?;
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| read(&mut file).ok())
 }
 
-/// Says that a run is locked, by whom, and what to do.
+/// The error message that a run is locked: by whom, and what to do.
 #[must_use]
 pub fn is_being_trained(folder: &Path, holder: Option<&Holder>) -> String {
     let who = holder.map_or_else(|| "another process".to_owned(), ToString::to_string);
@@ -120,7 +124,7 @@ pub fn is_being_trained(folder: &Path, holder: Option<&Holder>) -> String {
     )
 }
 
-/// Seconds since 1970.
+/// Converts a time to seconds since 1970.
 #[must_use]
 pub fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
@@ -133,7 +137,7 @@ fn read(file: &mut File) -> Result<Holder> {
     Ok(toml::from_str(&text)?)
 }
 
-/// Whether an error says that this file system or kernel has no locks.
+/// Whether an error means that the file system or kernel does not support locks.
 fn cannot_lock(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::Unsupported
         || matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP))

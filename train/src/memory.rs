@@ -1,17 +1,17 @@
-//! How the C allocator deals with libtorch's tensors.
+//! Tuning of the C allocator for libtorch's tensors.
 
-/// Keeps freed memory in the process. Call it before the first tensor is made.
+/// Keeps freed memory in the process. Call this before creating the first tensor.
 ///
-/// A training step frees and allocates the same large tensors again and again. By default glibc gives each back to the
-/// system and gets it again, zeroed page by page: measured here, 30 % of the time of a step at width 0.25 and 64 px
-/// was spent in the kernel. Environment variables (`GLIBC_TUNABLES`) are the user's and are not touched.
+/// Every training step frees and allocates the same large tensors. By default glibc returns each one to the kernel and
+/// requests it again, and the kernel zeroes every page: in our measurement at width 0.25 and 64 px, 30 % of a step was
+/// spent in the kernel. The user's environment variables (`GLIBC_TUNABLES`) are not touched.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const LARGEST: libc::c_int = 1 << 30;
         for option in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD, libc::M_TOP_PAD] {
             let value = if option == libc::M_TOP_PAD { LARGEST / 8 } else { LARGEST };
-            // SAFETY: sets a parameter of the allocator; a refusal changes nothing.
+            // SAFETY: sets an allocator parameter; on failure nothing changes.
             unsafe { libc::mallopt(option, value) };
         }
     }

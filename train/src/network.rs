@@ -1,27 +1,27 @@
 //! The network in libtorch, built from [`Architecture::layers`].
 //!
-//! Activations are kept channels-last where the caller's batch is (see [`crate::data`]): libtorch's convolutions,
-//! norms and clamps hand the layout on, and depthwise convolutions are much faster in it.
+//! Activations are channels-last in memory if the caller's batch is (see [`crate::data`]): libtorch's convolutions,
+//! norms and clamps preserve the layout, and depthwise convolutions are much faster with it.
 
 use crate::flat::{Flat, Spec};
 use anyhow::{Result, ensure};
 use models::architecture::{Architecture, Convolution, Layer, Op};
 use tch::{Device, Kind, Tensor};
 
-/// Added to the variance by batch norm; PyTorch's default.
+/// Epsilon that batch norm adds to the variance; PyTorch's default.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 
-/// Share of a batch's mean and variance in the running ones; PyTorch's default.
+/// Weight of a batch's statistics in the update of the running ones; PyTorch's default.
 const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
-/// One step of the forward pass, with its tensors as indices into the views.
+/// One step of the forward pass. Tensors are given as indices into the views.
 enum Step {
     Convolution { convolution: Convolution, weight: usize, norm: Option<Norm> },
     Pool,
     Linear { weight: usize, bias: usize },
 }
 
-/// A batch norm: scale and shift among the parameters, running mean and variance among the statistics.
+/// A batch norm: indices of scale and shift among the parameters, of running mean and variance among the statistics.
 struct Norm {
     scale: usize,
     shift: usize,
@@ -42,10 +42,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network with every weight zero, to be filled.
+    /// Builds the network with all weights zero, for the caller to fill in.
     ///
-    /// Among the parameters all weights of convolutions and of the classifier come first, then the scales, shifts and
-    /// biases, so that weight decay can leave the latter out.
+    /// The parameters hold all convolution and classifier weights first, then the scales, shifts and biases, so that
+    /// weight decay can skip the latter.
     pub fn zeros(architecture: &Architecture, device: Device) -> Result<Self> {
         let layers = architecture.layers();
         let weights: Vec<Spec> = layers.iter().filter_map(weight).collect();
@@ -92,8 +92,8 @@ impl Network {
         })
     }
 
-    /// The network with fresh weights, drawn from libtorch's CPU generator, as PyTorch's modules start: convolutions
-    /// and classifier uniform within ±1/√fan-in (`kaiming_uniform_` with a = √5), norms as the identity.
+    /// Builds the network with the default initialisation of PyTorch's modules, drawn from libtorch's CPU generator:
+    /// convolutions and classifier uniform within ±1/√fan-in (`kaiming_uniform_` with a = √5), norms as the identity.
     pub fn initialised(architecture: &Architecture, device: Device) -> Result<Self> {
         let mut network = Self::zeros(architecture, device)?;
         let _guard = tch::no_grad_guard();
@@ -119,7 +119,7 @@ impl Network {
         Ok(network)
     }
 
-    /// A second network of the same shape with the same values, sharing nothing.
+    /// Makes a deep copy: the same values, no shared memory.
     pub fn duplicate(&self) -> Result<Self> {
         let mut copy = Self::zeros(&self.architecture, self.device())?;
         copy.parameters.copy_from(self.parameters.buffer())?;
@@ -127,24 +127,24 @@ impl Network {
         Ok(copy)
     }
 
-    /// What convolutions are computed in during training: [`Kind::Float`] unless set, or [`Kind::BFloat16`].
+    /// Sets the number format of convolutions in training: [`Kind::Float`] (the default) or [`Kind::BFloat16`].
     pub fn set_training_kind(&mut self, kind: Kind) {
         self.training_kind = kind;
     }
 
-    /// What it is built from.
+    /// The architecture it is built from.
     #[must_use]
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
-    /// Where its weights lie.
+    /// The device that holds its weights.
     #[must_use]
     pub fn device(&self) -> Device {
         self.parameters.buffer().device()
     }
 
-    /// The trained numbers.
+    /// The trained parameters.
     #[must_use]
     pub fn parameters(&self) -> &Flat {
         &self.parameters
@@ -156,18 +156,18 @@ impl Network {
         &self.statistics
     }
 
-    /// Both, to be written to.
+    /// The parameters and the statistics, to write to.
     pub fn state_mut(&mut self) -> (&mut Flat, &mut Flat) {
         (&mut self.parameters, &mut self.statistics)
     }
 
-    /// How many of the parameters, from the first, are weights proper: those that weight decay is for.
+    /// How many leading parameters are convolution and classifier weights, to which weight decay applies.
     #[must_use]
     pub fn decayed(&self) -> i64 {
         self.decayed
     }
 
-    /// Moves every parameter and statistic towards `other`'s: `share` of the way.
+    /// Moves every parameter and statistic the fraction `share`, 0 to 1, of the way towards `other`'s.
     pub fn move_towards(&mut self, other: &Self, share: f64) -> Result<()> {
         let _guard = tch::no_grad_guard();
         for (own, target) in [(&self.parameters, &other.parameters), (&self.statistics, &other.statistics)] {
@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// Logits `[N, classes]` of a normalised batch `[N, C, resolution, resolution]`. With `training`, batch norm uses
-    /// the batch's own mean and variance and moves the running ones.
+    /// the batch's own mean and variance and updates the running ones.
     pub fn forward(&self, batch: &Tensor, training: bool) -> Result<Tensor> {
         let kind = if training { self.training_kind } else { Kind::Float };
         self.pass(batch, kind, training.then_some(BATCH_NORM_MOMENTUM))
@@ -186,18 +186,20 @@ impl Network {
     /// Sets the running means and variances of the batch norms to their averages over normalised batches
     /// `[N, C, resolution, resolution]` ("precise batch norm": Wu and Johnson, arXiv 2105.07576, section 3).
     ///
-    /// Those of training lag behind the weights and are of augmented pictures, which this network will not see again.
+    /// The statistics from training lag behind the weights and come from augmented images, which the network does not
+    /// see in use.
     pub fn measure_norms(&mut self, batches: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
         let _guard = tch::no_grad_guard();
         for (index, batch) in batches.into_iter().enumerate() {
-            // The share of the newest in the average of all so far; the first replaces what was there.
+            // A momentum of 1/n makes the running statistics the mean over all n batches so far; the first batch
+            // replaces the old ones.
             let _ = self.pass(&batch?, Kind::Float, Some(1.0 / (index + 1) as f64))?;
         }
         Ok(())
     }
 
-    /// The forward pass in `kind`; with `momentum` batch norm uses the batch's own mean and variance and moves the
-    /// running ones towards them by that share.
+    /// The forward pass in `kind`. With `momentum`, batch norm uses the batch's own mean and variance and moves the
+    /// running ones towards them by that fraction.
     fn pass(&self, batch: &Tensor, kind: Kind, momentum: Option<f64>) -> Result<Tensor> {
         let parameter = |index: usize| &self.parameter_views[index];
         let statistic = |index: usize| &self.statistic_views[index];
@@ -208,7 +210,7 @@ impl Network {
                     let Convolution { stride, padding, groups, .. } = *convolution;
                     let (stride, padding) = (stride as i64, padding as i64);
                     let square = |value: i64| [value, value];
-                    // For fp32 this is the weight itself.
+                    // A no-op for fp32.
                     let weight = parameter(*weight).f_to_kind(kind)?;
                     let x = x.f_conv2d::<&Tensor>(
                         &weight,
@@ -243,7 +245,8 @@ impl Network {
         Ok(x.f_flatten(1, -1)?.f_to_kind(Kind::Float)?)
     }
 
-    /// Gradients of a scalar `loss` with respect to every parameter, as one flat tensor in the parameters' order.
+    /// Gradients of a scalar `loss` with respect to every parameter, as one flat tensor `[total]` in the order of the
+    /// parameters. Errors if `loss` is not a scalar.
     pub fn gradients(&self, loss: &Tensor) -> Result<Tensor> {
         ensure!(loss.numel() == 1, "a loss of {} numbers: expected one", loss.numel());
         let gradients = Tensor::f_run_backward(&[loss], &self.parameter_views, false, false)?;
@@ -253,7 +256,8 @@ impl Network {
     }
 }
 
-/// The weight of a layer, if it has one: `[output, input / groups, kernel, kernel]` or `[output, input]`.
+/// The name and shape of a layer's weight, if it has one: `[output, input / groups, kernel, kernel]` or `[output,
+/// input]`.
 fn weight(layer: &Layer) -> Option<Spec> {
     let (input, output) = (layer.input.channels, layer.output.channels);
     let shape = match layer.op {
@@ -274,8 +278,8 @@ mod tests {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
     }
 
-    /// Batch norm with the measured mean and variance does what it does with the batch's own, but for the variance's
-    /// divisor, n − 1 instead of n.
+    /// Batch norm with the measured statistics gives the same result as with the batch's own, except that the running
+    /// variance divides by n − 1 instead of n.
     #[test]
     fn measured_norms_are_those_of_the_pictures() {
         tch::manual_seed(1);
@@ -290,7 +294,7 @@ mod tests {
         network.measure_norms([Ok(pictures.shallow_clone())]).unwrap();
         let after = difference(&network);
         assert!(after < 0.05 * before, "{before} {after}");
-        // Several batches count alike, whatever their order.
+        // All batches have the same weight, in any order.
         let batches = [batch(), batch(), batch()];
         let measured = |order: [usize; 3]| {
             let mut network = network.duplicate().unwrap();
@@ -319,7 +323,8 @@ mod tests {
         }
     }
 
-    /// A step against the gradient that by its length should take one hundredth off the loss does so.
+    /// Takes a step along the negative gradient whose first-order effect lowers the loss by 1 %, and checks the actual
+    /// fall.
     #[test]
     fn the_gradient_has_a_number_for_each_parameter_and_says_how_fast_the_loss_falls() {
         let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
@@ -346,7 +351,8 @@ mod tests {
         assert!(network.parameters().buffer().abs().max().double_value(&[]) > 0.0);
     }
 
-    /// An untrained network magnifies rounding too much to compare numbers: what counts is that it learns as well.
+    /// An untrained network amplifies rounding errors too much to compare values, so the test checks that bfloat16
+    /// learns as well as fp32.
     #[test]
     fn mixed_precision_learns_with_fp32_weights() {
         let labels = Tensor::arange(32, (Kind::Int64, Device::Cpu)).remainder(2);

@@ -1,12 +1,14 @@
-//! Optimizers on flat tensors, whose state can be saved: `tch`'s own do not give theirs out.
+//! Optimizers on flat tensors. They exist because the optimizers in `tch` do not expose their state, so it could not be
+//! saved.
 //!
-//! The arithmetic is PyTorch's (`torch.optim.SGD`, `torch.optim.AdamW`); the tests compare single steps with PyTorch.
+//! They compute the same updates as PyTorch's `torch.optim.SGD` and `torch.optim.AdamW`; the tests compare single steps
+//! with PyTorch.
 
 use crate::recipe::{OptimizerKind, OptimizerRecipe};
 use anyhow::Result;
 use tch::Tensor;
 
-/// `AdamW`'s decay of the squared gradients' average, and what is added to its root: PyTorch's defaults.
+/// β₂ and ε of `AdamW`: PyTorch's defaults.
 const ADAM_BETA2: f64 = 0.999;
 const ADAM_EPSILON: f64 = 1e-8;
 
@@ -14,13 +16,14 @@ const ADAM_EPSILON: f64 = 1e-8;
 #[derive(Debug)]
 pub struct Optimizer {
     recipe: OptimizerRecipe,
-    /// How many of the parameters, from the first, decay.
+    /// How many leading parameters weight decay applies to.
     decayed: i64,
     state: Vec<(&'static str, Tensor)>,
 }
 
 impl Optimizer {
-    /// A fresh optimizer for `parameters` `[total]`, of which the first `decayed` are weights proper.
+    /// A new optimizer for `parameters` `[total]`, whose first `decayed` elements are subject to weight decay, or all
+    /// of them if the recipe sets `decay_norm_and_bias`.
     pub fn new(recipe: &OptimizerRecipe, parameters: &Tensor, decayed: i64) -> Result<Self> {
         let names: &[&'static str] = match recipe.kind {
             OptimizerKind::Sgd => &["momentum"],
@@ -32,12 +35,13 @@ impl Optimizer {
         Ok(Self { recipe: recipe.clone(), decayed, state })
     }
 
-    /// The state by name, each `[total]`.
+    /// The state tensors by name, each `[total]`.
     pub fn state(&self) -> &[(&'static str, Tensor)] {
         &self.state
     }
 
-    /// Moves `parameters` by one step against `gradient`, both `[total]`. `step` counts from 0.
+    /// Updates `parameters` with `gradient`, both `[total]`, at learning rate `rate`. `step` counts from 0. May
+    /// overwrite `gradient`.
     pub fn step(&mut self, parameters: &Tensor, gradient: &mut Tensor, rate: f64, step: u64) -> Result<()> {
         let _guard = tch::no_grad_guard();
         let mut parameters = parameters.shallow_clone();
@@ -81,7 +85,8 @@ impl Optimizer {
     }
 }
 
-/// Shortens a gradient whose L2 norm is above `longest`, as `torch.nn.utils.clip_grad_norm_`. 0: any length.
+/// Scales a gradient down to L2 norm `longest` if it is longer, as `torch.nn.utils.clip_grad_norm_` does. 0 means no
+/// limit.
 pub fn clip(gradient: &mut Tensor, longest: f64) -> Result<()> {
     if longest > 0.0 {
         let _guard = tch::no_grad_guard();

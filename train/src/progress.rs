@@ -1,4 +1,4 @@
-//! How a run is shown: a bar on a terminal, plain lines otherwise.
+//! Progress output of a training run: a bar on a terminal, plain lines otherwise.
 
 use crate::run::Epoch;
 use crate::trainer::{EvaluatedOn, EvaluationReport, Observer, StepReport};
@@ -8,17 +8,17 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{Duration, Instant};
 
-/// Longest and shortest bar, in columns; with less room there is none.
+/// Longest and shortest bar, in columns. With less room than the shortest, no bar is drawn.
 const LONGEST: usize = 30;
 const SHORTEST: usize = 8;
 
-/// Shows a run: lines on standard output and, where that is a terminal, a bar on standard error.
+/// Prints the progress of a run: lines to standard output and, if that is a terminal, a bar to standard error.
 pub struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
-    /// Steps since the start of this process.
+    /// Steps taken since the start of this process.
     taken: usize,
-    /// Images and time since the last line of the log.
+    /// Images trained on since the last log line, and when that line was due.
     images: usize,
     since: Instant,
     losses: Vec<f64>,
@@ -29,7 +29,7 @@ impl Default for Progress {
         let now = Instant::now();
         let bar = stdout().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
-            // Cut at the width of the terminal.
+            // Truncates the message at the width of the terminal.
             if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 bar.set_style(style);
             }
@@ -43,7 +43,7 @@ impl Default for Progress {
 
 impl Progress {
     fn line(&self, text: &str) {
-        // A closed pipe is no reason to stop training.
+        // Ignores a closed pipe, so that training continues.
         let write = || drop(writeln!(stdout(), "{text}"));
         match &self.bar {
             Some(bar) => bar.suspend(write),
@@ -106,25 +106,25 @@ impl Observer for Progress {
         }
         let _ = write!(text, "  test {:.2} %  {}", epoch.test_accuracy * 100.0, duration(seconds));
         self.line(&text);
-        // Evaluating takes no training time.
+        // Evaluation does not count as training time.
         self.images = 0;
         self.since = Instant::now();
         self.losses.clear();
     }
 }
 
-/// Seconds that the steps still to do will take, if they take as long as those taken so far.
+/// Estimates the time for the remaining steps in seconds, from the mean time of the steps so far.
 fn time_left(seconds: f64, taken: usize, to_do: usize) -> f64 {
     seconds / taken.max(1) as f64 * to_do as f64
 }
 
-/// Columns of the terminal on standard error.
+/// Width of the terminal on standard error in columns; 80 if it is not a terminal.
 fn columns() -> usize {
     terminal_size::terminal_size_of(stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
-/// One line with a bar, at most `columns` wide: of the notes, the last ones are left out where there is no room, and then
-/// the bar.
+/// One line with a progress bar, at most `columns` wide. Notes that do not fit are left out, and so is the bar if it
+/// would be too short.
 fn bar_line(start: &str, done: usize, of: usize, notes: &[String], columns: usize) -> String {
     let count = format!("{}/{}", grouped(done as u64), grouped(of as u64));
     let mut line = format!("{start}  {count}");
@@ -142,7 +142,7 @@ fn bar_line(start: &str, done: usize, of: usize, notes: &[String], columns: usiz
     format!("{start}  {bar}{}", &line[start.len()..])
 }
 
-/// Seconds as people say them: `45 s`, `3 min 05 s`, `2 h 07 min`.
+/// Formats a duration in seconds for people: `45 s`, `3 min 05 s`, `2 h 07 min`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     let total = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX).as_secs();
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(duration(f64::NAN), "0 s");
     }
 
-    /// A resumed run with 100 of 1,000 steps to do took 10 steps in 5 s, whatever its batch size and the steps before.
+    /// A resumed run with 100 steps left took 10 steps in 5 s. Neither the batch size nor earlier steps matter.
     #[test]
     fn the_time_left_counts_only_steps_of_this_process() {
         assert_eq!(time_left(5.0, 10, 100), 50.0);

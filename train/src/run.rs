@@ -10,23 +10,23 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Where runs go unless `--out` says otherwise, in the current folder.
+/// Default folder for runs, relative to the current folder; `--out` overrides it.
 pub const RUNS: &str = "runs";
 
-/// The resolved recipe's file.
+/// File name of the resolved recipe.
 pub const RECIPE: &str = "recipe.toml";
 
-/// The epochs so far as a table.
+/// File name of the table of epochs.
 const HISTORY: &str = "history.csv";
 
-/// The checkpoints.
+/// File names of the checkpoints.
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 
-/// How the names of TensorBoard's files begin.
+/// Prefix of the names of TensorBoard event files.
 const EVENTS: &str = "events.out.tfevents.";
 
-/// One epoch of a run, as checkpoints and the history keep it.
+/// Results of one epoch, as stored in checkpoints and the history.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Counted from 1.
@@ -35,17 +35,17 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Mean loss of its steps.
     pub train_loss: f64,
-    /// Loss on the held-out images, if any are.
+    /// Loss on the held-out images; `None` without any.
     pub held_out_loss: Option<f64>,
-    /// Share of the held-out images that are classified correctly.
+    /// Share of the held-out images that are classified correctly, 0 to 1; `None` without any.
     pub held_out_accuracy: Option<f64>,
     /// Loss on the test images.
     pub test_loss: f64,
-    /// Share of the test images that are classified correctly.
+    /// Share of the test images that are classified correctly, 0 to 1.
     pub test_accuracy: f64,
 }
 
-/// A run's folder. One that was created or resumed is locked as long as this lives.
+/// A run's folder. If it was created or resumed, it stays locked until this is dropped.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
@@ -53,7 +53,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes and locks the folder of a new run: `out`, or the first free one of `runs/<name>`, `runs/<name>-2`, …
+    /// Creates and locks the folder of a new run: `out`, or the first free one of `runs/<name>`, `runs/<name>-2`, …
+    /// Errors if `out` already holds a run or other files.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let folder = match out {
             Some(folder) => {
@@ -65,41 +66,41 @@ impl Run {
             None => new_folder(Path::new(RUNS), name)?,
         };
         let lock = Lock::acquire(&folder, lock::seconds(SystemTime::now()))?;
-        // Another training may have used the folder before it was locked.
+        // Another process may have written a checkpoint here before we got the lock.
         check_without_checkpoint(&folder)?;
         files::sweep(&folder);
         Ok(Self { folder, lock: Some(lock) })
     }
 
-    /// The folder of an existing run, to look at. Another process may be training it.
+    /// Opens the folder of an existing run for reading. Another process may be training it.
     pub fn open(folder: &Path) -> Result<Self> {
         let run = Self::at(folder);
         ensure!(run.last().is_file(), "{} holds no run: it has no {LAST}", folder.display());
         Ok(run)
     }
 
-    /// Opens an existing run to train it further, and locks it.
+    /// Opens an existing run to train it further, and locks it. Errors if another process is training it.
     pub fn resume(folder: &Path) -> Result<Self> {
         let mut run = Self::open(folder)?;
         run.lock = Some(Lock::acquire(folder, run.started())?);
-        // Whoever wrote here before is gone.
+        // The lock is ours, so any unfinished file here is left over from a dead process.
         files::sweep(folder);
         Ok(run)
     }
 
-    /// The newest run in `runs/` of the current folder: the one that was started last. Says on standard error which.
+    /// The most recently started run in `runs/` of the current folder. Prints its folder to standard error.
     pub fn newest() -> Result<Self> {
         let newest = Self::all(Path::new(RUNS)).pop();
         let Some(run) = newest else {
             bail!("found no run in {RUNS}/: name a run's folder or a checkpoint, or train first");
         };
-        // A closed standard error is no reason to panic.
+        // Ignores a closed standard error instead of panicking.
         let _ = writeln!(std::io::stderr(), "note: the newest run is {}", run.folder.display());
         run.check_has_epoch()?;
         Ok(run)
     }
 
-    /// The runs in a folder, the one that was started last at the end.
+    /// The runs in a folder, sorted by start time, newest last.
     #[must_use]
     pub fn all(parent: &Path) -> Vec<Self> {
         let entries = std::fs::read_dir(parent).into_iter().flatten();
@@ -109,13 +110,14 @@ impl Run {
         runs
     }
 
-    /// A folder, whatever it holds.
+    /// Wraps a folder without checking that it holds a run.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), lock: None }
     }
 
-    /// When the run was started, in seconds since 1970. Of runs older than their lock it is when the recipe was written.
+    /// When the run was started, in seconds since 1970. For old runs without a lock file, the modification time of the
+    /// recipe.
     #[must_use]
     pub fn started(&self) -> f64 {
         let written = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
@@ -125,12 +127,12 @@ impl Run {
         }
     }
 
-    /// Makes sure that a process which trains the run still owns its folder.
+    /// If this process holds the run's lock, checks that it still owns the folder.
     pub fn check_owned(&self) -> Result<()> {
         self.lock.as_ref().map_or(Ok(()), Lock::check)
     }
 
-    /// An error if the run has not finished an epoch yet, with what to do.
+    /// Returns an error that says what to do if the run has not finished an epoch yet.
     pub fn check_has_epoch(&self) -> Result<()> {
         let folder = self.folder.display();
         if self.best().is_file() {
@@ -152,33 +154,33 @@ impl Run {
         &self.folder
     }
 
-    /// The checkpoint of the last epoch.
+    /// Path of the last checkpoint.
     #[must_use]
     pub fn last(&self) -> PathBuf {
         self.folder.join(LAST)
     }
 
-    /// The checkpoint of the epoch with the best held-out accuracy: the one that is exported.
+    /// Path of the best checkpoint: the epoch with the best held-out accuracy. This one is exported.
     #[must_use]
     pub fn best(&self) -> PathBuf {
         self.folder.join(BEST)
     }
 
-    /// The report: one page.
+    /// Path of the report, a single HTML page.
     #[must_use]
     pub fn report(&self) -> PathBuf {
         self.folder.join("report.html")
     }
 
-    /// Whether the report is there and younger than the last checkpoint.
+    /// Whether the report exists and is at least as new as the last checkpoint.
     #[must_use]
     pub fn has_report(&self) -> bool {
         let written = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
         written(&self.report()) >= written(&self.last())
     }
 
-    /// Checks that `recipe.toml` still is what the run was started with, but for the `epochs` it is now resumed with.
-    /// Editing the file changes nothing, since the checkpoint holds the recipe.
+    /// Checks that `recipe.toml` still matches the run's recipe, except for `epochs` if the run is resumed with a new
+    /// value. Editing the file would have no effect, since the checkpoint holds the recipe; the error says so.
     pub fn check_recipe(&self, recipe: &Recipe, epochs: Option<usize>) -> Result<()> {
         let path = self.folder.join(RECIPE);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
@@ -210,8 +212,8 @@ impl Run {
         self.folder.join(HISTORY)
     }
 
-    /// Seconds of each epoch in `history.csv`, for a run that is resumed: checkpoints hold nothing that depends on
-    /// the clock. Missing or unreadable ones count as 0.
+    /// Training time of each epoch in seconds, from `history.csv`, since checkpoints hold nothing that depends on the
+    /// clock. Unreadable values count as 0; a missing file gives an empty list.
     #[must_use]
     pub fn seconds(&self) -> Vec<f64> {
         let text = std::fs::read_to_string(self.history()).unwrap_or_default();
@@ -219,7 +221,7 @@ impl Run {
         text.lines().skip(1).map(last).collect()
     }
 
-    /// Writes `history.csv`: one line per epoch, with the seconds it was trained for.
+    /// Writes `history.csv`: one line per epoch, with its training time in seconds.
     pub fn write_history(&self, history: &[Epoch], seconds: &[f64]) -> Result<()> {
         let mut csv = String::from(
             "epoch,learning_rate,train_loss,held_out_loss,held_out_accuracy,test_loss,test_accuracy,seconds\n",
@@ -243,7 +245,8 @@ impl Run {
     }
 }
 
-/// The checkpoint that is meant by a run's folder, a checkpoint's path, or nothing (the newest run).
+/// Resolves a run's folder or a checkpoint's path to a checkpoint. `None` means the newest run. A folder means its best
+/// checkpoint.
 pub fn checkpoint_path(named: Option<&Path>) -> Result<PathBuf> {
     let run = match named {
         Some(path) if path.is_dir() => Run::at(path),
@@ -254,7 +257,7 @@ pub fn checkpoint_path(named: Option<&Path>) -> Result<PathBuf> {
     Ok(run.best())
 }
 
-/// Makes sure that a run can be made in a folder: it does not exist, is empty, or holds only what a training leaves that
+/// Checks that a run can be created in a folder: it does not exist, is empty, or holds only files left by a run that
 /// ended before its first checkpoint.
 pub fn check_vacant(folder: &Path) -> Result<()> {
     if !folder.exists() {
@@ -289,13 +292,13 @@ fn check_without_checkpoint(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a folder is that of a run, perhaps one without a checkpoint.
+/// Whether a folder belongs to a run, possibly one without a checkpoint.
 #[must_use]
 pub fn is_run(folder: &Path) -> bool {
     [LAST, BEST, RECIPE, lock::NAME].iter().any(|name| folder.join(name).is_file())
 }
 
-/// Makes the first folder that is not there of `name`, `name-2`, … No two processes get the same one.
+/// Creates the first folder of `name`, `name-2`, … that does not exist. Atomic: no two processes get the same one.
 fn new_folder(parent: &Path, name: &str) -> Result<PathBuf> {
     let context = |folder: &Path| format!("cannot make the run's folder {}", folder.display());
     std::fs::create_dir_all(parent).with_context(|| context(parent))?;
@@ -323,7 +326,7 @@ mod tests {
         assert!(message.contains("is being trained by process"), "{message}");
         run.write_recipe("").unwrap();
         drop(run);
-        // It ended before its first checkpoint.
+        // The first run ended before its first checkpoint, so the folder can be reused.
         let run = Run::create(Some(&out), "quick").unwrap();
         std::fs::write(run.last(), b"x").unwrap();
         drop(run);
@@ -358,7 +361,7 @@ mod tests {
         assert_eq!((&made[0], &made[1]), (&parent.join("quick"), &parent.join("quick-2")));
     }
 
-    /// The run that was started last, not the one that was written last.
+    /// Runs are sorted by start time, not by the time of the last write.
     #[test]
     fn runs_are_sorted_by_their_start() {
         let folder = tempfile::tempdir().unwrap();

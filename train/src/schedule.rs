@@ -1,15 +1,15 @@
-//! The learning rate over a run.
+//! Learning-rate schedules.
 
 use crate::recipe::{ScheduleKind, ScheduleRecipe};
 use std::f64::consts::PI;
 
-/// One-cycle starts at the peak over this (PyTorch's `div_factor`).
+/// One-cycle starts at the peak divided by this (PyTorch's `div_factor`).
 const ONE_CYCLE_START: f64 = 25.0;
 
-/// One-cycle ends at its start over this (PyTorch's `final_div_factor`).
+/// One-cycle ends at its start divided by this (PyTorch's `final_div_factor`).
 const ONE_CYCLE_END: f64 = 1e4;
 
-/// The learning rate of a step, counted from 0, in a run of `steps` with the given peak.
+/// The learning rate of `step`, counted from 0, in a run of `steps` steps with the given peak.
 ///
 /// Constant and cosine rise linearly during the warm-up: the first step takes `peak / warm-up steps`. One-cycle is
 /// `torch.optim.lr_scheduler.OneCycleLR(max_lr=peak, total_steps=steps, pct_start=warm_up)`: half a cosine up, half a
@@ -34,7 +34,7 @@ pub fn learning_rate(schedule: ScheduleRecipe, peak: f64, step: u64, steps: u64)
     }
 }
 
-/// From `from` at 0 to `to` at 1.
+/// Half a cosine from `from` at position 0 to `to` at position 1.
 fn half_cosine(from: f64, to: f64, position: f64) -> f64 {
     to + (from - to) / 2.0 * ((PI * position.clamp(0.0, 1.0)).cos() + 1.0)
 }
@@ -56,7 +56,8 @@ mod tests {
         assert!(rates[9] < 0.005 && rates[9] > 0.0, "{rates:?}");
     }
 
-    /// Printed by PyTorch 2.13.0: `OneCycleLR(max_lr=0.1, total_steps=10, pct_start=0.3)` and with 8 and 0.25.
+    /// Printed by PyTorch 2.13.0: `OneCycleLR(max_lr=0.1, total_steps=10, pct_start=0.3)`, and the same with 8 steps
+    /// and 0.25.
     #[test]
     fn one_cycle_is_pytorchs() {
         let ten = [

@@ -1,25 +1,26 @@
-//! Random numbers that can be had again: every use derives its own seed from the run's.
+//! Reproducible random numbers: every use derives its own seed from the run's seed.
 //!
-//! libtorch does not give its random state out through `tch`, so no state is kept: what is drawn in a step depends on
-//! the run's seed and on the step alone, and a resumed run draws what an uninterrupted one would have.
+//! `tch` does not expose libtorch's generator state, so none is saved. What a step draws depends only on the run's seed
+//! and the step's number, so a resumed run draws the same numbers as an uninterrupted one.
 
-/// What the random numbers are for; keeps uses with equal positions apart.
+/// What the random numbers are used for. Gives different uses at the same position different seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The network's first weights.
+    /// Weight initialisation.
     Weights = 1,
     /// Which training images are held out.
     HoldOut = 2,
-    /// The order of an epoch.
+    /// The order of the images in an epoch.
     Order = 3,
     /// The augmentation of a batch.
     Augmentation = 4,
 }
 
-/// Seeds libtorch's CPU generator for one purpose at one position (an epoch, or a step counted from the start).
+/// Seeds libtorch's CPU generator for one purpose at one position: an epoch, or a step counted from the start of the
+/// run.
 pub fn set(seed: u64, purpose: Purpose, position: u64) {
     let mixed = mix(mix(mix(seed) ^ purpose as u64) ^ position);
-    // The seed's 64 bits are taken as they are: libtorch stores them unsigned.
+    // The cast keeps all 64 bits: libtorch stores the seed as unsigned.
     tch::manual_seed(mixed as i64);
 }
 
@@ -35,7 +36,7 @@ fn mix(value: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// First outputs of the reference implementation (Vigna, `splitmix64.c`) seeded with 0.
+    /// The first outputs of the reference implementation (Vigna, `splitmix64.c`) with seed 0.
     #[test]
     fn mixing_is_splitmix64() {
         assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);

@@ -1,4 +1,4 @@
-//! A data set as it is on disk, read for training.
+//! Reads a data set from disk for training.
 
 use crate::checkpoint::DataFacts;
 use crate::data::{Images, TrainingData};
@@ -8,51 +8,51 @@ use models::dataset::{Catalogue, Dataset, Progress, Split, sample};
 use models::fingerprint::Fingerprint;
 use std::path::{Path, PathBuf};
 
-/// A data set: what it is called, what its pictures show, and its splits.
+/// A data set: its name, the content of its images, and its splits.
 pub struct Source {
-    /// Its name, such as `mnist`: the folder's.
+    /// The name of its folder, such as `mnist`.
     pub name: String,
-    /// Where it was read from, from the root of the file system on: a run may be resumed from another folder.
+    /// The absolute path it was read from, because a run may be resumed from another working directory.
     pub folder: PathBuf,
-    /// Name of each class.
+    /// Class names, in order.
     pub labels: Vec<String>,
-    /// What the pictures show.
+    /// What the images show.
     pub content: Content,
-    /// What a network learns from.
+    /// The training split.
     pub train: Dataset,
-    /// What the best checkpoint is chosen on, if the folder has a split for that.
+    /// The validation split, on which the best checkpoint is chosen; `None` if the folder has none or it is ignored.
     pub validation: Option<Dataset>,
-    /// What it is judged on.
+    /// The test split.
     pub test: Dataset,
-    /// What the user should know: which files were skipped or could not be read.
+    /// Notes for the user, for example about files that were skipped or could not be read.
     pub notes: Vec<String>,
 }
 
-/// How a data folder is read for training. By default the folder itself decides everything.
+/// How to read a data folder for training. By default the folder itself decides everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices<'a> {
-    /// The classes, in this order.
+    /// The class names in order; `None` takes them from the folder.
     pub labels: Option<&'a [String]>,
     /// What the images show.
     pub content: ContentChoice,
-    /// Whether images are held out of the training split even if there is a validation split.
+    /// Ignores a validation split, so that images are held out of the training split instead.
     pub ignore_validation: bool,
 }
 
-/// Who says what the images show.
+/// Where the information about what the images show comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContentChoice {
-    /// The data: digits if they are the training images of MNIST.
+    /// The data: digits if the training images are MNIST's.
     #[default]
     FromData,
-    /// The user: a digit each.
+    /// The user, who says that each image shows a digit.
     Digits,
-    /// The user, or a run that is resumed.
+    /// The user, or the run that is being resumed.
     Given(Content),
 }
 
 impl<'a> Choices<'a> {
-    /// As a run was started with.
+    /// The choices that a run was started with.
     #[must_use]
     pub fn of(facts: &'a DataFacts) -> Self {
         let content = ContentChoice::Given(facts.input.content);
@@ -61,7 +61,7 @@ impl<'a> Choices<'a> {
 }
 
 impl Source {
-    /// Reads a data folder ([`Catalogue`]) for a network of this resolution.
+    /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
     pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: Progress) -> Result<Self> {
         let mut catalogue = Catalogue::open(folder)?;
         let mut notes = catalogue.notes().to_vec();
@@ -108,7 +108,7 @@ impl Source {
         })
     }
 
-    /// What a model trained on it takes.
+    /// The input of a model trained on it.
     #[must_use]
     pub fn input(&self) -> Input {
         let (_, channels, height, width) = self.train.images().dim();
@@ -117,7 +117,7 @@ impl Source {
 }
 
 impl DataFacts {
-    /// What a run must know of its data to find them again, and to tell others apart.
+    /// The facts that a run records to find its data again and to tell it from other data.
     #[must_use]
     pub fn of(source: &Source, data: &TrainingData) -> Self {
         Self {
@@ -140,8 +140,8 @@ impl DataFacts {
         }
     }
 
-    /// How a data set differs from the one a run was started with (`self`), as its end in a sentence; `None` if it is
-    /// the same, wherever it lies.
+    /// Describes how a data set differs from the one a run was started with (`self`), as the end of a sentence. `None`
+    /// if it is the same, even if its folder has moved.
     #[must_use]
     pub fn difference(&self, found: &Self) -> Option<String> {
         let form = |Input { channels, height, width, .. }: &Input| format!("{channels}x{height}x{width}");
@@ -165,7 +165,7 @@ impl DataFacts {
                 found.fingerprint, self.fingerprint
             ));
         }
-        // Where it lies, what its folder is called, and what older checkpoints do not hold make no difference.
+        // The folder's path and name do not count, nor does the sample, which older checkpoints lack.
         let place =
             Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
         (place != *self).then(|| "what its images show or how they are divided is not the run's".to_owned())

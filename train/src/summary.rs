@@ -1,4 +1,4 @@
-//! The table of a network's layers: shapes, parameters, multiply-adds, and what standard convolutions would cost.
+//! Summary of a network: shapes, parameters and multiply-adds per layer, and the cost with standard convolutions.
 
 use deploy::text::{counted, grouped, table};
 use models::architecture::{Architecture, Convolution, Form, Layer, Op};
@@ -9,13 +9,13 @@ use std::fmt::Write;
 /// A network's layers and totals.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// The network.
+    /// The network's architecture.
     pub architecture: Architecture,
     /// One row per layer.
     pub layers: Vec<Row>,
-    /// All layers together.
+    /// Total cost of all layers.
     pub total: Cost,
-    /// The same body with standard convolutions.
+    /// Total cost if standard convolutions replaced the depthwise separable pairs.
     pub standard: Cost,
 }
 
@@ -25,25 +25,26 @@ pub struct Row {
     /// The layer with its shapes.
     #[serde(flatten)]
     pub layer: Layer,
-    /// What it costs.
+    /// Its cost.
     #[serde(flatten)]
     pub cost: Cost,
-    /// On the pointwise layer of a depthwise separable pair: what the pair saves.
+    /// Savings of a depthwise separable pair, given on its pointwise layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,
 }
 
-/// A depthwise separable pair against the standard convolution it stands for.
+/// A depthwise separable pair compared with the standard convolution it replaces.
 #[derive(Debug, Serialize)]
 pub struct Pair {
     /// Multiply-adds of the standard convolution.
     pub standard_multiply_adds: u64,
-    /// The pair's share of them: 1/N + 1/D², N output channels and a D×D kernel (paper, section 3.1).
+    /// Multiply-adds of the pair divided by those of the standard convolution: 1/N + 1/D² for N output channels and a
+    /// D×D kernel (paper, section 3.1).
     pub ratio: f64,
 }
 
 impl Summary {
-    /// Counts a network.
+    /// Computes the summary of a network.
     #[must_use]
     pub fn of(architecture: &Architecture) -> Self {
         let layers = architecture.layers();
@@ -69,7 +70,7 @@ impl Summary {
         }
     }
 
-    /// The table for people.
+    /// The summary as text for people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Architecture { channels, classes, .. } = self.architecture;
@@ -114,7 +115,7 @@ impl Summary {
     }
 }
 
-/// The kernel of a layer and its stride: `3×3 /2`.
+/// A layer's kernel and stride: `3×3 /2`.
 fn kernel(op: Op) -> String {
     match op {
         Op::Convolution(Convolution { kernel, stride, .. }) => format!("{kernel}×{kernel} /{stride}"),
@@ -161,7 +162,7 @@ mod tests {
             let text = Summary::of(&architecture).to_text();
             let width = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(width <= 80, "{width}\n{text}");
-            // The columns' right edges, found where each column's title ends.
+            // The multiply-adds column is right-aligned with its title.
             let title = text.lines().find(|line| line.starts_with("layer")).unwrap();
             let end = title.chars().count() - "  ratio".len();
             let costs = text.lines().skip_while(|line| !line.starts_with("input")).skip(1);

@@ -1,9 +1,9 @@
-//! Event files for TensorBoard: the run's scalars as it goes, for `tensorboard --logdir runs`.
+//! TensorBoard event files: the run's scalars, written during training. View them with `tensorboard --logdir runs`.
 //!
-//! An event file is a row of records (TensorFlow's `TFRecord` framing, `tensorflow/core/lib/io/record_writer.cc`), each
-//! a protocol-buffer message `Event`. Records are only ever added, and each is written at once, so that a run that is
-//! killed leaves at worst half a record at the end, which readers skip. A resumed run starts a file of its own in the
-//! same folder and tells readers to forget the steps it takes again.
+//! An event file is a sequence of records (TensorFlow's `TFRecord` framing, `tensorflow/core/lib/io/record_writer.cc`),
+//! each holding a protocol-buffer message `Event`. Records are only appended, each in one write, so a run that is
+//! killed leaves at most one truncated record at the end, which readers skip. A resumed run starts its own file in the
+//! same folder and tells readers to discard the steps that it repeats.
 
 use crate::run::Epoch;
 use crate::trainer::{Observer, StepReport};
@@ -14,17 +14,17 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The version of the event format: readers of it look for [`SESSION_START`] where a run goes on.
+/// Version of the event format. Readers of this version look for [`SESSION_START`] where a run was resumed.
 const FILE_VERSION: &str = "brain.Event:2";
 
 /// `SessionLog.SessionStatus.START`.
 const SESSION_START: i32 = 1;
 
-/// Most files that start in the same second.
+/// Maximum number of event files started in the same second.
 const MOST_FILES: usize = 1000;
 
-/// Something that happened. Of the one-of `what` only the three cases that are written here. Tag numbers, of this and
-/// of the messages below, from `tensorboard/compat/proto/event.proto` and `summary.proto` of
+/// An event, with only those three cases of the oneof `what` that are written here. The tag numbers of this and the
+/// following messages are from `tensorboard/compat/proto/event.proto` and `summary.proto` in
 /// <https://github.com/tensorflow/tensorboard>.
 #[derive(Clone, PartialEq, Message)]
 struct Event {
@@ -48,7 +48,7 @@ struct Summary {
     value: Vec<Value>,
 }
 
-/// `Summary.Value`, of whose one-of `value` only scalars are written here.
+/// `Summary.Value`, with only the scalar case of its oneof `value`.
 #[derive(Clone, PartialEq, Message)]
 struct Value {
     #[prost(string, tag = "1")]
@@ -65,17 +65,18 @@ struct SessionLog {
 
 /// A run's event file.
 pub struct TensorBoard {
-    /// None once it could not be written.
+    /// `None` after a failed write.
     file: Option<File>,
     path: PathBuf,
-    /// When the steps since the last report began.
+    /// Start time of the steps since the last report.
     since: Instant,
     /// Steps done at the last report.
     step: i64,
 }
 
 impl TensorBoard {
-    /// Starts a new file in `folder`, for a run with so many steps behind it.
+    /// Creates a new event file in `folder` for a run that has taken `steps_done` steps. Errors if the file cannot be
+    /// written.
     pub fn create(folder: &Path, steps_done: u64) -> Result<Self> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let name = format!("events.out.tfevents.{seconds:010}.{}", host());
@@ -91,20 +92,21 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// Where it is.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds an event as one record, with the present time.
+    /// Appends an event as one record, stamped with the current time.
     fn write(&mut self, mut event: Event) -> std::io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         event.wall_time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         file.write_all(&record(&event.encode_to_vec()))
     }
 
-    /// Adds scalars. A disk that is full ends the file, not the run, which says so.
+    /// Appends scalars; `None` values are left out. If a write fails, for example on a full disk, it prints a note and
+    /// stops writing the file; the run continues.
     fn scalars<const N: usize>(&mut self, step: i64, scalars: [(&str, Option<f64>); N]) {
         let value =
             |(tag, value): (&str, Option<f64>)| Some(Value { tag: tag.to_owned(), simple_value: Some(value? as f32) });
@@ -146,24 +148,24 @@ impl Observer for TensorBoard {
                 ("accuracy/test", Some(epoch.test_accuracy)),
             ],
         );
-        // The tests of the epoch are no training time.
+        // Evaluation does not count as training time.
         self.since = Instant::now();
     }
 }
 
-/// A record: the data between its length and checksums, all little-endian (`record_writer.cc`):
-/// u64 length, u32 masked CRC of the length, the data, u32 masked CRC of the data.
+/// Frames data as a record, all numbers little-endian (`record_writer.cc`): u64 length, u32 masked CRC of the length,
+/// the data, u32 masked CRC of the data.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     [&length[..], &masked_crc(&length).to_le_bytes(), data, &masked_crc(data).to_le_bytes()].concat()
 }
 
-/// CRC-32C, turned and shifted so that data which holds its own checksum is not trivial (`crc32c.h`, `Mask`).
+/// CRC-32C, rotated and offset because the CRC of data that contains its own CRC is problematic (`crc32c.h`, `Mask`).
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Makes a file that was not there: `name`, or `name.2`, … where a run was resumed within the second.
+/// Creates a new file: `name`, or `name.2`, … if a run was resumed within the same second.
 fn new_file(folder: &Path, name: &str) -> Result<(PathBuf, File)> {
     let numbered = (2..=MOST_FILES).map(|number| format!("{name}.{number}"));
     for name in std::iter::once(name.to_owned()).chain(numbered) {
@@ -177,7 +179,7 @@ fn new_file(folder: &Path, name: &str) -> Result<(PathBuf, File)> {
     bail!("{} holds too many event files named {name}", folder.display())
 }
 
-/// This machine's name, as far as it can be part of a file's.
+/// The hostname, without characters that are unsafe in a file name.
 pub(crate) fn host() -> String {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     let name: String =
@@ -189,15 +191,15 @@ pub(crate) fn host() -> String {
 mod tests {
     use super::*;
 
-    /// The check value of CRC-32C, that of "123456789" (RFC 3720 calls for the polynomial; the catalogue of Williams's
-    /// model lists the value as CRC-32/ISCSI).
+    /// The standard check value: the CRC-32C of "123456789". RFC 3720 specifies the polynomial; the catalogue of
+    /// Williams's CRC model lists the value as CRC-32/ISCSI.
     #[test]
     fn the_checksum_is_crc_32c() {
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
     }
 
-    /// By hand, from the check value: ((crc >> 15) | (crc << 17)) is `0x2507_c60d`; plus `0xa282_ead8` it is
-    /// `0xc78a_b0e5`.
+    /// Calculated by hand from the check value: ((crc >> 15) | (crc << 17)) is `0x2507_c60d`; adding `0xa282_ead8`
+    /// gives `0xc78a_b0e5`.
     #[test]
     fn a_record_frames_its_data() {
         let bytes = record(b"123456789");

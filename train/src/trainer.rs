@@ -16,20 +16,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// Most steps between two reports, so that a progress bar moves.
+/// Maximum number of steps between two reports, so that the progress bar keeps moving.
 const REPORT_EVERY: usize = 10;
 
-/// Watches the loop.
+/// Receives progress reports from the training loop.
 pub trait Observer {
-    /// Some steps are done. `step` and `steps` count within the epoch; `loss` is the mean since the last report.
+    /// Called after every few steps.
     fn steps(&mut self, report: &StepReport);
-    /// The network is being evaluated after an epoch.
+    /// Called during the evaluation after an epoch.
     fn evaluating(&mut self, _: &EvaluationReport) {}
-    /// An epoch is done, its checkpoint written.
+    /// Called when an epoch is done and its checkpoint written. `seconds` is the time it was trained for.
     fn epoch(&mut self, epoch: &Epoch, epochs: usize, seconds: f64);
 }
 
-/// Several at once, told in this order.
+/// Notifies several observers in order.
 impl Observer for Vec<Box<dyn Observer>> {
     fn steps(&mut self, report: &StepReport) {
         for observer in self {
@@ -50,48 +50,48 @@ impl Observer for Vec<Box<dyn Observer>> {
     }
 }
 
-/// Where the loop is.
+/// The state of the training loop after some steps.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
-    /// The epoch under way, counted from 1.
+    /// The current epoch, counted from 1.
     pub epoch: usize,
-    /// Of how many.
+    /// Epochs in total.
     pub epochs: usize,
-    /// Steps done in it.
+    /// Steps done in this epoch.
     pub step: usize,
-    /// Of how many.
+    /// Steps per epoch.
     pub steps: usize,
-    /// Steps since the last report.
+    /// Steps taken since the last report.
     pub taken: usize,
     /// Their mean loss.
     pub loss: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
-    /// Images since the last report.
+    /// Images trained on since the last report.
     pub images: usize,
-    /// Whether the recipe wants a line in the log for it.
+    /// Whether this step is to be logged, according to the recipe's `log_every`.
     pub logged: bool,
 }
 
-/// How far an evaluation is.
+/// Progress of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluationReport {
-    /// The epoch that is done, counted from 1.
+    /// The epoch that was just trained, counted from 1.
     pub epoch: usize,
-    /// Of how many.
+    /// Epochs in total.
     pub epochs: usize,
-    /// What the network is evaluated on.
+    /// The images that the network is evaluated on.
     pub on: EvaluatedOn,
     /// Images done.
     pub images: usize,
-    /// Of how many.
+    /// Images in total.
     pub of: usize,
 }
 
-/// What a network is evaluated on after an epoch.
+/// The sets of images that a network is evaluated on after an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluatedOn {
-    /// The images held out of the training set.
+    /// The held-out images: part of the training set, or the validation split.
     HeldOut,
     /// The test images.
     Test,
@@ -102,13 +102,13 @@ pub enum EvaluatedOn {
 pub enum Outcome {
     /// All epochs are done.
     Finished,
-    /// The recipe's patience was used up.
+    /// The recipe's patience ran out.
     StoppedEarly,
-    /// Somebody asked it to stop; the checkpoint holds the step it stopped at.
+    /// The run was asked to stop; the last checkpoint holds the step it stopped at.
     Interrupted,
 }
 
-/// A run in memory.
+/// A training run in memory.
 pub struct Trainer {
     recipe: Recipe,
     data: TrainingData,
@@ -125,7 +125,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A run at its start.
+    /// Starts a new run with freshly initialised weights.
     pub fn new(recipe: Recipe, source: &Source, device: Device) -> Result<Self> {
         let architecture = recipe.architecture(source.input().channels, source.labels.len())?;
         seed::set(recipe.seed, Purpose::Weights, 0);
@@ -134,7 +134,7 @@ impl Trainer {
         Self::assemble(recipe, source, network, average, device)
     }
 
-    /// A run that is resumed from a checkpoint.
+    /// Resumes a run from a checkpoint. Errors if the data is not what the run was started with.
     pub fn resume(checkpoint: &Checkpoint, source: &Source, device: Device) -> Result<Self> {
         let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
@@ -188,9 +188,9 @@ impl Trainer {
         })
     }
 
-    /// Changes the number of epochs of a run that was resumed, also of one that had ended. The schedule of the learning
-    /// rate is laid over the new number from the next step on; what is done stays as it was done. Writes `recipe.toml`
-    /// and the last checkpoint.
+    /// Changes the number of epochs of a resumed run, even one that had ended. From the next step on, the learning-rate
+    /// schedule spans the new number of epochs; steps already taken are unaffected. Writes `recipe.toml` and the last
+    /// checkpoint. Errors unless `epochs` exceeds the number of epochs already done.
     pub fn extend(&mut self, run: &Run, epochs: usize) -> Result<()> {
         self.progress.check_total(epochs)?;
         if epochs == self.recipe.epochs && self.progress.outcome(&self.recipe).is_none() {
@@ -207,72 +207,73 @@ impl Trainer {
         self.write_checkpoint(run, "last")
     }
 
-    /// What to do.
+    /// The recipe.
     #[must_use]
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// The network's shape.
+    /// The network's architecture.
     #[must_use]
     pub fn architecture(&self) -> &Architecture {
         self.network.architecture()
     }
 
-    /// How many numbers are trained.
+    /// Number of trained parameters.
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.network.parameters().buffer().numel()
     }
 
-    /// What trains: libtorch's version, device and threads.
+    /// libtorch's version, device, threads and whether it trains in bfloat16.
     #[must_use]
     pub fn trained_with(&self) -> &str {
         &self.trained_with
     }
 
-    /// The epochs that are done.
+    /// The completed epochs.
     #[must_use]
     pub fn history(&self) -> &[Epoch] {
         &self.history
     }
 
-    /// How far the run is.
+    /// How far the run has progressed.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// What it is trained on.
+    /// The data it is trained on.
     #[must_use]
     pub fn facts(&self) -> &DataFacts {
         &self.facts
     }
 
-    /// What it is judged on, on its device.
+    /// The test images, on the training device.
     #[must_use]
     pub fn test(&self) -> &Images {
         &self.test
     }
 
-    /// The network that is tested and exported: the moving average, if there is one.
+    /// The network that is tested and exported: the moving average if there is one.
     fn shipped(&self) -> &Network {
         self.average.as_ref().unwrap_or(&self.network)
     }
 
-    /// Steps of an epoch.
+    /// Steps per epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
         self.data.fit.len() / self.recipe.batch_size
     }
 
-    /// Trains until the recipe's epochs are done, or until `stop` is set: then the step under way is finished and a
-    /// checkpoint written. After every epoch the network is evaluated and a checkpoint written.
+    /// Trains until all epochs are done, patience runs out, or `stop` is set. Evaluates the network and writes a
+    /// checkpoint after every epoch. When `stop` is set, finishes the current step and writes a checkpoint. Errors if
+    /// the loss is no longer finite.
     pub fn run(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let mut seconds = run.seconds();
         seconds.resize(self.history.len(), 0.0);
         if !self.history.is_empty() {
-            // A process that is killed between the checkpoint and the history leaves the history a line short.
+            // A process killed between writing the checkpoint and the history leaves the history one line short.
             run.write_history(&self.history, &seconds)?;
         }
         loop {
@@ -292,11 +293,12 @@ impl Trainer {
         }
     }
 
-    /// Does what is left of the epoch's steps; false if it was stopped in between.
+    /// Takes the remaining steps of the epoch; returns false if it was stopped before the last one.
     fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
         let order = self.data.order(self.recipe.seed, self.progress.epochs)?;
         let steps = self.steps_per_epoch();
-        // Losses stay on the device until they are reported: reading each would make a GPU wait after every step.
+        // Losses stay on the device until they are reported: reading each one would synchronise with the GPU after
+        // every step.
         let mut losses: Vec<Tensor> = Vec::new();
         while self.progress.step < steps {
             let (loss, learning_rate) = self.step(&order)?;
@@ -326,8 +328,8 @@ impl Trainer {
         Ok(true)
     }
 
-    /// Trains for `count` steps with neither tests nor checkpoints and returns their mean loss: what `scripts/bench`
-    /// measures.
+    /// Trains for `count` steps without evaluations or checkpoints and returns the mean loss. `scripts/bench` measures
+    /// this.
     pub fn run_steps(&mut self, count: usize) -> Result<f64> {
         let mut losses = Vec::with_capacity(count);
         let mut rate = 0.0;
@@ -361,8 +363,8 @@ impl Trainer {
         optimizer::clip(&mut gradient, self.recipe.clip_norm)?;
         self.optimizer.step(self.network.parameters().buffer(), &mut gradient, rate, position)?;
         if let Some(average) = &mut self.average {
-            // Early on the average is short, so that it forgets the random start (as TensorFlow's
-            // `ExponentialMovingAverage` with `num_updates`).
+            // Early in training the average spans fewer steps, so that it forgets the random initialisation (as
+            // TensorFlow's `ExponentialMovingAverage` does with `num_updates`).
             let decay = self.recipe.ema.min((1.0 + position as f64) / (10.0 + position as f64));
             average.move_towards(&self.network, 1.0 - decay)?;
         }
@@ -382,15 +384,15 @@ impl Trainer {
                 self.progress.epochs + 1,
             );
         }
-        // One by one: the sum must not depend on where the reports fall, which an interruption moves.
+        // Adds one by one: an interruption shifts the report boundaries, and the sum must not depend on them.
         for loss in &values {
             self.progress.loss_sum += loss;
         }
         Ok(values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// Measures the batch norms of the exported network over training images as they are on disk, if the recipe wants
-    /// it so.
+    /// Re-estimates the batch-norm statistics of the exported network on `norm_images` unaugmented training images, if
+    /// the recipe asks for it.
     fn measure_norms(&mut self) -> Result<()> {
         let (seed, epoch, size) = (self.recipe.seed, self.progress.epochs, self.recipe.batch_size);
         let order = self.data.order(seed, epoch)?;
@@ -402,8 +404,8 @@ impl Trainer {
         self.average.as_mut().unwrap_or(&mut self.network).measure_norms(batches)
     }
 
-    /// Evaluates the network, notes the epoch and writes the checkpoints; `None` if it was stopped in between. A run that
-    /// resumes there measures the norms again, which gives the same.
+    /// Evaluates the network, records the epoch and writes the checkpoints; `None` if it was stopped before that. A run
+    /// resumed from there re-estimates the batch-norm statistics, with the same result.
     fn finish_epoch(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Option<Epoch>> {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -443,7 +445,7 @@ impl Trainer {
         };
         self.history.push(epoch);
         self.progress = Progress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
-        // With nothing held out there is nothing to choose by: the last epoch counts as the best.
+        // Without held-out images there is nothing to choose by, so the last epoch counts as the best.
         let improved = match (held_out, self.progress.best) {
             (Some(Evaluation { loss, accuracy }), Some(best)) => best.is_beaten_by(accuracy, loss),
             _ => true,
@@ -451,7 +453,7 @@ impl Trainer {
         if improved {
             self.progress.best =
                 held_out.map(|Evaluation { loss, accuracy }| Best { epoch: epoch.epoch, accuracy, loss });
-            // First the best, then the last: a run killed in between resumes from the last and writes both again.
+            // Best first, then last: a run killed in between resumes from the older `last` and writes both again.
             self.write_checkpoint(run, "best")?;
         }
         self.write_checkpoint(run, "last")?;

@@ -1,4 +1,4 @@
-//! What users type: flags, recipes, completions and man pages.
+//! Tests of the command line: flags, recipes, completions and man pages.
 
 use assert_cmd::Command as Program;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The message of wrong usage.
+/// Runs `train` with wrong usage and returns the error message.
 fn usage_error(arguments: &[&str]) -> String {
     let output = train(arguments);
     let message = text(&output.stderr);
@@ -85,7 +85,7 @@ fn a_printed_recipe_can_be_trained_and_a_wrong_one_is_explained() {
     );
 }
 
-/// What bash itself does at the tab key.
+/// Runs the completion in bash itself, as the tab key does.
 #[test]
 fn bash_completes_commands_flags_and_values() {
     let folder = tempfile::tempdir().unwrap();

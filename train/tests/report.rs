@@ -1,4 +1,4 @@
-//! `report.html` and `train eval`: what they say is what was measured, whatever the data.
+//! Checks that `report.html` and `train eval` report what was measured, for various data sets.
 
 use models::card::Content;
 use models::dataset::Dataset;
@@ -17,10 +17,10 @@ use train::report::{self, Figures, Report};
 use train::run::{Epoch, Run};
 use train::trainer::{Observer, Trainer};
 
-/// Class names as an unkind folder would have them.
+/// Class names that would break unescaped HTML.
 const LABELS: [&str; 3] = ["zero", "<script>alert(1)</script>", "\"R&D\""];
 
-/// The seed may be any: `scripts/test-seeds` tries several.
+/// The tests must pass with any seed; `scripts/test-seeds` tries several.
 fn recipe(epochs: usize, hold_out: usize) -> String {
     let seed = std::env::var("TEST_SEED").unwrap_or_else(|_| "1".to_owned());
     format!(
@@ -32,7 +32,7 @@ fn recipe(epochs: usize, hold_out: usize) -> String {
     )
 }
 
-/// Pictures of 12×12 with one bright column for each class, and noise.
+/// Noisy 12×12 images with one bright vertical stripe, whose position is the class.
 fn pictures(count: usize, channels: usize, classes: usize) -> Dataset {
     let value = |(n, c, y, x): (usize, usize, usize, usize)| {
         let noise = (n * 31 + c * 17 + y * 7 + x * 3) % 60;
@@ -69,7 +69,7 @@ fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// Every element is closed where it should be, and nothing but text and tags that are ours is there.
+/// Checks that every element is closed in order, that there is no script, and that no number is NaN or infinite.
 fn assert_well_formed(html: &str) {
     let mut open = Vec::new();
     for part in html.split('<').skip(1) {
@@ -109,7 +109,7 @@ fn the_page_says_what_was_measured() {
     for words in ["depthwise 3×3 stride 2", "batch_size = 8", "libtorch 2.13.0 on cpu, 1 thread", "1706.04599"] {
         assert!(html.contains(words), "{words}");
     }
-    // Nothing is loaded: no address but of pictures inside the page.
+    // Nothing is loaded from outside: the only addresses are `data:` images.
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url(") && !html.contains("@import"));
     assert_eq!(html.matches("src=\"").count(), html.matches("src=\"data:image/png;base64,").count());
     assert_eq!(
@@ -201,7 +201,7 @@ fn labels_the_network_does_not_know_are_an_error() {
     assert!(measure(&pictures(9, 3, 3)).contains("the network's are [1, 12, 12]"));
 }
 
-/// As a user: train, look, measure again.
+/// Does what a user would: trains, remakes the report, evaluates.
 #[test]
 fn what_eval_and_report_print_is_what_history_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ fn what_eval_and_report_print_is_what_history_says() {
     fs::write(folder.join("tiny.toml"), recipe(2, 12)).unwrap();
     let train = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-        // As in training: with more threads the last digits of a loss may be others.
+        // One thread, as in training: with more, the last digits of a loss may differ.
         let output = command.current_dir(folder).env("OMP_NUM_THREADS", "1").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

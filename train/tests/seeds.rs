@@ -1,4 +1,5 @@
-//! Seeds, alone in a process: libtorch has one generator for all threads, which other tests would draw from.
+//! Tests of the seeds, in a process of their own: libtorch has one generator for all threads, and other tests would
+//! draw from it.
 
 use tch::{Device, Kind, Tensor};
 use train::seed::{self, Purpose};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Name of the page unless `--html` says otherwise.
+/// Default name of the page; `--html` overrides it.
 const PAGE: &str = "compare.html";
 
 /// Compare runs: what differs in recipe, data and results, and a page with their curves in the same charts
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-/// A run in the document. Shares are 0 to 1 and of the best epoch.
+/// A run in the document. `best` holds the results of the best epoch; accuracies are 0 to 1.
 #[derive(Serialize)]
 struct Entry<'a> {
     run: &'a str,
@@ -64,7 +64,7 @@ impl Arguments {
         let comparison = Comparison::of(&self.runs)?;
         let page = match self.html {
             Some(page) => page,
-            // Of a folder that is named `.` or `..` the parent must be looked up.
+            // A folder given as `.` or `..` must be resolved to find its parent.
             None if self.runs[0].file_name().is_none() => self.runs[0].canonicalize()?.with_file_name(PAGE),
             None => self.runs[0].with_file_name(PAGE),
         };

@@ -1,4 +1,4 @@
-//! How every command opens a data folder: with a bar on a terminal, and what there is to say on standard error.
+//! How every command opens a data folder: it shows a progress bar on a terminal and prints notes to standard error.
 
 use crate::checkpoint::Checkpoint;
 use crate::data::Source;
@@ -16,8 +16,8 @@ pub(super) fn source(folder: &Path, resolution: usize, choices: Choices) -> Resu
     Ok(source)
 }
 
-/// Reads the images that a checkpoint's network is judged on: the test split of its own data set, or what
-/// [`dataset::test_set`] takes of another in `folder`.
+/// Reads the test images for a checkpoint: the test split of the run's own data set, or the images that
+/// [`dataset::test_set`] chooses from another `folder`.
 pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result<TestSet> {
     let data = &checkpoint.metadata.data;
     let folder = folder.unwrap_or(&data.folder);
@@ -34,7 +34,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
     Ok(set)
 }
 
-/// Shows how many images are done.
+/// Runs `read` with a progress bar that counts images.
 pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progress) -> T) -> T {
     let bar = ProgressBar::no_length().with_prefix(what);
     if let Ok(style) = ProgressStyle::with_template("{prefix} images  {wide_bar}  {pos}/{len}") {
@@ -48,14 +48,14 @@ pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progres
     result
 }
 
-/// A closed standard error is no reason to panic.
+/// Prints notes to standard error, ignoring a closed one.
 fn say(notes: &[String]) {
     for note in notes {
         say_line(&format!("note: {note}"));
     }
 }
 
-/// One line on standard error.
+/// Prints a line to standard error, ignoring a closed one.
 pub(super) fn say_line(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tch::{Device, Tensor};
 
-/// Training images that an int8 file's ranges are taken from, unless `--calibrate` says otherwise or there are fewer.
+/// Default number of calibration images for int8, or all if there are fewer.
 const CALIBRATE: usize = 1000;
 
-/// Write a checkpoint as a self-contained ONNX file, proven in every runtime before it has its name
+/// Write a checkpoint as a self-contained ONNX file, checked in every runtime before it is saved
 #[derive(Args)]
 #[command(after_help = "\
 Precision, and which runtime it is for:
@@ -61,13 +61,13 @@ pub(super) struct Arguments {
     /// Version of the ONNX operators, 13 to 24
     #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
-    /// Pictures the graph takes at once: a number, or dynamic
+    /// Images the graph takes at once: a number, or dynamic
     #[arg(long, value_name = "N", default_value = "dynamic")]
     batch: Batch,
-    /// Whether the graph prepares its pictures itself (embed), or takes them normalised and resized, as float (none)
+    /// Whether the graph prepares its images itself (embed), or takes them normalised and resized, as float (none)
     #[arg(long, value_name = "WHERE", default_value = "embed")]
     preprocess: Preprocess,
-    /// What the graph yields: logits, probabilities or both
+    /// What the graph returns: logits, probabilities or both
     #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both, value_parser = one_of::<Outputs>(["logits", "probabilities", "both"]), hide_possible_values = true)]
     outputs: Outputs,
     /// Folder of the data set that the check and the calibration use [default: the run's]
@@ -135,7 +135,7 @@ impl Arguments {
         let written = Written::new(&checkpoint, &settings, calibration.as_ref())?;
 
         let (report, place) = if let Some(folder) = &self.triton {
-            // Refuses before the long work.
+            // Rejects a bad target before the long check.
             triton::target(&written, folder, self.overwrite)?;
             let report = written.prove(&checkpoint, &material)?;
             (report, triton::write(&written, folder, self.overwrite)?.display().to_string())
@@ -164,7 +164,7 @@ impl Arguments {
             ),
         };
         if to_stdout {
-            // What standard output is for is the file.
+            // Standard output carries the file, so the report goes to standard error.
             std::io::stdout().lock().write_all(&written.bytes).context("cannot write to standard output")?;
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         } else {
@@ -197,7 +197,7 @@ impl Arguments {
         Ok(settings)
     }
 
-    /// The run's training images, divided as in training.
+    /// The run's training images, split as in training.
     fn training(&self, checkpoint: &Checkpoint) -> Result<TrainingData> {
         let metadata = &checkpoint.metadata;
         let folder = self.data.as_deref().unwrap_or(&metadata.data.folder);
@@ -213,8 +213,8 @@ impl Arguments {
         }
         Ok(data)
     }
-    /// The training images that an int8 file's ranges are taken from: the first of those that were fitted to, in the
-    /// order of the run's seed. Never a held-out or test image.
+    /// The calibration images of an int8 file: the first of the images that the weights were fitted to, in the order of
+    /// the run's seed. Never held-out or test images.
     fn calibration(&self, data: &TrainingData) -> Result<Tensor> {
         let available = data.fit.len();
         let images = self.calibrate.map_or(CALIBRATE.min(available), |images| images as usize);

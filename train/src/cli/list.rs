@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-/// Shortest form of a name that does not fit.
+/// Minimum length of a shortened name.
 const SHORTEST: usize = 8;
 
 /// List the runs in a folder: state, data, network, epochs, accuracy of the best checkpoint, size and age
@@ -41,17 +41,17 @@ enum Format {
     Csv,
 }
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// A process trains it now.
+    /// A process is training it.
     Running,
     /// It can be resumed.
     Interrupted,
     /// All epochs are done.
     Finished,
-    /// Its patience was used up.
+    /// Its patience ran out.
     StoppedEarly,
     /// A file is missing or cannot be read.
     Broken,
@@ -69,7 +69,7 @@ impl State {
     }
 }
 
-/// A run in the list. Shares are 0 to 1.
+/// A run in the list. Accuracies are 0 to 1.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     run: String,
@@ -82,18 +82,18 @@ struct Row {
     best_epoch: Option<usize>,
     held_out_accuracy: Option<f64>,
     test_accuracy: Option<f64>,
-    /// Of everything in the folder.
+    /// Size of everything in the folder.
     bytes: u64,
     /// Seconds since 1970.
     started: f64,
-    /// Why it is broken.
+    /// Why the run is broken.
     problem: Option<String>,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = &self.folder;
-        // Nothing was trained here yet: that is an empty list, not a mistake.
+        // Without the default folder nothing was trained here yet: print an empty list, not an error.
         ensure!(
             folder.is_dir() || folder == Path::new(run::RUNS),
             "there is no folder {}: expected one with runs, or a run's",
@@ -113,7 +113,7 @@ impl Arguments {
 
 impl Row {
     fn of(run: &Run) -> Self {
-        // The folder's own name, also where it is given as `.`.
+        // Resolves the folder's real name, in case it is given as `.`.
         let folder = run.folder().canonicalize().unwrap_or_else(|_| run.folder().to_owned());
         let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         let running = lock::holder(run.folder()).is_some();
@@ -139,10 +139,10 @@ impl Row {
         row
     }
 
-    /// Fills in what the run's files say.
+    /// Fills in the columns from the run's files.
     fn read(&mut self, run: &Run) -> Result<()> {
         if !run.last().is_file() && !run.best().is_file() {
-            // It has not come to its first checkpoint.
+            // The run has not written its first checkpoint yet.
             self.epochs_planned = Some(recipe(run)?.epochs);
             return Ok(());
         }
@@ -193,12 +193,12 @@ fn recipe(run: &Run) -> Result<Recipe> {
     Recipe::parse(&text).with_context(|| format!("{} is not a valid recipe", path.display()))
 }
 
-/// The table for people, and below it what is wrong with broken runs.
+/// The table for people, followed by the problems of broken runs.
 fn to_text(rows: &[Row], columns: usize, now: f64) -> String {
     let heading = ["run", "state", "data", "network", "epochs", "held-out", "test", "size", "age"].map(str::to_owned);
     let mut table = vec![heading.to_vec()];
     table.extend(rows.iter().map(|row| row.cells(now)));
-    // Where the table is too wide, data sets' names are shortened, and then runs'.
+    // If the table is too wide, shorten the data set names first, then the run names.
     for column in [2, 0] {
         let too_much = text::table(&table).lines().map(|line| line.chars().count()).max().unwrap_or(0);
         let longest = table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -255,13 +255,13 @@ fn csv(rows: &[Row]) -> Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// A network in a few characters: `0.25@64`.
+/// A network in short form: `0.25@64`.
 fn short(network: &Architecture) -> String {
     let kind = if network.kind == Kind::MobilenetV1 { String::new() } else { format!("{} ", network.kind) };
     format!("{kind}{}@{}", network.width, network.resolution)
 }
 
-/// Bytes of a folder's files.
+/// Total size of the files in a folder, in bytes.
 fn bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
@@ -277,7 +277,7 @@ fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for larger in ["kB", "MB", "GB", "TB"] {
-        // As it would be rounded.
+        // 999.5 and above would round to 1000.
         if value < 999.5 {
             break;
         }
@@ -297,7 +297,7 @@ fn age(seconds: f64) -> String {
     }
 }
 
-/// Columns of the terminal on standard output; elsewhere 80.
+/// Width of the terminal on standard output in columns; 80 if it is not a terminal.
 fn columns() -> usize {
     terminal_size::terminal_size_of(stdout()).map_or(80, |(width, _)| usize::from(width.0))
 }

@@ -1,4 +1,4 @@
-//! The command line: one file per command, each a thin user of the library.
+//! The command line: one file per command, each a thin layer over the library.
 
 mod compare;
 mod data;
@@ -63,25 +63,25 @@ enum Command {
 
 /// How a result is printed: for people, or as one document for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-// Help on single values would spread every flag of `--help` over several lines.
+// Doc comments on the values would spread the flag's `--help` over several lines.
 #[allow(missing_docs)]
 pub(crate) enum Format {
     Text,
     Json,
 }
 
-/// Reads `--device`.
+/// Parser of `--device`.
 fn devices() -> impl TypedValueParser<Value = Device> {
     Named::with(&Device::NAMES, |name: &str| name.parse::<Device>())
 }
 
-/// Reads `--arch`.
+/// Parser of `--arch`.
 fn architectures() -> impl TypedValueParser<Value = Kind> {
     one_of::<Kind>(Kind::ALL.map(Kind::name))
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the chosen command.
     pub fn run(self) -> Result<ExitCode> {
         crate::memory::keep_freed_memory();
         crate::interrupt::listen()?;

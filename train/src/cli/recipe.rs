@@ -36,7 +36,7 @@ impl Arguments {
     }
 }
 
-/// The built-in recipes with the comment that each begins with.
+/// Lists the built-in recipes, each with its leading comment.
 fn list() -> String {
     let mut text = String::new();
     for (name, recipe) in BUILT_IN {

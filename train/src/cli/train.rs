@@ -114,7 +114,7 @@ impl Arguments {
         interrupt::defer();
         let outcome = trainer.run(&run, &mut observers, &interrupt::STOP);
         interrupt::undefer();
-        // Takes the progress bar off the terminal before anything else is written there.
+        // Removes the progress bar before anything else is written to the terminal.
         drop(observers);
         let outcome = outcome?;
         let seconds = began.elapsed().as_secs_f64();
@@ -146,7 +146,7 @@ impl Arguments {
             hold_out: self.hold_out,
         })?;
         let folder = match &self.data {
-            // Checkpoints name it: it must mean the same from any folder.
+            // Checkpoints store the path, so it must not depend on the working directory.
             Some(folder) => std::path::absolute(folder)?,
             None => files::fetched("mnist")
                 .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
@@ -162,7 +162,7 @@ impl Arguments {
         };
         let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
         let source = data::source(&folder, recipe.network.resolution, choices)?;
-        // Everything that can be refused is, before the run's folder is made.
+        // Everything that can fail does so before the run's folder is created.
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
         let trainer = Trainer::new(recipe, &source, device)?;
@@ -171,14 +171,14 @@ impl Arguments {
         Ok((trainer, run))
     }
 
-    /// Opens a run to train it further; `None` if there is nothing to do, which it says.
+    /// Opens a run to train it further. Prints a message and returns `None` if there is nothing to do.
     fn resumed(&self, folder: &Path, device: tch::Device) -> Result<Option<(Trainer, Run)>> {
         let run = Run::resume(folder)?;
         let checkpoint = Checkpoint::read(&run.last())?;
         let Metadata { recipe, progress, data, trained_with, history, .. } = &checkpoint.metadata;
         run.check_recipe(recipe, self.epochs)?;
         if let (Some(outcome), None) = (progress.outcome(recipe), self.epochs) {
-            // Otherwise the run was killed before it had written these.
+            // Otherwise the run was killed before it wrote its history or report, so it continues.
             if run.seconds().len() == history.len() && run.has_report() {
                 text::print(&nothing_to_do(&run, &checkpoint.metadata, outcome))?;
                 self.note_unused();
@@ -205,7 +205,7 @@ impl Arguments {
             trainer.extend(&run, epochs)?;
         }
         if trainer.trained_with() != trained_with {
-            // A closed standard error is no reason to panic.
+            // Ignores a closed standard error instead of panicking.
             let _ = writeln!(
                 std::io::stderr(),
                 "note: so far trained with {trained_with},\n      now with {}:\n      the result will differ in the last digits",
@@ -215,7 +215,7 @@ impl Arguments {
         Ok(Some((trainer, run)))
     }
 
-    /// Says which options had no effect because nothing was left to train.
+    /// Notes which options had no effect because nothing was left to train.
     fn note_unused(&self) {
         let given = [
             ("--data", self.data.is_some()),
@@ -225,7 +225,7 @@ impl Arguments {
         ];
         let unused: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         if !unused.is_empty() {
-            // A closed standard error is no reason to panic.
+            // Ignores a closed standard error instead of panicking.
             let _ = writeln!(std::io::stderr(), "note: nothing was trained, so {} had no effect", unused.join(", "));
         }
     }
@@ -233,14 +233,14 @@ impl Arguments {
 
 /// `--content`.
 #[derive(Clone, Copy, ValueEnum)]
-// Help on single values would spread every flag of `--help` over several lines.
+// Doc comments on the values would spread the flag's `--help` over several lines.
 #[allow(missing_docs)]
 enum Shows {
     Digit,
     Picture,
 }
 
-/// Says that a run has ended, and how to train it further.
+/// The message that a run has ended and how to train it further.
 fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
     let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
     let how = match outcome {
@@ -258,7 +258,7 @@ fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
     )
 }
 
-/// What is about to run, and on what; `own_threads`: the number of threads was asked for.
+/// A summary of the run, printed before training. `own_threads` says whether the user chose the number of threads.
 fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device, own_threads: bool) -> String {
     let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
     let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
@@ -332,7 +332,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
     text::fields(&fields)
 }
 
-/// How it ended, and the best checkpoint.
+/// A message about how the run ended, and the best checkpoint.
 fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
     let mut text = match outcome {
         Outcome::StoppedEarly => {
@@ -352,8 +352,8 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> S
     text
 }
 
-/// Writes `report.html`; says what it shows of the classes, and what to type next. A run is not lost because its report
-/// could not be written.
+/// Writes `report.html` and returns the closing message: the weakest class, the report's path and the next command. If
+/// the report cannot be written, it prints a note; the run itself is not affected.
 fn results(trainer: &Trainer, run: &Run) -> String {
     let mut text = String::new();
     // Hidden where standard error is not a terminal.

@@ -1,4 +1,4 @@
-//! The folded network in libtorch, with a tap on every activation that an int8 graph quantizes.
+//! The folded network in libtorch, with a hook on every activation that an int8 graph quantizes.
 
 use super::fold::Weights;
 use super::quantize::INPUT;
@@ -9,10 +9,11 @@ use models::card::ModelCard;
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// Images in one forward pass.
+/// Images per forward pass.
 const BATCH: i64 = 50;
 
-/// Convolutions, ReLU6, pooling and classifier: what the graph's nodes compute, from the graph's numbers.
+/// Computes the same as the nodes of the exported graph, with the same weights: convolutions, ReLU6, pooling and
+/// classifier.
 pub(super) struct Body {
     steps: Vec<Step>,
 }
@@ -25,7 +26,7 @@ struct Step {
 }
 
 impl Body {
-    /// From folded weights.
+    /// Builds the network from folded weights. Errors if a layer has none.
     pub fn new(architecture: &Architecture, mut weights: BTreeMap<String, Weights>) -> Result<Self> {
         let mut steps = Vec::new();
         for layer in architecture.layers() {
@@ -42,7 +43,7 @@ impl Body {
     }
 
     /// Logits `[N, classes]` of the network's input `[N, C, resolution, resolution]`. Every activation that an int8
-    /// graph quantizes goes through `tap`, with its name, and on as `tap` yields it.
+    /// graph quantizes is passed to `tap` with its name and replaced by what `tap` returns.
     pub fn forward(&self, x: &Tensor, mut tap: impl FnMut(&str, Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let mut x = tap(INPUT, x.shallow_clone())?;
@@ -62,7 +63,7 @@ impl Body {
     }
 }
 
-/// Hands u8 images `[N, C, H, W]` to `run` as the network takes them, batch by batch.
+/// Preprocesses u8 images `[N, C, H, W]` for the network and passes them to `run` batch by batch.
 pub(super) fn for_batches(card: &ModelCard, images: &Tensor, mut run: impl FnMut(&Tensor) -> Result<()>) -> Result<()> {
     let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, Device::Cpu)?;
     let total = images.size()[0];

@@ -1,10 +1,15 @@
-//! The proof of a new file: every runtime at hand runs it, and must agree with the network in libtorch.
+//! Verifies a new ONNX file: every available runtime runs it and must agree with the network in libtorch.
 //!
-//! First every number in the file is read back and compared with the folded network's. Then the trained network, batch
-//! norms and all, is compared with the folded one, both in libtorch. Last, what the file's numbers stand for (folded, and
-//! rounded or quantized as the file is) is computed in libtorch, and every runtime must agree with that, by the code that
-//! `deploy` runs. So a tolerance never has to make room for what a precision costs, and a wrong node or number has
-//! nowhere to hide. What it costs is measured on its own, on the images held out of training: see [`super::paired`].
+//! 1. Every number in the file is read back and compared with the folded network.
+//!
+//! 2. The folded network is compared with the trained one, batch norms included, both in libtorch.
+//!
+//! 3. libtorch computes the network with the file's own numbers (folded, then rounded or quantized as in the file), and
+//!    every runtime must agree with that result. It runs the file through the same code that `deploy` uses.
+//!
+//! The tolerances therefore never have to absorb the error of a precision, so a wrong node or number cannot hide in
+//! them. The accuracy cost of a precision is measured separately, on images held out of training: see
+//! [`super::paired`].
 
 use super::body::{self, Body};
 use super::fold::{self, Weights};
@@ -31,77 +36,80 @@ use std::fmt::Write;
 use std::path::Path;
 use tch::Kind;
 
-/// Test images that are compared, or all if there are fewer.
+/// Number of test images compared, or all if there are fewer.
 const IMAGES: usize = 1000;
 
-/// Fewest images that are compared: where a small data set has fewer test images, noise makes up for them.
+/// Minimum number of images compared. Noise images make up the difference if the test set is smaller.
 const FEWEST_IMAGES: usize = 256;
 
-/// Largest share of right answers that fp16 or int8 may cost. Either costs a network of this kind a tenth of a point or
-/// two. A file that is proven to cost more is no longer the network that was trained.
+/// Largest accuracy loss allowed for fp16 or int8, 0 to 1. Either typically costs a network of this kind 0.1 to 0.2
+/// points. A file that provably loses more than this no longer represents the trained network.
 const ALLOWED_LOSS: f64 = 0.005;
 
-/// What the check of a file is made with.
+/// Images used to check a file.
 pub struct Material<'a> {
-    /// Pictures on which the runtimes are compared.
+    /// Images on which the runtimes are compared.
     pub test: &'a Dataset,
-    /// Pictures on which the accuracy that fp16 and int8 cost is measured, and what they are called.
+    /// Images on which the accuracy cost of fp16 and int8 is measured, and the name of the set: `held-out` or `test`.
     pub judges: (&'a Dataset, &'static str),
 }
 
-/// What each runtime makes of a file, compared with libtorch.
+/// The result of a check: each runtime compared with libtorch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Number format of the file.
     pub precision: Precision,
     /// Images compared.
     pub images: usize,
-    /// How many of them are noise, for want of test images.
+    /// How many of them are noise, because there were too few test images.
     pub noise: usize,
     /// One entry per comparison.
     pub runtimes: Vec<Checked>,
-    /// What the precision costs.
+    /// The accuracy cost of fp16 or int8; `None` for fp32.
     pub accuracy: Option<Accuracy>,
 }
 
 /// One comparison of the report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
-    /// What ran, such as `tract 0.23.9 on cpu, 2 threads`.
+    /// The runtime, such as `tract 0.23.9 on cpu, 2 threads`.
     pub runtime: String,
-    /// How far it agrees with libtorch, or why it could not be asked.
+    /// How well it agrees with libtorch, or why it was not run.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// How a runtime's part ended.
+/// Result of a comparison with one runtime.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It ran the file.
+    /// The runtime ran the file; this is how well it agrees.
     Agreement(Agreement),
-    /// It is not on this machine, for this reason.
+    /// The runtime is not available on this machine, for this reason.
     Missing(String),
 }
 
-/// What fp16 or int8 costs. Shares of the images, 0 to 1.
+/// Accuracy cost of fp16 or int8. Accuracies and losses are 0 to 1.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accuracy {
-    /// Images answered.
+    /// Images classified.
     pub images: usize,
-    /// Which: `held-out` or `test`.
+    /// The set they are from: `held-out` or `test`.
     pub set: &'static str,
-    /// Share of right answers of the trained network in libtorch.
+    /// Accuracy of the trained network in libtorch.
     pub trained: f64,
-    /// The loss that is allowed.
+    /// The largest loss allowed.
     pub allowed_loss: f64,
-    /// The smallest loss that this many images can prove to be above the allowed one; none if they are too few.
+    /// The smallest loss that this many images can prove to exceed the allowed loss; `None` if there are too few
+    /// images.
     pub smallest_provable_loss: Option<f64>,
-    /// The file in each runtime, compared with the trained network.
+    /// The cost in each runtime, compared with the trained network.
     pub runtimes: BTreeMap<String, Cost>,
 }
 
-/// Runs `file` through every runtime and compares it with the checkpoint's network.
+/// Runs `file` in every available runtime and compares it with the checkpoint's network. Disagreement is reported, not
+/// an error: see [`Report::verdict`]. Errors if the file holds a wrong number or does not load or run, or if the
+/// network gives the same answer to all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<Report> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
     let images = with_noise(&material.test.first(IMAGES), noise)?;
@@ -124,7 +132,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
     let mut runtimes = vec![Checked { runtime: format!("libtorch {LIBTORCH}, batch norms folded"), outcome }];
 
     let expected = match written.numbers() {
-        // The trained network itself: so folding and graph are proven in one.
+        // The trained network itself, so the comparison covers both the folding and the graph.
         Numbers::Fp32(_) => trained,
         Numbers::Fp16(weights) => in_libtorch(&written.card, &fold::rounded_to_fp16(weights), &images)?,
         Numbers::Int8(quantized) => evaluate::to_array(
@@ -138,7 +146,8 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         Precision::Fp16 | Precision::Int8 => Some(right(&reference(checkpoint, judges)?, judges)),
     };
     let mut costs = BTreeMap::new();
-    // tract also with its own reader and operators, as other programs would run the file.
+    // tract also runs with its stock loader and operators, and ONNX Runtime also runs the file as written, as other
+    // programs would.
     let ways = [(Choice::Tract, true), (Choice::Tract, false), (Choice::Ort, true), (Choice::Ort, false)];
     for (backend, plain) in ways {
         let (stock_tract, as_written) = (plain && backend == Choice::Tract, plain && backend == Choice::Ort);
@@ -177,7 +186,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
     Ok(Report { precision: written.card.precision, images: images.len(), noise, runtimes, accuracy })
 }
 
-/// The images, followed by `count` of random pixels, always the same ones.
+/// Appends `count` images of random pixels, with a fixed seed.
 fn with_noise(images: &Dataset, count: usize) -> Result<Dataset> {
     let (_, channels, height, width) = images.images().dim();
     let noise = dataset::noise((count, channels, height, width), 0);
@@ -185,12 +194,12 @@ fn with_noise(images: &Dataset, count: usize) -> Result<Dataset> {
     Dataset::new(concatenate(Axis(0), &[images.images(), noise.view()])?, labels.collect())
 }
 
-/// Logits of the trained network in libtorch, `[N, classes]`.
+/// Logits `[N, classes]` of the trained network in libtorch.
 pub fn reference(checkpoint: &Checkpoint, images: &Dataset) -> Result<Array2<f32>> {
     evaluate::answers(checkpoint, &Images::on_device(images, tch::Device::Cpu)?, &|_, _| ())?.logits()
 }
 
-/// Logits of a network of these folded weights in libtorch.
+/// Logits `[N, classes]` of a network with these folded weights in libtorch.
 fn in_libtorch(card: &ModelCard, weights: &BTreeMap<String, Weights>, images: &Dataset) -> Result<Array2<f32>> {
     let body = Body::new(&card.architecture, weights.clone())?;
     let mut parts = Vec::new();
@@ -201,23 +210,24 @@ fn in_libtorch(card: &ModelCard, weights: &BTreeMap<String, Weights>, images: &D
     evaluate::to_array(&tch::Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?)
 }
 
-/// Which of the answers are right.
+/// Whether the prediction for each image is right.
 fn right(logits: &Array2<f32>, set: &Dataset) -> Vec<bool> {
     logits.rows().into_iter().zip(set.labels()).map(|(row, label)| argmax(row) == *label).collect()
 }
 
-/// Share of the answers that are right.
+/// Accuracy, 0 to 1.
 fn share(right: &[bool]) -> f64 {
     right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64
 }
 
-/// A share as points, `0.52`.
+/// Formats a share as percentage points, such as `0.52`.
 fn points(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }
 
 impl Report {
-    /// An error unless every runtime that was asked agrees, and the precision costs no more than it may.
+    /// Returns an error if any runtime that ran disagrees with libtorch, or if the file provably loses more accuracy
+    /// than allowed.
     pub fn verdict(&self) -> Result<()> {
         for Checked { runtime, outcome } in &self.runtimes {
             let Outcome::Agreement(agreement) = outcome else { continue };
@@ -253,7 +263,7 @@ impl Report {
         Ok(())
     }
 
-    /// The table for people.
+    /// The report as text for people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let header = ["against libtorch", "images", "max diff", "mean diff", "other answers"];
@@ -282,7 +292,7 @@ impl Report {
 }
 
 impl Accuracy {
-    /// The table for people, and what the images can show.
+    /// The table for people, followed by the smallest loss that the images can prove.
     fn to_text(&self) -> String {
         let images = grouped(self.images as u64);
         let header = [&format!("{images} {} images", self.set), "right", "lost", "gained", "loss", "95 % interval"];

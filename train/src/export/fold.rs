@@ -1,5 +1,5 @@
-//! Batch norm in evaluation mode is one multiplication and one addition per channel: both go into the convolution
-//! before it, and the exported graph has none.
+//! Folds batch norm into convolutions. In evaluation mode it is one multiplication and one addition per channel, which
+//! merge into the preceding convolution, so the exported graph contains no batch norm.
 
 use crate::flat::Flat;
 use crate::network::{BATCH_NORM_EPSILON, Network};
@@ -9,21 +9,21 @@ use models::architecture::Op;
 use std::collections::BTreeMap;
 use tch::{Device, Kind};
 
-/// A layer's weights as the graph takes them.
+/// A layer's weights for the exported graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` of the classifier.
+    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` for the classifier.
     pub shape: Vec<i64>,
     /// Row-major.
     pub weight: Vec<f32>,
-    /// `[output]`; none for a convolution without norm.
+    /// `[output]`; `None` for a convolution without batch norm.
     pub bias: Option<Vec<f32>>,
 }
 
-/// The folded weights of every layer that has any, by the layer's name.
+/// Returns the folded weights of every layer that has any, by layer name. Errors if a weight is not finite.
 ///
-/// With γ, β the norm's scale and shift, μ, σ² its running mean and variance: w′ = w · γ/√(σ² + ε) and
-/// b′ = β − μ · γ/√(σ² + ε), computed in f64 and rounded once.
+/// w′ = w · γ/√(σ² + ε) and b′ = β − μ · γ/√(σ² + ε), where γ and β are the norm's scale and shift and μ and σ² its
+/// running mean and variance. Computed in f64 and rounded once.
 pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
     let mut values = values(network.parameters())?;
     values.extend(self::values(network.statistics())?);
@@ -67,7 +67,7 @@ pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
     Ok(folded)
 }
 
-/// The weights as an fp16 file holds them, widened again. Biases stay as they are.
+/// Rounds the weights to fp16 and back, as in an fp16 file. Biases stay in fp32.
 #[must_use]
 pub fn rounded_to_fp16(weights: &BTreeMap<String, Weights>) -> BTreeMap<String, Weights> {
     let mut rounded = weights.clone();
@@ -82,7 +82,7 @@ pub fn rounded_to_fp16(weights: &BTreeMap<String, Weights>) -> BTreeMap<String, 
 /// Shape and values of a tensor.
 type Shaped = (Vec<i64>, Vec<f32>);
 
-/// Every tensor of a buffer, by name.
+/// Shape and values of every tensor in a buffer, by name.
 fn values(flat: &Flat) -> Result<BTreeMap<String, Shaped>> {
     let all = Vec::<f32>::try_from(flat.buffer().f_to(Device::Cpu)?.f_to_kind(Kind::Float)?)?;
     let mut rest = all.as_slice();

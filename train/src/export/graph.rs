@@ -1,4 +1,4 @@
-//! Writes the ONNX graph of a network, node by node, from the same layer list that the network is built from.
+//! Writes the ONNX graph of a network, node by node, from the layer list that the network itself is built from.
 
 use super::Settings;
 use super::fold::Weights;
@@ -13,14 +13,14 @@ use models::preprocess::factor;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The opset written unless another is asked for: the lowest in which all of the graph's operators, and the per-channel
-/// quantization that an int8 file needs (`DequantizeLinear` with an axis), mean what we use them for.
+/// The default opset: the lowest that defines all operators as the graph uses them, including the per-channel
+/// quantization that int8 files need (`DequantizeLinear` with an axis).
 pub const OPSET: i64 = 13;
 
-/// The opsets that can be written: none of our operators changed its meaning between them.
+/// The supported opsets. None of the operators used here changed its meaning between them.
 pub const OPSETS: RangeInclusive<i64> = OPSET..=24;
 
-/// The IR version that came with an opset (ONNX's `docs/Versioning.md`): a reader that knows the opset knows it.
+/// The IR version released with an opset (ONNX's `docs/Versioning.md`), which every reader of that opset supports.
 fn ir_version(opset: i64) -> i64 {
     match opset {
         ..=14 => 7,
@@ -32,7 +32,7 @@ fn ir_version(opset: i64) -> i64 {
     }
 }
 
-/// Refuses an opset that cannot be written, with the reason.
+/// Returns an error that gives the reason if an opset is not supported.
 pub fn check_opset(opset: i64) -> Result<()> {
     ensure!(
         opset >= *OPSETS.start(),
@@ -43,22 +43,23 @@ pub fn check_opset(opset: i64) -> Result<()> {
     Ok(())
 }
 
-/// Names of ReLU6's limits, shared by all `Clip` nodes.
+/// Names of the limits of ReLU6, shared by all `Clip` nodes.
 const CLIP_MIN: &str = "relu6.min";
 const CLIP_MAX: &str = "relu6.max";
 
-/// The numbers of a graph.
+/// The weights to write into a graph.
 #[derive(Clone, Copy)]
 pub enum Numbers<'a> {
-    /// The folded weights as they are.
+    /// The folded weights in fp32.
     Fp32(&'a BTreeMap<String, Weights>),
-    /// Rounded to 16 bits, and widened again by a `Cast`.
+    /// The folded weights, rounded to fp16 and widened again by a `Cast`.
     Fp16(&'a BTreeMap<String, Weights>),
     /// Quantized.
     Int8(&'a Quantized),
 }
 
-/// Writes the graph of the network that `card` describes. The card itself is not embedded yet.
+/// Writes the graph of the network that `card` describes. The caller embeds the card afterwards. Errors if the opset is
+/// not supported or a layer has no weights.
 pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<ModelProto> {
     check_opset(settings.opset)?;
     let mut graph = Graph { nodes: Nodes::default(), numbers };
@@ -113,15 +114,15 @@ pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<
     })
 }
 
-/// The graph so far, and the numbers it takes its own from.
+/// The graph under construction, and the weights to write into it.
 struct Graph<'a> {
     nodes: Nodes,
     numbers: Numbers<'a>,
 }
 
 impl Graph<'_> {
-    /// From the graph's input to the first convolution's: cast, scale and shift per channel, resize, as far as the
-    /// caller leaves it to the graph.
+    /// Adds the nodes from the graph's input to the first convolution: cast, scale and shift per channel, and resize,
+    /// unless the caller prepares the images itself.
     fn input(&mut self, card: &ModelCard) -> Result<String> {
         let x = match card.takes {
             Takes::Normalised => card.input.name.clone(),
@@ -147,11 +148,11 @@ impl Graph<'_> {
         let factors = [1.0, 1.0, factor(card.input.height, resolution)?, factor(card.input.width, resolution)?];
         graph.floats("input.factors", &[4], &factors);
         let bilinear = vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")];
-        // The second input, a region of interest, is not used by this mode.
+        // The second input, the region of interest, is not used in this mode.
         Ok(graph.node("Resize", &[&x, "", "input.factors"], "input.resized", bilinear))
     }
 
-    /// A convolution, with ReLU6 if it was followed by batch norm and ReLU6 in training.
+    /// Adds a convolution, followed by ReLU6 if the layer has batch norm and ReLU6 in training.
     fn convolution(&mut self, name: &str, x: &str, convolution: Convolution) -> Result<String> {
         let Convolution { kernel, stride, padding, groups, normalised, .. } = convolution;
         let parameters = self.parameters(name)?;
@@ -167,13 +168,13 @@ impl Graph<'_> {
         }
         let convolved = self.nodes.node("Conv", &inputs, &format!("{name}.conv"), attributes);
         match self.numbers {
-            // Quantized to the range 0 to at most 6, the value is clipped by that.
+            // The quantized range, 0 to at most 6, already clips the value.
             Numbers::Int8(_) => self.quantized(convolved, name),
             _ => Ok(self.nodes.node("Clip", &[&convolved, CLIP_MIN, CLIP_MAX], name, vec![])),
         }
     }
 
-    /// A value, quantized and dequantized if this is an int8 graph.
+    /// In an int8 graph, adds nodes that quantize and dequantize a value; otherwise returns the value unchanged.
     fn quantized(&mut self, value: String, name: &str) -> Result<String> {
         let Numbers::Int8(quantized) = self.numbers else { return Ok(value) };
         let Range { scale, zero_point } = quantized.range(name)?;

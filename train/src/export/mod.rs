@@ -1,15 +1,16 @@
-//! From a checkpoint to a self-contained ONNX file that is proven before it has its name.
+//! Exports a checkpoint to a self-contained ONNX file, which is verified before it is renamed into place.
 //!
 //! [`fold`] merges each batch norm into its convolution; [`graph`] writes the nodes; [`check`] runs the new file in
-//! every runtime at hand and compares it with the network in libtorch; [`paired`] judges what fp16 or int8 cost. For fp16, [`fold`] also rounds the weights; for
-//! int8, [`quantize`] finds every number's range. [`triton`] lays the file out for a serving engine.
+//! every available runtime and compares it with the network in libtorch; [`paired`] judges the accuracy cost of fp16 or
+//! int8. For fp16, [`fold`] also rounds the weights; for int8, [`quantize`] finds the range of every activation and
+//! quantizes the weights. [`triton`] lays the file out for a serving engine.
 //!
 //! # The graph, node by node
 //!
-//! Of a network for pictures of 28×28 at 64 px (`mnist-quick`), N pictures at once:
+//! For a network with 28×28 input images at a resolution of 64 px (`mnist-quick`), N images at once:
 //!
 //! ```text
-//!  image  uint8 [N, 1, 28, 28]           the data set's own pictures, untouched
+//!  image  uint8 [N, 1, 28, 28]           raw images, as in the data set
 //!    │ Cast                              to float                                 ┐
 //!    │ Mul input.scale                   1 / (255 · std), per channel             │ left out by
 //!    │ Add input.shift                   −mean / std                              │ --preprocess none
@@ -30,14 +31,14 @@
 //!  probabilities  float [N, 10]
 //! ```
 //!
-//! Every initialiser has its layer's name. There is no batch norm, no constant node, no shape arithmetic and no
-//! `value_info`: nothing for a runtime to fold away.
+//! The initialisers of a layer carry the layer's name. The graph has no batch norm, constant nodes, shape arithmetic or
+//! `value_info`, so a runtime has nothing to fold.
 //!
-//! **fp16** stores every weight in 16 bits and widens it by a `Cast`; the arithmetic stays in 32 bits. Runtimes widen
-//! once, when they load the file, so it runs as fast as fp32 everywhere. A graph that computes in 16 bits does not: on a
-//! processor ONNX Runtime converts around every node, and tract is some ten times slower.
+//! **fp16** stores every weight in 16 bits and widens it with a `Cast`; the arithmetic stays in 32 bits. Runtimes widen
+//! the weights once, when they load the file, so it runs as fast as fp32 everywhere. A graph that computes in 16 bits
+//! would not: on a CPU, ONNX Runtime inserts conversions around every node, and tract is about ten times slower.
 //!
-//! **int8** is in QDQ form, the one that ONNX Runtime, `OpenVINO` and `TensorRT` turn into integer arithmetic:
+//! **int8** uses the QDQ format, which ONNX Runtime, `OpenVINO` and `TensorRT` convert to integer arithmetic:
 //!
 //! ```text
 //!  block1.depthwise.weight  int8 [8, 1, 3, 3]        x  uint8, scale and zero point of the tensor
@@ -50,7 +51,7 @@
 //!                               uint8
 //! ```
 //!
-//! The pixels are quantized after the resize. The classifier takes floats; only its weights are stored in 8 bits.
+//! The pixels are quantized after the resize. The classifier computes in floats; only its weights are stored in 8 bits.
 
 mod body;
 pub mod check;
@@ -80,22 +81,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Tensor};
 
-/// A file in memory, with what it was written from.
+/// An ONNX file in memory, with the settings and weights it was written from.
 pub struct Written {
-    /// The file.
+    /// The encoded ONNX model.
     pub bytes: Vec<u8>,
-    /// The card in it.
+    /// The model card embedded in it.
     pub card: ModelCard,
-    /// What it was to be like.
+    /// The export settings.
     pub settings: Settings,
     folded: BTreeMap<String, Weights>,
     quantized: Option<Quantized>,
 }
 
 impl Written {
-    /// Writes a checkpoint's file. An int8 file needs images to calibrate with, u8 `[N, C, H, W]`.
+    /// Encodes a checkpoint as an ONNX file in memory. `calibration` is u8 `[N, C, H, W]`; int8 needs it and errors
+    /// without it.
     ///
-    /// The same checkpoint, settings and images yield the same bytes.
+    /// The same checkpoint, settings and images give the same bytes.
     pub fn new(checkpoint: &Checkpoint, settings: &Settings, calibration: Option<&Tensor>) -> Result<Self> {
         settings.validate()?;
         let folded = fold::fold(&checkpoint.shipped(Device::Cpu)?)?;
@@ -115,7 +117,7 @@ impl Written {
         Ok(written)
     }
 
-    /// The numbers in the file.
+    /// The weights in the file, in its number format.
     #[must_use]
     pub fn numbers(&self) -> Numbers<'_> {
         match (&self.quantized, self.card.precision) {
@@ -125,7 +127,8 @@ impl Written {
         }
     }
 
-    /// Writes the file to `output` after it was checked. On failure nothing is left behind.
+    /// Checks the file and writes it to `output`. On failure nothing is left behind. Errors if `output` exists and
+    /// `overwrite` is false, or if the check fails.
     pub fn save(&self, checkpoint: &Checkpoint, material: &Material, output: &Path, overwrite: bool) -> Result<Report> {
         ensure!(
             overwrite || !output.exists(),
@@ -135,7 +138,7 @@ impl Written {
         files::write_checked(output, &self.bytes, |temporary| self.check(checkpoint, material, temporary))
     }
 
-    /// Checks the file in a place of its own, for a caller who does something else with the bytes.
+    /// Checks the file in a temporary folder, for a caller that stores the bytes itself.
     pub fn prove(&self, checkpoint: &Checkpoint, material: &Material) -> Result<Report> {
         let folder = tempfile::tempdir()?;
         files::write_checked(&folder.path().join("model.onnx"), &self.bytes, |path| {
@@ -150,7 +153,7 @@ impl Written {
     }
 }
 
-/// The bytes of a checkpoint's fp32 file.
+/// Encodes a checkpoint as an fp32 file with the default settings, unchecked.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     Ok(Written::new(checkpoint, &Settings::default(), None)?.bytes)
 }

@@ -1,4 +1,4 @@
-//! The pieces of an ONNX graph: nodes, initialisers, attributes, inputs and outputs.
+//! Builds the parts of an ONNX graph: nodes, initialisers, attributes, inputs and outputs.
 
 use anyhow::{Result, ensure};
 use half::f16;
@@ -8,10 +8,10 @@ use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
 use models::onnx::proto::type_proto::{self, Tensor as TensorType};
 use models::onnx::proto::{AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
 
-/// Name of the open batch extent.
+/// Name of the dynamic batch dimension.
 const BATCH: &str = "N";
 
-/// Nodes and initialisers so far.
+/// The nodes and initialisers of a graph under construction.
 #[derive(Default)]
 pub(super) struct Nodes {
     pub nodes: Vec<NodeProto>,
@@ -19,7 +19,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Adds a node that yields one value, named like the node, and returns the name.
+    /// Adds a node with one output, which has the node's name, and returns that name.
     pub fn node(&mut self, op: &str, inputs: &[&str], name: &str, attribute: Vec<AttributeProto>) -> String {
         self.nodes.push(NodeProto {
             name: name.to_owned(),
@@ -32,7 +32,7 @@ impl Nodes {
         name.to_owned()
     }
 
-    /// Gives the last node's value another name.
+    /// Renames the output of the last node.
     pub fn rename_last(&mut self, name: &str) {
         if let Some(last) = self.nodes.last_mut() {
             last.output = vec![name.to_owned()];
@@ -55,7 +55,7 @@ impl Nodes {
         self.constant(DataType::Float, name, shape, bytes);
     }
 
-    /// Adds an initialiser of 16-bit floats, rounded to the nearest; a value beyond their range is an error.
+    /// Adds an initialiser of 16-bit floats, rounded to nearest. Errors if a value is out of range.
     pub fn halves(&mut self, name: &str, shape: &[i64], values: &[f32]) -> Result<()> {
         let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         ensure!(
@@ -72,7 +72,7 @@ impl Nodes {
         self.constant(DataType::Int8, name, shape, values.iter().map(|&value| value.cast_unsigned()).collect());
     }
 
-    /// Adds an unsigned byte.
+    /// Adds a scalar initialiser of one unsigned byte.
     pub fn byte(&mut self, name: &str, value: u8) {
         self.constant(DataType::Uint8, name, &[], vec![value]);
     }
@@ -111,7 +111,7 @@ pub(super) fn text(name: &str, value: &str) -> AttributeProto {
     }
 }
 
-/// An input or output `[batch, …shape]`; without a number the batch is open.
+/// An input or output of shape `[batch, …shape]`. `None` makes the batch dimension dynamic.
 pub(super) fn tensor(name: &str, element: DataType, batch: Option<usize>, shape: &[usize]) -> ValueInfoProto {
     let fixed = |extent: usize| dimension::Value::DimValue(extent as i64);
     let first = batch.map_or_else(|| dimension::Value::DimParam(BATCH.to_owned()), fixed);

@@ -1,7 +1,8 @@
-//! The numbers in a new file, read back and compared with the network's one by one.
+//! Reads back the numbers in a new file (weights, activation ranges, input normalisation) and compares each with the
+//! network's.
 //!
-//! Runs alone would miss a wrong weight that no image of the check brings to bear, such as one of a channel that ReLU6
-//! holds at 0 or at 6.
+//! Running the file would miss a wrong weight that affects no output on the check's images, such as one in a channel
+//! that ReLU6 clamps to 0 or 6.
 
 use super::fold::Weights;
 use super::quantize::{Quantized, Range};
@@ -12,8 +13,8 @@ use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, TensorProto};
 use std::collections::BTreeMap;
 
-/// Compares every weight and bias of a graph with the folded network: equal to the bit in fp32, the nearest number that
-/// the format has otherwise.
+/// Compares every weight and bias in a graph with the folded network. In fp32 they must be equal; otherwise the stored
+/// value must be the nearest one that the format can represent.
 pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) -> Result<()> {
     let tensors: BTreeMap<&str, &TensorProto> =
         graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
@@ -38,7 +39,7 @@ pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) ->
     Ok(())
 }
 
-/// Compares the scale and zero point of every quantized activation, to the bit.
+/// Compares the scale and zero point of every quantized activation, which must be bit-identical.
 pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Result<()> {
     for (name, Range { scale, zero_point }) in quantized.ranges() {
         let holds = |part: &str, bytes: &[u8]| {
@@ -53,7 +54,8 @@ pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Resul
     Ok(())
 }
 
-/// Compares the scale and shift that normalise the pixels with the card's, to the bit, if the graph has them.
+/// Compares the scale and shift that normalise the pixels with the card's, which must be bit-identical. Does nothing if
+/// the graph has no preprocessing.
 pub(super) fn compare_input(graph: &GraphProto, card: &ModelCard) -> Result<()> {
     if card.takes == Takes::Normalised {
         return Ok(());
@@ -70,13 +72,13 @@ pub(super) fn compare_input(graph: &GraphProto, card: &ModelCard) -> Result<()> 
     Ok(())
 }
 
-/// How far a number may be from the one it stands for.
+/// Largest rounding error allowed for a stored number.
 #[derive(Clone, Copy)]
 enum Error {
     None,
-    /// Half of the last of eleven significant bits, or of the smallest number.
+    /// fp16: half a unit in the last of eleven significant bits, or half the smallest subnormal number.
     Half,
-    /// Half a step of this scale.
+    /// Quantized: half a step of this scale.
     Step(f64),
 }
 
@@ -85,13 +87,13 @@ impl Error {
         match self {
             Self::None => 0.0,
             Self::Half => (expected.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25)),
-            // The scale itself is rounded to 24 bits.
+            // The second term covers the rounding of the scale itself to 24 bits.
             Self::Step(scale) => scale * 0.5 + expected.abs() * 2.0_f64.powi(-23),
         }
     }
 }
 
-/// The numbers that a tensor stands for.
+/// The values that a stored tensor represents, each with its allowed error.
 fn read(tensor: &TensorProto, all: &BTreeMap<&str, &TensorProto>) -> Result<Vec<(f64, Error)>> {
     let bytes = &tensor.raw_data;
     let fixed = |chunk: &[u8]| [chunk[0], chunk[1], chunk[2], chunk[3]];

@@ -1,20 +1,20 @@
-//! From the values of an activation to the range that is worth telling apart in 256 steps.
+//! Calibration observers: choose the range of an activation for 8-bit quantization from a histogram of its values.
 
 use super::quantize::Range;
 use anyhow::Result;
 use models::card::Observer;
 use tch::{Kind, Tensor};
 
-/// Resolution of a histogram: eight bins for every step of the finest range that could be chosen.
+/// Bins of a histogram: eight for each of the 256 quantization steps of the full range.
 const BINS: usize = 2048;
 
-/// Share of the values that [`Observer::Percentile`] cuts off, both ends together.
+/// Share of the values that [`Observer::Percentile`] cuts off, half at each end.
 const CUT_OFF: f64 = 1e-4;
 
-/// How many ranges [`Observer::Mse`] tries, from a hundredth of what was seen to all of it.
+/// Number of ranges that [`Observer::Mse`] tries, from 1 % to 100 % of the range seen.
 const CANDIDATES: usize = 100;
 
-/// How often values of each size were seen, between two limits that hold them all.
+/// A histogram of an activation's values between two fixed limits.
 pub(super) struct Histogram {
     low: f64,
     high: f64,
@@ -24,7 +24,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// An empty one. Values beyond the limits count as the limits.
+    /// Creates an empty histogram. Values beyond the limits are counted in the outermost bins.
     pub fn new(low: f64, high: f64) -> Self {
         Self { low, high, counts: vec![0; BINS], seen: None }
     }
@@ -42,7 +42,7 @@ impl Histogram {
         Ok(())
     }
 
-    /// The range that `observer` chooses.
+    /// The range that `observer` chooses. If no values were seen, the range of 0 alone.
     pub fn range(&self, observer: Observer) -> Range {
         let Some((low, high)) = self.seen else { return Range::between(0.0, 0.0) };
         let (low, high) = (low.min(0.0), high.max(0.0));
@@ -58,20 +58,20 @@ impl Histogram {
                     Range::between(low * share, high * share)
                 });
                 let errors = shrunk.map(|range| (self.squared_error(range), range));
-                // The widest of equals.
+                // Of equal errors, the first and so the widest range wins.
                 errors.min_by(|one, other| one.0.total_cmp(&other.0)).map_or(Range::between(low, high), |best| best.1)
             }
         }
     }
 
-    /// The middle of a bin.
+    /// The centre value of a bin.
     fn centre(&self, bin: usize) -> f64 {
         self.low + (bin as f64 + 0.5) * (self.high - self.low) / BINS as f64
     }
 
-    /// The values with half of [`CUT_OFF`] below the one and above the other.
+    /// The lower and the upper percentile, with half of [`CUT_OFF`] beyond each.
     ///
-    /// Bins that hold 0 do not count: after ReLU6 up to nine values in ten are 0, which no range cuts off.
+    /// Bins around 0 are not counted: after ReLU6 up to nine values in ten are 0, and every range includes 0 anyway.
     fn percentiles(&self) -> (f64, f64) {
         let width = (self.high - self.low) / BINS as f64;
         let counted = |bin: usize| if self.centre(bin).abs() <= width { 0 } else { self.counts[bin] };
@@ -89,7 +89,7 @@ impl Histogram {
         (below, above)
     }
 
-    /// Mean squared error of storing what was seen in `range`.
+    /// Mean squared error of quantizing the values seen with `range`.
     fn squared_error(&self, range: Range) -> f64 {
         let bins = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let errors = bins.map(|(bin, &count)| {
@@ -122,15 +122,15 @@ mod tests {
 
     #[test]
     fn a_percentile_cuts_off_the_rarest_values() {
-        // Uniform up to 1, and one value in a hundred thousand at 6.
+        // Uniform up to 1, plus one value in a hundred thousand at 6.
         let values = Tensor::linspace(0.0, 1.0, 100_000, (Kind::Float, Device::Cpu));
         let values = Tensor::cat(&[values, Tensor::from_slice(&[6.0_f32])], 0);
         let range = histogram(&values).range(Observer::Percentile);
         assert!((f64::from(range.scale) * 255.0 - 1.0).abs() < 0.01, "{range:?}");
     }
 
-    /// For a normal distribution after a `ReLU` the best 8-bit range reaches to 4.2 standard deviations (Banner et al.,
-    /// ACIQ, arXiv 1810.05723, and the authors' code).
+    /// For a normal distribution after `ReLU`, the optimal 8-bit range extends to 4.2 standard deviations (Banner et
+    /// al., ACIQ, arXiv 1810.05723, and the authors' code).
     #[test]
     fn the_smallest_error_for_a_normal_distribution_is_where_the_literature_has_it() {
         tch::manual_seed(1);

@@ -1,67 +1,69 @@
-//! What a precision costs: the answers of the trained network and of the file to the same images, image by image.
+//! Measures the accuracy cost of fp16 or int8 with a paired comparison: the trained network and the exported file
+//! classify the same images, and their predictions are compared image by image.
 //!
-//! Most answers stay right or wrong and say nothing about the file. Those that changed do: `lost` were right before and
-//! are wrong now, `gained` the other way round. The loss is (lost − gained) / images. A file is refused only if both of
-//! these hold, so that chance decides neither on a small set nor on a large one:
+//! Images on which both are right or both are wrong carry no information about the file. The others do: `lost` counts
+//! predictions that were right before and are wrong now, `gained` the reverse. The loss is (lost − gained) / images. A
+//! file is rejected only if both conditions below hold, so that chance decides neither on a small set nor on a large
+//! one:
 //!
-//! 1. *The loss is real.* If the file were as good as the network, each changed answer would be lost or gained with equal
-//!    chance. McNemar's exact one-sided test, the sign test on the changed answers, finds `lost` too large for that at
-//!    the 5 % level (McNemar, Psychometrika 12, 1947, pp. 153–157).
-//! 2. *The loss is larger than what is allowed.* The 95 % score interval of the loss lies above it altogether (Tango,
-//!    Statistics in Medicine 17, 1998, pp. 891–908; recommended by Fagerland, Lydersen and Laake, Statistics in
+//! 1. *The loss is statistically significant.* If the file were as good as the network, each changed prediction would
+//!    be lost or gained with equal probability. McNemar's exact one-sided test (the sign test on the changed
+//!    predictions) rejects this at the 5 % level (McNemar, Psychometrika 12, 1947, pp. 153–157).
+//! 2. *The loss exceeds the allowed loss.* The whole 95 % score interval of the loss lies above the allowed loss
+//!    (Tango, Statistics in Medicine 17, 1998, pp. 891–908; recommended by Fagerland, Lydersen and Laake, Statistics in
 //!    Medicine 33, 2014, pp. 2850–2875). With an allowance of 0 this is McNemar's asymptotic test.
 //!
-//! The first alone would refuse a loss of 0.05 points on a million images; the second alone rests on an approximation
-//! that is poor where fewer than five answers changed.
+//! The first condition alone would reject a loss of 0.05 points on a million images. The second alone relies on an
+//! approximation that is poor when fewer than five predictions changed.
 
 use serde::Serialize;
 
-/// Largest probability with which chance alone explains the lost answers of a file that is refused.
+/// Significance level of McNemar's test: a file is rejected only if its p-value is at most this.
 const LEVEL: f64 = 0.05;
 
-/// The normal distribution's 97.5 % quantile, for an interval of 95 %.
+/// The 97.5 % quantile of the normal distribution, for a two-sided 95 % interval.
 const QUANTILE: f64 = 1.959_963_984_540_054;
 
-/// How the answers to the same images changed.
+/// How the predictions on the same images changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// Images answered.
+    /// Images classified.
     pub images: usize,
-    /// Answers that were right and are wrong now.
+    /// Predictions that were right and are now wrong.
     pub lost: usize,
-    /// Answers that were wrong and are right now.
+    /// Predictions that were wrong and are now right.
     pub gained: usize,
 }
 
-/// What the changes say about the loss. Shares of the images, 0 to 1; a loss below 0 is a gain.
+/// The accuracy cost of a file. Shares are fractions of the images, 0 to 1; a negative loss is a gain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// Share of right answers of the file.
+    /// Accuracy of the file, 0 to 1.
     pub right: f64,
-    /// Answers that were right before and are wrong in the file.
+    /// Predictions that were right before and are wrong in the file.
     pub lost: usize,
-    /// Answers that were wrong before and are right in the file.
+    /// Predictions that were wrong before and are right in the file.
     pub gained: usize,
-    /// Share of right answers that the file lost.
+    /// Accuracy lost by the file: (lost − gained) / images.
     pub loss: f64,
-    /// Where the loss on all such images lies with 95 % confidence.
+    /// 95 % confidence interval of the loss over the population that the images come from.
     pub loss_interval: (f64, f64),
-    /// McNemar's exact one-sided test: how likely at least this many lost answers are if the file is as good as the
-    /// network.
+    /// p-value of McNemar's exact one-sided test: the probability of at least this many lost predictions if the file is
+    /// as good as the network.
     pub p_value: f64,
-    /// Whether the loss is real and larger than what is allowed.
+    /// Whether the loss is significant and exceeds the allowed loss.
     pub proven: bool,
 }
 
 impl Changes {
-    /// From what was right before and after, one entry for each image.
+    /// Counts the changes. `before` and `after` say for each image whether the prediction was right.
     #[must_use]
     pub fn between(before: &[bool], after: &[bool]) -> Self {
         let count = |change| before.iter().zip(after).filter(|(before, after)| (**before, **after) == change).count();
         Self { images: before.len(), lost: count((true, false)), gained: count((false, true)) }
     }
 
-    /// What they say about a file that may lose a share of `allowed`, whose share of right answers is `right`.
+    /// The cost of a file with accuracy `right` that may lose up to `allowed`; both are 0 to 1.
     #[must_use]
     pub fn cost(self, right: f64, allowed: f64) -> Cost {
         let Self { images, lost, gained } = self;
@@ -76,7 +78,7 @@ impl Changes {
         }
     }
 
-    /// Whether they prove a loss of more than the share `allowed`.
+    /// Whether the changes prove a loss greater than `allowed`, 0 to 1.
     fn prove_more_than(self, allowed: f64) -> bool {
         self.p_value() <= LEVEL && self.score(allowed) > QUANTILE
     }
@@ -84,7 +86,7 @@ impl Changes {
     /// McNemar's exact one-sided test: P(X ≥ lost) for X ~ Binomial(lost + gained, ½).
     fn p_value(self) -> f64 {
         let changed = self.lost + self.gained;
-        // From the term X = changed downwards; logarithms, since 2^-changed may be smaller than any number.
+        // Sums down from the term X = changed. Uses logarithms because 2^-changed can underflow.
         let mut logarithm = -(changed as f64) * std::f64::consts::LN_2;
         let mut sum = logarithm.exp();
         for count in (self.lost..changed).rev() {
@@ -94,10 +96,11 @@ impl Changes {
         sum.min(1.0)
     }
 
-    /// Tango's score: how many standard errors the loss lies above `loss`, -1 to 1. Falls as `loss` grows.
+    /// Tango's score: how many standard errors the observed loss lies above the hypothetical `loss`, -1 to 1. Decreases
+    /// as `loss` grows.
     fn score(self, loss: f64) -> f64 {
         let (images, lost, gained) = (self.images as f64, self.lost as f64, self.gained as f64);
-        // The share of gained answers that is most likely if the loss is `loss`: the larger root of a q² + b q + c.
+        // Maximum-likelihood share of gained predictions given `loss`: the larger root of a q² + b q + c.
         let a = 2.0 * images;
         let b = (2.0 * images - lost + gained) * loss - lost - gained;
         let c = -gained * loss * (1.0 - loss);
@@ -107,9 +110,9 @@ impl Changes {
         if difference == 0.0 { 0.0 } else { difference / variance.max(f64::MIN_POSITIVE).sqrt() }
     }
 
-    /// The 95 % interval of the loss: the losses from which the one that was found is within the quantile.
+    /// The 95 % interval of the loss: all losses whose score lies within ±`QUANTILE`.
     fn interval(self) -> (f64, f64) {
-        // The score falls from above `limit` to below it between -1 and 1.
+        // The score decreases from above `limit` to below it over -1 to 1, so bisection finds the crossing.
         let falls_to = |limit: f64| {
             let (mut low, mut high) = (-1.0, 1.0);
             for _ in 0..60 {
@@ -122,8 +125,8 @@ impl Changes {
     }
 }
 
-/// The smallest loss that this many images can prove to be above `allowed`, as lost answers with none gained. None if
-/// even a file that gets every image wrong would pass.
+/// The smallest provable loss on this many images: the fewest lost predictions, with none gained, that prove a loss
+/// greater than `allowed`. `None` if even a file that gets every image wrong would pass.
 #[must_use]
 pub fn smallest_proof(images: usize, allowed: f64) -> Option<usize> {
     (1..=images).find(|&lost| Changes { images, lost, gained: 0 }.prove_more_than(allowed))
@@ -148,8 +151,8 @@ mod tests {
         assert_eq!(Changes::between(&before, &after), changes(2, 1, 5));
     }
 
-    /// `scipy.stats.binomtest(lost, lost + gained, 0.5, alternative="greater")`, SciPy 1.17; twice the smaller values are
-    /// what `statsmodels.stats.contingency_tables.mcnemar(exact=True)` gives.
+    /// `scipy.stats.binomtest(lost, lost + gained, 0.5, alternative="greater")`, SciPy 1.17.
+    /// `statsmodels.stats.contingency_tables.mcnemar(exact=True)` returns twice the smaller values.
     #[test]
     fn the_exact_test_is_scipys() {
         for (lost, gained, expected) in [
@@ -166,7 +169,7 @@ mod tests {
             let found = changes(lost, gained, 1000).p_value();
             assert!(close(found, expected, 1e-9), "{lost} {gained}: {found}");
         }
-        // 2^-3000 is no number of 64 bits: the sum must not be lost with its smallest terms.
+        // 2^-3000 underflows in f64; the sum must survive although its smallest terms become 0.
         let found = changes(1500, 1500, 9000).p_value();
         assert!(close(found, 0.507_283_049_257_897_6, 1e-9), "{found}");
     }
@@ -201,16 +204,17 @@ mod tests {
     #[test]
     fn only_a_loss_that_is_proven_and_larger_than_allowed_counts() {
         let proven = |lost, gained, images| changes(lost, gained, images).prove_more_than(0.005);
-        // Two images fewer of 300, whether three or thirty answers changed on the way.
+        // A net loss of two images of 300, whether two or thirty predictions changed.
         assert!(!proven(2, 0, 300) && !proven(3, 1, 300) && !proven(16, 14, 300));
-        // A real loss of a third of a point on 60,000 images is allowed, two thirds of a point are not.
+        // A significant loss of a third of a point on 60,000 images is allowed; two thirds of a point is not.
         assert!(changes(300, 100, 60_000).p_value() < 1e-20 && !proven(300, 100, 60_000));
         assert!(proven(450, 50, 60_000));
-        // Exactly what is allowed passes, however many images say so.
+        // A loss of exactly the allowed amount passes, however many images were measured.
         assert!(!proven(5_000, 0, 1_000_000) && !proven(6_000, 1_000, 1_000_000));
-        // Files that are broken are refused on small sets too.
+        // Broken files are rejected on small sets too.
         assert!(proven(30, 2, 40) && proven(7, 0, 10) && proven(5, 0, 5));
-        // Four images cannot show anything: all of them are lost by chance once in sixteen times.
+        // Four images cannot prove anything: with four changed predictions, chance loses all four once in sixteen
+        // times.
         assert!(!proven(4, 0, 4) && !proven(0, 300, 300));
     }
 
@@ -223,7 +227,7 @@ mod tests {
             assert!(!changes(lost - 1, 0, images).prove_more_than(0.005), "{images}: {lost}");
         }
         assert_eq!(smallest_proof(5, 0.005), Some(5));
-        // 50 of 10,000 are allowed.
+        // A loss of 50 of 10,000 is allowed.
         assert_eq!(smallest_proof(10_000, 0.005), Some(64));
     }
 }

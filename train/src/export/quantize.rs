@@ -1,12 +1,13 @@
 //! Static post-training quantization to 8 bits (Jacob et al., arXiv 1712.05877; Krishnamoorthi, arXiv 1806.08342).
 //!
 //! A real number r is stored as q with r = scale · (q − zero point). Activations are uint8 with one scale and zero
-//! point per tensor, from what an observer saw of training images. Weights are int8 with a scale per output
-//! channel and no zero point, biases int32 with the product of the two scales, as integer convolutions add them up. The
-//! classifier, a thousandth of the arithmetic, takes floats and yields floats; only its weights are stored in 8 bits.
+//! point per tensor, chosen by an observer that sees the activations on training images. Weights are int8 with one
+//! scale per output channel and no zero point. Biases are int32 with scale (input scale · weight scale), the scale in
+//! which integer convolutions accumulate. The classifier, a thousandth of the arithmetic, computes in floats; only its
+//! weights are stored in 8 bits.
 //!
-//! It works on the folded weights and the layer list, not on a finished graph: there it is known which values ReLU6
-//! bounds, and every name is the layer's.
+//! Quantization works on the folded weights and the layer list, not on a finished graph: the layer list says which
+//! activations ReLU6 bounds, and every tensor is named after its layer.
 
 use super::body::{Body, for_batches};
 use super::fold;
@@ -17,51 +18,51 @@ use models::card::{ModelCard, Observer};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-/// Name of the network's input among the activations; the others have their layer's name.
+/// Name of the network's input among the activations; the others are named after their layer.
 pub(super) const INPUT: &str = "pixels";
 
 /// Largest magnitude of a quantized weight.
 ///
-/// Processors with AVX2 or AVX-512 but without VNNI add up pairs of products of uint8 and int8 in 16 bits, which
-/// overflow: 2 · 255 · 127 > 32,767. ONNX Runtime's answers would depend on the processor. With 7 bits they do not,
-/// as 2 · 255 · 64 = 32,640 (ONNX Runtime's documentation on quantization calls it `reduce_range`).
+/// CPUs with AVX2 or AVX-512 but without VNNI add pairs of uint8 · int8 products in 16 bits. With 8-bit weights these
+/// sums can overflow (2 · 255 · 127 > 32,767), and ONNX Runtime's results depend on the CPU. With 7-bit weights they
+/// cannot (2 · 255 · 64 = 32,640). ONNX Runtime's quantization documentation calls this `reduce_range`.
 const LARGEST_WEIGHT: i8 = 64;
 
-/// The same where no such sums are made: depthwise convolutions add up their few products in 32 bits, and the
+/// Largest magnitude where no 16-bit sums occur: depthwise convolutions add their few products in 32 bits, and the
 /// classifier computes in floats.
 const LARGEST_WEIGHT_ALONE: i8 = 127;
 
-/// Largest magnitude of a quantized bias: leaves room for the products that are added to it.
+/// Largest magnitude of a quantized bias; leaves headroom for the products that are added to it.
 const LARGEST_BIAS: f64 = (1_u32 << 30) as f64;
 
-/// How the values of an activation are stored.
+/// Quantization parameters of an activation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// Step between two values.
     pub scale: f32,
-    /// What 0 is stored as.
+    /// The stored value that represents 0.
     pub zero_point: u8,
 }
 
 impl Range {
-    /// From the smallest and largest value to be told apart; 0 always lies between.
+    /// The parameters for values from `low` to `high`. The range is widened to include 0.
     #[must_use]
     pub fn between(low: f64, high: f64) -> Self {
         let (low, high) = (low.min(0.0), high.max(0.0));
-        // Where nothing but 0 was seen, any step will do.
+        // If only 0 was seen, any step works.
         let scale = if high > low { ((high - low) / 255.0) as f32 } else { 1.0 };
         let zero_point = (-low / f64::from(scale)).round().clamp(0.0, 255.0) as u8;
         Self { scale, zero_point }
     }
 
-    /// The value that stands for `value` once it was stored.
+    /// `value` after quantization and dequantization.
     #[must_use]
     pub fn nearest(self, value: f64) -> f64 {
         let (scale, zero) = (f64::from(self.scale), f64::from(self.zero_point));
         ((value / scale).round_ties_even() + zero).clamp(0.0, 255.0).mul_add(scale, -zero * scale)
     }
 
-    /// The same for a tensor, as `QuantizeLinear` and `DequantizeLinear` do it.
+    /// Quantizes and dequantizes a tensor as `QuantizeLinear` and `DequantizeLinear` do.
     fn nearest_all(self, values: &Tensor) -> Result<Tensor> {
         let (scale, zero) = (f64::from(self.scale), f64::from(self.zero_point));
         let stored = values.f_div_scalar(scale)?.f_round()?.f_clamp(-zero, 255.0 - zero)?;
@@ -69,35 +70,35 @@ impl Range {
     }
 }
 
-/// A layer's quantized numbers.
+/// A layer's quantized weights and bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` of the classifier.
+    /// `[output, input / groups, kernel, kernel]`, or `[output, input]` for the classifier.
     pub shape: Vec<i64>,
     /// Row-major.
     pub weight: Vec<i8>,
-    /// `[output]`.
+    /// One scale per output channel, `[output]`.
     pub scales: Vec<f32>,
-    /// None for a convolution without norm.
+    /// `None` for a convolution without batch norm.
     pub bias: Option<Bias>,
 }
 
-/// A bias.
+/// A layer's bias.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bias {
-    /// Of a layer that computes in integers.
+    /// The bias of a layer that computes in integers.
     Int32 {
-        /// `[output]`.
+        /// The stored biases, `[output]`.
         values: Vec<i32>,
-        /// `[output]`: the input's scale times the weight's.
+        /// Scales, `[output]`: the input's scale times the weight's.
         scales: Vec<f32>,
     },
-    /// `[output]`, of the classifier.
+    /// The classifier's bias, `[output]`.
     Fp32(Vec<f32>),
 }
 
 impl Bias {
-    /// As floats.
+    /// The bias as floats.
     fn dequantized(&self) -> Vec<f32> {
         match self {
             Self::Int32 { values, scales } => {
@@ -108,26 +109,26 @@ impl Bias {
     }
 }
 
-/// A network's quantized numbers.
+/// A quantized network: activation ranges and weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantized {
     ranges: BTreeMap<String, Range>,
-    /// Of every layer that has weights, by its name.
+    /// The weights of every layer that has any, by layer name.
     pub layers: BTreeMap<String, Weights>,
 }
 
 impl Quantized {
-    /// How an activation is stored.
+    /// The quantization parameters of an activation, by name. Errors if there is no such activation.
     pub fn range(&self, name: &str) -> Result<Range> {
         self.ranges.get(name).copied().with_context(|| format!("no range for the activation {name}"))
     }
 
-    /// How every activation is stored, by its name.
+    /// The quantization parameters of every activation, with its name.
     pub fn ranges(&self) -> impl Iterator<Item = (&str, Range)> {
         self.ranges.iter().map(|(name, range)| (name.as_str(), *range))
     }
 
-    /// The weights as the graph's arithmetic sees them.
+    /// The dequantized weights, which the graph computes with.
     fn dequantized(&self) -> BTreeMap<String, fold::Weights> {
         let layers = self.layers.iter().map(|(name, Weights { shape, weight, scales, bias })| {
             let per_channel = weight.len() / scales.len().max(1);
@@ -139,7 +140,7 @@ impl Quantized {
         layers.collect()
     }
 
-    /// Logits `[N, classes]` of u8 images `[N, C, H, W]`: what the int8 graph computes, computed by libtorch.
+    /// Simulates the int8 graph in libtorch: logits `[N, classes]` of u8 images `[N, C, H, W]`.
     pub fn logits(&self, card: &ModelCard, images: &Tensor) -> Result<Tensor> {
         let body = Body::new(&card.architecture, self.dequantized())?;
         let mut parts = Vec::new();
@@ -151,7 +152,8 @@ impl Quantized {
     }
 }
 
-/// Quantizes folded weights; the activations' ranges come from `images`, u8 `[N, C, H, W]`.
+/// Quantizes folded weights and calibrates the activation ranges on `images`, u8 `[N, C, H, W]`. Errors if there are no
+/// images.
 pub fn quantize(
     card: &ModelCard,
     folded: &BTreeMap<String, fold::Weights>,
@@ -181,7 +183,8 @@ pub fn quantize(
     Ok(Quantized { ranges, layers })
 }
 
-/// The weights of a layer that computes in integers, whose input is stored so, or of the classifier.
+/// Quantizes the weights of one layer. `input` holds the quantization parameters of its input if it computes in
+/// integers, `None` if it computes in floats. `largest` is the largest magnitude of a stored weight.
 fn quantized_weights(folded: &fold::Weights, input: Option<Range>, largest: i8) -> Weights {
     let channels = folded.shape.first().map_or(1, |&channels| channels.max(1) as usize);
     let per_channel = (folded.weight.len() / channels).max(1);
@@ -189,7 +192,7 @@ fn quantized_weights(folded: &fold::Weights, input: Option<Range>, largest: i8) 
     let mut weight = Vec::with_capacity(folded.weight.len());
     for (channel, weights) in folded.weight.chunks(per_channel).enumerate() {
         let magnitude = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
-        // A channel with next to no weights would have a scale too small for its bias.
+        // In a channel with tiny weights, the scale would be too small to store the bias.
         let needed = match (input, &folded.bias) {
             (Some(input), Some(bias)) => f64::from(bias[channel].abs()) / (LARGEST_BIAS * f64::from(input.scale)),
             _ => 0.0,
@@ -212,7 +215,7 @@ fn quantized_weights(folded: &fold::Weights, input: Option<Range>, largest: i8) 
     Weights { shape: folded.shape.clone(), weight, scales, bias }
 }
 
-/// The range of every activation, from the network's own arithmetic on `images`.
+/// Finds the range of every activation by running the fp32 network on `images`.
 fn calibrate(
     card: &ModelCard,
     folded: &BTreeMap<String, fold::Weights>,
@@ -230,7 +233,7 @@ fn calibrate(
     let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
     for_batches(card, images, |batch| {
         let logits = body.forward(batch, |name, value| {
-            // The input lies between black and white, everything else between ReLU6's limits.
+            // The input lies between black and white, every other activation between 0 and 6 (ReLU6).
             let (low, high) = if name == INPUT { (low, high) } else { (0.0, 6.0) };
             let histogram = histograms.entry(name.to_owned()).or_insert_with(|| Histogram::new(low, high));
             histogram.add(&value)?;
@@ -246,7 +249,7 @@ fn calibrate(
 mod tests {
     use super::*;
 
-    /// Examples of the ONNX operator's own documentation: scale 2, zero point 128, ties to even, saturation.
+    /// Examples from the documentation of the ONNX operator: scale 2, zero point 128, ties to even, saturation.
     #[test]
     fn values_are_rounded_as_quantize_linear_does() {
         let range = Range { scale: 2.0, zero_point: 128 };
@@ -264,7 +267,7 @@ mod tests {
         assert_eq!(Range::between(0.0, 6.0), Range { scale: 6.0 / 255.0, zero_point: 0 });
         assert_eq!(Range::between(-1.0, 1.55), Range { scale: 0.01, zero_point: 100 });
         assert_eq!(Range::between(0.0, 0.0).nearest(0.0), 0.0);
-        // A range that does not reach 0 is widened to it: padding is 0.
+        // The range is widened to include 0, because padding is 0.
         assert_eq!(Range::between(2.0, 6.0), Range::between(0.0, 6.0));
     }
 

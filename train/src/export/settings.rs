@@ -1,4 +1,4 @@
-//! What a file is to be like.
+//! Export settings.
 
 use super::graph::{OPSET, check_opset};
 use anyhow::{Result, bail, ensure};
@@ -6,23 +6,23 @@ use models::card::{Calibration, LOGITS, ModelCard, Observer, PROBABILITIES, Prec
 use std::fmt;
 use std::str::FromStr;
 
-/// Largest batch that can be fixed.
+/// Largest fixed batch size.
 const MAX_BATCH: usize = 1024;
 
-/// What a file is to be like. The default is for everybody: fp32, any batch, pictures in, logits and probabilities out.
+/// Export settings. The defaults suit most users: fp32, any batch size, raw images in, logits and probabilities out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Number format.
     pub precision: Precision,
-    /// How the ranges of an int8 file are chosen from what is seen in calibration; other precisions ignore it.
+    /// The calibration observer of an int8 file; other precisions ignore it.
     pub observer: Observer,
-    /// Version of the operators.
+    /// ONNX operator-set version.
     pub opset: i64,
-    /// Number of pictures the graph takes at once; `None` leaves it open.
+    /// Fixed batch size of the graph; `None` makes it dynamic.
     pub batch: Option<usize>,
-    /// What the graph takes.
+    /// The input that the graph takes.
     pub takes: Takes,
-    /// What it yields.
+    /// The outputs that it returns.
     pub outputs: Outputs,
 }
 
@@ -40,7 +40,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses what cannot be written.
+    /// Errors if the opset or the batch size is not supported.
     pub fn validate(&self) -> Result<()> {
         check_opset(self.opset)?;
         let batch = self.batch.unwrap_or(1);
@@ -48,8 +48,8 @@ impl Settings {
         Ok(())
     }
 
-    /// The card of the file that is written of a network with this card. `calibrated` is the number of images that an
-    /// int8 file's ranges are taken from.
+    /// The model card of the exported file, derived from the network's card. `calibrated` is the number of calibration
+    /// images, recorded only for int8.
     #[must_use]
     pub fn card(&self, network: ModelCard, calibrated: usize) -> ModelCard {
         let calibration = Calibration { images: calibrated, observer: self.observer };
@@ -67,14 +67,14 @@ impl Settings {
 pub enum Outputs {
     /// Logits and probabilities.
     Both,
-    /// Logits only: a softmax less.
+    /// Logits only, without a softmax.
     Logits,
     /// Probabilities only.
     Probabilities,
 }
 
 impl Outputs {
-    /// The graph's outputs in order.
+    /// Names of the graph's outputs, in order.
     #[must_use]
     pub fn names(self) -> &'static [&'static str] {
         match self {

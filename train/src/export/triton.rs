@@ -1,5 +1,5 @@
-//! A model repository for NVIDIA Triton and servers that read the same form (`KServe`): for who outgrows one machine and
-//! runs the same file on an existing serving engine.
+//! Writes a model repository for NVIDIA Triton and servers that read the same layout (`KServe`), so that the exported
+//! file runs unchanged on an existing serving engine.
 //!
 //! ```text
 //!  DIR/mnist-quick/config.pbtxt     names, types and shapes; dynamic batching
@@ -14,10 +14,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Largest batch the server puts together: beyond it a processor gains nothing, and a GPU little.
+/// Largest batch that the server assembles. Larger ones gain nothing on a CPU and little on a GPU.
 const MAX_BATCH: usize = 64;
 
-/// How long the first picture of a batch waits for others, in microseconds.
+/// How long the first image of a batch waits for others, in microseconds.
 const QUEUE_DELAY: usize = 500;
 
 /// The model's name in the repository, such as `mnist-quick`.
@@ -27,8 +27,8 @@ pub fn name(card: &ModelCard) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 
-/// The server's description of a file (`ModelConfig` in Triton's `model_config.proto`). The batch is no part of the
-/// shapes there.
+/// The server's configuration of a model (`ModelConfig` in Triton's `model_config.proto`). Its shapes do not include
+/// the batch. Errors if the batch size of the graph is fixed.
 pub fn config(written: &Written) -> Result<String> {
     let (card, settings) = (&written.card, &written.settings);
     ensure!(settings.batch.is_none(), "a serving engine puts its batches together itself: leave --batch dynamic");
@@ -56,7 +56,8 @@ pub fn config(written: &Written) -> Result<String> {
     Ok(text)
 }
 
-/// The model's own folder in the repository, if the model can be written there.
+/// Returns the model's folder in the repository. Errors if the model cannot be written there: the batch size is fixed,
+/// a label has more than one line, or the folder exists and `overwrite` is false.
 pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<PathBuf> {
     config(written)?;
     let broken = written.card.labels.iter().find(|label| label.contains(['\n', '\r']));
@@ -66,7 +67,8 @@ pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<P
     Ok(target)
 }
 
-/// Adds the model to a repository, whole or not at all, and returns its own folder.
+/// Adds the model to a repository and returns its folder. The files are written to a temporary folder and then renamed
+/// into place. Errors as [`target`] does, or if writing fails.
 pub fn write(written: &Written, folder: &Path, overwrite: bool) -> Result<PathBuf> {
     let target = target(written, folder, overwrite)?;
     let context = || format!("cannot write {}", target.display());
@@ -81,7 +83,7 @@ pub fn write(written: &Written, folder: &Path, overwrite: bool) -> Result<PathBu
         .and_then(|()| fs::write(model.join("config.pbtxt"), config))
         .and_then(|()| fs::write(model.join("labels.txt"), labels))
         .with_context(context)?;
-    // What was there before goes with the temporary folder.
+    // The previous model is moved into the temporary folder and deleted with it.
     if target.exists() {
         fs::rename(&target, new.path().join("before")).with_context(context)?;
     }

@@ -1,4 +1,4 @@
-//! A recipe as a file in which every key is explained: what `train recipe` prints.
+//! Writes a recipe as a TOML file that explains every key, as `train recipe` prints it.
 
 use super::keys::{BASE, KEYS, Key, value};
 use super::{Recipe, layers};
@@ -6,12 +6,13 @@ use anyhow::Result;
 use std::fmt::Write;
 use toml::{Table, Value};
 
-/// Columns of the comments.
+/// Width of the comments in columns.
 const COLUMNS: usize = 80;
 
-/// The recipe with every key, each below its meaning, range and default. Reading it gives the same recipe.
+/// The recipe as TOML with every key, each preceded by its meaning, range and default. Parsing the text gives the same
+/// recipe. Errors if the recipe is not valid.
 pub fn document(name_or_path: &str) -> Result<String> {
-    // Refuses what no run would accept.
+    // Rejects a recipe that no run would accept.
     Recipe::find(name_or_path)?;
     let recipe = layers::find(name_or_path)?;
     let mut text = String::new();
@@ -31,9 +32,9 @@ fn write(text: &mut String, key: &Key, recipe: &Table) {
     let about = format!("{meaning} Values: {}. Default: {}.", key.accepts, key.default());
     let _ = match value {
         Some(value) => writeln!(text, "{}{} = {value}", comment(&about), key.name),
-        // Every key is set here: a base would change nothing.
+        // Every key is set here, so a base would have no effect.
         None if key.name == BASE => writeln!(text, "{}# {BASE} = {}", comment(&about), key.default()),
-        // The table is not there, but the text that stands for it.
+        // The key belongs to a table that a string replaces, such as `normalization = "auto"`.
         None => writeln!(
             text,
             "{}",
@@ -42,7 +43,7 @@ fn write(text: &mut String, key: &Key, recipe: &Table) {
     };
 }
 
-/// Lines that begin with `# `.
+/// Wraps text into lines that begin with `# `.
 fn comment(words: &str) -> String {
     let (mut text, mut width) = (String::new(), 0);
     for word in words.split_whitespace() {

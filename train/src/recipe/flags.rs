@@ -1,11 +1,11 @@
-//! What the command line changes in a recipe.
+//! Command-line flags that override recipe keys.
 
 use anyhow::{Context, Result};
 use models::architecture::Kind;
 use serde::Serialize;
 use toml::{Table, Value};
 
-/// What the command line changes in a recipe; each field is the flag of its name.
+/// Recipe keys overridden by command-line flags. Each field has the name of its flag.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Overrides {
@@ -23,7 +23,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// The flags that are given, as a recipe that sets only these keys.
+    /// The given flags as a partial recipe that sets only these keys.
     pub(super) fn to_table(&self) -> Result<Table> {
         fn set<T: Serialize>(table: &mut Table, key: &str, value: Option<T>) -> Result<()> {
             if let Some(value) = value {

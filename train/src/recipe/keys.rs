@@ -1,7 +1,8 @@
-//! Every key of a recipe: its table, what it means, and which values it takes.
+//! Every key of a recipe: its table, meaning and accepted values.
 //!
-//! The list is made from the structs in [`super`]: names and types are what serde reads, meanings are the doc comments,
-//! ranges are the attributes. Checks, `--help`, `train recipe` and recipes/README.md use this list and cannot differ.
+//! The list is generated from the structs in [`super`]: names and types are what serde reads, meanings are the doc
+//! comments, ranges are the attributes. Validation, `--help`, `train recipe` and recipes/README.md all use this list,
+//! so they cannot disagree.
 
 use super::{DEFAULT, Recipe, layers};
 use deploy::arguments::{self, Interval, whole_number};
@@ -12,23 +13,23 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::LazyLock;
 use toml::Value;
 
-/// The key of a recipe file that names the recipe below it.
+/// The key of a recipe file that names its base recipe.
 pub(super) const BASE: &str = "base";
 
 /// A key, or a table of keys.
 #[derive(Debug)]
 pub struct Key {
-    /// The table it belongs to; empty at the top level.
+    /// The table that contains it; empty at the top level.
     pub table: String,
     /// Its name.
     pub name: String,
     /// What it means, from the doc comment.
     pub meaning: String,
-    /// Which values it takes.
+    /// The values it accepts.
     pub accepts: Accepts,
 }
 
-/// Which values a key takes. Its text completes "expected".
+/// The values that a key accepts. Its `Display` text completes the phrase "expected …".
 #[derive(Debug)]
 pub enum Accepts {
     /// A whole number.
@@ -39,15 +40,15 @@ pub enum Accepts {
     Numbers(Interval),
     /// `true` or `false`.
     Switch,
-    /// One of these texts.
+    /// One of these strings.
     OneOf(Vec<String>),
-    /// Any text.
+    /// Any string.
     Text,
-    /// A table, or instead this text.
+    /// A table, or this string in its place.
     Table(Option<String>),
 }
 
-/// All keys in the order of a recipe file: a table's keys follow the table.
+/// All keys, in the order of a recipe file: a table's keys follow the table.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
@@ -65,7 +66,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 
 /// Reads the keys of a table, and of the tables in it, from its JSON schema.
 fn read(table: &str, schema: &Json, keys: &mut Vec<Key>) {
-    // Every key is required, and this list has the order of the struct; `properties` is sorted.
+    // Every key is required, and `required` keeps the struct's order, whereas `properties` is sorted.
     let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
     for name in names {
         let schema = &schema["properties"][name];
@@ -106,13 +107,13 @@ fn accepts(schema: &Json) -> Accepts {
 }
 
 impl Key {
-    /// Its name with its table's: `optimizer.lr`.
+    /// The key's full path, such as `optimizer.lr`.
     #[must_use]
     pub fn path(&self) -> String {
         if self.table.is_empty() { self.name.clone() } else { format!("{}.{}", self.table, self.name) }
     }
 
-    /// What it is if no recipe sets it, and what it is instead in a recipe that changes the table's `kind`.
+    /// The default value, followed by the defaults for other values of the table's `kind` where they differ.
     #[must_use]
     pub fn default(&self) -> String {
         if self.table.is_empty() && self.name == BASE {
@@ -135,26 +136,27 @@ impl Key {
     }
 }
 
-/// The value of a key in a recipe.
+/// Returns the value of a key in a recipe, if set.
 pub(super) fn value<'a>(recipe: &'a toml::Table, key: &Key) -> Option<&'a Value> {
     if key.table.is_empty() { recipe.get(&key.name) } else { recipe.get(&key.table)?.get(&key.name) }
 }
 
-/// The key `optimizer.lr`.
+/// Finds a key by its path, such as `optimizer.lr`.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
     let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
     KEYS.iter().find(|key| key.table == table && key.name == name)
 }
 
-/// The help of the flag that sets this key.
+/// The `--help` text of the flag that sets this key.
 #[must_use]
 pub fn help(path: &str) -> String {
     let default = find(path).map(Key::default).unwrap_or_default().replace('"', "");
     format!("{} [default: the recipe's; {DEFAULT}: {default}]", description(path))
 }
 
-/// What a key means and takes, as `--help` says it: the first sentence, and the values unless they are in it.
+/// A key's meaning and accepted values for `--help`: the first sentence of its documentation, followed by the values.
+/// The sentence of an [`Accepts::OneOf`] key already lists its values, so they are not repeated.
 #[must_use]
 pub fn description(path: &str) -> String {
     let Some(key) = find(path) else { return String::new() };
@@ -166,7 +168,7 @@ pub fn description(path: &str) -> String {
     }
 }
 
-/// Reads a flag that sets this key, a whole number.
+/// Returns a parser for the flag that sets this whole-number key.
 pub fn whole<T: TryFrom<u64>>(
     path: &'static str,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
@@ -176,7 +178,7 @@ pub fn whole<T: TryFrom<u64>>(
     }
 }
 
-/// Reads a flag that sets this key, a number.
+/// Returns a parser for the flag that sets this floating-point key.
 pub fn number(path: &'static str) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
     move |text| match find(path).map(|key| &key.accepts) {
         Some(Accepts::Number(interval)) => arguments::number(*interval)(text),
@@ -185,7 +187,7 @@ pub fn number(path: &'static str) -> impl Fn(&str) -> Result<f64, String> + Clon
 }
 
 impl Accepts {
-    /// Whether a value may stand here.
+    /// Whether the key accepts this value.
     #[must_use]
     pub fn takes(&self, value: &Value) -> bool {
         let in_interval = |interval: &Interval, value: &Value| match value {
@@ -239,7 +241,7 @@ mod tests {
     use std::collections::BTreeSet;
     use toml::Table;
 
-    /// The keys that serde writes are all that it reads: it refuses others.
+    /// Serde reads exactly the keys it writes and rejects any other.
     #[test]
     fn the_documented_keys_are_those_that_serde_reads() {
         let mut recipe = Recipe::find("quick").unwrap();
@@ -267,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Each documented default is what a recipe gets that does not set the key.
+    /// Each documented default is the value a recipe gets if it does not set the key.
     #[test]
     fn the_documented_defaults_are_the_real_ones() {
         let shown = |recipe: &Recipe, key: &Key| {
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!((constant.schedule.warm_up, one_cycle.schedule.warm_up), (0.0, 0.3));
     }
 
-    /// The table in recipes/README.md; with `UPDATE=1` it is written there.
+    /// Checks the table in recipes/README.md; `UPDATE=1` rewrites it.
     #[test]
     fn the_readme_lists_every_key() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/README.md");

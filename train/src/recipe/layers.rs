@@ -1,4 +1,4 @@
-//! Keys that a recipe leaves out come from its base, which may have a base of its own.
+//! Fills in the keys that a recipe leaves out from its base, which may have a base of its own.
 
 use super::keys::BASE;
 use super::{BUILT_IN, DEFAULT, NAMES, mistakes};
@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use toml::{Table, Value};
 
-/// Largest accepted size of a recipe file. The built-in ones are a thousandth of it.
+/// Largest accepted size of a recipe file in bytes. The built-in ones are about a thousandth of that.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a table's other keys are when a file changes the table's `kind`; the file says more.
+/// Default values of a table's other keys when a recipe changes the table's `kind`. The comments in `kinds.toml`
+/// explain them.
 static KINDS: LazyLock<Table> =
     LazyLock::new(|| toml::from_str(include_str!("../../recipes/kinds.toml")).unwrap_or_default());
 
-/// Where a key is 0, the other is off: setting the first to 0 turns the second off too, unless it is set as well.
+/// Dependencies between keys: table, key, dependent key. Setting the key to 0 also turns off the dependent key, unless
+/// the same recipe sets it.
 const NEEDS: [(&str, &str, &str); 2] = [("", "hold_out", "patience"), ("optimizer", "momentum", "nesterov")];
 
-/// A recipe with every key: a built-in one by its name, or a file. Its name is that of the file unless the file says so.
+/// Loads a recipe, by built-in name or by path, with every key filled in. If a file sets no `name`, the recipe is named
+/// after the file.
 pub(super) fn find(name_or_path: &str) -> Result<Table> {
     let mut files = Vec::new();
     let mut table = load(name_or_path, Path::new(""), &mut files)?;
@@ -27,30 +30,30 @@ pub(super) fn find(name_or_path: &str) -> Result<Table> {
     Ok(table)
 }
 
-/// The text of a recipe, with every key.
+/// Parses the text of a recipe and fills in every key.
 pub(super) fn parse(text: &str) -> Result<Table> {
     layer(text, Path::new(""), &mut Vec::new())
 }
 
-/// A built-in recipe.
+/// Parses a built-in recipe.
 pub(super) fn built_in(name: &str) -> Result<Table> {
     let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
     let (_, text) = built_in.with_context(|| format!("there is no built-in recipe '{name}'"))?;
     toml::from_str(text).with_context(|| format!("the built-in recipe {name} is broken"))
 }
 
-/// The kinds of this table that have defaults of their own.
+/// The kinds of a table that have their own defaults.
 pub(super) fn kinds(table: &str) -> impl Iterator<Item = (&'static String, &'static Table)> {
     let kinds = KINDS.get(table).and_then(Value::as_table).into_iter().flatten();
     kinds.filter_map(|(kind, defaults)| Some((kind, defaults.as_table()?)))
 }
 
-/// What may be in the name of a recipe, and so of a folder.
+/// Whether a character is allowed in a recipe's name, which is also used as a folder name.
 pub(super) fn may_be_in_a_name(char: char) -> bool {
     char.is_alphanumeric() || "-_.".contains(char)
 }
 
-/// A recipe's name from its file's: `my recipe.toml` is `my-recipe`.
+/// Derives a recipe's name from its file's name: `my recipe.toml` becomes `my-recipe`.
 fn name_of(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let name: String = stem.chars().map(|char| if may_be_in_a_name(char) { char } else { '-' }).collect();
@@ -60,7 +63,8 @@ fn name_of(file: &Path) -> String {
     }
 }
 
-/// A built-in recipe, or a file below `folder`. `files` are those that name it as their base, and then it, too.
+/// Loads a built-in recipe, or a file relative to `folder`. `files` is the chain of files that led here through `base`;
+/// the new file is appended, which detects cycles.
 fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
     if NAMES.contains(&name_or_path) {
         return built_in(name_or_path);
@@ -86,9 +90,9 @@ fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<T
     layer(&text, &folder, files).with_context(|| format!("{shown} is not a valid recipe"))
 }
 
-/// A recipe's text, laid over its base.
+/// Parses a recipe's text and merges it over its base.
 fn layer(text: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
-    // Some editors on Windows begin a file so.
+    // Some editors on Windows write a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let own = mistakes::read(text)?;
     let base = own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT);
@@ -97,7 +101,7 @@ fn layer(text: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
     Ok(lay_over(below, &own))
 }
 
-/// Lays a recipe that sets some keys over one that sets all.
+/// Merges a recipe that sets some keys over one that sets all.
 pub(super) fn lay_over(mut below: Table, own: &Table) -> Table {
     for (name, value) in own.iter().filter(|(name, _)| *name != BASE) {
         match (below.get_mut(name), value) {
@@ -129,7 +133,7 @@ pub(super) fn lay_over(mut below: Table, own: &Table) -> Table {
     below
 }
 
-/// What the keys of a table are for this kind: those of `quick` if it is the kind there.
+/// Default values of a table's keys for this kind: from `kinds.toml`, otherwise those of `quick`, whose kind it is.
 fn defaults(table: &str, kind: &Value) -> Table {
     let own = kinds(table).find(|(name, _)| Some(name.as_str()) == kind.as_str()).map(|(_, defaults)| defaults.clone());
     let quick = || built_in(DEFAULT).ok()?.remove(table).and_then(|table| table.try_into().ok());
@@ -142,7 +146,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Writes recipes into a folder and reads the first.
+    /// Writes recipes into a temporary folder and loads the first.
     fn found(files: &[(&str, &str)]) -> (tempfile::TempDir, anyhow::Result<Recipe>) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -208,7 +212,7 @@ mod tests {
         assert!(message.contains("not a text in UTF-8"), "{message}");
     }
 
-    /// The base's learning rate was chosen for the base's optimizer.
+    /// Otherwise the base's learning rate, chosen for another optimizer, would be used.
     #[test]
     fn another_kind_brings_its_own_values() {
         let recipe = read("[optimizer]\nkind = \"adamw\"");
@@ -216,7 +220,7 @@ mod tests {
         let recipe = read("[optimizer]\nkind = \"adamw\"\nlr = 0.01\n[schedule]\nkind = \"one-cycle\"");
         assert_eq!((recipe.optimizer.lr, recipe.optimizer.weight_decay), (0.01, 0.01));
         assert_eq!((recipe.schedule.kind, recipe.schedule.warm_up), (ScheduleKind::OneCycle, 0.3));
-        // The same kind again changes nothing.
+        // Setting the same kind again changes nothing.
         let recipe = read("base = \"best\"\n[optimizer]\nkind = \"sgd\"");
         assert_eq!((recipe.optimizer.lr, recipe.optimizer.nesterov), (0.08, true));
         let files = [

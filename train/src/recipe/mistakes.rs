@@ -1,4 +1,4 @@
-//! What is wrong with a recipe, key by key: unknown keys, keys in the wrong table, values that a key does not take.
+//! Finds the mistakes in a recipe: unknown keys, keys in the wrong table, and values that a key does not accept.
 
 use super::keys::{Accepts, KEYS, Key};
 use anyhow::{Result, bail};
@@ -6,37 +6,38 @@ use deploy::text::printable;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-/// Keys that are less alike than this are not taken for a spelling mistake (Jaro-Winkler, 0 to 1).
+/// Minimum similarity for a "did you mean" suggestion (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
 
-/// Characters of a wrong text that a message repeats.
+/// Maximum number of characters of a wrong value that a message quotes.
 const SHOWN: usize = 40;
 
-/// A key and what is wrong with it.
+/// A mistake in a recipe: the key and the message about it.
 struct Mistake {
     table: String,
     name: String,
     what: String,
 }
 
-/// Reads a recipe file, which may set any of the keys.
+/// Parses a recipe file, which may set any subset of the keys.
 pub(super) fn read(text: &str) -> Result<Table> {
     let table = match toml::from_str::<Table>(text) {
         Ok(table) => table,
-        // This message names the type of the parser's, not the limit.
+        // The parser's message names its internal type instead of the limit.
         Err(error) if error.message().contains("as i128") => {
             let digits = error.span().and_then(|span| text.get(span)).unwrap_or_default();
             let line = error.span().map_or(0, |span| line_at(text, span.start));
             bail!("line {line}: {} is too large: TOML has integers up to 2⁶³ − 1", shown(digits));
         }
-        // It quotes a line of the file.
+        // The parser's message quotes a line of the file, so it is made printable.
         Err(error) => bail!("{}", error.to_string().trim_end().lines().map(printable).collect::<Vec<_>>().join("\n")),
     };
     refuse(&table, Some(text))?;
     Ok(table)
 }
 
-/// Refuses a recipe with mistakes and names them all, by their lines in its text if there is one.
+/// Returns an error that lists all mistakes in a recipe, with line numbers if `text` is given. Without `text` the
+/// recipe must be complete.
 pub(super) fn refuse(table: &Table, text: Option<&str>) -> Result<()> {
     let mut mistakes = Vec::new();
     look_at("", table, &mut mistakes);
@@ -63,7 +64,7 @@ pub(super) fn refuse(table: &Table, text: Option<&str>) -> Result<()> {
     }
 }
 
-/// Looks at the keys of a table; its name is empty for the top level.
+/// Checks the keys of a table. `table` is its name, empty for the top level.
 fn look_at(table: &str, keys: &Table, mistakes: &mut Vec<Mistake>) {
     for (name, value) in keys {
         let what = match KEYS.iter().find(|key| key.table == table && key.name == *name) {
@@ -81,7 +82,8 @@ fn look_at(table: &str, keys: &Table, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Keys that a complete recipe lacks. Only `[normalization]` can be incomplete: the other tables have a base.
+/// Finds keys missing from a complete recipe. Only `[normalization]` can be incomplete, since the other tables are
+/// filled in from the base.
 fn missing(recipe: &Table, mistakes: &mut Vec<Mistake>) {
     for key in KEYS.iter().filter(|key| !key.table.is_empty()) {
         let table = recipe.get(&key.table).and_then(Value::as_table);
@@ -100,7 +102,7 @@ fn place(table: &str) -> String {
     }
 }
 
-/// What to say about a key that its table does not have.
+/// The message about a key that its table does not have.
 fn unknown(table: &str, name: &str, value: &Value) -> String {
     let is_table = value.is_table();
     let homes: Vec<_> = KEYS.iter().filter(|key| key.name == name).collect();
@@ -115,7 +117,7 @@ fn unknown(table: &str, name: &str, value: &Value) -> String {
     let what = if is_table && table.is_empty() { "table".to_owned() } else { "key".to_owned() };
     let likeness = |key: &&Key| {
         let alike = strsim::jaro_winkler(&name.to_lowercase().replace('-', "_"), &key.name);
-        // Between equals the one in this table is meant.
+        // Among equally similar keys, prefers one in this table.
         if key.table == table { alike + 1e-6 } else { alike }
     };
     let fits = |key: &&Key| matches!(key.accepts, Accepts::Table(_)) == is_table;
@@ -134,7 +136,7 @@ fn short(table: &str) -> String {
     if table.is_empty() { "at the top level".to_owned() } else { format!("in [{table}]") }
 }
 
-/// What to say about a value that a key does not take.
+/// The message about a value that a key does not accept.
 fn wrong(key: &Key, value: &Value) -> String {
     let found = match value {
         Value::String(text) => format!("the text \"{}\"", shown(text)),
@@ -154,7 +156,7 @@ fn wrong(key: &Key, value: &Value) -> String {
         (Accepts::OneOf(_) | Accepts::Text, _) => None,
         (Accepts::Table(_), _) => Some(format!("write [{}] on a line of its own and its keys below", key.name)),
         (accepts, Value::String(text)) => {
-            // A number or a switch between quotation marks?
+            // The string may be a number or a boolean in quotation marks.
             let bare = toml::from_str::<Table>(&format!("value = {text}")).ok();
             let meant = bare.as_ref().and_then(|table| table.get("value")).filter(|value| accepts.takes(value));
             meant.map(|value| format!("write {value} without quotation marks"))
@@ -165,13 +167,13 @@ fn wrong(key: &Key, value: &Value) -> String {
     format!("`{}`: expected {}, found {found}{hint}", key.path(), key.accepts)
 }
 
-/// A text of the user's, safe for a terminal and not long.
+/// Makes the user's text safe to print and shortens it.
 fn shown(text: &str) -> String {
     let text = printable(text);
     if text.chars().count() <= SHOWN { text } else { text.chars().take(SHOWN).collect::<String>() + "…" }
 }
 
-/// The line that a key is in, counted from 1.
+/// The line of a key, counted from 1.
 fn line_of(text: &str, top: &DeTable, mistake: &Mistake) -> Option<usize> {
     let table = match &mistake.table[..] {
         "" => top,
@@ -192,7 +194,7 @@ fn line_at(text: &str, position: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// What is said about a recipe, without its base.
+    /// The error message for a recipe, parsed without its base.
     fn said(text: &str) -> String {
         format!("{:#}", read(text).unwrap_err())
     }

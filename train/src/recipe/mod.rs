@@ -1,8 +1,10 @@
-//! What to do in a run: a TOML file, built in or the user's own, with the command line's flags laid over it.
+//! Recipes: the settings of a training run. A recipe is a TOML file, either built in or the user's own; command-line
+//! flags override its keys.
 //!
-//! * `layers`: keys that a file leaves out come from its base.
-//! * [`keys`]: every key with its meaning and range, taken from the structs below; `train recipe` prints them.
-//! * `mistakes`: what is wrong with a file, key by key.
+//! * `layers`: fills in keys that a file leaves out from its base recipe.
+//! * [`keys`]: lists every key with its meaning and range, taken from the structs below; `train recipe` prints the
+//!   list.
+//! * `mistakes`: reports what is wrong with a file, key by key.
 
 mod document;
 mod flags;
@@ -31,7 +33,7 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 /// The names of the built-in recipes.
 pub const NAMES: [&str; 3] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0];
 
-/// The recipe that is trained unless another is named, and the base of recipes that name none.
+/// The recipe used when none is named, and the base of recipes that do not name one.
 pub const DEFAULT: &str = "quick";
 
 /// Everything that decides how a network is trained, except the data and the machine.
@@ -208,29 +210,31 @@ pub struct Augmentation {
 }
 
 impl Recipe {
-    /// A built-in recipe by its name, or the user's own by its path. Keys that a file leaves out come from its base.
+    /// Loads a built-in recipe by name, or a user's recipe by path. Keys that a file leaves out come from its base.
+    /// Errors if the file cannot be read or is not a valid recipe.
     pub fn find(name_or_path: &str) -> Result<Self> {
         let table = layers::find(name_or_path)?;
         Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
     }
 
-    /// Reads and checks the text of a recipe. Keys that it leaves out come from its base; a path of a base is relative
-    /// to the current folder.
+    /// Parses and validates the text of a recipe. Missing keys come from its base; a base path is relative to the
+    /// current folder.
     pub fn parse(text: &str) -> Result<Self> {
         Self::from_table(layers::parse(text)?)
     }
 
-    /// The recipe as TOML, every value written out.
+    /// Returns the recipe as TOML with every value written out.
     pub fn to_toml(&self) -> Result<String> {
         Ok(toml::to_string(self)?)
     }
 
-    /// Lays the command line's flags over the recipe.
+    /// Applies command-line flags to the recipe and validates the result.
     pub fn with(self, flags: &Overrides) -> Result<Self> {
         Self::from_table(layers::lay_over(Table::try_from(self)?, &flags.to_table()?))
     }
 
-    /// The network for images of this many channels and classes.
+    /// Returns the network's architecture for images with this many channels and classes. Errors if the architecture is
+    /// invalid.
     pub fn architecture(&self, channels: usize, classes: usize) -> Result<Architecture> {
         let NetworkRecipe { arch, width, resolution, stem_stride } = self.network;
         let architecture = Architecture { kind: arch, width, resolution, channels, classes, stem_stride };
@@ -238,7 +242,7 @@ impl Recipe {
         Ok(architecture)
     }
 
-    /// From a table that sets every key.
+    /// Validates and converts a table that sets every key.
     fn from_table(table: Table) -> Result<Self> {
         mistakes::refuse(&table, None)?;
         let recipe: Self = table.try_into()?;
@@ -246,7 +250,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Checks what several keys say together, and the name. The range of each key is checked before.
+    /// Checks the name and the constraints between keys. The range of each key has been checked before.
     fn validate(&self) -> Result<()> {
         let name_is_safe = self.name.chars().all(layers::may_be_in_a_name);
         ensure!(
@@ -300,7 +304,7 @@ mod tests {
             assert_eq!(recipe.name, name);
             assert_eq!(toml::from_str::<Recipe>(text).unwrap(), recipe);
             assert_eq!(Recipe::parse(&recipe.to_toml().unwrap()).unwrap(), recipe);
-            // A run's recipe has everything, and nothing that would change with the program.
+            // A run's `recipe.toml` sets every key, so it does not change meaning when the program's defaults do.
             assert_eq!(toml::from_str::<Recipe>(&recipe.to_toml().unwrap()).unwrap(), recipe);
             // Checkpoints hold it as JSON.
             assert_eq!(serde_json::from_str::<Recipe>(&serde_json::to_string(&recipe).unwrap()).unwrap(), recipe);
@@ -329,7 +333,7 @@ mod tests {
         assert_eq!(tutorial.clone().with(&Overrides::default()).unwrap(), tutorial);
         let bad = Overrides { lr: Some(-1.0), ..Overrides::default() };
         assert!(quick().with(&bad).is_err());
-        // There is no flag for Nesterov's momentum, which is nothing without momentum.
+        // No flag sets `nesterov`, so a momentum of 0 must switch it off.
         let plain = Overrides { momentum: Some(0.0), ..Overrides::default() };
         assert!(!quick().with(&plain).unwrap().optimizer.nesterov);
     }

@@ -1,11 +1,11 @@
-//! [`super::Recipe::normalization`] in a file: a table, or the text `auto`.
+//! Reads and writes [`super::Recipe::normalization`]: a table, or the string `auto`.
 
 use models::card::Preprocessing;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What stands for no table.
+/// The string that replaces the table.
 pub(super) const AUTO: &str = "auto";
 
 /// The table.
@@ -31,7 +31,7 @@ enum Written {
     Table(Given),
 }
 
-// serde hands over the field as it is.
+// serde passes a reference to the field itself.
 #[allow(clippy::ref_option)]
 pub(super) fn serialize<S: Serializer>(given: &Option<Preprocessing>, to: S) -> Result<S::Ok, S::Error> {
     match given {

@@ -1,31 +1,31 @@
-//! Axes of charts: from values to places, and the ticks a person would have chosen.
+//! Chart axes: map values to positions and choose ticks at round numbers.
 
 /// Mantissas of ticks.
 const MANTISSAS: [f64; 3] = [1.0, 2.0, 5.0];
 
-/// Most ticks on a logarithmic axis; beyond, only powers of ten are named.
+/// Maximum number of ticks on a logarithmic axis; with more, only powers of ten are labelled.
 const CROWDED: usize = 9;
 
-/// Values further apart than this factor are shown on a logarithmic axis.
+/// Ratio of largest to smallest value from which the axis is logarithmic.
 const WIDE: f64 = 8.0;
 
-/// How values are spread over the axis.
+/// How values are mapped to the axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// By their logarithm.
+    /// Logarithmic.
     Log,
-    /// Shares of right answers by the logarithm of the share of wrong ones: 90 %, 99 % and 99.9 % lie evenly.
+    /// Accuracies by the logarithm of the error rate: 90 %, 99 % and 99.9 % are equally spaced.
     LogError,
 }
 
-/// A place on the axis with its name.
+/// A labelled position on the axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
-    /// Where, 0 (low end) to 1.
+    /// Position, 0 (low end) to 1.
     pub at: f64,
-    /// What is written there.
+    /// The label.
     pub label: String,
 }
 
@@ -33,24 +33,24 @@ pub struct Tick {
 #[derive(Clone, Debug)]
 pub struct Axis {
     scale: Scale,
-    /// The ends, on the scale.
+    /// The ends of the axis, after the scale's transformation.
     low: f64,
     high: f64,
-    /// Errors below this are drawn as this: the logarithm of none is none.
+    /// Errors below this are drawn at this value, since 0 has no logarithm.
     least: f64,
     ticks: Vec<Tick>,
 }
 
 impl Axis {
-    /// For losses: logarithmic where they are far apart, otherwise linear.
+    /// An axis for losses: logarithmic if they span a wide range, otherwise linear.
     #[must_use]
     pub fn of_losses(values: &[f64]) -> Self {
         let (low, high) = range(values, (0.0, 1.0));
         if low > 0.0 && high / low >= WIDE { Self::logarithmic(low, high) } else { Self::linear(low, high, number) }
     }
 
-    /// For shares of right answers among `images`, in percent: by the error where the errors are far apart, otherwise
-    /// linear.
+    /// An axis in percent for accuracies (0 to 1) measured on `images` images: by the logarithm of the error if the
+    /// errors span a wide range, otherwise linear.
     #[must_use]
     pub fn of_accuracies(values: &[f64], images: usize) -> Self {
         let (low, high) = range(values, (0.0, 1.0));
@@ -60,21 +60,21 @@ impl Axis {
             return Self::by_error(few, many, least);
         }
         let mut axis = Self::linear(low, high, |value, step| format!("{} %", number(value * 100.0, step * 100.0)));
-        // Not above 100 %, where there is nothing.
+        // An accuracy cannot exceed 100 %, so the axis ends there.
         if axis.high > 1.0 && high <= 1.0 {
             axis = axis.up_to(1.0);
         }
         axis
     }
 
-    /// From 0 to the largest value.
+    /// A linear axis from 0 to the largest value.
     #[must_use]
     pub fn from_zero(values: &[f64]) -> Self {
         let (_, high) = range(values, (0.0, 1.0));
         Self::linear(0.0, if high > 0.0 { high } else { 1.0 }, number)
     }
 
-    /// For counts: by their logarithm, with room for a bar where the count is 1.
+    /// A logarithmic axis for counts. It starts below 1, so that a bar for a count of 1 has some height.
     #[must_use]
     pub fn of_counts(largest: u64) -> Self {
         let decades = (largest.max(1) as f64).log10().ceil().max(1.0) as i32;
@@ -88,14 +88,14 @@ impl Axis {
         Self::assemble(Scale::Log, low, high, 0.0, ticks)
     }
 
-    /// For shares of a whole, 0 to 100 %.
+    /// A linear axis for shares, 0 to 100 %.
     #[must_use]
     pub fn of_shares() -> Self {
         let ticks = (0..=5).map(|fifth| (f64::from(fifth) / 5.0, format!("{} %", fifth * 20)));
         Self::assemble(Scale::Linear, 0.0, 1.0, 0.0, ticks)
     }
 
-    /// For epochs, from `first` (0 or 1) to `last`; a single one lies in the middle.
+    /// An axis for epochs from `first` (0 or 1) to `last`; a single epoch is centred.
     #[must_use]
     pub fn of_epochs(first: usize, last: usize) -> Self {
         let (mut low, mut high) = (first as f64, last as f64);
@@ -108,7 +108,7 @@ impl Axis {
         Self::assemble(Scale::Linear, low, high, 0.0, ticks.map(|epoch| (epoch as f64, epoch.to_string())))
     }
 
-    /// Where a value lies, 0 (low end) to 1; never beyond the ends.
+    /// The position of a value, 0 (low end) to 1, clamped to the ends.
     #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         let value = match self.scale {
@@ -125,13 +125,13 @@ impl Axis {
         &self.ticks
     }
 
-    /// How values are spread.
+    /// How values are mapped to the axis.
     #[must_use]
     pub fn scale(&self) -> Scale {
         self.scale
     }
 
-    /// Ticks at multiples of 1, 2 or 5 times a power of ten; the ends are ticks.
+    /// Puts ticks at multiples of 1, 2 or 5 times a power of ten; both ends of the axis are ticks.
     fn linear(low: f64, high: f64, label: impl Fn(f64, f64) -> String) -> Self {
         let (low, high) =
             if high > low { (low, high) } else { (low - low.abs().max(0.01) * 0.1, high + high.abs().max(0.01) * 0.1) };
@@ -140,7 +140,7 @@ impl Axis {
         let step =
             [1.0, 2.0, 5.0, 10.0].map(|mantissa| mantissa * power).into_iter().find(|&step| step >= rough * 0.999);
         let step = step.unwrap_or(rough);
-        // The margin keeps a sum such as 0.1 + 0.2 from opening a further step.
+        // The tolerance keeps a rounding error, as in 0.1 + 0.2, from adding another step.
         let (first, last) = ((low / step + 1e-6).floor(), (high / step - 1e-6).ceil());
         let ticks = (first as i64..=last as i64).map(|index| (index as f64 * step, label(index as f64 * step, step)));
         Self::assemble(Scale::Linear, first * step, last * step, 0.0, ticks)
@@ -167,7 +167,7 @@ impl Axis {
         Self { scale, low, high, least, ticks }
     }
 
-    /// The axis without what lies above a value.
+    /// Cuts the axis off above a value.
     fn up_to(self, high: f64) -> Self {
         let value = |tick: &Tick| self.low + tick.at * (self.high - self.low);
         let ticks: Vec<_> = self.ticks.iter().map(|tick| (value(tick), tick.label.clone())).collect();
@@ -176,7 +176,7 @@ impl Axis {
     }
 }
 
-/// Least and largest of the finite values.
+/// Smallest and largest finite value, or `otherwise` if there are none.
 fn range(values: &[f64], otherwise: (f64, f64)) -> (f64, f64) {
     let finite = values.iter().copied().filter(|value| value.is_finite());
     let (low, high) =
@@ -201,7 +201,8 @@ fn ends(ticks: &[f64]) -> (f64, f64) {
     }
 }
 
-/// No more ticks than can be read: where there would be, powers of ten, and of many of those every second, third, …
+/// Reduces ticks to a readable number: if there are too many, keeps only powers of ten, and if those are too many,
+/// every second, third, …
 fn thinned(ticks: &[f64]) -> Vec<f64> {
     if ticks.len() <= CROWDED {
         return ticks.to_vec();
@@ -212,7 +213,7 @@ fn thinned(ticks: &[f64]) -> Vec<f64> {
     decades.into_iter().step_by(every).collect()
 }
 
-/// A number with as many decimals as steps of this size need; very small and very large ones as `5e-6`.
+/// Formats a number with as many decimals as a step of this size needs; very small and very large numbers as `5e-6`.
 #[must_use]
 pub fn number(value: f64, step: f64) -> String {
     if value == 0.0 {
@@ -223,7 +224,7 @@ pub fn number(value: f64, step: f64) -> String {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         return format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'));
     }
-    // The margin keeps a step of 0.1 from counting as one of 0.0999….
+    // The tolerance keeps a step of 0.1 from being treated as 0.0999….
     let decimals = (-(step.abs().log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize;
     format!("{value:.decimals$}")
 }

@@ -1,41 +1,41 @@
-//! Line charts as SVG: ticks and units on the axes, names at the ends of the lines.
+//! Line charts as SVG, with ticks and units on the axes and names at the ends of the lines.
 
 use super::axis::{Axis, Scale};
 use super::html::escape;
 use std::fmt::Write;
 
-/// Size of the drawing, in its own units; on the page it is scaled to its place.
+/// Size of the drawing in SVG user units; the page scales it to fit.
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 270.0;
-/// Room around the lines: for the unit, the lines' names, the epochs and the ticks' names.
+/// Margins for the unit (top), the names of the lines (right), the epochs (bottom) and the tick labels (left).
 const TOP: f64 = 26.0;
 const NAMES: f64 = 84.0;
 const BOTTOM: f64 = 40.0;
 const LEFT: f64 = 62.0;
 
-/// Least distance of two names at the ends of lines: each has two rows.
+/// Minimum distance between two names at the ends of lines; each name takes two rows.
 const NAME_HEIGHT: f64 = 37.0;
 
-/// Most points of a line that are marked, each with its value to point at.
+/// Maximum number of points marked on a line; each shows its value on hover. Beyond it, only the last point is marked.
 const MARKED: usize = 40;
 
 /// A chart over the epochs.
 pub struct Chart {
-    /// Unique on the page.
+    /// Element id, unique on the page.
     pub id: &'static str,
-    /// What it shows, for those who do not see it.
+    /// The chart's title, for screen readers.
     pub title: String,
-    /// What the vertical axis counts.
+    /// The quantity on the vertical axis.
     pub unit: &'static str,
-    /// The epochs.
+    /// The horizontal axis: epochs.
     pub x: Axis,
-    /// The values.
+    /// The vertical axis: values.
     pub y: Axis,
     /// The lines, drawn in this order.
     pub lines: Vec<Line>,
-    /// An epoch to point out, and how.
+    /// An epoch to mark, with its label.
     pub mark: Option<(f64, String)>,
-    /// A value in words.
+    /// Formats a value.
     pub say: fn(f64) -> String,
 }
 
@@ -45,16 +45,16 @@ pub struct Line {
     pub name: String,
     /// Its CSS class.
     pub class: String,
-    /// Whether the name and the last value are written at its end.
+    /// Whether its name and last value are written at its end.
     pub named: bool,
     /// Whether its points are marked.
     pub marked: bool,
-    /// Epoch and value.
+    /// The points, as epoch and value.
     pub points: Vec<(f64, f64)>,
 }
 
 impl Chart {
-    /// The drawing. Points that are no numbers are left out.
+    /// The chart as SVG. Non-finite points are left out.
     #[must_use]
     pub fn svg(&self) -> String {
         let mut svg = format!(
@@ -77,7 +77,7 @@ impl Chart {
         LEFT + self.x.place(epoch) * (self.right() - LEFT)
     }
 
-    /// Where the lines end; what is named needs room for it.
+    /// The right end of the plot area; named lines need room for their names.
     fn right(&self) -> f64 {
         let named = self.lines.iter().any(|line| line.named);
         WIDTH - if named { NAMES } else { 16.0 }
@@ -120,7 +120,7 @@ impl Chart {
         );
     }
 
-    /// The epoch to point out, its note above or below the lines, where there is more room.
+    /// Marks the chosen epoch. The note goes above or below the lines, wherever there is more room.
     fn draw_mark(&self, svg: &mut String) {
         let Some((epoch, label)) = &self.mark else { return };
         let x = self.across(*epoch);
@@ -162,7 +162,7 @@ impl Chart {
         }
     }
 
-    /// The lines' names and last values, at their ends but apart from each other.
+    /// Writes the names and last values at the ends of the lines, moved apart so that they do not overlap.
     fn draw_names(&self, svg: &mut String) {
         let mut names: Vec<(&Line, (f64, f64))> =
             self.lines.iter().filter(|line| line.named).filter_map(|line| Some((line, finite(line).last()?))).collect();
@@ -187,7 +187,7 @@ impl Chart {
         }
     }
 
-    /// The chart in words.
+    /// A text description of the chart, for screen readers.
     fn description(&self) -> String {
         let mut words = String::new();
         for line in self.lines.iter().filter(|line| line.named) {
@@ -209,7 +209,8 @@ fn finite(line: &Line) -> impl Iterator<Item = (f64, f64)> {
     line.points.iter().copied().filter(|(_, value)| value.is_finite())
 }
 
-/// Moves places (sorted, downwards) as little as needed so that they keep a distance and stay between two ends.
+/// Moves positions, sorted from top to bottom, so that they are at least `distance` apart and stay between `top` and
+/// `bottom`.
 fn apart(wanted: &[f64], distance: f64, top: f64, bottom: f64) -> Vec<f64> {
     let mut places = wanted.to_vec();
     let mut least = top;

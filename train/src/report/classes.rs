@@ -1,4 +1,4 @@
-//! Which classes are told apart: confusion matrix, precision and recall, the most frequent mistakes.
+//! The results by class: confusion matrix, precision and recall, and the most frequent mistakes.
 
 use super::figures::{Figures, percent};
 use super::html::{escape, scrolling, table};
@@ -6,10 +6,11 @@ use deploy::confusion_picture::{Drawing, NUMBERED, depth, largest_mistake, legen
 use deploy::text::{self, counted, grouped};
 use std::fmt::Write;
 
-/// Most kinds of mistakes that are listed.
+/// Maximum number of confused class pairs listed.
 const LISTED: usize = 30;
 
-/// The longest label that stands above a column of the table as it is, in characters; longer ones are turned.
+/// Longest label in characters that is written horizontally above a column; with any longer one, the labels are
+/// rotated.
 const SHORT: usize = 5;
 
 /// The section of the page.
@@ -31,13 +32,13 @@ pub(super) fn section(figures: &Figures) -> String {
     )
 }
 
-/// A line as a sentence.
+/// Turns a line into a sentence: capitalises it and adds a full stop.
 fn sentence(line: &str) -> String {
     let mut chars = line.chars();
     chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
 }
 
-/// What the colours mean.
+/// The legend of the colours.
 fn html_legend(figures: &Figures, is_numbered: bool) -> String {
     let class = if is_numbered { "legend" } else { "legend drawn" };
     let mut html = format!("<div class=\"{class}\">");
@@ -121,7 +122,7 @@ fn precision_and_recall(figures: &Figures) -> String {
     table("numbers", caption, &heading, &rows)
 }
 
-/// The kinds of mistakes, one small label each.
+/// The most frequent pairs of true class and prediction.
 fn frequent(figures: &Figures) -> String {
     let mistakes = figures.metrics.confusion.mistakes();
     if mistakes.is_empty() {

@@ -1,4 +1,4 @@
-//! The page of `train compare`: the curves of several runs in the same charts, and what differs between the runs.
+//! The page of `train compare`: the curves of several runs in shared charts, and a table of their differences.
 
 use super::axis::Axis;
 use super::chart::{Chart, Line};
@@ -10,17 +10,17 @@ use crate::run::Epoch;
 use deploy::text::shortened;
 use std::fmt::Write;
 
-/// Colours, and the kinds of dashes that part runs of the same colour.
+/// Number of colours, and of dash patterns that distinguish runs with the same colour.
 const COLOURS: usize = 8;
 const DASHES: usize = 4;
 
-/// Most runs that are named at the ends of their lines, and characters of such a name.
+/// Maximum number of runs for which lines are named at their ends, and length of such a name in characters.
 const NAMED: usize = 5;
 const LONGEST: usize = 9;
 
 const STYLE: &str = include_str!("compare.css");
 
-/// The page.
+/// The page as HTML.
 #[must_use]
 pub fn to_html(comparison: &Comparison) -> String {
     let names: Vec<&str> = comparison.sides.iter().map(|side| side.name.as_str()).collect();
@@ -59,7 +59,7 @@ fn charts(comparison: &Comparison) -> String {
     let mut html = String::new();
     let accuracy = |id, title: &str, caption: &str, value: fn(&Epoch) -> Option<f64>| {
         let lines = lines(comparison, value);
-        // The size of the sets is not known everywhere: the smallest error is taken for one image.
+        // The sizes of the sets are not always known, so the smallest non-zero error is assumed to be one image.
         let errors = values(&lines).into_iter().map(|accuracy| 1.0 - accuracy).filter(|&error| error > 1e-9);
         let images = errors.reduce(f64::min).map_or(1, |error| (1.0 / error).round() as usize);
         let y = Axis::of_accuracies(&values(&lines), images);

@@ -1,4 +1,4 @@
-//! How the run went: loss, accuracy and learning rate over the epochs, and the same in numbers.
+//! The training curves: loss, accuracy and learning rate over the epochs, as charts and as a table.
 
 use super::Report;
 use super::axis::Axis;
@@ -11,7 +11,7 @@ use crate::run::Epoch;
 use crate::schedule;
 use std::fmt::Write;
 
-/// Most points of the learning rate's line.
+/// Number of intervals into which the learning-rate curve is divided.
 const RATES: u64 = 240;
 
 const TRAIN: &str = "train";
@@ -101,11 +101,11 @@ fn accuracies(report: &Report) -> Chart {
     }
 }
 
-/// The schedule over the whole run, and the part of it that was done.
+/// The learning-rate chart: the part of the schedule that is done, and the rest as planned.
 fn rates(report: &Report) -> Chart {
     let Recipe { schedule, ref optimizer, epochs, .. } = report.metadata.recipe;
     let progress = &report.metadata.progress;
-    // The best checkpoint was written at the end of an epoch.
+    // Exact, because the best checkpoint is written at the end of an epoch.
     let per_epoch = progress.total_steps / progress.epochs.max(1) as u64;
     let all = per_epoch * epochs as u64;
     let done = report.history.len() as f64;
@@ -132,7 +132,7 @@ fn rates(report: &Report) -> Chart {
     }
 }
 
-/// What the training loss holds that the others do not.
+/// The caption of the loss chart: how the training loss differs from the others.
 fn loss_caption(recipe: &Recipe) -> String {
     let augmentation = recipe.augmentation;
     let augmented = augmentation.moves() || augmentation.erasing > 0.0;
@@ -163,7 +163,7 @@ fn rate_caption(recipe: &Recipe) -> String {
     format!("{shape}, peak {}{warm_up}.", recipe.optimizer.lr)
 }
 
-/// A loss in words; a dash where it is none.
+/// Formats a loss, or a dash if there is none or it is not finite.
 pub(super) fn loss(loss: Option<f64>) -> String {
     loss.filter(|loss| loss.is_finite()).map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}"))
 }

@@ -1,4 +1,4 @@
-//! What a checkpoint is worth on the test set, measured in libtorch.
+//! Evaluation results of a checkpoint on the test set, measured in libtorch.
 
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
@@ -15,47 +15,48 @@ use serde::Serialize;
 use std::path::PathBuf;
 use tch::{Device, Tensor};
 
-/// Most mistakes whose images are shown.
+/// Maximum number of mistakes shown with their images.
 const SHOWN: usize = 24;
 
-/// What a checkpoint's shipped network is worth on a test set.
+/// Evaluation results of a checkpoint's exported network on a test set.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// The network.
+    /// Description of the network.
     pub network: String,
     /// Name of the data set it was trained on.
     pub trained_on: String,
-    /// What was evaluated, such as `all 300 images of photos`.
+    /// Description of the test images, such as `all 300 images of photos`.
     pub evaluated: String,
-    /// What measured this: libtorch's version, device and threads.
+    /// libtorch's version, device and threads.
     pub measured_with: String,
-    /// Epochs behind its weights.
+    /// Epochs that the weights were trained for.
     pub epochs: usize,
-    /// Steps behind its weights since the last of these epochs: above 0 only where a run was interrupted.
+    /// Further steps since the last complete epoch; above 0 only if the run was interrupted.
     pub further_steps: usize,
-    /// Name of each class.
+    /// Class names, in order.
     pub labels: Vec<String>,
-    /// What its answers to the test images are worth.
+    /// Accuracy, loss, confusion and calibration on the test images.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// Every image that was classified wrongly, the surest answers first.
+    /// Every misclassified image, the most confident predictions first.
     pub mistakes: Vec<Mistake>,
-    /// The first of them to look at.
+    /// The first of the mistakes, with their images.
     #[serde(skip)]
     pub shown: Vec<Shown>,
 }
 
-/// An image that was classified wrongly, to look at.
+/// The image of a mistake.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// What the network saw, `[C, H, W]`.
+    /// The image as the network saw it, `[C, H, W]`.
     pub image: Array3<u8>,
-    /// Where its file is, from the root of the file system on; `None` for an image of IDX files.
+    /// Absolute path of its file; `None` for an image from IDX files.
     pub file: Option<PathBuf>,
 }
 
 impl Figures {
-    /// Measures the network that a checkpoint ships on test images, on their device. `evaluated` says which these are.
+    /// Evaluates a checkpoint's exported network on test images, on the device of the images. `evaluated` describes the
+    /// images. Errors if a label is not one of the network's classes.
     pub fn measure(checkpoint: &Checkpoint, test: &Images, evaluated: &str, progress: Progress) -> Result<Self> {
         let metadata = &checkpoint.metadata;
         let labels = metadata.data.labels.clone();
@@ -89,14 +90,14 @@ impl Figures {
             epochs: metadata.progress.epochs,
             further_steps: metadata.progress.step,
             labels,
-            // libtorch's own loss: the number in the run's history.
+            // Uses the loss that libtorch computed, to match the run's history.
             metrics: Metrics { loss, ..tally.metrics() },
             mistakes,
             shown,
         })
     }
 
-    /// The figures for people.
+    /// The results as text for people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { metrics, labels, .. } = self;
@@ -138,7 +139,7 @@ impl Figures {
     }
 }
 
-/// One of the images `[N, C, H, W]`, as `[C, H, W]`.
+/// Copies one of the images `[N, C, H, W]` to an array `[C, H, W]`.
 fn image(images: &Tensor, index: usize) -> Result<Array3<u8>> {
     let image = images.f_get(index as i64)?.f_to(Device::Cpu)?;
     let (channels, height, width) = image.size3()?;

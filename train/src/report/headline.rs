@@ -1,4 +1,4 @@
-//! The head of the page: what was trained, and how good it is.
+//! The header of the page: what was trained and the main results.
 
 use super::Report;
 use super::figures::percent;
@@ -8,7 +8,7 @@ use deploy::text::{counted, grouped};
 use models::cost;
 use std::fmt::Write;
 
-/// A number worth a large font.
+/// A key figure, shown in a large font.
 struct Tile {
     name: &'static str,
     value: String,

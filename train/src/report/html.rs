@@ -1,10 +1,10 @@
-//! HTML: text made safe, and tables.
+//! HTML helpers: escaping and tables.
 
 pub use deploy::text::escape;
 
 use std::fmt::Write;
 
-/// A table with a heading row; the first cell of every row is its heading. All texts are made safe here.
+/// A table with a heading row; the first cell of every row is its heading. All texts are escaped here.
 #[must_use]
 pub fn table(class: &str, caption: &str, heading: &[&str], rows: &[Vec<String>]) -> String {
     let mut html = format!("<table class=\"{class}\"><caption>{}</caption><thead><tr>", escape(caption));
@@ -39,7 +39,7 @@ pub fn facts(caption: &str, facts: &[(&str, String)]) -> String {
     html
 }
 
-/// What is wider or taller than its place, in a box that scrolls and can be reached with the keyboard.
+/// Wraps content that may be too large for its place in a scrollable box that is reachable with the keyboard.
 #[must_use]
 pub fn scrolling(label: &str, content: &str) -> String {
     format!("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">{content}</div>", escape(label))

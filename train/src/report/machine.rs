@@ -1,15 +1,15 @@
-//! The machine and the versions a page was made with.
+//! The machine and versions that a page was made with.
 
 use crate::device;
 use serde::Serialize;
 
-/// A machine, and the versions of what ran on it.
+/// A machine and the versions of the software on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// Processor, memory and system.
+    /// CPU, memory and operating system.
     #[serde(flatten)]
     pub host: deploy::machine::Machine,
-    /// Every CUDA device that libtorch can use.
+    /// Names of the CUDA devices that libtorch can use.
     pub gpus: Vec<String>,
     /// Version of libtorch.
     pub libtorch: &'static str,

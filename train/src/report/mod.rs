@@ -1,8 +1,8 @@
-//! `report.html`: one page that shows what a run came to, with nothing to load from anywhere.
+//! `report.html`: a self-contained page that shows the results of a run.
 //!
-//! [`Report`] gathers what the page says: the run's checkpoints and history, and the [`Figures`] measured on the test
-//! set. Each part of the page has its file: `headline`, `curves`, `classes`, `reliability`, `pictures` and `setup`; they
-//! draw with `chart` and `axis` and write with `html`. The same run yields the same page on the same machine.
+//! [`Report`] gathers the contents: the run's checkpoints and history, and the [`Figures`] measured on the test set.
+//! Each part of the page has its own file: `headline`, `curves`, `classes`, `reliability`, `pictures` and `setup`. They
+//! draw with `chart` and `axis` and write with `html`. The same run gives the same page on the same machine.
 
 pub mod axis;
 pub mod chart;
@@ -27,29 +27,29 @@ use anyhow::{Context, Result, ensure};
 use models::files;
 use std::path::PathBuf;
 
-/// Colours, type and layout of the page.
+/// Colours, fonts and layout of the page.
 const STYLE: &str = include_str!("style.css");
 
-/// What a page says.
+/// The contents of a report.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The run's name: that of its folder.
+    /// The run's name: the name of its folder.
     pub name: String,
-    /// What the checkpoint that ships says besides its weights.
+    /// Metadata of the best checkpoint, with the recipe and the extensions of the last one.
     pub metadata: Metadata,
-    /// All epochs of the run, also those after the one that ships.
+    /// All epochs of the run, including those after the best one.
     pub history: Vec<Epoch>,
-    /// Seconds that each was trained for; 0 where nobody knows.
+    /// Training time of each epoch in seconds; 0 if unknown.
     pub seconds: Vec<f64>,
-    /// What the network that ships is worth on the test set.
+    /// Results of the best checkpoint on the test set.
     pub figures: Figures,
-    /// Where the page is made.
+    /// The machine that the page is made on.
     pub machine: Machine,
 }
 
 impl Report {
-    /// Reads a run of at least one epoch and measures its network on test images, on their device. `evaluated` says which
-    /// these are.
+    /// Reads a run and evaluates its best checkpoint on test images, on the device of the images. `evaluated` describes
+    /// the images. Errors if the run has not finished an epoch.
     pub fn of(run: &Run, test: &Images, evaluated: &str) -> Result<Self> {
         let folder = run.folder();
         ensure!(
@@ -62,11 +62,11 @@ impl Report {
         let last = Checkpoint::metadata(&run.last())?;
         let figures = Figures::measure(&checkpoint, test, evaluated, &|_, _| ())
             .with_context(|| format!("cannot measure {}", run.best().display()))?;
-        // The folder's own name, also where it is given as `.`.
+        // Resolves the folder's real name, in case it is given as `.`.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let mut seconds = run.seconds();
         seconds.resize(last.history.len(), 0.0);
-        // The best checkpoint may be older than the last change of the number of epochs.
+        // The best checkpoint may predate the last change of the number of epochs.
         let mut metadata = checkpoint.metadata;
         metadata.recipe = last.recipe;
         metadata.progress.extensions = last.progress.extensions;
@@ -80,7 +80,7 @@ impl Report {
         })
     }
 
-    /// The epoch that ships, counted from 1.
+    /// The epoch of the best checkpoint, counted from 1.
     #[must_use]
     pub fn shipped(&self) -> usize {
         self.metadata.progress.epochs
@@ -100,14 +100,14 @@ impl Report {
         }
     }
 
-    /// Writes the page into a run's folder, whole or not at all, and returns its path.
+    /// Writes the page into a run's folder atomically and returns its path.
     pub fn write(&self, run: &Run) -> Result<PathBuf> {
         let path = run.report();
         files::write_whole(&path, self.to_html()?.as_bytes())?;
         Ok(path)
     }
 
-    /// The page.
+    /// The page as HTML.
     pub fn to_html(&self) -> Result<String> {
         let title = format!("{}: {} on the test set", self.name, figures::percent(Some(self.figures.metrics.accuracy)));
         let body = [
@@ -123,9 +123,9 @@ impl Report {
     }
 }
 
-/// A page of a title (text), more style, a body and a footer (HTML).
+/// Builds a page from a title (plain text), additional CSS, and a body and footer (HTML).
 fn page(title: &str, style: &str, body: &str, footer: &str) -> String {
-    // The policy holds the page to what it promises: it loads nothing and runs nothing.
+    // The content security policy enforces that the page loads nothing and runs no scripts.
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
@@ -137,7 +137,7 @@ fn page(title: &str, style: &str, body: &str, footer: &str) -> String {
     )
 }
 
-/// Writes `report.html` into a run's folder, whole or not at all, and returns its path.
+/// Writes `report.html` into a run's folder atomically and returns its path. See [`Report::of`].
 pub fn write(run: &Run, test: &Images, evaluated: &str) -> Result<PathBuf> {
     Report::of(run, test, evaluated)?.write(run)
 }

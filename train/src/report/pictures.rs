@@ -1,4 +1,4 @@
-//! The mistakes the network is surest of: their images, names and files.
+//! The worst mistakes section: the most confident wrong predictions with their images, class names and files.
 
 use super::figures::{Figures, Shown, percent};
 use super::html::escape;
@@ -14,10 +14,10 @@ use std::fmt::Write;
 use std::io::Cursor;
 use std::path::Path;
 
-/// Longest side of an image on the page, in its own pixels; larger ones are made smaller, so that the page stays light.
+/// Longest side of an embedded image in pixels. Larger images are scaled down to keep the page small.
 const LONGEST: u32 = 128;
 
-/// Most mistakes in the list of names; all are in the JSON document.
+/// Maximum number of mistakes in the list of names; the JSON output has them all.
 const LISTED: usize = 500;
 
 /// The section of the page.
@@ -76,7 +76,7 @@ fn second(mistake: &Mistake) -> Option<String> {
     Some(format!("{second}, {}", percent(Some(f64::from(probability)))))
 }
 
-/// The names of the images, folded until somebody wants them.
+/// The names of the misclassified images, in a collapsed list.
 fn list(mistakes: &[Mistake]) -> String {
     let mut rows = Vec::new();
     for mistake in mistakes.iter().take(LISTED) {
@@ -99,7 +99,7 @@ fn list(mistakes: &[Mistake]) -> String {
     )
 }
 
-/// The address of a file (RFC 8089), whatever bytes its path is made of.
+/// The `file:` URI of a path (RFC 8089), percent-encoding any unusual bytes.
 fn file_address(path: &Path) -> String {
     let mut address = String::from("file://");
     for &byte in path.as_os_str().as_encoded_bytes() {
@@ -112,11 +112,12 @@ fn file_address(path: &Path) -> String {
     address
 }
 
-/// A picture `[C, H, W]` of one or three channels as a PNG file inside a `data:` URI (RFC 2397).
+/// Encodes an image `[C, H, W]` with one or three channels as a PNG in a `data:` URI (RFC 2397). Errors for any other
+/// number of channels.
 pub fn data_uri(picture: &Array3<u8>) -> Result<String> {
     let (channels, height, width) = picture.dim();
     let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
-    // [C, H, W] to [H, W, C], as pictures are stored.
+    // [C, H, W] to [H, W, C], the pixel order of the image crate.
     let bytes: Vec<u8> = picture.view().permuted_axes([1, 2, 0]).iter().copied().collect();
     let drawn = match channels {
         1 => GrayImage::from_raw(columns, rows, bytes).map(DynamicImage::from),

@@ -1,4 +1,4 @@
-//! The reliability diagram: how sure the answers were against how often they were right.
+//! The reliability diagram: accuracy against confidence.
 
 use super::axis::Axis;
 use super::figures::{Figures, percent};
@@ -7,7 +7,7 @@ use deploy::text::{counted, grouped};
 use models::evaluation::{BINS, Bin, interval};
 use std::fmt::Write;
 
-/// Size of the drawing, in its own units.
+/// Size of the drawing in SVG user units.
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 416.0;
 const LEFT: f64 = 62.0;
@@ -15,11 +15,11 @@ const RIGHT: f64 = 466.0;
 /// The upper part: accuracy against confidence.
 const TOP: f64 = 26.0;
 const MIDDLE: f64 = 270.0;
-/// The lower part: how many answers.
+/// The lower part: number of predictions.
 const LOWER: f64 = 316.0;
 const BOTTOM: f64 = 376.0;
 
-/// Confidence and accuracy closer than this are as good as equal.
+/// Confidence and accuracy closer than this count as equal.
 const NEAR: f64 = 0.005;
 
 /// The section of the page.
@@ -72,7 +72,7 @@ fn diagram(figures: &Figures) -> String {
             label = tick.label
         );
     }
-    // Of many powers of ten every second is named.
+    // Draws at most four ticks.
     for tick in counts.ticks().iter().step_by(counts.ticks().len().div_ceil(4)) {
         let y = BOTTOM - tick.at * (BOTTOM - LOWER);
         let _ = writeln!(
@@ -101,7 +101,7 @@ fn diagram(figures: &Figures) -> String {
     svg
 }
 
-/// A bin's point with the interval in which its accuracy lies, and the bar of its count.
+/// Draws a bin: a point with the 95 % interval of its accuracy, and a bar for its count.
 fn draw_bin(svg: &mut String, bin: &Bin, counts: &Axis) {
     let across = |share: f64| LEFT + share * (RIGHT - LEFT);
     let up = |share: f64| MIDDLE - share * (MIDDLE - TOP);

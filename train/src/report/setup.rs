@@ -1,4 +1,4 @@
-//! What was trained and on what: the network's layers, the recipe, the machine and the versions.
+//! The setup of the run: the network's layers, the recipe, the machine and the versions.
 
 use super::Report;
 use super::html::{escape, facts, scrolling, table};
