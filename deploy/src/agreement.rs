@@ -41,9 +41,9 @@ pub const FP32_TOLERANCE: Tolerance = Tolerance { largest: 1e-3, mean: 1e-4 };
 /// Differences that are still rounding for int8 models.
 ///
 /// A sum on the border between two of the 256 steps may round up in one runtime and down in another, which moves single
-/// logits by some hundredths. Between libtorch, ONNX Runtime (with and without its graph optimisations) and tract, the
-/// largest difference was 0.07. The mean was at most 5e-4 on well-trained networks, and 5e-3 on one of width 1 at 224
-/// px that had been trained for a minute.
+/// logits by some hundredths. No two of libtorch, ONNX Runtime (with and without its graph optimisations) and tract
+/// differed by more than 0.07. The mean difference was at most 5e-4 on well-trained networks, and 5e-3 on one of width
+/// 1 at 224 px that had been trained for a minute.
 pub const INT8_TOLERANCE: Tolerance = Tolerance { largest: 0.3, mean: 2e-2 };
 
 /// The tolerance for a network of this precision.
