@@ -21,7 +21,7 @@ use std::fmt;
 pub struct Chain {
     /// The steps, in the order in which they run.
     pub steps: Vec<Step>,
-    /// The graph's name of the value after each step.
+    /// The graph's name for the value after each step.
     pub values: Vec<String>,
 }
 
