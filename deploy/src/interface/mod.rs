@@ -75,7 +75,7 @@ impl Interface {
             None => by_signature(graph, &signature),
         }?;
         if interface.batch.is_none() {
-            // Memory and time that do not grow with the batch must fit for a single image too.
+            // The limit on multiply-adds grows with the batch. Work that does not grow must fit the limit for one image.
             Footprint::of(model, 1, &limits)?;
         }
         let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
