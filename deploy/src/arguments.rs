@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 /// Parses the command line, or ends the program with a usage error.
 ///
-/// Flags with a value accept negative numbers as that value, so that `--lr -1` is answered with what `--lr` expects
-/// instead of as an unknown flag.
+/// Flags with a value accept negative numbers as that value. So the error for `--lr -1` says what `--lr` expects,
+/// instead of calling `-1` an unexpected argument.
 #[must_use]
 pub fn parse<P: Parser>() -> P {
     let mut matches = with_negative_numbers(P::command()).get_matches();

@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// Up to this many classes, cells show their counts.
 pub const NUMBERED: usize = 20;
 
-/// Up to this many classes, every class is labelled.
+/// Up to this many classes, cells are large enough for every class to be labelled. With more, cells shrink.
 const LABELLED: usize = 400;
 
 /// Above this many classes, labels are on all four sides, since two sides may be scrolled out of sight.

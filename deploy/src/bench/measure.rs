@@ -45,7 +45,7 @@ pub struct Added {
 
 /// The result of [`measure`].
 pub struct Measurement {
-    /// Sorted by batch size, then by model.
+    /// In the order of the given batch sizes, and for each in the order of the models.
     pub series: Vec<Series>,
     /// Turns per series.
     pub rounds: usize,

@@ -13,8 +13,7 @@ const SETTLE: Duration = Duration::from_millis(3);
 /// Calls longer than this, in seconds, are not repeated to warm up: the caches fill during the call itself.
 const LONG: f64 = 0.05;
 
-/// Runs one turn and returns the seconds of each call, at least one. `expected` is the duration of the last call
-/// before.
+/// Runs one turn and returns the seconds of each call, at least one. `expected` is the duration of an earlier call.
 pub fn turn(expected: Option<f64>, call: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let start = Instant::now();
     if expected.is_some_and(|seconds| seconds > LONG) {

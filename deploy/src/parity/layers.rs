@@ -72,7 +72,7 @@ pub struct Spread {
     pub relative: Option<f64>,
     /// The mean difference as the same share.
     pub relative_mean: Option<f64>,
-    /// Elements that are not finite in one of the two and differ in the other. They do not count elsewhere.
+    /// Elements that are not finite in one or both, and not the same in both. They do not count elsewhere.
     pub not_finite: u64,
 }
 

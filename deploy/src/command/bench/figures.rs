@@ -105,8 +105,7 @@ fn times(report: &Report) -> Section {
     Section { title: "Time per call, in milliseconds", rows }
 }
 
-/// Formats a time with as many decimals as give its row's median four digits, so that the columns of a row line up in
-/// precision.
+/// Formats a time. The row's median gets four digits, and the other times as many decimals as the median.
 fn in_milliseconds(seconds: f64, times: &Summary) -> String {
     let digits = 3 - (1e3 * times.p50).max(1e-4).log10().floor() as i32;
     format!("{:.*}", digits.clamp(0, 4) as usize, 1e3 * seconds)

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
     let (mut reference, mut compared) = (probe(arguments.reference)?, probe(arguments.compared)?);
     let (pictures, precision) = {
-        // Opened only for the model's name, card and input.
+        // Opened only for the model's card, labels and input.
         let models = open_in(&arguments.model, &[arguments.reference], None)?;
         let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
         let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;

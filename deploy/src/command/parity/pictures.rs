@@ -65,7 +65,7 @@ pub(super) struct Name {
 }
 
 impl Pictures {
-    /// Reads the images that the user asked for: at most `--images`, or else `default`.
+    /// Reads the images that the user asked for. Of a data set or a folder, at most `--images`, or else `default`.
     pub fn read(arguments: &Arguments, model: &Model, default: Option<usize>) -> Result<Self> {
         let asked = arguments.images.map(|images| images as usize);
         let limit = asked.or(default);
