@@ -1,4 +1,4 @@
-//! How far two runtimes agree on the same pictures.
+//! How far two runtimes agree on the same images.
 
 use anyhow::{Result, ensure};
 use models::card::Precision;
@@ -16,36 +16,37 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// With this largest difference, and a tenth of it on average.
+    /// Allows this largest difference, and a tenth of it on average.
     #[must_use]
     pub fn of(largest: f32) -> Self {
         Self { largest, mean: f64::from(largest) / 10.0 }
     }
 
-    /// Whether rounding alone can turn an answer into another one whose logit is smaller by `margin`: both logits may
-    /// have moved, in opposite directions.
+    /// Whether rounding alone can turn an answer into another whose logit is smaller by `margin`. Both logits may have
+    /// moved, in opposite directions.
     #[must_use]
     pub fn is_near_tie(self, margin: f32) -> bool {
         margin <= 2.0 * self.largest
     }
 }
 
-/// What is still rounding for 32-bit arithmetic, and so for fp16 files too, whose weights only are stored in 16 bits.
+/// Differences that are still rounding for fp32 models. It applies to fp16 files too: they store weights in 16 bits but
+/// compute in 32.
 ///
-/// Runtimes add up the same products in another order. On trained networks of this kind libtorch, ONNX Runtime and
-/// tract were seen to differ by 2e-5 to 5e-5 with logits up to some 20 in size, whereas a mistake in the graph (a batch
-/// norm folded wrongly, pictures normalised twice) moves logits by tenths or more. This lies well between the two.
+/// Runtimes sum the same products in different orders. On trained networks of this kind, libtorch, ONNX Runtime and
+/// tract differed by 2e-5 to 5e-5 with logits up to about 20. A mistake in the graph (a batch norm folded wrongly,
+/// images normalised twice) moves logits by tenths or more. The tolerance lies well between the two.
 pub const FP32_TOLERANCE: Tolerance = Tolerance { largest: 1e-3, mean: 1e-4 };
 
-/// What is still rounding for an int8 network.
+/// Differences that are still rounding for int8 models.
 ///
-/// A sum that falls on the border between two of 256 steps goes one way in one runtime and the other way in another, and
-/// single logits move by some hundredths. Of libtorch, ONNX Runtime (with and without its rewrites) and tract, no two
-/// differed by more than 0.07, and on average by 5e-4 on well-trained networks and by 5e-3 on one of width 1 at 224 px
-/// that had been trained for a minute.
+/// A sum on the border between two of the 256 steps may round up in one runtime and down in another, which moves single
+/// logits by some hundredths. No two of libtorch, ONNX Runtime (with and without its graph optimisations) and tract
+/// differed by more than 0.07. The mean difference was at most 5e-4 on well-trained networks, and 5e-3 on one of width
+/// 1 at 224 px that had been trained for a minute.
 pub const INT8_TOLERANCE: Tolerance = Tolerance { largest: 0.3, mean: 2e-2 };
 
-/// What is still rounding in a network of this precision.
+/// The tolerance for a network of this precision.
 #[must_use]
 pub fn tolerance(precision: Precision) -> Tolerance {
     match precision {
@@ -57,26 +58,26 @@ pub fn tolerance(precision: Precision) -> Tolerance {
 /// How far two runtimes agree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Pictures compared, at least 1.
+    /// Images compared, at least 1.
     pub images: usize,
     /// Largest absolute difference of two logits.
     pub max_difference: f32,
     /// Mean absolute difference of all logits.
     pub mean_difference: f64,
-    /// The picture with the largest difference.
+    /// The image with the largest difference.
     pub worst_image: usize,
-    /// Pictures for which the two answer differently.
+    /// Images for which the two answers differ.
     pub other_argmax: usize,
-    /// Those of them that are no near tie: the reference's logits of the two answers are further apart than twice the
-    /// largest difference that is allowed, so that rounding alone cannot turn one into the other.
+    /// Those of them that are not near ties: the reference's logits of the two answers are further apart than twice the
+    /// largest difference allowed, so rounding alone cannot turn one into the other.
     pub beyond_tie: usize,
-    /// What was allowed.
+    /// The differences allowed.
     pub tolerance: Tolerance,
 }
 
-/// Compares `other` with `reference`, both logits `[N, classes]` of the same pictures.
+/// Compares `other` with `reference`, both logits `[N, classes]` of the same images.
 ///
-/// Different shapes, no pictures and a number that is not finite are errors: nothing was compared then.
+/// Errors if the shapes differ, if there are no logits, or if a logit or a difference is not finite.
 pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: Tolerance) -> Result<Agreement> {
     ensure!(
         reference.dim() == other.dim(),
@@ -98,7 +99,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: To
     for (image, (expected, found)) in reference.rows().into_iter().zip(other.rows()).enumerate() {
         for (&expected, &found) in expected.iter().zip(found) {
             let difference = (expected - found).abs();
-            // Two finite numbers may still be too far apart for their difference to be one.
+            // The difference of two finite numbers may overflow.
             ensure!(difference.is_finite(), "picture {image}: logits {expected} and {found} cannot be compared");
             sum += f64::from(difference);
             if difference > agreement.max_difference {
@@ -118,7 +119,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: To
 }
 
 impl Agreement {
-    /// Whether the two agree: differences stay within the tolerance, and no answer differs by more than a near tie.
+    /// Whether the two agree: the differences are within the tolerance, and answers differ only at near ties.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.max_difference <= self.tolerance.largest
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!((agreement.images, agreement.worst_image), (3, 1));
         assert!((agreement.max_difference - 0.5).abs() < 1e-7);
         assert!((agreement.mean_difference - 0.125).abs() < 1e-9);
-        // The reference itself is undecided on the last picture: a tie.
+        // The reference itself is undecided on the last image: a tie.
         assert_eq!((agreement.other_argmax, agreement.beyond_tie), (1, 0));
         assert!(compare(within(0.5, 0.125)).holds());
         assert!(!compare(within(0.499, 1.0)).holds() && !compare(within(1.0, 0.124)).holds());

@@ -1,4 +1,4 @@
-//! Values of flags, for this program and for `train`: which ones are accepted, and plain words where one is not.
+//! Parsers for flag values, used by this program and by `train`. Errors say in plain words what is accepted.
 
 use crate::text::grouped;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -8,9 +8,10 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::str::FromStr;
 
-/// Reads the command line, or ends the program with a usage error.
+/// Parses the command line, or ends the program with a usage error.
 ///
-/// Every flag with a value takes a number below 0 as that value, so that `--lr -1` is told what `--lr` expects.
+/// Flags with a value accept negative numbers as that value. So the error for `--lr -1` says what `--lr` expects,
+/// instead of calling `-1` an unexpected argument.
 #[must_use]
 pub fn parse<P: Parser>() -> P {
     let mut matches = with_negative_numbers(P::command()).get_matches();
@@ -25,7 +26,7 @@ fn with_negative_numbers(command: Command) -> Command {
     command.mut_args(allow).mut_subcommands(with_negative_numbers)
 }
 
-/// The finite numbers between two bounds. Its text completes "expected".
+/// The finite numbers between two bounds. Its `Display` text completes "expected".
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     low: Bound<f64>,
@@ -98,7 +99,7 @@ where
     }
 }
 
-/// The whole numbers in a range, in words that complete "expected".
+/// Describes a range of whole numbers, in words that complete "expected".
 #[must_use]
 pub fn whole_number(range: &RangeInclusive<u64>) -> String {
     let power = |number: u64| match number {

@@ -1,38 +1,38 @@
-//! A confusion matrix as a picture: a row for each true class, a column for each answer.
+//! Draws a confusion matrix: a row for each true class, a column for each answer.
 //!
-//! [`svg`] makes a stand-alone SVG file, which every browser and LaTeX tool-chain shows at any size. The run's report
-//! shows the same [`Drawing`] as a part of its page, in the page's own colours; [`depth`], [`words`] and the [`legend`]
-//! are the same in both.
+//! [`svg`] makes a stand-alone SVG file, which browsers and LaTeX toolchains show at any size. The report of a run
+//! embeds the same [`Drawing`] in its page, with the page's own colours. Both share [`depth`], [`words`] and the
+//! [`legend`].
 
 use crate::text::{counted, escape, grouped, percent};
 use models::evaluation::{Confusion, Metrics};
 use std::fmt::Write;
 
-/// Most classes whose cells are numbered.
+/// Up to this many classes, cells show their counts.
 pub const NUMBERED: usize = 20;
 
-/// Most classes of which every one is labelled.
+/// Up to this many classes, cells are large enough for every class to be labelled. With more, cells shrink.
 const LABELLED: usize = 400;
 
-/// Classes from which on the labels are on all four sides, as two of them are out of sight.
+/// Above this many classes, labels are on all four sides, since two sides may be scrolled out of sight.
 const ALL_SIDES: usize = 40;
 
-/// Classes between two guide lines of a matrix without numbers.
+/// Classes between two guide lines, in a matrix without counts.
 const GUIDE: usize = 5;
 
-/// Longest label that is written out, in characters.
+/// Longest label that is written in full, in characters.
 const LONGEST: usize = 24;
 
-/// Width of a character of a label, in font sizes: a little more than the mean of a sans-serif font.
+/// Width of a character of a label, in font sizes: slightly more than the mean of a sans-serif font.
 const CHARACTER: f64 = 0.58;
 
-/// Width of a character of the scripts of East Asia.
+/// Width of an East Asian character, in font sizes.
 const WIDE_CHARACTER: f64 = 1.05;
 
-/// Room around the picture, in pixels.
+/// Margin around the drawing, in pixels.
 const MARGIN: f64 = 20.0;
 
-/// Height of the heading and the legend of a stand-alone picture, in pixels.
+/// Height of the heading and legend of a stand-alone drawing, in pixels.
 const HEADING: f64 = 96.0;
 
 /// Width of one value of the legend, in pixels.
@@ -43,22 +43,22 @@ const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,
     .axis{font-size:13px}.label,.number{fill:#1b2129}.number{text-anchor:middle}.none{fill:#a3adb8}.legend{font-size:12px}\
     .ground{fill:#f6f7f9}.guide{stroke:#d5dae0}.right{fill:#1f66c1}.wrong{fill:#c8401d}";
 
-/// How deep the colour of a cell is, 0 to 1: for right answers the recall; for mistakes their share of the class against
-/// `largest` ([`largest_mistake`]), on a square-root scale that keeps small ones visible.
+/// Colour depth of a cell, 0 to 1. For right answers it is the recall. For mistakes it is their share of the class
+/// relative to `largest` ([`largest_mistake`]), on a square-root scale that keeps small ones visible.
 #[must_use]
 pub fn depth(confusion: &Confusion, truth: usize, answer: usize, largest: f64) -> f64 {
     let share = confusion.share(truth, answer);
     if truth == answer { share } else { (share / largest).sqrt() }
 }
 
-/// The largest share of a class that was taken for one other; above 0.
+/// The largest share of a class that was taken for one other class; always above 0.
 #[must_use]
 pub fn largest_mistake(confusion: &Confusion) -> f64 {
     let shares = confusion.mistakes().into_iter().map(|confused| confusion.share(confused.truth, confused.answer));
     shares.fold(f64::MIN_POSITIVE, f64::max)
 }
 
-/// A cell in words.
+/// Describes a cell in words.
 #[must_use]
 pub fn words(confusion: &Confusion, labels: &[String], truth: usize, answer: usize) -> String {
     let (count, of) = (confusion.counts[truth][answer], confusion.counts[truth].iter().sum::<u64>());
@@ -72,16 +72,16 @@ pub fn words(confusion: &Confusion, labels: &[String], truth: usize, answer: usi
     )
 }
 
-/// A colour of the legend: its depth, 0 to 1, and the share of a class that it stands for.
+/// A colour of the legend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Swatch {
-    /// As [`depth`] gives it.
+    /// Colour depth, 0 to 1, as [`depth`] returns it.
     pub depth: f64,
-    /// Share of the images of a class, 0 to 1.
+    /// The share of a class's images that it stands for, 0 to 1.
     pub share: f64,
 }
 
-/// What the colours of right answers and of mistakes mean; there are none of mistakes if there are no mistakes.
+/// The colours of right answers and of mistakes. The second list is empty if there are no mistakes.
 #[must_use]
 pub fn legend(confusion: &Confusion) -> [Vec<Swatch>; 2] {
     let depths = [0.25, 0.5, 0.75, 1.0];
@@ -91,7 +91,7 @@ pub fn legend(confusion: &Confusion) -> [Vec<Swatch>; 2] {
     [right.to_vec(), if confusion.mistakes().is_empty() { Vec::new() } else { wrong.to_vec() }]
 }
 
-/// How opaque the colour of a cell or of the legend is, 0 to 1. Under black numbers colours stay light.
+/// Opacity of a cell's or a swatch's colour, 0 to 1. Colours stay light under black numbers.
 fn opacity(is_right: bool, numbered: bool, depth: f64) -> f64 {
     match (is_right, numbered) {
         (true, true) => depth * 0.3,
@@ -101,19 +101,19 @@ fn opacity(is_right: bool, numbered: bool, depth: f64) -> f64 {
     }
 }
 
-/// Sizes in pixels, which follow from the number of classes and the length of their labels.
+/// Sizes in pixels, derived from the number of classes and the length of their labels.
 struct Layout {
     /// Side of a cell.
     cell: f64,
     /// Size of the labels' font.
     font: f64,
-    /// Whether the labels of the columns are upright, for want of width.
+    /// Whether column labels are rotated because they are wider than a cell.
     upright: bool,
-    /// Every this-many-th label is written: 1 unless there are very many.
+    /// Every `step`-th label is written: 1 unless there are too many classes.
     step: usize,
     left: f64,
     top: f64,
-    /// Room for labels to the right and below; 0 if there are none.
+    /// Space for labels on the right and at the bottom; 0 if there are none.
     after: f64,
 }
 
@@ -136,7 +136,7 @@ impl Layout {
     }
 }
 
-/// Width of a text in font sizes.
+/// Estimated width of a text, in font sizes.
 fn width(text: &str) -> f64 {
     text.chars()
         .map(|char| {
@@ -149,8 +149,8 @@ fn width(text: &str) -> f64 {
         .sum()
 }
 
-/// A matrix as elements of an SVG file, with its labels: of the classes `title`, `axis`, `label`, `ground`, `guide`,
-/// `number`, `none`, `right` and `wrong`, whose colours are the surrounding file's.
+/// A matrix and its labels as SVG elements. Their classes are `title`, `axis`, `label`, `ground`, `guide`, `number`,
+/// `none`, `right` and `wrong`; the surrounding file sets their colours.
 pub struct Drawing {
     /// Width in pixels.
     pub width: f64,
@@ -179,7 +179,7 @@ impl Drawing {
     }
 }
 
-/// The picture of what a model's answers came to; `title` names the model.
+/// Draws a model's confusion matrix as a stand-alone SVG file. `title` names the model.
 #[must_use]
 pub fn svg(title: &str, metrics: &Metrics, labels: &[String]) -> String {
     let Drawing { width, height, elements } = Drawing::of(&metrics.confusion, labels);
@@ -307,7 +307,7 @@ fn write_cells(svg: &mut String, layout: &Layout, confusion: &Confusion, labels:
             );
             if numbered {
                 let digits = count.to_string().len();
-                // Numbers of many digits are made to fit.
+                // Shrink numbers with many digits to fit the cell.
                 let size = 14.0_f64.min((cell - 6.0) / (digits as f64 * CHARACTER));
                 let _ = write!(svg, "<text class=\"number\" font-size=\"{size:.1}\" {middle}>{count}</text>");
             }
@@ -316,7 +316,7 @@ fn write_cells(svg: &mut String, layout: &Layout, confusion: &Confusion, labels:
     }
 }
 
-/// A label cut to what there is room for.
+/// Cuts a label to at most [`LONGEST`] characters.
 fn shortened(label: &str) -> String {
     if label.chars().count() <= LONGEST {
         return label.to_owned();
@@ -347,7 +347,7 @@ mod tests {
         ] {
             assert!(svg.contains(words), "{words} is not in {svg}");
         }
-        // Two cells and four colours of the legend; one mistake and four.
+        // Two cells and four swatches of right answers; one cell and four swatches of mistakes.
         assert_eq!((svg.matches("class=\"right\"").count(), svg.matches("class=\"wrong\"").count()), (6, 5));
         assert!(svg.contains("recognised: share of the class") && svg.contains(">25.00 %</text>"), "{svg}");
     }
@@ -361,7 +361,7 @@ mod tests {
         let svg = svg("many", &metrics(counts), &labels);
         assert_eq!(svg.matches("<g><title>").count(), 1001);
         let named = svg.matches("class=\"label\"").count();
-        // Every third, at each of the four sides.
+        // Every third label, on each of the four sides.
         assert_eq!(named, 4 * 334);
     }
 
@@ -383,12 +383,12 @@ mod tests {
         let confusion = Confusion { counts: vec![vec![80, 4, 16], vec![0, 1, 0], vec![0, 0, 1]] };
         let [right, wrong] = legend(&confusion);
         assert_eq!((right[3].share, wrong[3].share), (1.0, 0.16));
-        // The cell of 4 % is half as deep as that of 16 %.
+        // The cell of 4 % is half as deep as the cell of 16 %.
         assert_eq!((wrong[1].depth, wrong[1].share), (0.5, 0.04));
         assert!(legend(&Confusion { counts: vec![vec![1]] })[1].is_empty());
     }
 
-    /// The largest mistake is drawn deepest, a quarter of it half as deep.
+    /// The largest mistake is drawn deepest; one a quarter as large is drawn half as deep.
     #[test]
     fn small_mistakes_stay_visible() {
         let confusion = Confusion { counts: vec![vec![80, 4, 16], vec![0, 1, 0], vec![0, 0, 1]] };

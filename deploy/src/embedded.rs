@@ -1,10 +1,10 @@
-//! The model that the program carries in itself, so that it is of use on a fresh machine with no set-up at all.
+//! The model embedded in the program, so that it works on a fresh machine without any set-up.
 //!
-//! It is `models/pretrained/mnist-quick.onnx` (digits, trained on MNIST) unless `deploy` was built with another one:
-//! `build.rs` chooses it and checks that it is a whole ONNX file with a model card.
+//! It is `models/pretrained/mnist-quick.onnx` (digits, trained on MNIST) unless `deploy` was built with another one.
+//! `build.rs` chooses it and checks that it is a complete ONNX file with a model card.
 
-/// What messages call it.
+/// Its name in messages.
 pub const NAME: &str = concat!(env!("DEPLOY_MODEL_NAME"), " (embedded)");
 
-/// The file.
+/// The bytes of the ONNX file.
 pub const MODEL: &[u8] = include_bytes!(env!("DEPLOY_MODEL_FILE"));

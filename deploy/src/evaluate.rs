@@ -1,4 +1,4 @@
-//! What a model file is worth, measured on a labelled data set by the very code that serves it.
+//! Measures a model file on a labelled data set, with the same code that serves predictions.
 
 use crate::backend::Runtime;
 use crate::model::Model;
@@ -9,29 +9,29 @@ use ndarray::Axis;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// Pictures between two reports of progress; many, so that every thread has work.
+/// Images per chunk; progress is reported after each. Large enough to give every thread work.
 const CHUNK: usize = 256;
 
-/// What a model file is worth.
+/// How well and how fast a model file answers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
-    /// What ran.
+    /// The engine that ran the model.
     pub runtime: Runtime,
-    /// Time for all pictures, in seconds, without loading the model and the data and without counting the answers.
+    /// Time for all images, in seconds, without loading the model and the data and without counting the answers.
     pub seconds: f64,
-    /// Pictures per second.
+    /// Images per second.
     pub images_per_second: f64,
-    /// What its answers are worth.
+    /// How good the answers are.
     #[serde(flatten)]
     pub metrics: Metrics,
-    /// The wrong answers, the surest first.
+    /// The wrong answers, most confident first.
     #[serde(skip)]
     pub mistakes: Vec<Mistake>,
 }
 
-/// Runs the whole data set through the model; `progress` is told the number of pictures done so far.
+/// Runs the whole data set through the model. `progress` is called with the number of images done so far.
 ///
-/// Labels beyond the model's classes are an error.
+/// Errors if the data set has labels beyond the model's classes, or if the model fails.
 pub fn evaluate(model: &mut Model, data: &Dataset, mut progress: impl FnMut(usize)) -> Result<Evaluation> {
     let classes = model.labels().len();
     ensure!(

@@ -1,4 +1,4 @@
-//! What the user names becomes a list of pictures: files, folders, patterns and standard input.
+//! Turns what the user names (files, folders, patterns, standard input) into a list of images.
 
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
@@ -9,24 +9,24 @@ use ndarray::Array3;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What stands for standard input.
+/// The argument that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
 
-/// Patterns match as in a shell: `*` ends at a folder and leaves hidden files alone.
+/// Patterns match as in a shell: `*` stops at a path separator and skips hidden files.
 const AS_IN_A_SHELL: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// Where one picture comes from.
+/// Where one image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file, whatever its name.
+    /// A file, whatever its extension.
     File(PathBuf),
-    /// Standard input, up to its end.
+    /// Standard input, read to its end.
     StandardInput,
 }
 
 impl Source {
-    /// What results and messages call it: the path as [`files::name`] writes it, or `-`.
+    /// Its name in results and messages: the path as [`files::name`] writes it, or `-`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -44,7 +44,7 @@ impl Source {
         }
     }
 
-    /// The picture as a model's input, `[C, H, W]`, values 0 to 255.
+    /// Reads the image as a model's input: `[C, H, W]`, values 0 to 255.
     pub fn read(&self, reader: &Reader, input: &Input) -> Result<Array3<u8>> {
         match self {
             Self::File(path) => reader.read(path, input),
@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    /// Bytes of the file, 0 if that cannot be told.
+    /// Size of the file in bytes; 0 if unknown.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
@@ -62,21 +62,21 @@ impl Source {
     }
 }
 
-/// The pictures that were named.
+/// The images that the user named.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// In the order in which they were named; those of a folder or a pattern sorted.
+    /// In the order in which they were named; those of a folder or a pattern are sorted.
     pub sources: Vec<Source>,
-    /// What was skipped in folders.
+    /// What was skipped in folders, for people.
     pub notes: Vec<String>,
 }
 
 impl Inputs {
-    /// Lists what the arguments name, without opening a picture.
+    /// Lists what the arguments name, without opening any image.
     ///
-    /// A folder stands for the pictures in and below it, `-` for standard input. A name with `*`, `?` or `[` that is
-    /// none of a file is a pattern, as in a shell, with `**` for any number of folders. A folder without pictures and a
-    /// pattern without a match are errors; a file that is missing is not: reading it will tell.
+    /// A folder stands for the images in and below it, `-` for standard input. An argument with `*`, `?` or `[` that is
+    /// not the name of a file is a pattern as in a shell, with `**` for any number of folders. A folder without images
+    /// and a pattern without a match are errors. A missing file is not an error here: reading it will report it.
     pub fn of(arguments: &[PathBuf]) -> Result<Self> {
         let mut inputs = Self::default();
         for argument in arguments {
@@ -91,7 +91,7 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// A file, or the pictures of a folder.
+    /// Adds a file, or the images of a folder.
     fn add(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
             let (pictures, notes) = dataset::pictures_in(path)?;
@@ -104,7 +104,7 @@ impl Inputs {
     }
 
     fn add_matches(&mut self, pattern: &str) -> Result<()> {
-        // In the crate `**` at the end matches folders alone, in a shell files too.
+        // The glob crate lets a trailing `**` match only folders; in a shell it matches files too.
         let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
         let matches = match glob::glob_with(&whole, AS_IN_A_SHELL) {
             Ok(matches) => matches,
@@ -114,7 +114,7 @@ impl Inputs {
         let mut added: Vec<PathBuf> = Vec::new();
         for path in matches {
             let path = path.with_context(|| format!("cannot list what {pattern} matches"))?;
-            // `**` yields a folder and what lies in it.
+            // `**` matches a folder and also what is in it, which would be listed twice.
             if !added.iter().any(|folder| path.starts_with(folder)) {
                 self.add(&path)?;
                 if path.is_dir() {
@@ -127,7 +127,7 @@ impl Inputs {
     }
 }
 
-/// The argument as a pattern, if it can only be one.
+/// Returns the argument as a pattern, unless a file has that very name.
 fn pattern(argument: &Path) -> Option<&str> {
     let text = argument.to_str()?;
     let is_free = || fs::symlink_metadata(argument).is_err();

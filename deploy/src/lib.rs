@@ -1,19 +1,20 @@
 //! Runs an exported image classifier through tract or ONNX Runtime, and says what really runs.
 //!
-//! * [`model`]: a model file together with what runs it; what every command works with.
-//! * [`interface`]: what a model file takes and returns, by its card or by its graph.
-//! * [`backend`]: the runtimes, one file each, and the choice between them.
-//! * [`embedded`]: the model the program carries in itself.
-//! * [`predict`](mod@predict): what a model says about pictures; [`inputs`]: which they are; [`saved_inputs`]: what the
-//!   network saw of them; [`pipeline`]: pictures are decoded ahead while the model runs.
-//! * [`evaluate`](mod@evaluate): what a model file is worth; [`confusion_picture`]: a confusion matrix to look at;
-//!   [`mistakes`]: the images behind it.
-//! * [`agreement`]: how far two runtimes agree; [`parity`]: where they part.
-//! * [`bench`](mod@bench): how fast it is here; [`machine`]: what here is; [`doctor`]: what is wrong with it.
-//! * [`text`]: how results are printed, here and by `train`; [`arguments`] and [`named`]: how flags are read; `manual`:
-//!   completions and man pages.
+//! * [`model`]: a model file and the engine that runs it; every command works with it.
+//! * [`interface`]: what a model file takes and returns, from its card or its graph.
+//! * [`backend`]: the engines, one file each, and the choice between them.
+//! * [`embedded`]: the model built into the program.
+//! * [`predict`](mod@predict): classifies images; [`inputs`] lists them, [`saved_inputs`] saves what the network saw,
+//!   and [`pipeline`] decodes ahead while the model runs.
+//! * [`evaluate`](mod@evaluate): measures a model file on a data set; [`confusion_picture`] draws the confusion matrix,
+//!   and [`mistakes`] lists the images behind it.
+//! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
+//! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
+//!   slows it down.
+//! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
+//!   and man pages.
 //!
-//! Nothing here knows MNIST: size, polarity and labels come from the model's card.
+//! Nothing here is specific to MNIST: size, polarity and labels come from the model's card.
 
 pub mod agreement;
 pub mod arguments;

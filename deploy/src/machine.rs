@@ -1,17 +1,17 @@
-//! The machine that something was measured on.
+//! The machine on which something was measured.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// What is told where the system does not say.
+/// Shown for a fact that the system does not report.
 pub const UNKNOWN: &str = "unknown";
 
-/// A machine, as far as it matters to times.
+/// The properties of a machine that matter for speed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's maker and model.
     pub processor: String,
-    /// Threads this process may use at once.
+    /// Threads that this process may run at once.
     pub threads: Option<usize>,
     /// Memory in bytes.
     pub memory: Option<u64>,
@@ -20,10 +20,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine.
+    /// Describes this machine.
     #[must_use]
     pub fn here() -> Self {
-        // Boards name themselves in the device tree; their processors have no name in /proc.
+        // Boards are named in the device tree; their processors have no name in /proc/cpuinfo.
         let processor = processor(&read("/proc/cpuinfo"))
             .or_else(|| named(&read("/proc/device-tree/model")))
             .unwrap_or_else(|| UNKNOWN.to_owned());
@@ -35,7 +35,7 @@ impl Machine {
         }
     }
 
-    /// Names and values for people.
+    /// Names and values, for people.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let unknown = || UNKNOWN.to_owned();
@@ -49,18 +49,18 @@ impl Machine {
     }
 }
 
-/// A file of `/proc` or `/sys`; empty where there is none.
+/// Reads a file of `/proc` or `/sys`; empty if it cannot be read.
 pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The value of the first line `key : value` whose key is one of these.
+/// The value of the first line `key<separator>value` whose key is one of `keys`.
 pub(crate) fn value<'a>(text: &'a str, separator: char, keys: &[&str]) -> Option<&'a str> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(separator));
     pairs.find(|(key, _)| keys.contains(&key.trim())).map(|(_, value)| value.trim())
 }
 
-/// From a line `key: 123 kB` of `/proc`, in bytes.
+/// The bytes that a line `key: 123 kB` of `/proc` states.
 pub(crate) fn bytes(text: &str, key: &str) -> Option<u64> {
     let kib: u64 = value(text, ':', &[key])?.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)

@@ -1,4 +1,4 @@
-//! Shell completions and man pages from the words of `--help`, for this program and for `train`.
+//! Shell completions and man pages, generated from the text of `--help`, for this program and for `train`.
 
 use crate::text::print;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ pub struct Completions {
     shell: Shell,
 }
 
-/// What follows the options of `completions` in `--help`.
+/// The examples below the options of `completions` in `--help`.
 #[must_use]
 pub fn completions_examples(program: &str) -> String {
     format!(
@@ -32,7 +32,8 @@ impl Completions {
     /// Prints the script.
     pub fn run(&self, mut program: Command) -> Result<()> {
         let name = program.get_name().to_owned();
-        // Into memory first: clap_complete panics if it cannot write, as into a pipe whose reader has gone.
+        // Generated in memory first: clap_complete panics if it cannot write, for example to a pipe whose reader has
+        // gone.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, name, &mut script);
         print(&String::from_utf8_lossy(&script)).map(drop)
@@ -47,7 +48,7 @@ pub struct Pages {
     folder: Option<PathBuf>,
 }
 
-/// What follows the options of `man` in `--help`.
+/// The examples below the options of `man` in `--help`.
 #[must_use]
 pub fn pages_examples(program: &str, command: &str) -> String {
     format!(
@@ -60,7 +61,7 @@ pub fn pages_examples(program: &str, command: &str) -> String {
 impl Pages {
     /// Prints the first page, or writes all of them.
     pub fn run(&self, program: Command) -> Result<()> {
-        // `help` says what the pages say.
+        // The pages already say what the `help` command would.
         let mut program = program.disable_help_subcommand(true);
         program.build();
         let Some(folder) = &self.folder else {
@@ -77,15 +78,15 @@ impl Pages {
     }
 }
 
-/// A command's page and the name of its file.
+/// Renders a command's page. Returns the name of its file and its text.
 fn page(command: Command, program: &Command) -> Result<(String, Vec<u8>)> {
     let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let has_commands = command.has_subcommands();
     let page = Man::new(command);
     let file = page.get_filename();
     let title = file.strip_suffix(".1").unwrap_or(&file);
-    // clap_mangen would write an empty date as nothing, so that the version became the date. There is no date, so that
-    // the same program writes the same pages.
+    // clap_mangen writes an empty date as nothing, so the version would take its place. The date is empty so that the
+    // same program always writes the same pages.
     let (name, version) = (program.get_name(), program.get_version().unwrap_or_default());
     let mut text = format!(".TH {title} 1 \"\" \"{name} {version}\" \"{name} manual\"\n").into_bytes();
     page.render_name_section(&mut text)?;
@@ -95,12 +96,12 @@ fn page(command: Command, program: &Command) -> Result<(String, Vec<u8>)> {
     if has_commands {
         page.render_subcommands_section(&mut text)?;
     }
-    // clap_mangen would fill the lines of the examples like those of a paragraph.
+    // clap_mangen would reflow the lines of the examples like a paragraph.
     self::notes(&notes).to_writer(&mut text)?;
     Ok((file, text))
 }
 
-/// What follows the options in `--help`: paragraphs, and examples, whose lines are indented and stay as they are.
+/// Renders what follows the options in `--help`: paragraphs, and examples whose indented lines are kept as they are.
 fn notes(help: &str) -> Roff {
     let mut page = Roff::new();
     let mut in_section = false;

@@ -1,4 +1,4 @@
-//! The images that were classified wrongly, by name: listed, and copied into a folder to look at.
+//! Images that were classified wrongly: lists them by name and copies them into a folder.
 
 use crate::inputs::Source;
 use anyhow::{Context, Result, bail, ensure};
@@ -11,41 +11,41 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longest part of a file's name that is made of a label, in bytes.
+/// Longest part of a file name that comes from a label, in bytes.
 const LONGEST_LABEL: usize = 60;
 
-/// Longest name of a file, in bytes, on the usual file systems.
+/// Longest file name on common file systems, in bytes.
 const LONGEST_NAME: usize = 255;
 
 /// An image that was classified wrongly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mistake {
-    /// Its place among the images that were evaluated, counted from 0.
+    /// Its index among the evaluated images, from 0.
     pub index: usize,
     /// Its file; `None` for an image in IDX files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The class it is of.
+    /// The true class.
     pub truth: String,
     /// The class it was taken for.
     pub answer: String,
     /// Probability of the answer, 0 to 1.
     pub probability: f32,
-    /// The class with the next lower probability; `None` if there is one class.
+    /// The class with the next lower probability; `None` if the model has only one class.
     pub second: Option<String>,
     /// Its probability, 0 to 1.
     pub second_probability: Option<f32>,
 }
 
 impl Mistake {
-    /// What lists call the image: its file, or its number.
+    /// The image's name in lists: its file, or its index.
     #[must_use]
     pub fn image(&self) -> String {
         self.file.clone().unwrap_or_else(|| format!("image {}", self.index))
     }
 }
 
-/// Names the images and classes of wrong answers. `file` gives the file of an image.
+/// Adds file names and labels to wrong answers. `file` returns the file of an image.
 #[must_use]
 pub fn named<'a>(
     wrong: &[evaluation::Mistake],
@@ -65,8 +65,8 @@ pub fn named<'a>(
     wrong.iter().map(mistake).collect()
 }
 
-/// Checks that mistakes can be saved in `folder` without touching anything: it is missing or empty, and not inside the
-/// folder of the `data`.
+/// Checks, without changing anything, that mistakes can be saved in `folder`: it must be missing or empty, and not
+/// inside the folder of the `data`.
 pub fn check_target(folder: &Path, data: &Path) -> Result<()> {
     if let Ok(metadata) = fs::symlink_metadata(folder) {
         let entries = fs::read_dir(folder);
@@ -80,7 +80,7 @@ pub fn check_target(folder: &Path, data: &Path) -> Result<()> {
     }
     let data = data.canonicalize().with_context(|| format!("cannot find {}", data.display()))?;
     let mut place = std::path::absolute(folder)?;
-    // Of a folder that is not there yet, the part that is.
+    // If the folder does not exist yet, check its nearest parent that does.
     while let Err(error) = place.canonicalize() {
         ensure!(place.pop(), "--save-mistakes {}: {error}", folder.display());
     }
@@ -93,7 +93,7 @@ pub fn check_target(folder: &Path, data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the images into `folder/TRUE/ANSWER-NAME`, all or none. An image of IDX files becomes a PNG file.
+/// Copies the images to `folder/TRUE/ANSWER-NAME`, all or none. Images from IDX files become PNG files.
 pub fn save(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<()> {
     files::write_folder(folder, |staging| {
         let mut classes = Classes::default();
@@ -123,7 +123,7 @@ pub fn save(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<()> {
     })
 }
 
-/// The folders of the true classes: labels that become the same name get a number.
+/// The folders of the true classes. Labels that become the same name get a number.
 #[derive(Default)]
 struct Classes {
     folders: HashMap<String, String>,
@@ -137,7 +137,7 @@ impl Classes {
         }
         let name = safe(label);
         let mut folder = name.clone();
-        // Some file systems do not tell capitals from small letters.
+        // Some file systems ignore case.
         for number in 2.. {
             if self.taken.insert(folder.to_lowercase()) {
                 break;
@@ -149,7 +149,7 @@ impl Classes {
     }
 }
 
-/// A label as a part of a file's name on any system.
+/// Turns a label into a part of a file name that every system accepts.
 fn safe(label: &str) -> String {
     let replaced = |char: char| if char.is_control() || "/\\:*?\"<>|".contains(char) { '_' } else { char };
     let mut name: String = label.chars().map(replaced).collect();
@@ -160,7 +160,7 @@ fn safe(label: &str) -> String {
     if name.is_empty() { "_".to_owned() } else { name.to_owned() }
 }
 
-/// `folder/ANSWER-STEM.ENDING`, with a number if that is taken.
+/// Returns `folder/ANSWER-STEM.ENDING`, with a number if that is taken.
 fn free(
     folder: &Path,
     answer: &str,
@@ -189,7 +189,7 @@ fn free(
     }
 }
 
-/// What became of `--save-mistakes`, as a line for standard error.
+/// The outcome of `--save-mistakes`, as a line for standard error.
 #[must_use]
 pub fn saved_line(mistakes: &[Mistake], folder: &Path) -> String {
     match mistakes.len() {
@@ -198,7 +198,7 @@ pub fn saved_line(mistakes: &[Mistake], folder: &Path) -> String {
     }
 }
 
-/// Checks the target and saves the mistakes, if there are any.
+/// Saves the mistakes, if there are any, and returns the line for standard error.
 pub fn save_all(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<String> {
     if !mistakes.is_empty() {
         if mistakes.iter().any(|mistake| mistake.index >= set.len()) {
@@ -271,7 +271,7 @@ mod tests {
             ]
         );
         assert_eq!(fs::read_to_string(at("out/new/cat/dog-a-2.png")).unwrap(), files[1].display().to_string());
-        // One that cannot be copied leaves nothing behind.
+        // If one image cannot be copied, nothing is left behind.
         fs::remove_file(&files[4]).unwrap();
         let message = format!("{:#}", save(&mistakes, &set, &at("out/again")).unwrap_err());
         assert!(message.contains("data/o.png") && !at("out/again").exists(), "{message}");

@@ -1,4 +1,4 @@
-//! A model file together with what runs it: what every command works with.
+//! A model file and the engine that runs it; every command works with it.
 
 use crate::backend::prepared::Prepared;
 use crate::backend::{self, Backend, Device, Options, Pictures, Runtime, Source};
@@ -11,7 +11,7 @@ use ndarray::{Array2, Array4, ArrayView4, Axis, s};
 use serde::Serialize;
 use std::path::Path;
 
-/// A model that is ready to answer.
+/// A loaded model, ready to run.
 pub struct Model {
     name: String,
     card: Option<ModelCard>,
@@ -27,7 +27,7 @@ impl Model {
         Self::from_bytes(&path.display().to_string(), &onnx::read(path)?, options)
     }
 
-    /// Opens a model from memory; `name` is what messages call it.
+    /// Opens a model from memory. `name` is its name in messages.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
         let Described { model, card, mut interface } = Described::of(name, bytes)?;
         let source = Source { name, bytes, model: &model, interface: &interface };
@@ -40,7 +40,7 @@ impl Model {
         Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
     }
 
-    /// What messages call this model: its path.
+    /// The model's name in messages: its path.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -52,7 +52,7 @@ impl Model {
         self.card.as_ref()
     }
 
-    /// What the model takes.
+    /// The images that the model takes.
     #[must_use]
     pub fn input(&self) -> &Input {
         &self.interface.input
@@ -64,22 +64,23 @@ impl Model {
         &self.labels
     }
 
-    /// What really runs.
+    /// The engine that really runs.
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         self.backend.runtime()
     }
 
-    /// What a user should know: why `auto` did not take the better runtime, and what was assumed of a file without a
-    /// card.
+    /// What the user should know: why `auto` did not take the better runtime, and what was assumed about a file without
+    /// a card.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The logits of pictures `[N, C, H, W]` with values 0 to 255 and any N: `[N, classes]`, all of them finite.
+    /// Returns the logits `[N, classes]`, all finite, of images `[N, C, H, W]` with values 0 to 255 and any N.
     ///
-    /// Of a model that yields probabilities only, they are the logarithms of these.
+    /// For a model that returns probabilities only, these are their logarithms. Errors if the images have another size
+    /// than the model's, the engine fails, or its output has a wrong shape or numbers that are not finite.
     pub fn logits(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
         let pictures = images.dim().0;
         let taken = self.taken(images)?;
@@ -105,7 +106,7 @@ impl Model {
         Ok(logits)
     }
 
-    /// Models that answer as this one does, each with a thread of its own, if its runtime has them
+    /// Returns models that answer like this one, each on a single thread. Empty if the runtime has none
     /// ([`Backend::workers`]).
     pub(crate) fn workers(&self) -> Vec<Self> {
         let worker = |backend| Self {
@@ -119,13 +120,13 @@ impl Model {
         self.backend.workers().into_iter().map(worker).collect()
     }
 
-    /// The runtime's own call on pictures as [`Model::logits`] takes them, to be timed.
+    /// Prepares the runtime's own call on these images, for timing. They are as [`Model::logits`] takes them.
     pub(crate) fn prepared(&mut self, images: ArrayView4<u8>) -> Result<Prepared<'_>> {
         let taken = self.taken(images)?;
         self.backend.prepared(taken.view())
     }
 
-    /// The pictures as the graph takes them. Pictures of another size than the model's are an error.
+    /// Converts images to what the graph takes. Errors if their size is not the model's.
     fn taken<'a>(&self, images: ArrayView4<'a, u8>) -> Result<Taken<'a>> {
         let (_, channels, height, width) = images.dim();
         let Input { channels: c, height: h, width: w, .. } = self.interface.input;
@@ -138,20 +139,20 @@ impl Model {
     }
 }
 
-/// What the scores of a model are.
+/// What a model's scores are: logits or probabilities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scored {
-    /// The output that is read.
+    /// The output that holds them.
     pub output: String,
-    /// What it holds.
+    /// What they are.
     pub holds: Scores,
-    /// Why, for people.
+    /// How this was decided, for people.
     pub reason: String,
 }
 
 impl Scored {
-    /// Says what the scores of a model are; `name` is what messages call it. A file without a card is run on two images
-    /// to find out. The error says why this program cannot run the model.
+    /// Finds out what a model's scores are; `name` is its name in messages. A file without a card is run on two images
+    /// to find out. Errors say why this program cannot run the model.
     pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
         let mut interface = Described::read(bytes)?.interface;
         if interface.origin.is_some() {
@@ -162,7 +163,7 @@ impl Scored {
     }
 }
 
-/// Runs a dark and a bright image together, and the first alone, to see what the model's scores are.
+/// Runs a dark and a bright image together, and then the dark one alone, to find out what the model's scores are.
 fn judge(interface: &mut Interface, card: Option<&ModelCard>, backend: &mut dyn Backend) -> Result<()> {
     let Input { channels, height, width, .. } = interface.input;
     let mut images = dataset::noise((2, channels, height, width), 1);
@@ -176,18 +177,18 @@ fn judge(interface: &mut Interface, card: Option<&ModelCard>, backend: &mut dyn 
     interface.judge(rows.view(), alone.view())
 }
 
-/// What a model file says, before anything runs it.
+/// What a model file says about itself, before it is run.
 pub(crate) struct Described {
     /// The file, decoded.
     pub model: ModelProto,
     /// Its card, if it has one.
     pub card: Option<ModelCard>,
-    /// What it takes and yields.
+    /// What it takes and returns.
     pub interface: Interface,
 }
 
 impl Described {
-    /// Reads a model from memory; `name` is what messages call it.
+    /// Reads a model from memory. `name` is its name in messages.
     pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
         Self::read(bytes).with_context(|| format!("{name} cannot be used"))
     }
@@ -200,14 +201,14 @@ impl Described {
     }
 }
 
-/// Pictures as a graph takes them, made so if it leaves that to the caller.
+/// Images as a graph takes them, normalised here if the graph does not do it.
 pub(crate) enum Taken<'a> {
     Bytes(ArrayView4<'a, u8>),
     Normalised(Array4<f32>),
 }
 
 impl<'a> Taken<'a> {
-    /// Makes pictures `[N, C, H, W]` into what the graph takes.
+    /// Converts images `[N, C, H, W]` to what the graph takes.
     pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Result<Self> {
         Ok(match (card, takes) {
             (Some(card), Takes::Normalised) => {
@@ -225,7 +226,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// The classes of a model that does not name them.
+/// Labels for a model that does not name its classes: their numbers.
 fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }

@@ -1,4 +1,4 @@
-//! Values of flags that have names, and that shells can complete, but that may also be something else, such as `cuda:3`.
+//! Flag values with names that shells can complete, which may also be something else, such as `cuda:3`.
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::Error;
@@ -6,8 +6,8 @@ use clap::{Arg, Command};
 use std::ffi::OsStr;
 use std::str::FromStr;
 
-/// Parses a flag's value by a function, and tells shells the names that it knows. Use it with `hide_possible_values`,
-/// since the flag's help names them, and what else it takes.
+/// Parses a flag's value with a function, and offers known names to shell completions. Use it with
+/// `hide_possible_values`, since the flag's help already lists the names and what else it takes.
 #[derive(Clone)]
 pub struct Named<P> {
     names: &'static [&'static str],
@@ -18,7 +18,7 @@ pub struct Named<P> {
 type Parse<T> = fn(&str) -> Result<T, <T as FromStr>::Err>;
 
 impl Named<()> {
-    /// Parses by [`FromStr`].
+    /// Parses with [`FromStr`].
     #[must_use]
     pub fn of<T: FromStr>(names: &'static [&'static str]) -> Named<Parse<T>> {
         Named { names, parse: T::from_str }
@@ -26,7 +26,7 @@ impl Named<()> {
 }
 
 impl<P> Named<P> {
-    /// Parses by any function.
+    /// Parses with any function.
     #[must_use]
     pub fn with(names: &'static [&'static str], parse: P) -> Self {
         Self { names, parse }

@@ -1,18 +1,19 @@
-//! Work done ahead on several threads, its results in order.
+//! Runs work ahead on several threads and returns the results in order.
 //!
-//! Whoever takes the results is one of the threads: while the next result is not ready, it works too. So one thread
-//! needs no other, and several are busy all the time without anybody counting cores. How far ahead the work may go is
-//! bounded, and with it the memory, whatever the amount.
+//! The thread that takes the results also works while the next one is not ready. So one thread is enough, and several
+//! are always busy without anyone counting cores. The number of results in flight is bounded, and so is the memory,
+//! however much work there is.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Calls `work` with 0 to `count` − 1 and gives `consume` the results in that order. This thread works with the `first`
-/// tool, and one more for each of the `others`. At most `ahead` results (but at least one) wait to be taken or are being
-/// worked on at any time.
+/// Calls `work` with 0 to `count` − 1 and passes the results to `consume` in that order. This thread uses the `first`
+/// tool; each of the `others` gets a thread of its own. At most `ahead` results (at least one) are waiting or being
+/// computed at any time.
 ///
-/// When `consume` returns, nothing more is begun. Without other tools, or with one piece of work, no thread is started.
+/// When `consume` returns, no more work is started. Without other tools, or with one piece of work, no thread is
+/// started.
 pub fn ahead<S: Send, T: Send, R>(
     count: usize,
     (first, others): (&mut S, &mut [S]),
@@ -40,7 +41,7 @@ pub fn ahead<S: Send, T: Send, R>(
                 let _stop = Stop(&queue);
                 queue.help(&mut |index| work(tool, index));
             };
-            // With fewer threads than wished for the work gets done all the same.
+            // If the system refuses a thread, fewer threads do all the work.
             if thread::Builder::new().spawn_scoped(scope, helper).is_err() {
                 break;
             }
@@ -52,9 +53,9 @@ pub fn ahead<S: Send, T: Send, R>(
 /// What the threads share.
 struct Queue<T> {
     state: Mutex<State<T>>,
-    /// A result has come, for the one who takes them.
+    /// Signals the taker that a result is ready.
     ready: Condvar,
-    /// A result was taken, for those who may begin the next.
+    /// Signals helpers that a result was taken, so that the next piece can begin.
     room: Condvar,
     count: usize,
     ahead: usize,
@@ -63,13 +64,13 @@ struct Queue<T> {
 struct State<T> {
     /// How many pieces of work have been begun.
     started: usize,
-    /// The last of these, in order: those not yet taken, `None` while they are worked on.
+    /// Results not yet taken, in order; `None` while still being computed.
     results: VecDeque<Option<T>>,
-    /// Whoever takes results waits for the next one.
+    /// The taker waits for the next result.
     taker_waits: bool,
     /// How many helpers wait for room.
     resting: usize,
-    /// Nobody takes results any more, or a thread was lost.
+    /// No more results will be taken, or a thread panicked.
     stopped: bool,
 }
 
@@ -87,7 +88,7 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next piece of work to begin, if there is one and room for its result.
+    /// Begins the next piece of work, if there is one and room for its result.
     fn begin(&self, state: &mut State<T>) -> Option<usize> {
         if state.started == self.count || state.results.len() >= self.ahead {
             return None;
@@ -103,7 +104,7 @@ impl<T> Queue<T> {
         loop {
             if state.results.front().is_some_and(Option::is_some) {
                 let result = state.results.pop_front().flatten();
-                // Waking somebody costs more than a small piece of work does: not before there is much to do.
+                // Waking a thread costs more than a small piece of work, so wait until half of the queue is free.
                 if state.resting > 0 && state.results.len() <= self.ahead / 2 {
                     self.room.notify_all();
                 }
@@ -145,13 +146,13 @@ impl<T> Queue<T> {
     }
 }
 
-/// Lets all threads end when the one that holds it ends too early, a panic included: nobody waits for what never comes.
+/// Stops all threads if its holder ends early or panics, so that nobody waits for a result that never comes.
 struct Stop<'a, T>(&'a Queue<T>);
 
 impl<T> Drop for Stop<'_, T> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        // A helper that finds nothing left to begin ends in order; what is begun will be finished.
+        // A helper that ends because nothing is left to begin must not stop the others: work in progress is finished.
         if thread::panicking() || state.started < self.0.count {
             state.stopped = true;
         }
@@ -168,7 +169,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// [`ahead`] on so many threads with nothing to work with.
+    /// [`ahead`] on this many threads, without tools.
     fn on<T: Send, R>(
         threads: usize,
         count: usize,
@@ -227,7 +228,7 @@ mod tests {
         };
         on(2, 9, 8, work, |results| {
             results.next();
-            // Whoever uses a result long finds the next ones ready.
+            // While one result is in use for long, the next ones become ready.
             for _ in 0..1000 {
                 if done_by_others.load(Ordering::SeqCst) >= 7 {
                     return;

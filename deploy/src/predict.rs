@@ -1,9 +1,8 @@
-//! What a model says about pictures, any number of them.
+//! Classifies any number of images.
 //!
-//! Where the runtime takes pictures one by one, every thread has a worker of it ([`crate::backend::Backend::workers`]),
-//! which decodes a few pictures, runs them and takes the next. Otherwise they are decoded ahead on several threads while
-//! the model runs those before them, a batch at a time. Either way ([`pipeline`]) little more is in memory than what is
-//! worked on.
+//! If the runtime takes images one by one, every thread gets a worker ([`crate::backend::Backend::workers`]) that
+//! decodes a few images, runs them and takes the next. Otherwise images are decoded ahead on several threads while the
+//! model runs the previous batch. Either way ([`pipeline`]), memory holds little more than the images in work.
 
 use crate::backend::panic::caught;
 use crate::inputs::Source;
@@ -19,96 +18,97 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView4, Axis};
 use serde::Serialize;
 use std::ops::Range;
 
-/// The label of a picture whose likeliest class is not likely enough.
+/// The label of an image whose best class is below the threshold.
 pub const UNKNOWN: &str = "unknown";
 
-/// Pictures that each thread gets of a batch by default: so many that starting the threads for them costs nothing.
+/// Images per thread in a default batch: enough that starting the threads costs nothing in comparison.
 const PER_THREAD: usize = 256;
 
-/// Most pictures that a worker takes at a time.
+/// Most images that a worker takes at a time.
 const SHARE: usize = 8;
 
-/// Shares of a worker whose answers may wait to be taken.
+/// Shares per worker whose answers may wait to be taken.
 const AHEAD: usize = 8;
 
-/// Most pictures of a batch by default.
+/// Most images in a default batch.
 const MAX_BATCH: usize = 1024;
 
-/// Most bytes of the pictures of a batch, as the network takes them, by default.
+/// Most bytes of network input in a default batch.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
-/// A batch begins to run by default when so many bytes of files were decoded for it: of large photographs, whose
-/// decoding takes far longer than running them, the first answers shall not wait for hundreds.
+/// A default batch runs as soon as this many bytes of files were decoded for it. Decoding large photographs takes far
+/// longer than running them, so the first answers must not wait for hundreds of them.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// How pictures are read and answers are given.
+/// How images are read and answers are given.
 #[derive(Debug)]
 pub struct Settings {
-    /// How pictures are read.
+    /// How images are read.
     pub reader: Reader,
-    /// Answers per picture, at least one; more than there are classes are none.
+    /// Answers per image, at least 1. Values above the number of classes return all classes.
     pub top: usize,
-    /// A picture whose likeliest class is less likely than this, 0 to 1, is [`UNKNOWN`].
+    /// An image whose highest probability is below this, 0 to 1, is [`UNKNOWN`].
     pub threshold: f32,
-    /// Pictures that are run together; `None` does as suits the runtime: one by one, or as their size and the threads
-    /// make good.
+    /// Images that are run together. `None` lets the program choose: one by one if the runtime has workers, otherwise a
+    /// batch that suits the size of the images and the number of threads.
     pub batch: Option<usize>,
     /// Where to write what the network saw.
     pub saved: Option<SavedInputs>,
 }
 
-/// What is on one picture.
+/// The answer for one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// What the image is called: its path as [`files::name`] writes it, or `-`.
+    /// The image's name: its path as [`files::name`] writes it, or `-`.
     pub file: String,
-    /// The likeliest class, or [`UNKNOWN`].
+    /// The label of the most probable class, or [`UNKNOWN`].
     pub label: String,
-    /// Its number; `None` if it is unknown.
+    /// The class's index; `None` if the label is [`UNKNOWN`].
     pub class: Option<usize>,
-    /// How likely the likeliest class is, 0 to 1, unknown or not.
+    /// Probability of the most probable class, 0 to 1, also if it is [`UNKNOWN`].
     pub probability: f32,
-    /// The likeliest answers, best first.
+    /// The most probable classes, best first.
     pub top: Vec<Answer>,
     /// Where the network's input was saved, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
 }
 
-/// One class and how likely it is.
+/// One class and its probability.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
     /// The class's name.
     pub label: String,
-    /// Its number.
+    /// The class's index.
     pub class: usize,
-    /// How likely it is, 0 to 1.
+    /// Its probability, 0 to 1.
     pub probability: f32,
 }
 
-/// Why there is no answer for a picture.
+/// Why an image has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What the image is called: its path as [`files::name`] writes it, or `-`.
+    /// The image's name: its path as [`files::name`] writes it, or `-`.
     pub file: String,
-    /// What is wrong with it.
+    /// What is wrong with the image.
     pub error: String,
 }
 
-/// What became of one picture.
+/// The result for one image.
 pub type Outcome = Result<Prediction, Failure>;
 
-/// Asks the model about all pictures. `each` gets their outcomes in order, as many at once as were run together; when
-/// it returns false, the rest is left.
+/// Runs the model on all images. `each` receives the outcomes in order, as many at a time as were run together. If it
+/// returns false, the remaining images are skipped.
 ///
-/// A picture that cannot be used is an outcome. Errors are those of the model, of `each` and of saving inputs.
+/// An image that cannot be read is an outcome, not an error. Errors come from the model, from `each` and from saving
+/// inputs.
 pub fn predict(
     model: &mut Model,
     sources: &[Source],
     settings: &Settings,
     each: impl FnMut(Vec<Outcome>) -> Result<bool>,
 ) -> Result<()> {
-    // Whoever asks for batches gets them.
+    // An explicit batch size rules out workers.
     let workers = if settings.batch.is_none() { model.workers() } else { Vec::new() };
     if workers.is_empty() {
         in_batches(model, sources, settings, each)
@@ -117,7 +117,7 @@ pub fn predict(
     }
 }
 
-/// Each of the model's workers decodes a few pictures, runs them and takes the next.
+/// Each worker decodes a few images, runs them and takes the next.
 fn one_by_one(
     model: &Model,
     workers: Vec<Model>,
@@ -133,7 +133,7 @@ fn one_by_one(
         let decode = |number: usize| Decoded::of(number, &sources[number], settings, worker.input());
         let decoded = shares[share].clone().map(decode).collect::<Result<Vec<_>>>()?;
         let probabilities = run(worker, &decoded, pixels)?;
-        // The pixels end where they began: an allocator is slow with what another thread gives back.
+        // Free the pixels on the thread that allocated them: freeing them on another thread is slow.
         let decoded: Vec<_> = decoded.into_iter().map(Decoded::without_pixels).collect();
         Ok::<_, anyhow::Error>((decoded, probabilities))
     };
@@ -148,8 +148,8 @@ fn one_by_one(
     })
 }
 
-/// Pictures that a worker takes at a time: a few, so that the answers are not handed over one by one, and fewer towards
-/// the end, so that all workers end at the same time.
+/// Splits the images into shares, which workers take one at a time: several images, so that answers are not handed over
+/// one by one, and fewer towards the end, so that all workers finish together.
 fn shares(count: usize, workers: usize, most: usize) -> Vec<Range<usize>> {
     let mut shares = Vec::new();
     let mut from = 0;
@@ -161,7 +161,7 @@ fn shares(count: usize, workers: usize, most: usize) -> Vec<Range<usize>> {
     shares
 }
 
-/// Pictures are decoded on all threads, and run together.
+/// Decodes images on all threads and runs them together.
 fn in_batches(
     model: &mut Model,
     sources: &[Source],
@@ -192,12 +192,12 @@ fn in_batches(
     })
 }
 
-/// Pictures run together by default, if so many fit into memory.
+/// The default number of images run together, of which at most `fitting` fit into memory.
 fn batch_size(threads: usize, fitting: usize) -> usize {
     threads.saturating_mul(PER_THREAD).min(MAX_BATCH).min(fitting)
 }
 
-/// How many pictures `[C, H, W]`, as the network takes them, may be held at once: at least one.
+/// How many images `[C, H, W]` of network input fit into [`MAX_BATCH_BYTES`], at least 1.
 fn fitting([channels, height, width]: [usize; 3]) -> usize {
     (MAX_BATCH_BYTES / (channels * height * width).max(1)).max(1)
 }
@@ -206,11 +206,11 @@ fn shape(input: &Input) -> [usize; 3] {
     [input.channels, input.height, input.width]
 }
 
-/// A picture that was read, or could not be.
+/// An image that was read, or the reason why it could not be.
 struct Decoded<P = Array3<u8>> {
-    /// Which of the sources it is.
+    /// Index of its source.
     number: usize,
-    /// `[C, H, W]`, or what is wrong with the picture.
+    /// `[C, H, W]`, or what is wrong with the image.
     pixels: Result<P, String>,
     saved: Option<String>,
 }
@@ -231,13 +231,13 @@ impl Decoded {
     }
 }
 
-/// A file that makes a decoder panic is a broken file, and nothing more.
+/// Reads an image. A decoder that panics is reported as an error of that file.
 fn guarded(source: &Source, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
     caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder broke", source.name()))?
 }
 
-/// The next pictures to run together, of those with the bytes of their files: at most `size`, and no more once they have
-/// so many bytes.
+/// Takes the next images to run together, which come with the sizes of their files. It stops at `size` images, or once
+/// their files have `file_bytes` bytes.
 fn next_batch(
     decoded: &mut dyn Iterator<Item = Result<(u64, Decoded)>>,
     size: usize,
@@ -252,12 +252,12 @@ fn next_batch(
     Ok(batch)
 }
 
-/// The probabilities of those that could be read, in order. `pixels` is a buffer, so that its memory is used again.
+/// Returns the probabilities of the images that could be read, in order. `pixels` is a buffer that is reused.
 fn run(model: &mut Model, batch: &[Decoded], pixels: &mut Vec<u8>) -> Result<Array2<f32>> {
     pixels.clear();
     let mut count = 0;
     for input in batch.iter().filter_map(|decoded| decoded.pixels.as_ref().ok()) {
-        // In one go: element by element this would be a share of the time that can be seen.
+        // Copies the whole slice: copying element by element takes a noticeable share of the time.
         match input.as_slice() {
             Some(values) => pixels.extend_from_slice(values),
             None => pixels.extend(input),
@@ -269,7 +269,7 @@ fn run(model: &mut Model, batch: &[Decoded], pixels: &mut Vec<u8>) -> Result<Arr
     Ok(softmax(model.logits(images)?.view()))
 }
 
-/// What became of pictures, from the probabilities of those that could be read.
+/// Turns the probabilities of the images that could be read into the outcomes of all.
 fn outcomes<P>(
     batch: impl IntoIterator<Item = Decoded<P>>,
     probabilities: &Array2<f32>,
@@ -291,7 +291,7 @@ fn outcomes<P>(
     batch.into_iter().map(outcome).collect()
 }
 
-/// The `top` likeliest classes, best first; of equals the lower number.
+/// Returns the `top` most probable classes, best first. Ties go to the lower index.
 fn answers(probabilities: ArrayView1<f32>, labels: &[String], top: usize) -> Vec<Answer> {
     let mut classes: Vec<_> = probabilities.iter().copied().zip(labels).enumerate().collect();
     classes.sort_by(|(_, (one, _)), (_, (other, _))| other.total_cmp(one));

@@ -1,4 +1,4 @@
-//! What the network saw of each picture, written as a PNG file to look at.
+//! Saves what the network saw of each image as a PNG file.
 
 use crate::inputs::Source;
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where each picture's input goes.
+/// Where each image's network input is saved.
 #[derive(Debug)]
 pub struct SavedInputs {
     folder: PathBuf,
@@ -17,9 +17,9 @@ pub struct SavedInputs {
 }
 
 impl SavedInputs {
-    /// Makes the folder, if it is missing, and gives every picture a name of its own in it.
+    /// Creates the folder if it is missing, and gives every image its own file name in it.
     ///
-    /// A folder in which one of the pictures lies is refused: the picture might be replaced.
+    /// Errors if one of the images lies in the folder, since saving could replace it.
     pub fn plan(folder: &Path, sources: &[Source]) -> Result<Self> {
         let context = || format!("cannot write into {}", files::name(folder));
         fs::create_dir_all(folder).with_context(context)?;
@@ -41,7 +41,7 @@ impl SavedInputs {
         Ok(Self { folder: folder.to_owned(), names: names(sources) })
     }
 
-    /// Writes the input of the picture of this number, `[C, H, W]`, and tells where.
+    /// Writes the input `[C, H, W]` of the image with this index and returns the file's path.
     pub fn write(&self, number: usize, input: ArrayView3<u8>) -> Result<PathBuf> {
         let name = self.names.get(number).with_context(|| format!("picture {number} has no name to be saved under"))?;
         let path = self.folder.join(name);
@@ -50,8 +50,8 @@ impl SavedInputs {
     }
 }
 
-/// The picture's own name with the ending `.png`; from the second picture of a name on, with a number: `seven-2.png`.
-/// Names that differ in case alone count as equal, as they do on some file systems.
+/// The image's own name with the extension `.png`. If a name occurs again, it gets a number: `seven-2.png`. Names that
+/// differ only in case count as equal, as they do on some file systems.
 fn names(sources: &[Source]) -> Vec<OsString> {
     let mut taken = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What the binaries print: text for people in aligned columns, JSON for programs.
+//! Prints results: text in aligned columns for people, JSON for programs.
 
 mod metrics;
 
@@ -10,21 +10,21 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-/// Says on standard error why a program ends, and yields its exit code: 2 for flags that contradict each other, as for
-/// any other wrong usage, and 1 for everything else.
+/// Prints why the program ends to standard error and returns its exit code, 1. Usage errors, such as flags that
+/// contradict each other, end the program here with exit code 2.
 #[must_use]
 pub fn failure(error: anyhow::Error) -> ExitCode {
     match error.downcast::<clap::Error>() {
         Ok(usage) => usage.exit(),
         Err(error) => {
-            // A closed standard error is no reason to panic.
+            // Do not panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Lines of a name and a value, the values aligned. Further lines of a value are aligned too.
+/// Formats names and values, one pair per line, with aligned values. Further lines of a value are aligned too.
 #[must_use]
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -36,7 +36,7 @@ pub fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-/// A table of right-aligned cells; the first column is aligned to the left.
+/// Formats a table: the first column is left-aligned, the others right-aligned.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -53,7 +53,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A number with its thousands parted: `10,000`.
+/// Formats a number with thousands separators: `10,000`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -73,7 +73,7 @@ pub fn counted(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
 }
 
-/// A name of at most `most` characters: the middle of a longer one is left out.
+/// Shortens a name to at most `most` characters by leaving out its middle. A `most` of 0 leaves it as it is.
 #[must_use]
 pub fn shortened(name: &str, most: usize) -> String {
     let chars: Vec<char> = name.chars().collect();
@@ -85,7 +85,7 @@ pub fn shortened(name: &str, most: usize) -> String {
     chars[..start].iter().chain(&['…']).chain(&chars[chars.len() - end..]).collect()
 }
 
-/// A name from a file, made safe for a terminal: control characters are written as `\x1b`, byte by byte, which is also
+/// Makes a name from a file safe for a terminal. Control characters are written byte by byte as `\x1b`, which is also
 /// how [`models::files::name`] writes bytes that are not UTF-8.
 #[must_use]
 pub fn printable(name: &str) -> String {
@@ -102,7 +102,8 @@ pub fn printable(name: &str) -> String {
     text
 }
 
-/// Text made safe for HTML and SVG, in elements and in quoted attributes. Control characters are replaced.
+/// Escapes text for HTML and SVG, in elements and quoted attributes. Control characters become U+FFFD, except newline
+/// and tab.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -121,7 +122,7 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Writes to standard output; false if the reader has had enough (`deploy … | head`), which is no error.
+/// Writes to standard output. Returns false if the reader has closed it (`deploy … | head`), which is not an error.
 pub fn print(text: &str) -> Result<bool> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {

@@ -1,5 +1,5 @@
-//! Any bytes, and any graph, as a model: an answer or an error, never a panic, and never the machine. `tests/fuzz` does
-//! the same for as long as one likes.
+//! Loads arbitrary bytes and arbitrary graphs as models. Each must give an answer or an error, without a panic and
+//! without exhausting the machine. `tests/fuzz` does the same for as long as you like.
 #![cfg(feature = "tract")]
 
 #[path = "../../models/tests/choices/mod.rs"]
@@ -16,11 +16,11 @@ use models::onnx::{self, proto::ModelProto};
 use ndarray::Array4;
 use prost::Message;
 
-/// Opens a model and lets it judge a black picture: `None` if it was refused before a runtime saw it, otherwise whether
-/// it answered.
+/// Opens a model and runs it on a black image. `None` if it was refused before a runtime saw it, otherwise whether it
+/// answered.
 ///
-/// The limits are for a machine, not for a test of thousands of models: what is larger than it must be to find a fault
-/// is only held to them.
+/// The program's limits suit a machine, but not a test of thousands of models. Models larger than needed to find a
+/// fault are only checked against the limits.
 fn run(bytes: &[u8]) -> Option<bool> {
     let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
     onnx::parse(bytes).ok().filter(is_small)?;
@@ -40,7 +40,7 @@ fn is_small(model: &ModelProto) -> bool {
     [1, 32].iter().all(|&batch| Footprint::of(model, batch, &limits).is_ok())
 }
 
-/// How many models were run, how many tract refused, and how many never got that far.
+/// How many models ran, how many tract refused, and how many were stopped before that.
 #[derive(Debug, Default)]
 struct Tally {
     ran: usize,

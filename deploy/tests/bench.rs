@@ -1,4 +1,4 @@
-//! `deploy bench` as a user meets it: what it prints, writes, compares and refuses.
+//! `deploy bench` as a user sees it: what it prints, writes, compares and refuses.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -15,14 +15,14 @@ struct Scene {
     folder: TempDir,
 }
 
-/// What a command said.
+/// The result of a command.
 struct Said {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// As quick as it gets.
+/// The quickest possible measurement.
 const QUICK: &str = "bench --model example.onnx --backend tract --threads 1 --batch-sizes 1,4 --rounds 6";
 
 impl Scene {
@@ -45,7 +45,7 @@ impl Scene {
         said
     }
 
-    /// A result with every time of a call multiplied.
+    /// Writes a copy of a result with all times per call multiplied by `factor`.
     fn changed(&self, from: &str, to: &str, factor: f64) {
         let mut report = Report::read(&self.path(from)).unwrap();
         for series in &mut report.series {
@@ -146,7 +146,7 @@ fn markdown_is_a_table_to_paste() {
 fn what_got_slower_fails_and_what_got_faster_does_not() {
     let scene = Scene::new();
     assert_eq!(scene.deploy(&format!("{QUICK} -o now.json")).code, Some(0));
-    // Far beyond any noise.
+    // A change far beyond any noise.
     scene.changed("now.json", "faster-then.json", 0.001);
     let said = scene.deploy(&format!("{QUICK} --compare faster-then.json"));
     assert_eq!(said.code, Some(1), "{}", said.stdout);
@@ -165,7 +165,7 @@ fn a_result_of_another_model_is_refused_before_anything_is_measured() {
     let scene = Scene::new();
     assert_eq!(scene.deploy(&format!("{QUICK} -o before.json")).code, Some(0));
     std::fs::write(scene.path("other.onnx"), Example { channels: 3, ..Example::default() }.bytes()).unwrap();
-    // Ten minutes: that it ends at once is part of the test.
+    // It would measure for ten minutes, but must fail at once.
     let said = scene.deploy("bench --model other.onnx --backend tract --time 600 --compare before.json");
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
     assert!(said.stderr.contains("of another model (example.onnx, "), "{}", said.stderr);

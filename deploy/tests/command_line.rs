@@ -1,4 +1,4 @@
-//! The binary as a user meets it: output, exit codes and messages.
+//! The binary as a user sees it: output, exit codes and messages.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -86,7 +86,7 @@ fn inspect_shows_what_cannot_be_run_and_says_why() {
     use models::onnx::proto::type_proto::{Map, Sequence, Tensor, Value as Type};
     use models::onnx::proto::{OperatorSetIdProto, TypeProto};
     let scene = Scene::new();
-    // As skl2onnx writes a classifier: its probabilities are a sequence of maps.
+    // Like a classifier written by skl2onnx: its probabilities are a sequence of maps.
     let mut model = Example::without_card().model();
     let boxed = |value| Some(Box::new(TypeProto { value: Some(value), ..TypeProto::default() }));
     let float = Type::TensorType(Tensor { elem_type: 1, shape: None });

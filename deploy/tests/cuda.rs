@@ -1,5 +1,5 @@
-//! CUDA without a GPU: what a user sees. The tests need the feature `cuda`, and those of ONNX Runtime's GPU build its
-//! library, which `GPU_ONNXRUNTIME` names: `capi/libonnxruntime.so.1.31.1` of the wheel `onnxruntime-gpu`.
+//! CUDA without a GPU: what a user sees. The tests need the feature `cuda`. Those with ONNX Runtime's GPU build need
+//! its library, named by `GPU_ONNXRUNTIME`: `capi/libonnxruntime.so.1.31.1` of the wheel `onnxruntime-gpu`.
 #![cfg(feature = "cuda")]
 
 mod example;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 /// The environment variable that names the library of a GPU build.
 const VARIABLE: &str = "GPU_ONNXRUNTIME";
 
-/// A folder with a model and a picture, and the library to use.
+/// A folder with a model and an image, and the library to use.
 struct Scene {
     folder: TempDir,
     library: Option<PathBuf>,
 }
 
-/// What a command said.
+/// The result of a command.
 struct Said {
     code: Option<i32>,
     stdout: String,
@@ -34,7 +34,8 @@ impl Scene {
         Self { folder, library }
     }
 
-    /// With the library of a GPU build on a machine that has no driver; `None`, with the reason printed, elsewhere.
+    /// A scene with the library of a GPU build on a machine without a driver. Elsewhere it prints why the test is
+    /// skipped and returns `None`.
     fn without_driver(test: &str) -> Option<Self> {
         let Some(library) = std::env::var_os(VARIABLE) else {
             println!("skipped: {test}: {VARIABLE} does not name ONNX Runtime's GPU library");
@@ -63,7 +64,7 @@ impl Scene {
     }
 }
 
-/// The cause and what to do about it, whichever of the two is missing.
+/// Checks that a message names the cause (driver or libraries) and what to do about it.
 fn assert_names_the_cause(message: &str) {
     let driver = message.contains("there is no NVIDIA driver (libcuda.so.1)") && message.contains("nvidia-smi");
     assert!(driver, "{message}");

@@ -1,4 +1,4 @@
-//! `deploy doctor` as a user meets it: what it says, measures and refuses.
+//! `deploy doctor` as a user sees it: what it says, measures and refuses.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -66,7 +66,7 @@ fn different_networks_are_not_held_against_each_other() {
     scene.assert_fails("doctor --model bare.onnx --model example.onnx", 1, &["bare.onnx has no model card"]);
 }
 
-/// Doubles as weights: a good file in other respects.
+/// The weights are doubles; otherwise the file is valid.
 #[test]
 #[cfg(feature = "ort")]
 fn a_model_that_no_runtime_runs_is_told_after_all_else() {

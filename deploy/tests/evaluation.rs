@@ -1,4 +1,4 @@
-//! `deploy eval` as a user meets it.
+//! `deploy eval` as a user sees it.
 #![cfg(feature = "tract")]
 
 mod example;

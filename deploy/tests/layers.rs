@@ -1,4 +1,4 @@
-//! Every tensor between the nodes, in both runtimes: the numbers computed by hand, and the node that was broken is found.
+//! Checks every intermediate tensor in both runtimes against values computed by hand, and that a broken node is found.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -14,7 +14,7 @@ use models::onnx;
 use models::onnx::proto::ModelProto;
 use ndarray::{Array4, ArrayView4, s};
 
-/// The engines that can be tested here; ONNX Runtime's part is skipped aloud where it is missing.
+/// The engines that can be tested here. Prints that ONNX Runtime is skipped if it is missing.
 fn engines(test: &str) -> Vec<Engine> {
     let mut engines = vec![Engine::Tract];
     if example::onnxruntime_for(test) {
@@ -35,7 +35,7 @@ fn layers(one: (&[u8], Engine), other: (&[u8], Engine), images: ArrayView4<u8>) 
     layers
 }
 
-/// Names of the tensors beyond the tolerance, in the graph's order.
+/// Names of the tensors beyond the tolerance, in graph order.
 fn beyond(layers: &Layers) -> Vec<&str> {
     layers.nodes.iter().filter(|layer| layer.beyond).map(|layer| layer.tensor.as_str()).collect()
 }
@@ -79,7 +79,7 @@ fn both_runtimes_agree_at_every_node() {
     }
 }
 
-/// The same file but for one number of one initializer.
+/// The same file, with one number of one initialiser changed.
 fn changed(bytes: &[u8], initializer: &str, change: impl Fn(f32) -> f32) -> Vec<u8> {
     let mut model = onnx::parse(bytes).unwrap();
     let graph = model.graph.as_mut().unwrap();
@@ -118,7 +118,7 @@ fn a_number_that_is_not_finite_parts() {
         let other = changed(&bytes, "weights", |_| f32::NAN);
         let layers = layers((&bytes, engine), (&other, engine), images.view());
         let first = &layers.nodes[layers.first_beyond.unwrap()];
-        // One class of three, for both pictures.
+        // One class of three, in both images.
         assert_eq!((first.tensor.as_str(), first.difference.unwrap().not_finite), ("logits", 2));
     }
 }
@@ -139,7 +139,7 @@ fn another_graph_and_another_size_are_refused() {
     }
 }
 
-/// The images of MNIST's test set, or noise where it is not here.
+/// Images of MNIST's test set, or noise if it is not here.
 fn images(test: &str, count: usize) -> Array4<u8> {
     let card = ModelCard::of(&model()).unwrap().unwrap();
     #[allow(clippy::single_match_else)] // Two places, one beside the other.
@@ -169,12 +169,12 @@ fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() 
     let graph = model().graph.unwrap();
     let convolutions: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Conv").collect();
     assert_eq!(convolutions.len(), 27);
-    // The first, one in the middle and the last.
+    // The first, one in the middle, and the last.
     for node in [convolutions[0], convolutions[13], convolutions[26]] {
         let bytes = changed(MODEL, &node.input[1], |weight| weight + 0.5);
         let layers = layers((MODEL, one), (&bytes, other), images.view());
         let first = &layers.nodes[layers.first_beyond.expect("a difference")];
-        // Our operators in tract yield the convolution with its clip only.
+        // In tract, our operators only return the convolution together with its clip.
         let layer = |tensor: &str| tensor.trim_end_matches(".conv").to_owned();
         assert_eq!(layer(&first.tensor), layer(&node.output[0]), "{:?}", beyond(&layers));
     }

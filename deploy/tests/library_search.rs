@@ -1,4 +1,4 @@
-//! What a user sees of a missing, old or broken ONNX Runtime library.
+//! What a user sees if ONNX Runtime's library is missing, old or broken.
 #![cfg(feature = "ort")]
 
 mod example;
@@ -12,12 +12,12 @@ use tempfile::TempDir;
 
 const TEST_LIMIT: Duration = Duration::from_mins(1);
 
-/// A folder with a model, a picture and whatever a test puts there.
+/// A folder with a model, an image and what a test adds.
 struct Scene {
     folder: TempDir,
 }
 
-/// What a command said.
+/// The result of a command.
 struct Said {
     code: Option<i32>,
     stdout: String,
@@ -38,8 +38,8 @@ impl Scene {
         self.folder.path().join(name)
     }
 
-    /// A copy of the program in the folder. Made by another process: were this one to write the file, a test that
-    /// starts a program at that moment would inherit the open file, and the copy could not be run ("text file busy").
+    /// Copies the program into the folder, in another process. If this process wrote the file, a test that starts a
+    /// program at that moment would inherit the open file, and the copy could not be run ("text file busy").
     fn program(&self) -> PathBuf {
         let copy = self.path("deploy");
         let status = std::process::Command::new("cp").arg(cargo_bin("deploy")).arg(&copy).status().unwrap();
@@ -47,7 +47,7 @@ impl Scene {
         copy
     }
 
-    /// Runs a program in the folder, with the library named by the variable, if any.
+    /// Runs a program in the folder, with the variable naming the library, if any.
     fn run_program(&self, program: &Path, library: Option<&Path>, arguments: &[&str]) -> Said {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path()).env_remove("ORT_DYLIB_PATH").timeout(TEST_LIMIT).args(arguments);
@@ -64,7 +64,8 @@ impl Scene {
         self.run_program(&cargo_bin("deploy"), Some(library), &arguments)
     }
 
-    /// A library that will not do: an error for ort, tract with a note for auto, a reason in the list; never a panic.
+    /// Checks a library that cannot be used: an error for ort, tract with a note for auto, a reason in the list, and
+    /// never a panic.
     fn assert_useless(&self, library: &Path, reason: &str) {
         let said = self.predict(library, "ort");
         assert_eq!(said.code, Some(1), "{}", said.stderr);
@@ -87,7 +88,7 @@ impl Scene {
         assert!(said.stdout.contains(reason), "{}", said.stdout);
     }
 
-    /// Compiles a library from C; `None`, with the reason printed, where there is no compiler.
+    /// Compiles a library from C. Without a compiler, prints why the test is skipped and returns `None`.
     fn compile(&self, test: &str, source: &str) -> Option<PathBuf> {
         let (file, library) = (self.path("fake.c"), self.path("fake.so"));
         std::fs::write(&file, source).unwrap();
@@ -124,7 +125,7 @@ fn a_text_file_is_no_library() {
     scene.assert_useless(&path, "an empty file");
 }
 
-/// The header of a library as the ELF specification has it, with another machine, class, order of bytes or type.
+/// Library headers as in the ELF specification, with another machine, class, byte order or type.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_library_for_another_machine_says_which() {
@@ -193,7 +194,7 @@ fn a_library_that_yields_nothing_is_refused() {
 #[test]
 fn without_a_variable_every_usual_place_is_named() {
     let scene = Scene::new();
-    // Away from the repository, so that its .deps is not found.
+    // Run outside the repository, so that its .deps is not found.
     let program = scene.program();
     let predict = ["predict", "one.pgm", "--model", "example.onnx", "--backend", "ort"];
     let said = scene.run_program(&program, None, &predict);

@@ -1,4 +1,5 @@
-//! Models that would take the machine down are refused before a runtime sees them, with what they ask for.
+//! Models that would exhaust the machine are refused before a runtime sees them, with a message about what they ask
+//! for.
 
 mod example;
 
@@ -16,7 +17,7 @@ fn open(bytes: &[u8]) -> Result<Model, String> {
     Model::from_bytes("bomb.onnx", bytes, &options).map_err(|error| format!("{error:#}"))
 }
 
-/// Opens the example changed by `change`, and yields the error, which must come at once.
+/// Opens the example changed by `change` and returns the error, which must come at once.
 fn refusal(example: &Example, change: impl Fn(&mut ModelProto, &mut Vec<NodeProto>)) -> String {
     let mut model = example.model();
     let mut before = Vec::new();
@@ -35,7 +36,7 @@ fn assert_refused(words: &[&str], change: impl Fn(&mut ModelProto, &mut Vec<Node
     assert!(words.iter().all(|word| message.contains(word)), "expected {words:?} in: {message}");
 }
 
-/// A node with constants of its own as further inputs.
+/// Gives a node constants as further inputs.
 fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> NodeProto {
     for numbers in constants {
         let name = format!("{}.{}", node.output[0], node.input.len());
@@ -47,7 +48,7 @@ fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> No
     node
 }
 
-/// What the fuzzer found: tract's inference took 2 for no where we took it for yes, and read beyond the end of a shape.
+/// Found by the fuzzer: tract's inference took 2 as false where ours took it as true, and read past the end of a shape.
 #[test]
 fn a_yes_or_no_that_is_neither_is_refused() {
     assert_refused(&["its ReduceMean node", "keepdims 2: expected 0 or 1"], |_, nodes| {
@@ -95,7 +96,7 @@ fn small_steps_to_a_huge_value_are_added_up() {
         nodes.push(with(model, node("ConstantOfShape", &[], "column", vec![]), &[&[1 << 20, 1]]));
         nodes.push(node("Add", &["row", "column"], "table", vec![]));
     });
-    // Each alone is allowed.
+    // Each of them is allowed by itself.
     assert_refused(&["its constants take", "expected at most 2147483648"], |model, nodes| {
         for number in 0..20 {
             let name = format!("half.{number}");
@@ -156,7 +157,7 @@ fn graphs_within_graphs_and_operators_nobody_can_follow_are_refused() {
     });
 }
 
-/// tract counts up to the axis of a `LayerNormalization`.
+/// tract iterates up to the axis of a `LayerNormalization`.
 #[test]
 fn an_axis_that_no_tensor_has_is_refused() {
     assert_refused(&["its LayerNormalization node", "expected at most 16 axes"], |model, nodes| {
@@ -187,7 +188,7 @@ fn what_readers_might_see_differently_is_refused() {
     });
 }
 
-/// The attribute of a node would be read from a file of the attacker's choice.
+/// A node's attribute could otherwise read a file of the attacker's choice.
 #[test]
 fn a_constant_in_another_file_is_refused_too() {
     assert_refused(&["its Constant node", "kept in another file"], |_, nodes| {

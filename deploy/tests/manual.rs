@@ -1,4 +1,4 @@
-//! Shell completions and man pages: what others' programs make of them.
+//! Shell completions and man pages, as shells and `man` read them.
 #![cfg(feature = "manual")]
 
 use assert_cmd::Command as Deploy;
@@ -13,7 +13,7 @@ fn deploy(arguments: &[&str]) -> Output {
     Deploy::cargo_bin("deploy").unwrap().args(arguments).output().unwrap()
 }
 
-/// What a program says; nothing where it is not installed, and then that is printed.
+/// Output of a program. If it is not installed, prints that the test is skipped and returns `None`.
 fn said(test: &str, command: &mut Command) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),
@@ -32,7 +32,7 @@ fn bash_completes_commands_flags_and_values() {
     std::fs::write(&path, script).unwrap();
     let completed = |words: &[&str]| {
         let last = words.len() - 1;
-        // What bash itself does at the tab key.
+        // What bash itself does when the tab key is pressed.
         let line = format!(
             "set -eu; source '{}'; COMP_WORDS=({}); COMP_CWORD={last}; _deploy deploy '{}' '{}'; echo \"${{COMPREPLY[*]}}\"",
             path.display(),
@@ -96,7 +96,7 @@ fn each_command_has_a_page_that_man_likes() {
     assert_eq!(deploy(&["man"]).stdout, std::fs::read(pages.join("deploy.1")).unwrap());
 }
 
-/// A page as `man` shows it, without a warning.
+/// A page as `man` shows it; it must give no warnings.
 fn formatted(page: &Path) -> Option<String> {
     let mut man = Command::new("man");
     man.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "100").args(["--warnings", "-l"]).arg(page);

@@ -1,4 +1,4 @@
-//! `deploy parity` as a user meets it.
+//! `deploy parity` as a user sees it.
 #![cfg(all(feature = "tract", feature = "ort"))]
 
 mod example;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const BOTH: &str = "parity --model example.onnx";
 
-/// A folder `photos` with two pictures, one of them deeper, and two files that are none.
+/// Creates a folder `photos` with two images, one of them in a sub-folder, and two files that are not images.
 fn write_photos(scene: &Scene) {
     std::fs::create_dir_all(scene.path("photos/deep")).unwrap();
     std::fs::copy(scene.path("picture-0.pgm"), scene.path("photos/b.pgm")).unwrap();

@@ -1,4 +1,4 @@
-//! `deploy predict` as a user meets it: what may be named, every format, and what goes wrong.
+//! `deploy predict` as a user sees it: its inputs, every output format, and errors.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -18,7 +18,7 @@ use std::io::{BufRead, BufReader};
 const HUGE_PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\0\0\0\0\xa5\xb9\x2a\x9e\0\0\0\x04IDAT\x78\x9c\0\0";
 
-/// Puts so many [`pictures`] into the sub-folder `photos`, `00.png` and so on.
+/// Puts `count` [`pictures`] into the sub-folder `photos`, as `00.png` and so on.
 fn add_photos(scene: &Scene, count: usize) {
     fs::create_dir_all(scene.path("photos")).unwrap();
     for (n, pixels) in pictures(count, 1).outer_iter().enumerate() {
@@ -272,7 +272,7 @@ fn inputs_are_saved_under_names_of_their_own() {
     assert_eq!(&table.headers().unwrap()[10], "input");
     let column: Vec<_> = table.records().map(|record| record.unwrap()[10].to_owned()).collect();
     assert_eq!(column, ["seen/00.png", "seen/01.png", "seen/00-2.png", ""]);
-    // What was saved is what the network sees again.
+    // The network sees the saved inputs as it saw the originals.
     let again = scene.deploy(&format!("predict seen/00.png seen/01.png seen/00-2.png {TRACT} --format json"));
     assert_eq!(labels_of(&again), expected_labels(3));
 
@@ -302,7 +302,7 @@ fn a_polarity_is_for_models_of_digits() {
         scene.assert_fails(&arguments, 2, &["--polarity is for models of digits: example.onnx"]);
     }
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --polarity grey"), 2, &["light-on-dark"]);
-    // A light bar and a dark one: only the user knows which of them is ink.
+    // A light bar and a dark bar: only the user knows which of them is ink.
     let bars = Array3::from_shape_fn((1, 60, 60), |(_, y, x)| match (x, y) {
         (10..20, 10..50) => 250,
         (30..50, 20..30) => 5,
@@ -329,7 +329,7 @@ fn start(scene: &Scene, arguments: &str) -> std::process::Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// A picture that never comes: a pipe that nobody writes into.
+/// An image that never arrives: a pipe that nobody writes into.
 #[cfg(unix)]
 fn add_endless(scene: &Scene) {
     assert!(std::process::Command::new("mkfifo").arg(scene.path("endless.png")).status().unwrap().success());
@@ -341,7 +341,7 @@ fn a_reader_that_leaves_early_ends_the_work() {
     let scene = Scene::new();
     add_photos(&scene, 60);
     add_endless(&scene);
-    // More lines than a pipe holds, and then a picture that a program which goes on would wait for.
+    // More lines than a pipe holds, followed by an image that the program would wait for if it went on.
     let pictures = "photos ".repeat(100) + "endless.png";
     let mut child = start(&scene, &format!("predict {pictures} {TRACT} --format jsonl --batch 1 --threads 2"));
     let mut line = String::new();
@@ -370,8 +370,8 @@ fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(60);
     let documents: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     assert_eq!(documents.len(), 60);
-    // As Ctrl-C, but nobody who starts the tests can have it ignored.
-    // SAFETY: a signal to our own child.
+    // Like Ctrl-C, but with a signal that is not ignored even if the tests were started with SIGINT ignored. SAFETY:
+    // sends a signal to our own child process.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) }, 0);
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }
@@ -387,7 +387,7 @@ fn a_model_given_as_an_image_is_explained() {
 #[test]
 fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
     let scene = Scene::new();
-    // Three hues, each in light and shade; of the model's size, so that no digit is looked for.
+    // Three hues, each from dark to light. It has the model's size, so that no digit is searched for.
     let hue = [[0.9, 0.6, 0.3], [0.3, 0.8, 0.4], [0.4, 0.6, 1.0]];
     let light = |y: usize| 50.0 + 200.0 * y as f32 / 28.0;
     let photograph = Array3::from_shape_fn((3, 28, 28), |(channel, y, x)| (light(y) * hue[3 * x / 28][channel]) as u8);

@@ -1,4 +1,4 @@
-//! The library against numbers computed by hand, in each runtime, and against files that are no good.
+//! Checks the library in each runtime against values computed by hand, and with invalid files.
 
 mod example;
 
@@ -13,14 +13,14 @@ use models::onnx::proto::{ModelProto, NodeProto};
 use ndarray::{Array4, s};
 use prost::Message;
 
-/// For the few sums of the example.
+/// Suffices for the few sums of the example.
 const EXACT: Tolerance = Tolerance { largest: 1e-5, mean: 1e-5 };
 
 fn options(backend: Choice, threads: usize) -> Options {
     Options { backend, device: Device::Cpu, threads: Some(threads), ..Options::default() }
 }
 
-/// Every backend that can be tested here.
+/// The backends that can be tested here.
 fn backends(test: &str) -> Vec<Choice> {
     let mut backends = Vec::new();
     if cfg!(feature = "tract") {
@@ -96,7 +96,7 @@ fn the_model_tells_what_runs() {
     }
 }
 
-/// Files as `train export` writes them, small: each kind of convolution, in each precision.
+/// Small files as `train export` writes them: each kind of convolution, in each precision.
 #[cfg(feature = "onnx")]
 #[test]
 fn our_own_reader_and_tracts_give_the_same_answers() {
@@ -166,7 +166,7 @@ fn probabilities_alone_become_logits_with_the_same_softmax() {
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
     for name in ["probabilities", "answer"] {
         let mut model = Example { outputs: ["", name], ..Example::without_card() }.model();
-        // The product is no output then, only a value on the way.
+        // The product is then an intermediate value, not an output.
         assert_eq!(model.graph.as_mut().unwrap().output.len(), 1);
         for backend in backends("probabilities_alone_become_logits_with_the_same_softmax") {
             let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
@@ -176,7 +176,7 @@ fn probabilities_alone_become_logits_with_the_same_softmax() {
     }
 }
 
-/// The example without a card, its logits (`z`) followed by these nodes, the last of which makes `out`.
+/// The example without a card, with these nodes after its logits (`z`). The last node computes `out`.
 fn followed_by(nodes: &[NodeProto]) -> Vec<u8> {
     let mut model = Example { outputs: ["out", ""], ..Example::without_card() }.model();
     let graph = model.graph.as_mut().unwrap();
@@ -197,7 +197,7 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
             cast("p", "out", DataType::Float),
         ],
         vec![node("Softmax", &["z"], "p", last()), node("Flatten", &["p"], "out", vec![])],
-        // As old exporters write softmax.
+        // Softmax as old exporters write it.
         vec![
             node("Exp", &["z"], "e", vec![]),
             node("ReduceL1", &["e"], "sum", vec![integers("axes", &[1])]),
@@ -242,7 +242,7 @@ fn scores_that_are_neither_logits_nor_probabilities_are_refused() {
     }
 }
 
-/// One image has one answer.
+/// An image's answer must not depend on the other images of its batch.
 #[test]
 fn answers_that_depend_on_the_batch_are_refused() {
     let mean =
@@ -279,7 +279,7 @@ fn an_evaluation_counts_right_answers() {
     let images = pictures(300, 1);
     let answers: Vec<_> = logits_by_hand(images.view()).rows().into_iter().map(models::evaluation::argmax).collect();
     assert!((0..3).all(|class| answers.contains(&class)), "the example answers everything alike");
-    // Every tenth label is wrong on purpose.
+    // Every tenth label is deliberately wrong.
     let labels = answers.iter().enumerate().map(|(n, answer)| if n % 10 == 0 { (answer + 1) % 3 } else { *answer });
     let data = Dataset::new(images, labels.collect()).unwrap();
     for backend in backends("an_evaluation_counts_right_answers") {
@@ -312,7 +312,7 @@ fn weights_that_are_no_numbers_never_yield_an_answer() {
     }
 }
 
-/// A model changed by `change`, opened by every backend: the error must hold `word`.
+/// Opens a model changed by `change` with every backend. The error must contain `word`.
 fn assert_refused(example: &Example, change: impl Fn(&mut ModelProto), word: &str) {
     let mut model = example.model();
     change(&mut model);
@@ -404,13 +404,13 @@ fn a_broken_graph_is_an_error_and_no_panic() {
     assert_refused(&example, graph(overflow), "at most 1073741824 numbers in one tensor");
     assert_refused(&example, graph(|graph| graph.initializer[1].data_type = 99), "unknown element type 99");
     assert_refused(&example, graph(|graph| graph.initializer[2].dims = vec![3, 4]), "do not fit each other");
-    // From here on the runtimes themselves find the fault, each in its own words.
+    // From here on, the runtimes themselves find the fault, each with its own message.
     let load = "cannot load bad.onnx";
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[1])), load);
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[2])), load);
 }
 
-/// Converters to fp16 write such files.
+/// fp16 converters write such files.
 #[test]
 fn nodes_may_come_in_any_order() {
     let mut model = Example::default().model();
@@ -429,7 +429,7 @@ fn a_truncated_file_is_an_error_and_no_panic() {
     for backend in backends("a_truncated_file_is_an_error_and_no_panic") {
         for length in (0..bytes.len()).step_by(7) {
             let opened = Model::from_bytes("short.onnx", &bytes[..length], &options(backend, 1));
-            // A file cut between two fields may be whole as protobuf; then the card or the graph is what lacks.
+            // A file cut between two fields may still be valid protobuf; then the card or the graph is missing.
             if let Ok(model) = opened {
                 assert!(model.card().is_none(), "{backend}: {length} of {} bytes were used", bytes.len());
             }

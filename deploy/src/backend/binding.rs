@@ -1,5 +1,5 @@
-//! ONNX Runtime's I/O binding: input memory that lives as long as the session, in a place that the device copies from
-//! directly, and only the one output that is wanted.
+//! ONNX Runtime's I/O binding: input memory that lives as long as the session, which the device reads directly, and
+//! only the one output that we need.
 
 use anyhow::{Context, Result};
 use ndarray::ArrayView4;
@@ -14,13 +14,13 @@ pub struct Binding {
     input_name: String,
     output_name: String,
     allocator: Allocator,
-    /// Memory for batches of the shape run last.
+    /// Input memory for batches of the last shape.
     input: Option<(Vec<usize>, DynTensor)>,
 }
 
 impl Binding {
-    /// For a session on the CUDA device of this number: memory of the processor that is locked in place (pinned), so that
-    /// the device reads it by itself, without a copy in between.
+    /// Binds a session on CUDA device `number`. The input is in pinned (page-locked) host memory, which the device
+    /// reads without an intermediate copy.
     #[cfg(feature = "cuda")]
     pub fn of_cuda(session: &Session, output: &str, number: usize) -> Result<Self> {
         Self::new(session, output, AllocationDevice::CUDA_PINNED, i32::try_from(number)?)
@@ -37,7 +37,7 @@ impl Binding {
         Ok(Self { bound, input_name, output_name: output.to_owned(), allocator, input: None })
     }
 
-    /// Runs one batch, `[N, C, H, W]`. Of the outputs only the bound one is there.
+    /// Runs one batch `[N, C, H, W]`. The result holds only the bound output.
     pub fn run<'a, T>(&'a mut self, session: &'a mut Session, pictures: ArrayView4<T>) -> Result<SessionOutputs<'a>>
     where
         T: PrimitiveTensorElementType + Copy + Debug + 'static,
@@ -46,7 +46,8 @@ impl Binding {
         let input = match &mut self.input {
             Some((held, tensor)) if held == shape => tensor,
             other => {
-                // Once it has run, ONNX Runtime writes into the scores of that run, and they may have another shape.
+                // After a run, the binding holds that run's scores, which may have another shape; bind the output
+                // afresh.
                 let scores = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
                 self.bound.bind_output_to_device(&self.output_name, &scores)?;
                 let tensor = Tensor::<T>::new(&self.allocator, shape)?.upcast();
@@ -54,7 +55,7 @@ impl Binding {
             }
         };
         input.try_extract_array_mut::<T>()?.assign(&pictures);
-        // What is bound is copied to the device at this moment.
+        // Binding copies the input to the device.
         self.bound.bind_input(&self.input_name, &*input)?;
         self.bound.synchronize_inputs()?;
         let outputs = session.run_binding(&self.bound)?;
@@ -81,7 +82,7 @@ mod tests {
         let (mut plain, mut session) = (session(), session());
         let mut binding = Binding::new(&session, "logits", AllocationDevice::CPU, 0).unwrap();
         let images = Array4::from_shape_fn((40, 1, 28, 28), |(n, _, y, x)| (n * 31 + y * x * 7 + x * 3) as u8);
-        // Memory is kept from one batch to the next of its shape, and made anew for another one.
+        // Memory is reused for batches of the same shape and allocated anew for others.
         for range in [0..32, 8..40, 39..40, 0..1, 1..2, 0..7] {
             let batch = images.slice(s![range, .., .., ..]);
             let bound = binding.run(&mut session, batch).unwrap();
@@ -90,7 +91,7 @@ mod tests {
             let logits = |outputs: &SessionOutputs| outputs["logits"].try_extract_array::<f32>().unwrap().to_owned();
             assert_eq!(logits(&bound), logits(&expected));
         }
-        // Another element type than the graph's is an error.
+        // An element type other than the graph's is an error.
         let floats = Array4::<f32>::zeros((1, 1, 28, 28));
         assert!(binding.run(&mut session, floats.view()).is_err());
     }

@@ -1,7 +1,7 @@
-//! ONNX Runtime's CUDA execution provider: registered so that failure is an error, and read back afterwards.
+//! ONNX Runtime's CUDA execution provider: registered so that failure is an error, and verified afterwards.
 //!
-//! ONNX Runtime runs on the processor what CUDA cannot run, without a word. What really runs is known only from a
-//! profile of a run, node by node.
+//! ONNX Runtime silently runs nodes on the CPU that CUDA cannot run. Only the profile of a run shows which provider ran
+//! each node.
 
 use super::library::Library;
 use super::ort::commit;
@@ -21,19 +21,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// How cuDNN chooses among its convolutions (`cudnn_conv_algo_search` of ONNX Runtime).
+/// How cuDNN chooses convolution algorithms (`cudnn_conv_algo_search` in ONNX Runtime).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Tries all of them on the first run of each shape: the fastest in the end, and ONNX Runtime's default.
+    /// Tries all algorithms on the first run of each shape. The fastest in the end, and ONNX Runtime's default.
     Exhaustive,
-    /// Takes what cuDNN's rules of thumb say.
+    /// Uses cuDNN's heuristics.
     Heuristic,
-    /// Always takes the same one.
+    /// Always uses the same algorithm.
     Default,
 }
 
 impl Search {
-    /// What a user can type.
+    /// The names that a user can type.
     pub const NAMES: [&str; 3] = ["exhaustive", "heuristic", "default"];
 }
 
@@ -60,20 +60,20 @@ impl fmt::Display for Search {
     }
 }
 
-/// How CUDA is to run a model.
+/// Options for running a model on CUDA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// How convolutions are chosen; ONNX Runtime's default is exhaustive.
+    /// How convolution algorithms are chosen; `None` for ONNX Runtime's default, exhaustive.
     pub search: Option<Search>,
-    /// Most bytes that ONNX Runtime takes for tensors (`gpu_mem_limit`); by default no limit. What CUDA and cuDNN need
-    /// for themselves comes on top.
+    /// Most bytes that ONNX Runtime allocates for tensors (`gpu_mem_limit`); `None` for no limit. Memory that CUDA and
+    /// cuDNN need themselves comes on top.
     pub memory: Option<u64>,
 }
 
 impl Tuning {
     fn provider(self, number: usize) -> Result<CUDA> {
-        // ONNX Runtime's default lets newer GPUs round the factors of a convolution to 10 bits of mantissa (TF32), and
-        // the answers would no longer be those of fp32.
+        // By default, ONNX Runtime lets newer GPUs round the factors of a convolution to 10 bits of mantissa (TF32).
+        // The answers would no longer be those of fp32.
         let mut provider = CUDA::default().with_device_id(i32::try_from(number)?).with_tf32(false);
         if let Some(search) = self.search {
             provider = provider.with_conv_algorithm_search(match search {
@@ -89,9 +89,9 @@ impl Tuning {
     }
 }
 
-/// Adds the CUDA execution provider for the device of this number.
+/// Adds the CUDA execution provider for device `number`.
 pub fn register(library: &Library, builder: SessionBuilder, number: usize, tuning: Tuning) -> Result<SessionBuilder> {
-    // ONNX Runtime would say only that it was not compiled in, which helps nobody.
+    // ONNX Runtime's own message would only say that CUDA was not compiled in, and not what to do.
     if !library.providers().iter().any(|name| name == CUDA::NAME) {
         bail!(
             "ONNX Runtime cannot use cuda:{number}: {} was built without CUDA. Run scripts/setup --cuda --only \
@@ -105,8 +105,8 @@ pub fn register(library: &Library, builder: SessionBuilder, number: usize, tunin
     builder.with_execution_providers([provider]).map_err(|error| unusable(library, number, &error))
 }
 
-/// The error of a device that cannot be used: the cause as far as it is known, what to do about it, and what ONNX
-/// Runtime says.
+/// The error for a device that cannot be used: its cause as far as known, what to do about it, and ONNX Runtime's
+/// message.
 fn unusable(library: &Library, number: usize, reason: &impl ToString) -> anyhow::Error {
     let reason = reason.to_string();
     let advice = nvidia::load(&library.path).advice().unwrap_or_else(|| {
@@ -117,13 +117,13 @@ fn unusable(library: &Library, number: usize, reason: &impl ToString) -> anyhow:
     anyhow!("ONNX Runtime cannot use cuda:{number}: {advice}\n  ONNX Runtime says: {}", without_source(&reason))
 }
 
-/// ONNX Runtime's message without the place in its source that it begins with.
+/// ONNX Runtime's message without the source location at its beginning.
 fn without_source(reason: &str) -> &str {
     let reason = reason.trim();
     reason.split_once("[ONNXRuntimeError] : ").map_or(reason, |(_, rest)| rest)
 }
 
-/// Whether CUDA works at all, by way of a model of one node. `is_available` would only tell what the library was
+/// Checks that CUDA really works, by loading a model of one node. `is_available` would only say what the library was
 /// compiled with.
 pub fn probe(library: &Library, number: usize) -> Result<()> {
     let builder = Session::builder(library.environment())?;
@@ -133,7 +133,7 @@ pub fn probe(library: &Library, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// A model of one node, on tensors of any shape.
+/// A model of one node, for tensors of any shape.
 fn one_node(element: DataType, operator: &str) -> Vec<u8> {
     let value = |name: &str| ValueInfoProto {
         name: name.to_owned(),
@@ -164,7 +164,7 @@ fn one_node(element: DataType, operator: &str) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// Loads the model and says which provider runs it. A model that CUDA has no part in is an error.
+/// Loads the model and returns which providers run it. Errors if CUDA runs none of its nodes.
 pub fn commit_and_read_back(builder: SessionBuilder, source: Source) -> Result<(Session, String)> {
     let (session, nodes) = profiled(builder, source)?;
     let provider = sentence(&nodes);
@@ -172,7 +172,7 @@ pub fn commit_and_read_back(builder: SessionBuilder, source: Source) -> Result<(
     Ok((session, provider))
 }
 
-/// Loads the model, runs one black picture under ONNX Runtime's profiler and counts the nodes of each provider.
+/// Loads the model, runs one black image under ONNX Runtime's profiler and counts the nodes of each provider.
 fn profiled(builder: SessionBuilder, source: Source) -> Result<(Session, BTreeMap<String, usize>)> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder for ONNX Runtime's profile")?;
     let builder = builder.with_profiling(folder.path().join("profile")).map_err(ort::Error::<()>::from)?;
@@ -186,7 +186,7 @@ fn profiled(builder: SessionBuilder, source: Source) -> Result<(Session, BTreeMa
     Ok((session, nodes))
 }
 
-/// Nodes that ran, by provider, from a profile.
+/// Counts the nodes that ran by provider, from a profile.
 fn nodes_by_provider(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
     #[derive(serde::Deserialize)]
     struct Event {
@@ -206,7 +206,7 @@ fn nodes_by_provider(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
     Ok(nodes)
 }
 
-/// One provider by its name, several with what they run.
+/// Names a single provider; several are listed with their numbers of nodes.
 fn sentence(nodes: &BTreeMap<String, usize>) -> String {
     match nodes.len() {
         1 => nodes.keys().cloned().collect(),
@@ -275,7 +275,7 @@ mod tests {
         let bytes = one_node(DataType::Uint8, "Abs");
         let model = models::onnx::parse(&bytes).unwrap();
         let source = Source { name: "one node", bytes: &bytes, model: &model, interface: &interface };
-        // Without registering CUDA the processor must be what is read back.
+        // Without CUDA registered, only the CPU provider may show up.
         let builder = || crate::backend::ort::builder(library, &Options::default()).unwrap();
         let (_, nodes) = profiled(builder(), source).unwrap();
         assert_eq!(nodes, BTreeMap::from([("CPUExecutionProvider".to_owned(), 1)]));

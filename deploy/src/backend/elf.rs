@@ -1,5 +1,5 @@
-//! Shared libraries as files: whether the system's loader can take one, and what it is linked with. The loader itself says
-//! little, and cannot be asked about a library without loading it.
+//! Inspects shared library files: whether the system's loader can load one, and what it is linked with. The loader
+//! itself reports little, and only after loading a library.
 
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The machines that this program may be built for, by their names in Rust.
+/// The machines that this program may be built for, with their names in Rust.
 const MACHINES: [(elf::Machine, &str); 9] = [
     (elf::EM_X86_64, "x86_64"),
     (elf::EM_AARCH64, "aarch64"),
@@ -23,7 +23,7 @@ const MACHINES: [(elf::Machine, &str); 9] = [
     (elf::EM_MIPS, "mips"),
 ];
 
-/// What is often taken for a shared library, by its first bytes.
+/// Files often mistaken for a shared library, by their first bytes.
 const OTHER_FORMATS: [(&[u8], &str); 7] = [
     (b"!<arch>\n", "a static library (.a)"),
     (b"MZ", "a library for Windows"),
@@ -34,9 +34,10 @@ const OTHER_FORMATS: [(&[u8], &str); 7] = [
     (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself"),
 ];
 
-/// Whether the loader can take a regular file as a library of this program; the error says what it is instead.
+/// Checks that the loader can load a regular file as a library of this program. The error says what it is instead.
 ///
-/// The loader maps a truncated file without a look, and the program would die of a bus error where the rest should be.
+/// The loader maps a truncated file without checking, and the program would die of a bus error when it reads the
+/// missing part.
 pub fn check(path: &Path) -> Result<(), String> {
     let cannot_read = |error: std::io::Error| format!("cannot read it: {error}");
     let mut file = File::open(path).map_err(cannot_read)?;
@@ -72,7 +73,7 @@ impl Built {
         let data = ReadCache::new(file);
         let header = H::parse(&data).map_err(broken)?;
         let endian = header.endian().map_err(broken)?;
-        // Linkers write the table of sections last, but other tools may have moved it.
+        // Linkers put the section table last, but other tools may have moved it.
         header.section_headers(endian, &data).map_err(broken)?;
         for segment in header.program_headers(endian, &data).map_err(broken)? {
             let (offset, size) = segment.file_range(endian);
@@ -89,7 +90,7 @@ impl Built {
         })
     }
 
-    /// Whether it is a library for the machine of this program.
+    /// Checks that it is a library for the machine of this program.
     fn fits(&self) -> Result<(), String> {
         let name = MACHINES.iter().find(|(machine, _)| *machine == self.machine).map(|(_, name)| *name);
         let known = MACHINES.iter().any(|(_, name)| *name == ARCH);
@@ -116,7 +117,8 @@ impl Built {
     }
 }
 
-/// The names of the libraries that a 64-bit library needs, in its order; `None` if the file is something else, or broken.
+/// Names of the libraries that a 64-bit library is linked with, in its order. `None` if the file is something else or
+/// broken.
 #[cfg(feature = "cuda")]
 pub fn needed(path: &Path) -> Option<Vec<String>> {
     let data = ReadCache::new(File::open(path).ok()?);
@@ -156,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Classes, orders of bytes and numbers of machines as the ELF specification has them.
+    /// Classes, byte orders and machine numbers as in the ELF specification.
     #[test]
     fn another_machine_is_named() {
         let built = |machine, bits, little_endian| Built { machine, kind: elf::ET_DYN, bits, little_endian };
@@ -190,7 +192,7 @@ mod tests {
             std::fs::write(&path, &program[..length]).unwrap();
             assert_eq!(needed(&path), None, "{length} bytes");
         }
-        // A header of nonsense: offsets and sizes as large as can be.
+        // A nonsensical header: the largest possible offsets and sizes.
         let mut header = program[..6].to_vec();
         header.resize(64, 0xff);
         std::fs::write(&path, &header).unwrap();

@@ -1,4 +1,4 @@
-//! A runtime on a device under one name, for commands that run a model in several.
+//! A runtime on a device under one name, for commands that run a model in several of them.
 
 use super::{Choice, Device, Options};
 use anyhow::{Context, Result, ensure};
@@ -9,13 +9,14 @@ use std::str::FromStr;
 /// A runtime on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// tract, on the processor.
+    /// tract, on the CPU.
     Tract,
-    /// ONNX Runtime on the processor.
+    /// ONNX Runtime, on the CPU.
     OrtCpu,
-    /// ONNX Runtime on the processor, node by node as the file is written ([`Options::as_written`]).
+    /// ONNX Runtime, on the CPU, without graph optimisations: node by node, as the file is written
+    /// ([`Options::as_written`]).
     OrtCpuAsWritten,
-    /// ONNX Runtime on the CUDA device of this number.
+    /// ONNX Runtime, on the CUDA device of this number.
     OrtCuda(u16),
 }
 
@@ -23,13 +24,13 @@ impl Engine {
     /// The names, for messages.
     pub const NAMES: &str = "tract, ort-cpu, ort-cpu-as-written, ort-cuda or ort-cuda:N";
 
-    /// What a user can type, besides `ort-cuda:N`.
+    /// Names that a user can type, besides `ort-cuda:N`.
     pub const NAMED: [&str; 4] = ["tract", "ort-cpu", "ort-cpu-as-written", "ort-cuda"];
 
-    /// What a user can type in a list of engines.
+    /// Names that a user can type in a list of engines.
     pub const LISTED: [&str; 5] = ["all", "tract", "ort-cpu", "ort-cpu-as-written", "ort-cuda"];
 
-    /// How a model is opened on it.
+    /// The options that open a model on this engine.
     #[must_use]
     pub fn options(self, threads: Option<usize>) -> Options {
         let (backend, device) = match self {
@@ -40,7 +41,7 @@ impl Engine {
         Options { backend, device, threads, as_written: self == Self::OrtCpuAsWritten, ..Options::default() }
     }
 
-    /// Those that can be had here, and for each of the others why not.
+    /// The engines available here, and for each of the others the reason why it is not.
     #[must_use]
     pub fn available() -> (Vec<Self>, Vec<String>) {
         let (mut here, mut missing) = (Vec::new(), Vec::new());
@@ -53,7 +54,7 @@ impl Engine {
         (here, missing)
     }
 
-    /// Whether it can be had; the error says what to do.
+    /// Checks that the engine is available here. The error says what to do.
     pub fn check(self) -> Result<()> {
         match self {
             Self::Tract => {
@@ -120,7 +121,7 @@ impl fmt::Display for Engine {
     }
 }
 
-/// As it is named.
+/// Serialized as its name.
 impl Serialize for Engine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

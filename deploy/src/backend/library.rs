@@ -1,7 +1,7 @@
-//! Finds ONNX Runtime's shared library, and loads it once per process.
+//! Finds ONNX Runtime's shared library and loads it once per process.
 //!
-//! The `ort` crate panics on a library that lacks an interface it expects, so each candidate is asked for its version
-//! and that interface here, before `ort` sees it.
+//! The `ort` crate panics on a library without the API version that it expects. So each candidate is asked for its
+//! version and that API here, before `ort` sees it.
 
 use super::elf;
 use libloading::{Library as Handle, Symbol};
@@ -10,16 +10,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The environment variable that names the library; nothing else is tried if it is set.
+/// The environment variable that names the library. If it is set, nothing else is tried.
 pub const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The library's name without a version.
 const FILE: &str = "libonnxruntime.so";
 
-/// What the system's loader is asked for.
+/// The names that the system's loader is asked for.
 const SYSTEM: [&str; 2] = [FILE, "libonnxruntime.so.1"];
 
-/// ONNX Runtime, loaded.
+/// The loaded ONNX Runtime.
 pub struct Library {
     /// The file, or the bare name that the system's loader found.
     pub path: PathBuf,
@@ -29,38 +29,37 @@ pub struct Library {
 }
 
 impl Library {
-    /// The one environment of this process.
+    /// The process's only environment.
     #[must_use]
     pub fn environment(&self) -> &ort::environment::Environment {
         &self.environment
     }
 
-    /// The execution providers that the library was compiled with, best first. Whether one of them works on this
-    /// machine is another matter.
+    /// The execution providers that the library was compiled with, best first. They need not work on this machine.
     #[must_use]
     pub fn providers(&self) -> Vec<String> {
         let (mut names, mut count) = (std::ptr::null_mut(), 0);
         let api = ort::api();
-        // SAFETY: it writes an array of `count` terminated strings, which are copied here and then released.
+        // SAFETY: the call writes an array of `count` NUL-terminated strings, which are copied here and then released.
         unsafe {
             if ort::Error::result_from_status((api.GetAvailableProviders)(&raw mut names, &raw mut count)).is_err() {
                 return Vec::new();
             }
             let name = |index| CStr::from_ptr(*names.add(index)).to_string_lossy().into_owned();
             let providers = (0..usize::try_from(count).unwrap_or(0)).map(name).collect();
-            // A failure to release could only be a leak.
+            // A failure to release them could only leak memory.
             let _ = ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count));
             providers
         }
     }
 }
 
-/// Where ONNX Runtime was looked for, and why each place would not do.
+/// Where ONNX Runtime was searched, and why no place had a usable library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Missing {
-    /// Place and reason, in the order of the search.
+    /// Places and reasons, in the order of the search.
     pub tried: Vec<(String, String)>,
-    /// Whether [`VARIABLE`] was set, and so the only place.
+    /// Whether [`VARIABLE`] was set, and so was the only place.
     pub variable: bool,
 }
 
@@ -81,13 +80,13 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Loads ONNX Runtime. The first call searches; all later ones yield what it found.
+/// Loads ONNX Runtime. The first call searches for it; later calls return the same result.
 pub fn load() -> Result<&'static Library, Missing> {
     static LOADED: OnceLock<Result<Library, Missing>> = OnceLock::new();
     LOADED.get_or_init(search).as_ref().map_err(Clone::clone)
 }
 
-/// Tries the places in order and takes the first good library.
+/// Tries the places in order and loads the first usable library.
 fn search() -> Result<Library, Missing> {
     let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
     let mut tried = Vec::new();
@@ -104,16 +103,16 @@ fn search() -> Result<Library, Missing> {
     Err(Missing { tried, variable: variable.is_some() })
 }
 
-/// The places to look, each with a description and the path or bare name, if there is one.
+/// The places to search, each with a description and its path or bare name, if it exists.
 ///
-/// Whoever sets the variable wants that library: another one in its place would be a silent surprise.
+/// If the variable is set, its library is the only candidate: silently using another one would be a surprise.
 fn candidates(variable: Option<&OsStr>) -> Vec<(String, Option<PathBuf>)> {
     if let Some(path) = variable {
         return vec![(format!("{VARIABLE}={}", path.display()), Some(PathBuf::from(path)))];
     }
     let mut places = Vec::new();
     let mut place = |path: PathBuf| places.push((path.display().to_string(), path.exists().then_some(path)));
-    // A program whose own path cannot be told has nothing beside it.
+    // If the program's own path is unknown, there is no folder to search beside it.
     if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         place(folder.join(FILE));
     }
@@ -122,7 +121,7 @@ fn candidates(variable: Option<&OsStr>) -> Vec<(String, Option<PathBuf>)> {
     places
 }
 
-/// Loads one candidate; otherwise says why it will not do.
+/// Loads one candidate. The error says why it is not usable.
 fn open(path: &Path) -> Result<Library, String> {
     let version = probe(path)?;
     let environment = ort::init_from(path)
@@ -131,16 +130,16 @@ fn open(path: &Path) -> Result<Library, String> {
         .with_telemetry(false)
         .build()
         .map_err(|error| error.to_string())?;
-    // What ONNX Runtime logs of an error is in the error already. `ORT_LOG` is the `ort` crate's own switch.
+    // Errors already contain what ONNX Runtime logs about them. `ORT_LOG` is the `ort` crate's own switch.
     if std::env::var_os("ORT_LOG").is_none() {
         environment.set_log_level(ort::logging::LogLevel::Fatal);
     }
     Ok(Library { path: path.to_owned(), version, environment })
 }
 
-/// The version of the library at `path`, if it offers the interface that `ort` needs.
+/// The version of the library at `path`, if it offers the API that `ort` needs.
 fn probe(path: &Path) -> Result<String, String> {
-    // The loader looks up a name without a folder; it would not find it here.
+    // A bare name is looked up by the loader; it is not a path that could be checked here.
     if path.components().count() > 1 {
         look_at(path)?;
     }
@@ -150,16 +149,16 @@ fn probe(path: &Path) -> Result<String, String> {
     let base: Symbol<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase> =
         unsafe { handle.get(b"OrtGetApiBase") }
             .map_err(|_| "a library, but not ONNX Runtime: it lacks OrtGetApiBase")?;
-    // SAFETY: it takes nothing and yields a pointer to a static structure, or null.
+    // SAFETY: the function takes no arguments and returns a pointer to a static structure, or null.
     let base = unsafe { base().as_ref() }.ok_or("its OrtGetApiBase returns nothing")?;
-    // SAFETY: it yields a static string, or null.
+    // SAFETY: the function returns a static string, or null.
     let version = unsafe { (base.GetVersionString)() };
     if version.is_null() {
         return Err("it does not tell its version".to_owned());
     }
-    // SAFETY: not null, static and terminated.
+    // SAFETY: not null, static and NUL-terminated.
     let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
-    // SAFETY: it takes any number and yields null for those it does not know.
+    // SAFETY: the function accepts any number and returns null for versions that it does not know.
     if unsafe { (base.GetApi)(ort::MINOR_VERSION) }.is_null() {
         let needed = ort::MINOR_VERSION;
         return Err(format!("ONNX Runtime {version} is too old: expected 1.{needed} or newer"));
@@ -167,8 +166,8 @@ fn probe(path: &Path) -> Result<String, String> {
     Ok(version)
 }
 
-/// Refuses what cannot be ONNX Runtime's library, before the system's loader sees it. On a pipe the loader would wait
-/// forever, and of a library for another machine it says nothing that helps.
+/// Rejects what cannot be ONNX Runtime's library before the system's loader sees it. The loader would wait forever on a
+/// pipe, and its message about a library for another machine does not help.
 fn look_at(path: &Path) -> Result<(), String> {
     let metadata = path.metadata().map_err(|error| cannot_read(&error))?;
     if metadata.is_dir() {
@@ -177,11 +176,11 @@ fn look_at(path: &Path) -> Result<(), String> {
     if !metadata.is_file() {
         return Err(format!("a pipe or a device: expected the file {FILE}"));
     }
-    // Other systems have other formats, which are left to their loaders.
+    // Other systems have other formats; leave those to their loaders.
     if cfg!(target_os = "linux") { elf::check(path) } else { Ok(()) }
 }
 
-/// Why a file cannot be read, in the system's words.
+/// Why a file cannot be read.
 fn cannot_read(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "not there (No such file or directory)".to_owned(),
@@ -189,7 +188,7 @@ fn cannot_read(error: &std::io::Error) -> String {
     }
 }
 
-/// What the loader says, without the path that the place already names.
+/// The loader's message without the path, which the place already names.
 pub(super) fn reason(error: &libloading::Error) -> String {
     let message = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     message.split_once(": ").map_or(message.clone(), |(_, rest)| rest.to_owned())
@@ -217,7 +216,7 @@ mod tests {
         assert!(reason.contains("a folder"), "{reason}");
         let reason = probe(&folder.join("no-such-folder/libonnxruntime.so")).unwrap_err();
         assert!(reason.contains("No such file"), "{reason}");
-        // This test program is a whole ELF file, but no ONNX Runtime.
+        // This test program is a complete ELF file, but not ONNX Runtime.
         let reason = probe(&std::env::current_exe().unwrap()).unwrap_err();
         assert!(!reason.is_empty());
     }

@@ -1,8 +1,8 @@
-//! NVIDIA's libraries: found and loaded before ONNX Runtime asks the system's loader for them.
+//! Finds NVIDIA's libraries and loads them before ONNX Runtime asks the system's loader for them.
 //!
-//! ONNX Runtime's CUDA provider is a library of its own, without a path to CUDA's and cuDNN's. Whatever of them is loaded
-//! already is taken, wherever it came from: so they are loaded from beside ONNX Runtime or from where `scripts/setup
-//! --cuda` puts libtorch's, and only then left to the system.
+//! ONNX Runtime's CUDA provider is a separate library that does not know where CUDA and cuDNN are. It uses libraries that
+//! are already loaded, wherever they came from. So we load them from beside ONNX Runtime, or from where `scripts/setup
+//! --cuda` puts those of libtorch, and only then leave them to the system.
 
 use super::elf;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -11,29 +11,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// ONNX Runtime's library that needs NVIDIA's.
+/// ONNX Runtime's library that is linked with NVIDIA's.
 const PROVIDER: &str = "libonnxruntime_providers_cuda.so";
 
-/// The driver's library. It must come from the driver that runs: never from a folder.
+/// The driver's library. It must belong to the running driver, so it is never loaded from a folder.
 const DRIVER: &str = "libcuda.so.1";
 
-/// What was found of NVIDIA's libraries.
+/// Which of NVIDIA's libraries were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Libraries {
-    /// Those loaded: name, and the folder, or the system.
+    /// Loaded libraries: name, and the folder or "the system".
     pub found: Vec<(String, String)>,
-    /// Those that are not to be had: name, and what the loader says.
+    /// Missing libraries: name, and the loader's message.
     pub missing: Vec<(String, String)>,
 }
 
-/// Loads what ONNX Runtime's CUDA provider needs; `onnxruntime` is the path of its main library. The first call does
-/// it, all later ones tell what became of it.
+/// Loads what ONNX Runtime's CUDA provider needs. `onnxruntime` is the path of its main library. The first call loads
+/// them; later calls return the same result.
 pub fn load(onnxruntime: &Path) -> &'static Libraries {
     static LOADED: OnceLock<Libraries> = OnceLock::new();
     LOADED.get_or_init(|| load_from(&folders(onnxruntime), &wanted(onnxruntime), &mut open))
 }
 
-/// Loads one library for good, and for whoever asks for it by its name.
+/// Loads one library for the life of the process, visible to anything that asks for it by name.
 fn open(path: &Path) -> Result<(), String> {
     // SAFETY: loading a library runs its initialisers. It is NVIDIA's, or what the user put in its place.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
@@ -42,14 +42,14 @@ fn open(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The folders to look in before the system's.
+/// The folders to search before the system's.
 fn folders(onnxruntime: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    // Both as it is written and where a link leads: `.deps/onnxruntime` is one.
+    // The path as written and with links resolved: `.deps/onnxruntime` is a link.
     let files = [Some(onnxruntime.to_owned()), onnxruntime.canonicalize().ok()];
     let beside: Vec<PathBuf> = files.iter().flatten().filter_map(|file| Some(file.parent()?.to_owned())).collect();
     folders.extend(beside.iter().filter(|folder| folder.is_dir()).cloned());
-    // As pip lays out its packages: `onnxruntime/capi/` and `nvidia/*/lib/` are neighbours, and so are `torch/` and it.
+    // pip's layout: `onnxruntime/capi/`, `nvidia/*/lib/` and `torch/` are in the same folder.
     let libtorch = models::files::fetched("libtorch").and_then(|link| link.canonicalize().ok());
     let packages = beside.iter().filter_map(|folder| folder.parent()?.parent());
     let packages: Vec<&Path> = packages.chain(libtorch.as_deref().and_then(Path::parent)).collect();
@@ -68,14 +68,13 @@ fn folders(onnxruntime: &Path) -> Vec<PathBuf> {
     unique
 }
 
-/// The names of the libraries that are needed: those that the provider is linked with, and cuDNN, which it loads when
-/// it first needs it.
+/// Names of the libraries needed: those that the provider is linked with, and cuDNN, which it loads on first use.
 fn wanted(onnxruntime: &Path) -> Vec<String> {
     let provider = onnxruntime.canonicalize().ok().and_then(|file| Some(file.parent()?.join(PROVIDER)));
     let linked = provider.and_then(|provider| elf::needed(&provider)).unwrap_or_default();
     let mut names: Vec<_> =
         linked.into_iter().filter(|name| name.starts_with("libcu") || name.starts_with("libnv")).collect();
-    // Where the provider cannot be read, what `ort` knows of it has to do.
+    // If the provider cannot be read, fall back to the list in `ort`.
     if names.is_empty() {
         names.extend(CUDA_DYLIBS.iter().map(|&name| name.to_owned()));
         names.push(DRIVER.to_owned());
@@ -84,8 +83,8 @@ fn wanted(onnxruntime: &Path) -> Vec<String> {
     names
 }
 
-/// Loads libraries by name. Those that need another one of them come after it: what fails is tried again as long as
-/// anything else succeeds.
+/// Loads libraries by name. Some depend on others in the list, so those that fail are retried as long as another one
+/// loads.
 fn load_from(folders: &[PathBuf], names: &[String], open: &mut dyn FnMut(&Path) -> Result<(), String>) -> Libraries {
     let mut libraries = Libraries::default();
     let mut left: Vec<&String> = names.iter().collect();
@@ -126,7 +125,7 @@ fn load_one(
     match open(Path::new(name)) {
         Ok(()) => Ok("the system".to_owned()),
         Err(reason) => {
-            // A file that is there but does not load says more than a system that has none.
+            // A file that exists but does not load is a better reason than the system not having it.
             reasons.push(reason);
             Err(reasons.swap_remove(0))
         }
@@ -134,7 +133,7 @@ fn load_one(
 }
 
 impl Libraries {
-    /// What is missing and what to do about it; `None` if nothing is.
+    /// What is missing and how to fix it; `None` if nothing is missing.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         let mut advice = Vec::new();

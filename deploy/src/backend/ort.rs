@@ -12,20 +12,20 @@ use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBui
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 use std::fmt::Debug;
 
-/// A model made ready for ONNX Runtime.
+/// A model loaded into ONNX Runtime.
 pub struct Session {
     inner: ort::session::Session,
     output: String,
     classes: usize,
     batch: Option<usize>,
-    /// Memory that the device copies from and to; on the processor there is nothing to copy.
+    /// Bound memory for CUDA; `None` on the CPU, where nothing is copied.
     binding: Option<Binding>,
     at_once: usize,
     runtime: Runtime,
 }
 
 impl Session {
-    /// Makes a model ready on the device asked for; notes say why `auto` did not take a better one.
+    /// Loads a model on the requested device. The notes say why `auto` did not use a better one.
     pub fn open(source: Source, options: &Options) -> Result<(Self, Vec<String>)> {
         let library = library::load()?;
         let on_cpu = || Self::on_cpu(library, source, options);
@@ -87,12 +87,12 @@ impl Session {
     }
 }
 
-/// How every session is set up, whatever provider it gets.
+/// Sets up a session, before any execution provider is added.
 pub(crate) fn builder(library: &Library, options: &Options) -> Result<SessionBuilder> {
     let level = if options.as_written { GraphOptimizationLevel::Disable } else { GraphOptimizationLevel::Level3 };
     let set_up = || -> ort::Result<SessionBuilder> {
         let builder = ort::session::Session::builder(library.environment())?
-            // ort's own default lets ONNX Runtime choose a provider, and then nobody could say what runs.
+            // By default, ort lets ONNX Runtime choose a provider, and then nobody could say what runs.
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_optimization_level(level)?
             .with_intra_threads(options.threads())?;
@@ -101,8 +101,8 @@ pub(crate) fn builder(library: &Library, options: &Options) -> Result<SessionBui
     set_up().context("ONNX Runtime cannot be set up")
 }
 
-/// The graph as ONNX Runtime runs it on the processor: after its rewrites, with operators of its own such as
-/// `QLinearConv`. A graph with 2 GB of weights and more cannot be had so.
+/// Returns the graph as ONNX Runtime runs it on the CPU: after its optimisations, with operators of its own such as
+/// `QLinearConv`. Fails for graphs with 2 GB of weights or more.
 pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
     let library = library::load()?;
     let folder = tempfile::tempdir()?;
@@ -116,7 +116,7 @@ pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
     onnx::parse(&onnx::read(&path)?)
 }
 
-/// Loads the model.
+/// Loads the model into a session.
 pub(crate) fn commit(mut builder: SessionBuilder, source: Source) -> Result<ort::session::Session> {
     builder.commit_from_memory(source.bytes).with_context(|| format!("ONNX Runtime cannot load {}", source.name))
 }

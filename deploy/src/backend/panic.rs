@@ -1,8 +1,8 @@
-//! Panics of a library become errors.
+//! Turns panics of a library into errors.
 //!
-//! tract answers some models that are no models (weights of the wrong size, an operator with too few inputs) with a
-//! panic. A file must never take the program down, so loading and running are guarded. A build with `panic = "abort"`
-//! loses this guard and nothing else.
+//! tract panics on some malformed models (weights of the wrong size, an operator with too few inputs). A file must
+//! never crash the program, so loading and running are guarded. A build with `panic = "abort"` loses this guard and
+//! nothing else.
 
 use anyhow::{Result, anyhow};
 use std::cell::RefCell;
@@ -10,11 +10,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// What the innermost guarded panic of this thread said; `None` outside a guard.
+    /// Message of the innermost guarded panic on this thread; `None` outside a guard.
     static MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `action`; a panic in it is an error with its message, and nothing is printed.
+/// Runs `action`. If it panics, nothing is printed and the panic's message is returned as an error.
 pub fn caught<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -29,7 +29,7 @@ pub fn caught<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
         }));
     });
     MESSAGE.set(Some(String::new()));
-    // What a panic may leave half-done belongs to `action` alone, and is dropped with it.
+    // State that a panic leaves half-finished belongs to `action` alone and is dropped with it.
     let outcome = panic::catch_unwind(AssertUnwindSafe(action));
     let message = MESSAGE.take().unwrap_or_default();
     outcome.unwrap_or_else(|_| Err(anyhow!("it panicked: {message}")))

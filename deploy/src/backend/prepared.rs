@@ -1,14 +1,14 @@
-//! The runtimes' own calls on tensors that are ready, with nothing of this crate around them: what
-//! [`crate::bench`] holds our own path against.
+//! Calls of the runtimes on prepared tensors, without any code of this crate around them: the baseline for our own path
+//! in [`crate::bench`].
 
 use super::filled;
 use anyhow::Result;
 use ndarray::{ArrayView4, Axis};
 
-/// Runs the same pictures again at every call, and throws the scores away.
+/// Runs the same images at every call and discards the scores.
 pub type Prepared<'a> = Box<dyn FnMut() -> Result<()> + Send + 'a>;
 
-/// ONNX Runtime's `Run` for each batch of at most `most` pictures, or of exactly `fixed`.
+/// Calls ONNX Runtime's `Run` for each batch of at most `most` images, or of exactly `fixed`.
 #[cfg(feature = "ort")]
 pub fn in_ort<'a, T>(
     session: &'a mut ort::session::Session,
@@ -30,8 +30,8 @@ where
     }))
 }
 
-/// A run of tract's plan for each batch, on so many threads with a state each, which take the next batch when they are
-/// done with one.
+/// Runs tract's plan for each batch. It uses this many threads with a state each; a thread takes the next batch when it
+/// has finished one.
 #[cfg(feature = "tract")]
 pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
     plan: &std::sync::Arc<tract_core::prelude::TypedRunnableModel>,

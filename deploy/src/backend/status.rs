@@ -1,4 +1,4 @@
-//! What can run here, and why something cannot.
+//! Which runtimes work here, and why the others do not.
 
 use serde::Serialize;
 
@@ -11,9 +11,9 @@ pub struct Status {
     pub compiled_in: bool,
     /// Whether it can be used here.
     pub available: bool,
-    /// The runtime's own version.
+    /// The runtime's own version, if known.
     pub version: Option<String>,
-    /// Where its library was found; of CUDA, NVIDIA's libraries and where they came from.
+    /// Where its library was found. For CUDA: NVIDIA's libraries and where they came from.
     pub library: Option<String>,
     /// Execution providers compiled into it.
     pub providers: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// For people: version, library and providers, or the reason why it is not available.
+    /// Version, library and providers, or the reason why it is not available, for people.
     #[must_use]
     pub fn text(&self) -> String {
         if let Some(reason) = &self.reason {
@@ -109,7 +109,7 @@ fn cuda() -> Status {
     }
 }
 
-/// Where NVIDIA's libraries came from: `libcublas.so.13 and 4 more from /usr/lib`, a line per place.
+/// Where NVIDIA's libraries came from, one line per place: `libcublas.so.13, libcudart.so.13 from /usr/lib`.
 #[cfg(feature = "cuda")]
 fn origin(libraries: &super::nvidia::Libraries) -> String {
     let mut places: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Cold starts: what a process takes to load a model and to answer for the first time. Each start is a process of its
-//! own: nothing is warm in it but the system's file cache, and its memory is that of one runtime.
+//! Cold starts: how long a process takes to load a model and to give its first answer. Each start is a new process.
+//! Only the system's file cache is warm, and the memory is that of one runtime.
 
 use super::statistics::Summary;
 use crate::backend::Runtime;
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What one process tells of its own start.
+/// What one process reports about its own start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Start {
-    /// What ran.
+    /// The engine that ran the model.
     pub runtime: Runtime,
-    /// Seconds to read the file, load the runtime's library if it has one, and make the model ready.
+    /// Seconds to read the file, load the runtime's library if it has one, and load the model.
     pub load_seconds: f64,
-    /// Seconds for the first picture.
+    /// Seconds for the first image.
     pub first_seconds: f64,
-    /// The most memory that the process had in use, in bytes, where the system tells.
+    /// Peak memory of the process in bytes; `None` if the system does not report it.
     pub peak_memory: Option<u64>,
 }
 
 impl Start {
-    /// Loads a model and runs one black picture. The process should have done nothing else before.
+    /// Loads a model and runs one black image. The process should have done nothing else before.
     pub fn here(open: impl FnOnce() -> Result<Model>) -> Result<Self> {
         let start = Instant::now();
         let mut model = open()?;
@@ -42,20 +42,20 @@ impl Start {
 /// The starts of one runtime.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColdStart {
-    /// What ran.
+    /// The engine that ran the model.
     pub runtime: Runtime,
-    /// Seconds until the model was ready.
+    /// Seconds until the model was loaded.
     pub load_seconds: Summary,
-    /// Seconds that the first picture took then.
+    /// Seconds for the first image after that.
     pub first_seconds: Summary,
     /// Seconds of the whole process, from its start to its end.
     pub process_seconds: Summary,
-    /// The most memory that any of the processes had in use, in bytes, where the system tells: of the whole process,
-    /// with the program, the runtime's library and the model.
+    /// Highest peak memory of all the processes in bytes; `None` if the system does not report it. It includes the
+    /// program, the runtime's library and the model.
     pub peak_memory: Option<u64>,
 }
 
-/// Starts each command so many times, at least once, in turn. Each must print a [`Start`] as JSON.
+/// Starts each command `count` times (at least once), in turn. Each must print a [`Start`] as JSON.
 pub fn starts(commands: &mut [Command], count: usize) -> Result<Vec<ColdStart>> {
     let mut all = vec![Vec::new(); commands.len()];
     for _ in 0..count.max(1) {
@@ -66,7 +66,7 @@ pub fn starts(commands: &mut [Command], count: usize) -> Result<Vec<ColdStart>> 
     all.iter().map(|starts| summary(starts).context("no process was started")).collect()
 }
 
-/// One process and how long it lived, in seconds.
+/// Runs one process. Returns what it reports and its lifetime in seconds.
 fn start(command: &mut Command) -> Result<(Start, f64)> {
     let name = command.get_program().display().to_string();
     let begin = Instant::now();
@@ -82,7 +82,7 @@ fn start(command: &mut Command) -> Result<(Start, f64)> {
 }
 
 fn summary(starts: &[(Start, f64)]) -> Option<ColdStart> {
-    // A process is a turn of one time.
+    // Each process counts as a turn with a single time.
     let summary = |seconds: &dyn Fn(&(Start, f64)) -> f64| {
         Summary::of(&starts.iter().map(|start| vec![seconds(start)]).collect::<Vec<_>>())
     };
@@ -95,8 +95,8 @@ fn summary(starts: &[(Start, f64)]) -> Option<ColdStart> {
     })
 }
 
-/// The most memory this process had in use so far, in bytes. Linux tells it of the program that runs;
-/// `getrusage`'s `ru_maxrss` would include the memory of the process that started this one.
+/// Peak memory of this process so far, in bytes. `VmHWM` counts only the running program; `getrusage`'s `ru_maxrss`
+/// would include the memory of the process that started it.
 fn peak_memory() -> Option<u64> {
     machine::bytes(&machine::read("/proc/self/status"), "VmHWM")
 }

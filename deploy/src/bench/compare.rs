@@ -1,4 +1,4 @@
-//! A result against an earlier one, flagging only what exceeds the noise of both.
+//! Compares a result with an earlier one and flags only changes beyond the noise of both.
 
 use super::Report;
 use super::measure::Series;
@@ -7,24 +7,24 @@ use crate::backend::Runtime;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// A change below this is none, however quiet the series is: two runs of the same program differ by some per cent, for
-/// reasons such as where its memory happens to lie, that no single run can see.
+/// Smaller changes are ignored, however quiet the series is. Two runs of the same program differ by a few per cent for
+/// reasons that a single run cannot reveal, such as where its memory happens to lie.
 pub const FLOOR: f64 = 0.05;
 
-/// A change of so many times the noise is no noise.
+/// A change must exceed this many times the noise to count.
 const NOISES: f64 = 3.0;
 
-/// What became of one figure.
+/// How a figure has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Better than before by more than noise.
+    /// Better than before, beyond the noise.
     Better,
     /// Within the noise.
     Same,
-    /// Worse than before by more than noise.
+    /// Worse than before, beyond the noise.
     Worse,
-    /// Not to be told: too few turns to know the noise, or another machine.
+    /// Cannot be judged: too few turns to know the noise, or another machine.
     Unknown,
 }
 
@@ -35,38 +35,38 @@ pub struct Change {
     pub runtime: Runtime,
     /// `batch 1`, `load`, `first prediction` or `peak memory`.
     pub figure: String,
-    /// Seconds (bytes of memory) then.
+    /// The earlier value, in seconds (memory: bytes).
     pub before: f64,
-    /// And now.
+    /// The value now.
     pub now: f64,
-    /// `now / before - 1`: above 0 is slower, or more memory.
+    /// `now / before - 1`: above 0 means slower, or more memory.
     pub change: f64,
-    /// The change that would be more than noise.
+    /// Changes beyond this count; `None` if the noise is unknown.
     pub threshold: Option<f64>,
-    /// What to think of it.
+    /// Whether it has changed beyond the noise.
     pub verdict: Verdict,
 }
 
-/// All that both results hold.
+/// All figures that both results contain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// When the earlier one was measured.
+    /// When the earlier result was measured.
     pub before: String,
-    /// Figure by figure.
+    /// The figures, one by one.
     pub changes: Vec<Change>,
-    /// What differs besides the figures.
+    /// What else differs, for people.
     pub notes: Vec<String>,
 }
 
 impl Comparison {
-    /// Figures with this verdict.
+    /// Number of figures with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.changes.iter().filter(|change| change.verdict == verdict).count()
     }
 }
 
-/// Whether two results are of the same file; if not, nothing can be learnt from their figures.
+/// Errors if two results are of different files: then their figures cannot be compared.
 pub fn same_model(now: &super::Subject, before: &Report) -> Result<()> {
     ensure!(
         now.fingerprint == before.model.fingerprint,
@@ -77,7 +77,7 @@ pub fn same_model(now: &super::Subject, before: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Compares two results of the same file ([`same_model`]).
+/// Compares two results of the same file ([`same_model`]). Errors if they have no series in common.
 pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
     same_model(&now.model, before)?;
     let mut notes = Vec::new();
@@ -110,7 +110,7 @@ pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
         changes.push(change(&new.runtime, "load".to_owned(), &old.load_seconds, &new.load_seconds));
         changes.push(change(&new.runtime, "first prediction".to_owned(), &old.first_seconds, &new.first_seconds));
         if let (Some(old), Some(memory)) = (old.peak_memory, new.peak_memory) {
-            // What a process needs hardly varies.
+            // Memory use hardly varies, so it counts as free of noise.
             changes.push(judged(&new.runtime, "peak memory".to_owned(), [old as f64, memory as f64], Some(0.0)));
         }
     }
@@ -127,13 +127,13 @@ pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
     Ok(Comparison { before: before.date.clone(), changes, notes })
 }
 
-/// Whether two series are of the same thing. Versions may differ: that is often what one wants to see.
+/// Whether two series measure the same thing. Versions may differ: comparing them is often the point.
 fn alike(old: &Runtime, new: &Runtime) -> bool {
     (&old.name, &old.device, old.threads) == (&new.name, &new.device, new.threads)
 }
 
 fn change(runtime: &Runtime, figure: String, before: &Summary, now: &Summary) -> Change {
-    // The noisier of the two is what the difference may come from.
+    // The difference may come from the noisier of the two.
     let noise = before.noise.zip(now.noise).map(|(before, now)| f64::max(before, now));
     judged(runtime, figure, [before.p50, now.p50], noise)
 }
@@ -144,7 +144,7 @@ fn judged(runtime: &Runtime, figure: String, [before, now]: [f64; 2], noise: Opt
     let verdict = match threshold {
         None => Verdict::Unknown,
         Some(threshold) if change > threshold => Verdict::Worse,
-        // Twice as fast is as far as half as fast: by the same factor, not by the same difference.
+        // A factor of 2 and a factor of 1/2 are equally far from 1: compare factors, not differences.
         Some(threshold) if (1.0 + change) * (1.0 + threshold) < 1.0 => Verdict::Better,
         Some(_) => Verdict::Same,
     };
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(verdict((1.0, 0.001), (1.06, 0.001)), Verdict::Worse);
         assert_eq!(verdict((1.06, 0.001), (1.0, 0.001)), Verdict::Better);
         assert_eq!(verdict((1.04, 0.001), (1.0, 0.001)), Verdict::Same);
-        // A noisy one, before or now: three times its noise decides.
+        // A noisy series, before or now: three times its noise decides.
         for noise in [(0.04, 0.001), (0.001, 0.04)] {
             assert_eq!(verdict((1.0, noise.0), (1.11, noise.1)), Verdict::Same);
             assert_eq!(verdict((1.0, noise.0), (1.13, noise.1)), Verdict::Worse);

@@ -1,10 +1,10 @@
-//! What besides the model decides how fast it runs: why a series may be noisy.
+//! What affects speed besides the model, and so why a series may be noisy.
 
 use crate::machine::{read, value};
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Instruction sets that make a difference to a network, as the kernel names them.
+/// Instruction sets that matter for a network's speed, with the kernel's names.
 const FEATURES: [&str; 13] = [
     "avx",
     "avx2",
@@ -24,18 +24,18 @@ const FEATURES: [&str; 13] = [
 /// The state of the machine just before a measurement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Instruction sets of the processor that the runtimes choose their kernels by.
+    /// Instruction sets of the processor by which runtimes choose their kernels.
     pub features: Vec<String>,
-    /// Programs that wanted to run over the last minute, on average, before the measurement began.
+    /// The system's load average over the minute before the measurement.
     pub load_average: Option<f64>,
-    /// How the kernel chooses the processor's frequency.
+    /// The kernel's frequency governor.
     pub governor: Option<String>,
-    /// Whether this is a virtual machine, whose neighbours cannot be seen.
+    /// Whether this is a virtual machine, which may share its processor with others unseen.
     pub virtual_machine: bool,
 }
 
 impl Conditions {
-    /// Those of now.
+    /// The conditions now.
     #[must_use]
     pub fn now() -> Self {
         let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").trim().to_owned();
@@ -53,11 +53,11 @@ impl Conditions {
         }
     }
 
-    /// What may disturb a measurement on so many processors, and what to do about it.
+    /// What may disturb a measurement on this many processors, and what to do about it.
     #[must_use]
     pub fn causes(&self, processors: usize) -> Vec<String> {
         let mut causes = Vec::new();
-        // One program that is always at work, or its share of it, costs a processor.
+        // A load of 1 is one program that always runs, which costs a processor.
         if let Some(load) = self.load_average.filter(|&load| load >= 0.5) {
             causes.push(format!(
                 "other programs were at work (load average {load:.1} on {processors} processors): stop them"
@@ -75,13 +75,13 @@ impl Conditions {
     }
 }
 
-/// The time in UTC as in ISO 8601, to the second: `2026-01-31T23:59:59Z`.
+/// The current time in UTC in ISO 8601, to the second: `2026-01-31T23:59:59Z`.
 #[must_use]
 pub fn date() -> String {
     iso(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
-/// Seconds since 1970 as a date of the Gregorian calendar.
+/// Formats seconds since 1970 as a date of the Gregorian calendar.
 fn iso(seconds: u64) -> String {
     let (mut days, time) = (seconds / 86_400, seconds % 86_400);
     let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(Conditions::of("", ""), Conditions::default());
     }
 
-    /// `date --utc --date=@SECONDS +%FT%TZ` of GNU coreutils.
+    /// Expected values from GNU coreutils: `date --utc --date=@SECONDS +%FT%TZ`.
     #[test]
     fn dates_are_those_of_the_calendar() {
         for (seconds, date) in [

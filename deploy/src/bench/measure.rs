@@ -1,4 +1,5 @@
-//! Warm times: every runtime, thread count and batch size in turn, by our own path and by the runtime's own call.
+//! Warm times: every runtime, thread count and batch size in turn, through our own path and through the runtime's own
+//! call.
 
 use super::statistics::{Summary, median_interval, quantile, sorted};
 use super::turn::{Length, turn};
@@ -14,40 +15,41 @@ use std::time::Instant;
 /// The times of one runtime at one batch size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// What ran.
+    /// The engine that ran the model.
     pub runtime: Runtime,
-    /// Pictures per call.
+    /// Images per call.
     pub batch: usize,
-    /// Pictures per second, by the median.
+    /// Images per second, from the median.
     pub images_per_second: f64,
     /// Seconds per call of [`Model::logits`].
     pub seconds: Summary,
-    /// Seconds per call of the runtime itself, on the same pictures made ready beforehand
+    /// Seconds per call of the runtime itself, on the same images, prepared beforehand
     /// ([`Backend::prepared`](crate::backend::Backend::prepared)).
     pub raw_seconds: Summary,
-    /// What the former takes longer.
+    /// How much longer our path takes.
     pub added: Added,
 }
 
 /// What our code adds to the runtime's own call.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Added {
-    /// Seconds per call: the median over the rounds of the difference between the medians of two turns, one right after
-    /// the other, so that what disturbs the machine for longer falls out. Below 0 if our path is the faster one.
+    /// Seconds per call. In each round, the two turns run one right after the other, and the difference of their
+    /// medians is taken; this is the median of those differences. So longer disturbances of the machine cancel out.
+    /// Below 0 if our path is faster.
     pub seconds: f64,
     /// The same as a share of the runtime's own time.
     pub share: f64,
-    /// Where those seconds are with a confidence of at least 95 %; `None` with fewer than six rounds.
+    /// Confidence interval of `seconds`, at least 95 %; `None` with fewer than six rounds.
     pub interval: Option<[f64; 2]>,
 }
 
-/// What [`measure`] yields.
+/// The result of [`measure`].
 pub struct Measurement {
-    /// In the order of batch sizes, then of models.
+    /// In the order of the given batch sizes, and for each in the order of the models.
     pub series: Vec<Series>,
-    /// Turns of each.
+    /// Turns per series.
     pub rounds: usize,
-    /// How long it all took, without the warm-up.
+    /// Duration of the measurement in seconds, without the warm-up.
     pub seconds: f64,
 }
 
@@ -59,12 +61,12 @@ struct Turns {
     raw: Vec<Vec<f64>>,
 }
 
-/// Measures models at batch sizes, all at least 1, after a warm-up. `progress` is told the rounds done and the seconds
-/// since the first of them began.
+/// Measures models at the given batch sizes, each at least 1, after a warm-up. `progress` is called with the rounds
+/// done and the seconds since the first of them began.
 ///
-/// In every round each model has a turn at every batch size, and another one for its runtime's own call. The order is
-/// reversed from round to round, so that nothing always follows the same neighbour. The pictures are noise: a network of
-/// this kind takes the same time for any.
+/// In every round, each model has one turn at every batch size, and another one for its runtime's own call. The order
+/// is reversed in every other round, so that no turn always follows the same one. The images are noise: networks of
+/// this kind take the same time for any image.
 pub fn measure(
     models: &mut [Model],
     batches: &[usize],
@@ -115,7 +117,7 @@ pub fn measure(
     Ok(Measurement { series: series.context("nothing was measured")?, rounds, seconds })
 }
 
-/// Pictures of noise, `[N, C, H, W]`, always the same.
+/// Images of noise `[N, C, H, W]`, the same in every run.
 fn noise(model: &Model, count: usize) -> Array4<u8> {
     let input = model.input();
     let mut state = Fingerprint::default();
@@ -132,7 +134,7 @@ fn series(turns: &Turns, runtime: &Runtime) -> Option<Series> {
     Some(Series { runtime: runtime.clone(), batch: turns.batch, images_per_second, seconds, raw_seconds, added })
 }
 
-/// Compares turns of the same rounds.
+/// Compares the turns of the same rounds.
 fn added(own: &[Vec<f64>], raw: &[Vec<f64>]) -> Option<Added> {
     let median = |turn: &Vec<f64>| quantile(&sorted(turn.iter().copied()), 0.5);
     let raw_medians: Vec<f64> = raw.iter().filter_map(median).collect();
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_added_is_the_median_of_paired_differences() {
-        // The third round ran on a disturbed machine: both its turns took ten times as long.
+        // In the third round the machine was disturbed: both turns took ten times as long.
         let own = [vec![1.1, 1.1, 9.0], vec![1.2], vec![11.0, 11.0]];
         let raw = [vec![1.0, 1.0, 1.0], vec![1.0], vec![10.0]];
         let added = added(&own, &raw).unwrap();

@@ -1,8 +1,8 @@
-//! How fast a model file is here: `deploy bench`.
+//! Measures how fast a model file runs here: `deploy bench`.
 //!
-//! [`cold`] measures starts in processes of their own, [`measure`](mod@measure) the warm times of all runtimes in
-//! [`turn`]s, [`statistics`] sums them up, [`conditions`] tells what may have disturbed them. A [`Report`] holds it all,
-//! and [`compare`](mod@compare) holds it against an earlier one.
+//! [`cold`] measures starts in separate processes, and [`measure`](mod@measure) the warm times of all runtimes in
+//! [`turn`]s. [`statistics`] summarises them, and [`conditions`] records what may have disturbed them. A [`Report`]
+//! holds it all, and [`compare`](mod@compare) compares it with an earlier one.
 
 pub mod cold;
 pub mod compare;
@@ -20,25 +20,25 @@ use models::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Version of the JSON document; another one is not read.
+/// Version of the JSON document. Documents of other versions are rejected.
 const FORMAT: u32 = 1;
 
-/// Noise from which on a series is called noisy: what is quieter is good enough to see a change of 15 %.
+/// Above this noise, a series is called noisy. Quieter series can show a change of 15 %.
 const NOISY: f64 = 0.05;
 
-/// A measured model.
+/// The model that was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// Its path.
     pub name: String,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: usize,
-    /// Tells it from other files ([`Fingerprint`]).
+    /// Identifies the file ([`Fingerprint`]).
     pub fingerprint: String,
 }
 
 impl Subject {
-    /// The model in a file of these bytes.
+    /// Describes the model in a file with these bytes.
     #[must_use]
     pub fn of(name: &str, bytes: &[u8]) -> Self {
         let fingerprint = format!("{:016x}", Fingerprint::of(bytes).value());
@@ -52,28 +52,28 @@ pub struct Report {
     format: u32,
     /// When it was measured, in UTC.
     pub date: String,
-    /// Version of this program.
+    /// Version of `deploy`.
     pub deploy: String,
-    /// What was measured.
+    /// The model that was measured.
     pub model: Subject,
-    /// Where.
+    /// The machine that it was measured on.
     pub machine: Machine,
-    /// The machine's state before.
+    /// The machine's state before the measurement.
     pub conditions: Conditions,
-    /// Turns of each series.
+    /// Turns per series.
     pub rounds: usize,
-    /// How long the rounds took.
+    /// Duration of the rounds in seconds.
     pub seconds: f64,
     /// Warm times.
     pub series: Vec<Series>,
     /// Cold starts.
     pub cold_starts: Vec<ColdStart>,
-    /// What a reader should know: which series are noisy, and what may be the cause.
+    /// Remarks for the reader: which series are noisy, and the likely cause.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Puts together what was measured; `notes` are what there is to say of the models.
+    /// Assembles a report. `notes` are remarks about the models.
     #[must_use]
     pub fn new(
         model: Subject,
@@ -90,7 +90,7 @@ impl Report {
         Self { format, date, deploy, model, machine, conditions, rounds, seconds, series, cold_starts, notes }
     }
 
-    /// Reads a result that was written as JSON.
+    /// Reads a report that was written as JSON. Errors if it is not a report of this version.
     pub fn read(path: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use measure::Added;
     use statistics::Summary;
 
-    /// A series of turns around `seconds` that differ by about `noise`.
+    /// A series of turns around `seconds`, which differ by about `noise`.
     pub(crate) fn series(name: &str, batch: usize, seconds: f64, noise: f64) -> Series {
         let runtime = Runtime {
             name: name.to_owned(),

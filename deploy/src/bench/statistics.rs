@@ -1,44 +1,44 @@
-//! What a series of times says, and how sure it is.
+//! Summaries of series of times, and their uncertainty.
 //!
-//! Times have a floor and a long tail, so nothing here supposes a bell curve: medians, quantiles, and intervals from the
-//! order of the values.
+//! Times have a lower bound and a long tail, so nothing here assumes a normal distribution. It uses medians, quantiles,
+//! and intervals based on order statistics.
 
 use serde::{Deserialize, Serialize};
 
-/// Makes the median absolute deviation of a bell curve its standard deviation: 1 / Φ⁻¹(3/4).
+/// Scales the median absolute deviation to the standard deviation of a normal distribution: 1 / Φ⁻¹(3/4).
 const MAD_TO_DEVIATION: f64 = 1.482_602_218_505_602;
 
-/// Turns below which their spread says nothing.
+/// With fewer turns, their spread says nothing.
 const FEWEST_TURNS: usize = 3;
 
 /// A series of times, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Times in the series.
+    /// Number of times.
     pub count: usize,
     /// The shortest.
     pub min: f64,
-    /// Their arithmetic mean.
+    /// The arithmetic mean.
     pub mean: f64,
     /// The median.
     pub p50: f64,
-    /// The time that nine of ten calls keep to.
+    /// The 90th percentile.
     pub p90: f64,
-    /// The time that 99 of 100 calls keep to.
+    /// The 99th percentile.
     pub p99: f64,
     /// The longest.
     pub max: f64,
-    /// Where the median is with a confidence of at least 95 %, from the medians of single turns
-    /// ([`median_interval`]); `None` with fewer than six turns.
+    /// Confidence interval of the median, at least 95 %, from the medians of the turns ([`median_interval`]). `None`
+    /// with fewer than six turns.
     pub interval: Option<[f64; 2]>,
-    /// How far the median of a turn typically is from the median of all, as a share of it; `None` with fewer than three
-    /// turns. What disturbs a machine lasts longer than a call: calls of one turn resemble each other, and would make
-    /// the series look surer than it is.
+    /// Typical distance of a turn's median from the median of all turns, as a share of it. `None` with fewer than three
+    /// turns. Disturbances last longer than one call, so calls of the same turn resemble each other. Measured between
+    /// calls, the noise would look smaller than it is.
     pub noise: Option<f64>,
 }
 
 impl Summary {
-    /// The summary of the times of turns; `None` if there are none.
+    /// Summarises turns of times; `None` if there are no times.
     #[must_use]
     pub fn of(turns: &[Vec<f64>]) -> Option<Self> {
         let times = sorted(turns.iter().flatten().copied());
@@ -58,7 +58,7 @@ impl Summary {
     }
 }
 
-/// The values in ascending order.
+/// Returns the values in ascending order.
 #[must_use]
 pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -66,8 +66,8 @@ pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// The quantile `share` (0 to 1) of sorted values, interpolated linearly as numpy does by default (type 7 of Hyndman and
-/// Fan, "Sample quantiles in statistical packages", 1996); `None` of no values.
+/// The quantile `share` (0 to 1) of sorted values; `None` if there are no values. Interpolates linearly, as numpy does
+/// by default (type 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996).
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let at = share.clamp(0.0, 1.0) * sorted.len().checked_sub(1)? as f64;
@@ -75,15 +75,15 @@ pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * at.fract())
 }
 
-/// Between which of the sorted values the true median lies, with a confidence of at least 95 %, whatever their
-/// distribution; `None` of fewer than six values, which cannot be that sure.
+/// Confidence interval of the true median, at least 95 %, for any distribution. Returns two of the sorted values;
+/// `None` for fewer than six values, which cannot reach 95 %.
 ///
-/// The k-th value from below exceeds the true median only if fewer than k of n values are below it, which has the
-/// probability P(B < k) of a binomial B(n, 1/2); likewise from above.
+/// The k-th smallest of n values exceeds the true median only if fewer than k of them are below it. This has the
+/// probability P(B < k) for a binomial B(n, 1/2); the same holds from above.
 #[must_use]
 pub fn median_interval(sorted: &[f64]) -> Option<[f64; 2]> {
     let n = sorted.len();
-    // P(B = i), by its logarithm: 2⁻ⁿ itself is 0 in an f64 from n = 1075 on.
+    // P(B = i), as a logarithm: 2⁻ⁿ underflows to 0 in an f64 from n = 1075 on.
     let mut logarithm = -(n as f64) * std::f64::consts::LN_2;
     let (mut below, mut rank) = (0.0, 0);
     while rank < n {
@@ -98,8 +98,8 @@ pub fn median_interval(sorted: &[f64]) -> Option<[f64; 2]> {
     Some([*sorted.get(index)?, *sorted.get(n - rank)?])
 }
 
-/// The typical distance of sorted values from their median, as a share of it (median absolute deviation, scaled to a
-/// standard deviation).
+/// The typical distance of sorted values from their median, as a share of the median: the median absolute deviation,
+/// scaled to a standard deviation. `None` for fewer than three values or a median of 0.
 #[must_use]
 pub fn noise(sorted_values: &[f64]) -> Option<f64> {
     if sorted_values.len() < FEWEST_TURNS {
@@ -114,14 +114,14 @@ pub fn noise(sorted_values: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Twelve times with a tail, in an order of no meaning.
+    /// Twelve times with a tail, in arbitrary order.
     const TIMES: [f64; 12] = [1.10, 1.00, 1.05, 0.97, 3.50, 1.02, 1.01, 1.30, 0.99, 1.04, 1.03, 1.20];
 
     fn assert_near(found: f64, expected: f64) {
         assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
     }
 
-    /// `numpy.percentile(times, [50, 90, 99])` and `numpy.mean(times)` of numpy 2.4.6.
+    /// Expected values: `numpy.percentile(times, [50, 90, 99])` and `numpy.mean(times)` of numpy 2.4.6.
     #[test]
     fn quantiles_are_those_of_numpy() {
         let summary = Summary::of(&[TIMES.to_vec()]).unwrap();
@@ -132,8 +132,8 @@ mod tests {
         assert_eq!((summary.count, summary.min, summary.max), (12, 0.97, 3.5));
     }
 
-    /// `scipy.stats.quantile_test(range(1, n + 1), p=0.5).confidence_interval(0.95)` of scipy 1.17.1; for 2,000 values
-    /// the rank from `scipy.stats.binom.cdf`.
+    /// Expected values: `scipy.stats.quantile_test(range(1, n + 1), p=0.5).confidence_interval(0.95)` of scipy 1.17.1;
+    /// for 2,000 values, the rank from `scipy.stats.binom.cdf`.
     #[test]
     fn the_interval_of_a_median_is_that_of_scipy() {
         let interval = |n: u32| median_interval(&(1..=n).map(f64::from).collect::<Vec<_>>());
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    /// `scipy.stats.median_abs_deviation(times, scale='normal') / numpy.median(times)`.
+    /// Expected value: `scipy.stats.median_abs_deviation(times, scale='normal') / numpy.median(times)`.
     #[test]
     fn noise_is_the_deviation_of_the_turns_medians() {
         let turns: Vec<_> = TIMES.iter().map(|&time| vec![time, time, 9.0 * time]).collect();

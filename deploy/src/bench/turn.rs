@@ -1,19 +1,19 @@
-//! Timing: what is compared takes turns, and each call of a turn is timed.
+//! Timing: the candidates take turns, and each call of a turn is timed.
 
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-/// How long a turn lasts; a call that takes longer is a turn by itself.
+/// Duration of a turn. A call that takes longer is a turn by itself.
 const TURN: Duration = Duration::from_millis(25);
 
-/// How long a turn goes untimed at its start: until the caches hold this one's data, and the threads of the one before,
-/// which spin for a while in the hope of more work, have gone to sleep.
+/// Untimed start of a turn. It fills the caches with this candidate's data. Meanwhile the threads of the previous one,
+/// which spin for a while in the hope of more work, go to sleep.
 const SETTLE: Duration = Duration::from_millis(3);
 
-/// A call that takes longer than this is not worth making twice: its caches fill while it runs.
+/// Calls longer than this, in seconds, are not repeated to warm up: the caches fill during the call itself.
 const LONG: f64 = 0.05;
 
-/// The seconds of every call of one turn, at least one; `expected` is what a call took last time.
+/// Runs one turn and returns the seconds of each call, at least one. `expected` is the duration of an earlier call.
 pub fn turn(expected: Option<f64>, call: &mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let start = Instant::now();
     if expected.is_some_and(|seconds| seconds > LONG) {
@@ -38,15 +38,15 @@ pub fn turn(expected: Option<f64>, call: &mut dyn FnMut() -> Result<()>) -> Resu
 pub enum Length {
     /// Until this time is over, with at least [`FEWEST_ROUNDS`] rounds.
     Time(Duration),
-    /// So many rounds.
+    /// This many rounds.
     Rounds(usize),
 }
 
-/// With fewer there is no interval of a median.
+/// With fewer rounds, a median has no 95 % interval.
 pub const FEWEST_ROUNDS: usize = 6;
 
 impl Length {
-    /// Whether that is enough.
+    /// Whether these rounds and this time are enough.
     #[must_use]
     pub fn reached(self, rounds: usize, elapsed: Duration) -> bool {
         match self {

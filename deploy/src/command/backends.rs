@@ -1,4 +1,4 @@
-//! `deploy backends`: what can run here, and why something cannot?
+//! `deploy backends`: which runtimes work here, and why the others do not?
 
 use super::text::{counted, fields};
 use super::{Format, print, print_json};
@@ -22,7 +22,7 @@ struct Document {
     /// Threads used by default.
     threads: usize,
     backends: [Status; 3],
-    /// What `--backend auto --device auto` takes.
+    /// What `--backend auto --device auto` uses.
     auto: Option<&'static str>,
 }
 

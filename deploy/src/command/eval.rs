@@ -75,22 +75,22 @@ pub struct Arguments {
 struct Document {
     model: String,
     data: String,
-    /// Which of its images these are.
+    /// Which of the data set's images were evaluated.
     evaluated: String,
     labels: Vec<String>,
     /// The classes that occur in the data.
     classes_found: Vec<String>,
-    /// In the first runtime.
+    /// The result in the first runtime.
     #[serde(flatten)]
     evaluation: Evaluation,
-    /// Every image that was classified wrongly, the surest answers first.
+    /// Every image that was classified wrongly, most confident answers first.
     mistakes: Vec<Mistake>,
-    /// In each of them, if `--runtimes` asked for them by name.
+    /// The results in each runtime, if `--runtimes` was given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     runtimes: Vec<InRuntime>,
 }
 
-/// What differs between runtimes.
+/// The figures that differ between runtimes.
 #[derive(Serialize)]
 struct InRuntime {
     engine: Engine,
@@ -152,7 +152,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The runtimes that `--runtimes` names; none without it.
+/// The engines that `--runtimes` names; empty without the flag.
 fn engines(list: Option<&str>) -> Result<Vec<Engine>> {
     let Some(list) = list else { return Ok(Vec::new()) };
     if list == "all" {
@@ -183,7 +183,7 @@ fn measure(models: Vec<Model>, data: &Dataset) -> Result<Vec<Evaluation>> {
 
 fn save_confusion(document: &Document, path: &Path) -> Result<()> {
     let Document { model, labels, evaluation, .. } = document;
-    // Of a path its last part: the folder says little under a picture.
+    // The file name alone: the folder says little below an image.
     let title = Path::new(model).file_name().map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
     let svg = confusion_picture::svg(&title, &evaluation.metrics, labels);
     files::write_whole(path, svg.as_bytes())?;

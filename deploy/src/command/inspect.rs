@@ -12,10 +12,10 @@ use models::onnx::{self, Signature, TensorInfo, external};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Most labels shown as text.
+/// Most labels in the text output.
 const LABELS: usize = 20;
 
-/// Most entries of metadata shown as text, and characters of each.
+/// Most entries of metadata in the text output, and most characters of each.
 const METADATA: (usize, usize) = (10, 60);
 
 /// Shows what is in a model file, and why it cannot be run if it cannot
@@ -44,37 +44,37 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Document {
     model: String,
-    /// Size of the file.
+    /// Size of the file in bytes.
     bytes: usize,
-    /// The other files that it keeps tensors in.
+    /// Other files in which it keeps tensors.
     external: Vec<String>,
     producer: String,
     ir_version: i64,
-    /// The standard opset.
+    /// Version of the standard opset.
     opset: Option<i64>,
-    /// The versions of all operator sets by their domain; the standard one is `ai.onnx`.
+    /// Versions of all operator sets by domain; the standard one is `ai.onnx`.
     opsets: BTreeMap<String, i64>,
-    /// Numbers in the initialisers.
+    /// Number of values in the initialisers.
     parameters: u64,
-    /// Multiply-adds for one picture, of the network that the card describes.
+    /// Multiply-adds per image of the network that the card describes.
     multiply_adds: Option<u64>,
     #[serde(flatten)]
     signature: Signature,
     nodes: usize,
-    /// How many nodes of each operator; those that are not standard are named with their domain.
+    /// Number of nodes per operator. Non-standard operators are named with their domain.
     operators: BTreeMap<String, usize>,
-    /// Functions that the file defines.
+    /// Functions defined in the file.
     functions: Vec<String>,
-    /// The same after ONNX Runtime's rewrites, if asked for.
+    /// Number of nodes per operator after ONNX Runtime's optimisations, if asked for.
     rewritten: Option<BTreeMap<String, usize>>,
-    /// What the file says of itself, without the card.
+    /// The file's metadata, without the card.
     metadata: BTreeMap<String, String>,
     card: Option<ModelCard>,
-    /// Why the file's card cannot be used.
+    /// Why the card cannot be used.
     card_error: Option<String>,
     /// What the scores are, if this program can run the model.
     scores: Option<Scored>,
-    /// Why it cannot.
+    /// Why this program cannot run the model.
     problem: Option<String>,
 }
 
@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
     let operators = operators(model);
-    // To look at a file whose card is broken is what this command is for.
+    // This command must show files with a broken card too.
     let (card, card_error) = match ModelCard::of(model) {
         Ok(card) => (card, None),
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -136,7 +136,7 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
     })
 }
 
-/// An operator's name; with its domain unless it is a standard one.
+/// An operator's name, with its domain unless it is standard.
 fn qualified(domain: &str, operator: &str) -> String {
     match domain {
         "" | "ai.onnx" => operator.to_owned(),
@@ -144,7 +144,7 @@ fn qualified(domain: &str, operator: &str) -> String {
     }
 }
 
-/// How many nodes of each operator a graph has.
+/// Counts a graph's nodes per operator.
 fn operators(model: &ModelProto) -> BTreeMap<String, usize> {
     let mut operators = BTreeMap::new();
     for node in model.graph.iter().flat_map(|graph| &graph.node) {
@@ -154,7 +154,7 @@ fn operators(model: &ModelProto) -> BTreeMap<String, usize> {
     operators
 }
 
-/// Such as `60: Conv 27, Clip 27, …`, the most frequent first.
+/// Formats counts, most frequent first: `60: Conv 27, Clip 27, …`.
 fn counts(operators: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = operators.iter().collect();
     sorted.sort_by_key(|&(name, &count)| (std::cmp::Reverse(count), name));
@@ -162,7 +162,7 @@ fn counts(operators: &BTreeMap<String, usize>) -> String {
     format!("{}: {}", operators.values().sum::<usize>(), counts.join(", "))
 }
 
-/// Such as `author: somebody`, one per line.
+/// Formats metadata, one entry per line: `author: somebody`.
 fn metadata(entries: &BTreeMap<String, String>) -> String {
     let (most, longest) = METADATA;
     let line = |(key, value): (&String, &String)| {

@@ -1,4 +1,4 @@
-//! The commands, one file each: what the user types becomes a call of the library, its result becomes text or JSON.
+//! The commands, one file each. Each turns flags into a call of the library and prints the result as text or JSON.
 
 pub mod backends;
 pub mod bench;
@@ -81,7 +81,7 @@ impl<M: Args + ModelSource> ModelArguments<M> {
         self.model.path().is_some()
     }
 
-    /// Opens the model and says on standard error what there is to say.
+    /// Opens the model and prints its notes to standard error.
     pub fn open(&self) -> Result<Model> {
         let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));
         #[cfg(feature = "tract")]
@@ -111,7 +111,7 @@ pub struct CudaArguments {
 }
 
 impl CudaArguments {
-    /// The options with what these flags say.
+    /// Returns the options with these flags applied.
     #[cfg_attr(not(feature = "cuda"), allow(clippy::unused_self))]
     pub fn applied(&self, options: Options) -> Options {
         #[cfg(feature = "cuda")]
@@ -119,7 +119,7 @@ impl CudaArguments {
         options
     }
 
-    /// The flags again, for another process.
+    /// The same flags as arguments for another process.
     #[cfg_attr(not(feature = "cuda"), allow(clippy::unused_self))]
     pub fn flags(&self) -> Vec<String> {
         #[cfg(feature = "cuda")]
@@ -134,25 +134,25 @@ impl CudaArguments {
     }
 }
 
-/// Names the embedded model, which is chosen when the program is built.
+/// Names the embedded model, which was chosen when the program was built.
 const MODEL_HELP: &str = concat!(
     "The model, as written by train export [default: ",
     env!("DEPLOY_MODEL_NAME"),
     ", which this program carries in itself]"
 );
 
-/// Which model.
+/// Where a model comes from.
 pub trait ModelSource {
-    /// Its path, unless it is the one that this program carries in itself.
+    /// Path of the model; `None` for the embedded one.
     fn path(&self) -> Option<&Path>;
 
-    /// The model's bytes, with what it keeps in other files, and what messages call it.
+    /// Returns the model's name for messages and its bytes, including tensors that it keeps in other files.
     fn read(&self) -> Result<(String, Cow<'static, [u8]>)> {
         let (name, bytes) = self.read_file()?;
         Ok((name, self.complete(bytes)?))
     }
 
-    /// The bytes of the file as they are, and what messages call it.
+    /// Returns the model's name for messages and the bytes of its file, without tensors in other files.
     fn read_file(&self) -> Result<(String, Cow<'static, [u8]>)> {
         match self.path() {
             Some(path) => Ok((path.display().to_string(), onnx::read_file(path)?.into())),
@@ -160,7 +160,7 @@ pub trait ModelSource {
         }
     }
 
-    /// Adds what the model keeps in other files to the bytes of its file, which may be a pipe and so is read once.
+    /// Adds tensors from other files to the bytes of the model's file. The file may be a pipe, so it is read only once.
     fn complete(&self, bytes: Cow<'static, [u8]>) -> Result<Cow<'static, [u8]>> {
         match self.path() {
             Some(path) => Ok(external::embedded(bytes.into_owned(), path)?.into()),
@@ -206,7 +206,7 @@ impl ModelSource for Option<&Path> {
     }
 }
 
-/// Opens a model and says on standard error what there is to say.
+/// Opens a model and prints its notes to standard error.
 pub fn open(file: &impl ModelSource, options: &Options) -> Result<Model> {
     let (name, bytes) = file.read()?;
     let model = Model::from_bytes(&name, &bytes, options)?;
@@ -214,7 +214,7 @@ pub fn open(file: &impl ModelSource, options: &Options) -> Result<Model> {
     Ok(model)
 }
 
-/// Opens a model in each of these runtimes.
+/// Opens a model in each of these engines. Prints the notes of the first one.
 pub fn open_in(file: &impl ModelSource, engines: &[Engine], threads: Option<usize>) -> Result<Vec<Model>> {
     let (name, bytes) = file.read()?;
     let mut models: Vec<Model> = Vec::new();
@@ -222,20 +222,20 @@ pub fn open_in(file: &impl ModelSource, engines: &[Engine], threads: Option<usiz
         engine.check().with_context(|| format!("{engine} cannot be used"))?;
         models.push(Model::from_bytes(&name, &bytes, &engine.options(threads))?);
     }
-    // What there is to say of the file is the same in all.
+    // The notes on the file are the same in all engines.
     if let Some(model) = models.first() {
         say_notes(model.notes());
     }
     Ok(models)
 }
 
-/// Flags that contradict each other, as any other wrong usage: the program exits with 2.
+/// A usage error for flags that contradict each other. The program exits with 2.
 pub fn usage(message: impl Display) -> anyhow::Error {
     crate::Cli::command().error(ErrorKind::ArgumentConflict, message).into()
 }
 
-/// The images to judge a model on, and where they are: in the folder given, or in what `scripts/setup` fetched of the
-/// data set that the model's card names. `embedded` tells whether the model is the one in this program.
+/// Reads the test images for a model, from the given folder or from the data set named in the model's card, as fetched
+/// by `scripts/setup`. Returns the folder too. `embedded` tells whether the model is the one built into the program.
 pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<(PathBuf, TestSet)> {
     let given = folder.is_some();
     let folder = match folder {
@@ -269,7 +269,7 @@ pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<
     Ok((folder, set))
 }
 
-/// The part of a test set that `--images` asks for.
+/// The first images of a test set, as `--images` asks for.
 pub fn first(data: Dataset, images: Option<usize>) -> Result<Dataset> {
     let Some(images) = images else { return Ok(data) };
     let all = data.len();
@@ -281,7 +281,7 @@ fn fetched(model: &Model) -> Result<PathBuf> {
     let card = model.card();
     let card = card.with_context(|| format!("{} has no card that names its data set: give --data", model.name()))?;
     let name = &card.training.data_set;
-    // The name comes from a file: it must not lead anywhere else.
+    // The name comes from the model file, so it must not be a path to somewhere else.
     let mut components = Path::new(name).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
     ensure!(plain, "the card's data set '{}' is no plain name: give --data", text::printable(name));
@@ -290,12 +290,12 @@ fn fetched(model: &Model) -> Result<PathBuf> {
         .with_context(|| format!("the data set '{}' is not in .deps/: {remedy} with --data", text::printable(name)))
 }
 
-/// A progress bar on a terminal, nothing otherwise.
+/// A progress bar, visible only on a terminal.
 pub fn progress(length: usize) -> ProgressBar {
     progress_of("", length)
 }
 
-/// The same with what is being done before it.
+/// A progress bar with a description in front of it.
 pub fn progress_of(what: &'static str, length: usize) -> ProgressBar {
     let bar = ProgressBar::new(length as u64).with_prefix(what);
     let template = if what.is_empty() {
@@ -309,14 +309,14 @@ pub fn progress_of(what: &'static str, length: usize) -> ProgressBar {
     bar
 }
 
-/// What a user should know, one line each on standard error.
+/// Prints notes for the user to standard error, one per line.
 pub fn say_notes(notes: &[String]) {
     for note in notes {
         say(&format!("note: {note}"));
     }
 }
 
-/// One line on standard error. A closed standard error is no reason to panic.
+/// Prints a line to standard error. Does not panic if standard error is closed.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

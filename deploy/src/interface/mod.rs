@@ -1,7 +1,8 @@
 //! What a model file takes and returns, as far as this program must know it to run it.
 //!
-//! A file with our card says so itself, and is held to it. A file without one is usable when its graph leaves no
-//! choice; what was assumed is said. `scores` decides whether such a file returns logits or probabilities.
+//! A file with our card states this itself, and its graph is checked against the card. A file without a card is usable
+//! if its graph leaves no choice; what was assumed is reported. `scores` decides whether such a file returns logits or
+//! probabilities.
 
 mod scores;
 
@@ -20,37 +21,37 @@ use std::collections::HashSet;
 /// Largest batch a file may fix.
 const MAX_BATCH: usize = 1024;
 
-/// Batches to choose from where the file leaves them open, the best first: enough pictures to keep the threads busy, few
-/// enough for the memory.
+/// Batch sizes to try if the file leaves the batch open, best first: enough images to keep all threads busy, few enough
+/// for the memory.
 const OPEN_BATCHES: [usize; 3] = [32, 8, 1];
 
-/// How far the scores of an image may move, as a share of the largest score, when other images are beside it: ONNX Runtime
-/// adds in another order.
+/// How far an image's scores may move when other images are run with it, as a share of the largest score. ONNX Runtime
+/// then sums in a different order.
 const ALONE_TOLERANCE: f32 = 1e-2;
 
-/// A number of classes that the file leaves open, until the shapes of its graph tell it.
+/// Number of classes that the file leaves open, until the shapes of its graph reveal it.
 const UNTOLD: usize = 0;
 
 /// What a model file takes and returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The pictures.
+    /// The images that the model takes.
     pub input: Input,
-    /// Whether the graph takes the pictures themselves.
+    /// Whether the graph takes the images themselves or normalised ones.
     pub takes: Takes,
-    /// Shape of one picture as the graph takes it, `[C, H, W]`.
+    /// Shape of one image as the graph takes it, `[C, H, W]`.
     pub picture: [usize; 3],
-    /// How many pictures the graph takes at once, if the file fixes that.
+    /// Batch size, if the file fixes it.
     pub batch: Option<usize>,
-    /// Most pictures to run at once: what the file fixes, otherwise as many as the limits of memory and time allow.
+    /// Most images to run at once: the fixed batch, or as many as the limits of memory and time allow.
     pub at_once: usize,
-    /// Name of the output that is read, float `[N, classes]`.
+    /// Name of the output that is used, float `[N, classes]`.
     pub output: String,
-    /// What that output holds. Of a file without a card this is a guess until `Interface::judge` has seen scores.
+    /// What that output contains. Without a card this is a guess, until `Interface::judge` has seen scores.
     pub scores: Scores,
-    /// Why, for people.
+    /// How that was decided, for people.
     pub reason: String,
-    /// Where the output comes from, if it is to be judged by a run.
+    /// Where the output comes from, if a test run must decide what its scores are.
     pub(crate) origin: Option<Origin>,
     /// Number of classes.
     pub classes: usize,
@@ -59,8 +60,8 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Reads the interface of a model with its card, if it has one. A model that asks for more memory or time than the
-    /// default [`Limits`] allow is an error.
+    /// Reads the interface of a model and its card, if it has one. Errors if the model needs more memory or time than
+    /// the default [`Limits`] allow.
     pub fn of(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
         let limits = Limits::default();
         versions::check(model)?;
@@ -74,7 +75,7 @@ impl Interface {
             None => by_signature(graph, &signature),
         }?;
         if interface.batch.is_none() {
-            // What does not grow with the batch must not hide behind it.
+            // The limit on multiply-adds grows with the batch. Work that does not grow must fit the limit for one image.
             Footprint::of(model, 1, &limits)?;
         }
         let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
@@ -85,15 +86,15 @@ impl Interface {
             "its output '{}' is one score per image: expected one for each class, two for yes or no",
             interface.output
         );
-        // The scale of such a node is that of the whole batch: alone, an image has one answer.
+        // `DynamicQuantizeLinear` scales over the whole batch: only an image run alone always gets the same answer.
         if interface.batch.is_none() && graph.node.iter().any(|node| node.op_type == "DynamicQuantizeLinear") {
             interface.at_once = 1;
         }
         Ok(interface)
     }
 
-    /// Decides what the scores are from those of a few images, `[N, classes]`. `again` are the scores of the first of
-    /// them, run alone.
+    /// Decides what the scores are from those of a few images, `[N, classes]`. `again` are the scores of the first
+    /// image, run alone.
     pub(crate) fn judge(&mut self, rows: ArrayView2<f32>, again: ArrayView2<f32>) -> Result<()> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let finite = rows.iter().chain(&again).all(|score| score.is_finite());
@@ -113,7 +114,7 @@ impl Interface {
         Ok(())
     }
 
-    /// Takes the first of these batches whose run keeps within the limits, or the last one's error.
+    /// Takes the first of these batch sizes that keeps within the limits. If none does, returns the last one's error.
     fn within(&mut self, model: &ModelProto, batches: &[usize], limits: &Limits) -> Result<Footprint> {
         let mut outcome = Err(anyhow!("no batch to run"));
         for &batch in batches {
@@ -126,7 +127,7 @@ impl Interface {
         outcome
     }
 
-    /// Checks the shape of the output, and learns the number of classes from it.
+    /// Checks the shape of the output and reads the number of classes from it.
     fn hold_to(&mut self, footprint: &Footprint) -> Result<()> {
         let (output, rows) = (&self.output, self.at_once);
         let shape = footprint.outputs.get(output).with_context(|| format!("it has no output '{output}'"))?;
@@ -144,7 +145,7 @@ impl Interface {
     }
 }
 
-/// Refuses a graph that does not hold together, which runtimes meet with anything from an odd message to a panic.
+/// Rejects a graph with missing values, for which runtimes give anything from an odd message to a panic.
 fn check(graph: &GraphProto) -> Result<()> {
     let mut known: HashSet<&str> = HashSet::from([""]); // The empty name stands for an optional input left out.
     known.extend(graph.input.iter().map(|input| input.name.as_str()));
@@ -165,7 +166,7 @@ fn check(graph: &GraphProto) -> Result<()> {
     Ok(())
 }
 
-/// Holds the graph to the card.
+/// Checks the graph against the card and returns the interface.
 fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Result<Interface> {
     let (input, classes) = (&card.input, card.labels.len());
     let (element, picture) = match card.takes {
@@ -208,7 +209,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
         origin.path
     );
     let reason = format!("as the model card says; made by {}", origin.path);
-    // What the card says of probabilities is plain only where softmax makes them.
+    // The card is trusted about probabilities only if softmax makes them.
     let unsure = scores == Scores::Probabilities && origin.maker != Maker::Softmax;
     Ok(Interface {
         input: input.clone(),
@@ -225,7 +226,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
     })
 }
 
-/// Takes a file without a card for what its graph says, if that leaves no choice.
+/// Derives the interface of a file without a card from its graph, if the graph leaves no choice.
 fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> {
     let unusable = |why: &str| {
         format!(
@@ -296,7 +297,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     })
 }
 
-/// The first extent, if the file fixes it.
+/// The first extent of the input, if the file fixes it.
 fn batch(input: &TensorInfo) -> Result<Option<usize>> {
     match input.shape.as_ref().and_then(|shape| shape.first()) {
         Some(None) => Ok(None),

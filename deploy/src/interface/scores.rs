@@ -1,7 +1,8 @@
-//! Logits or probabilities: what the scores of a model's output are.
+//! Decides whether a model's output holds logits or probabilities.
 //!
-//! The graph tells what makes them; a run tells whether they add up to 1. A file without a card is judged by both, since
-//! softmax can be written in many ways, and be followed by many nodes. Names of outputs decide only what numbers cannot.
+//! The graph shows what computes the scores, and a test run shows whether they add up to 1. A file without a card is
+//! judged by both, since softmax can be written in many ways and be followed by many nodes. Names of outputs decide
+//! only what the numbers leave open.
 
 use anyhow::{Result, bail, ensure};
 use models::card::PROBABILITIES;
@@ -12,14 +13,14 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// How far from 1 the sum of an image's probabilities may be: what fp16 and 8 bits make of a thousand classes.
+/// How far from 1 an image's probabilities may add up: fp16 and 8-bit rounding over a thousand classes.
 const SUM_TOLERANCE: f32 = 1e-2;
 
 /// What the scores of a model's output are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scores {
-    /// Raw scores; softmax makes probabilities of them.
+    /// Raw scores; softmax turns them into probabilities.
     Logits,
     /// Probabilities; their logarithms serve as logits.
     Probabilities,
@@ -34,18 +35,18 @@ impl fmt::Display for Scores {
     }
 }
 
-/// What the nodes before an output say of its scores.
+/// What the nodes before an output say about its scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Maker {
-    /// Softmax, then at most nodes that keep each number.
+    /// Softmax, followed at most by nodes that keep every number.
     Softmax,
-    /// The logarithm of softmax, then at most such nodes.
+    /// The logarithm of softmax, followed at most by such nodes.
     LogSoftmax,
-    /// Sigmoid, then at most such nodes.
+    /// Sigmoid, followed at most by such nodes.
     Sigmoid,
-    /// Softmax or sigmoid, then nodes that compute with its numbers.
+    /// Softmax or sigmoid, followed by nodes that compute with its numbers.
     Changed,
-    /// Another operator.
+    /// Any other operator.
     Other,
 }
 
@@ -53,7 +54,7 @@ pub(crate) enum Maker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub maker: Maker,
-    /// For people, such as `Softmax, then Cast, Identity`.
+    /// Describes it for people, such as `Softmax, then Cast, Identity`.
     pub path: String,
 }
 
@@ -71,7 +72,8 @@ const KEEPING: [&str; 10] = [
     "Cast",
 ];
 
-/// Operators that mix numbers with weights or over an image: before them, softmax and sigmoid are inner parts of a network.
+/// Operators that mix numbers with weights or across an image. A softmax or sigmoid before them is an inner part of the
+/// network.
 const MIXING: [&str; 16] = [
     "Conv",
     "ConvInteger",
@@ -97,7 +99,7 @@ impl Origin {
         let makers: HashMap<&str, &NodeProto> =
             graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
         let (mut value, mut after) = (output, Vec::new());
-        // A graph that goes in circles ends after as many steps as it has nodes.
+        // In a cyclic graph, the walk ends after as many steps as there are nodes.
         for _ in 0..=graph.node.len() {
             let Some(node) = makers.get(value).copied() else { break };
             if keeps(node, value) {
@@ -132,7 +134,7 @@ fn keeps(node: &NodeProto, output: &str) -> bool {
         && (node.op_type != "Cast" || float(to))
 }
 
-/// Whether this node computes with what a softmax or a sigmoid returns.
+/// Whether this node computes with the result of a softmax or sigmoid.
 fn comes_from_probabilities(node: &NodeProto, makers: &HashMap<&str, &NodeProto>) -> bool {
     let (mut open, mut seen) = (vec![node], HashSet::new());
     while let Some(node) = open.pop() {
@@ -156,7 +158,7 @@ pub(crate) struct Decision {
     pub doubt: Option<String>,
 }
 
-/// Decides by where an output comes from and by its scores for a few images, `[N, classes]`.
+/// Decides from where an output comes and from its scores for a few images, `[N, classes]`.
 pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Result<Decision> {
     let all = |test: fn(ArrayView1<f32>) -> bool| rows.nrows() > 0 && rows.rows().into_iter().all(test);
     let (adds_up, logarithms) = (all(is_distribution), all(|row| is_distribution(row.mapv(f32::exp).view())));
@@ -207,7 +209,7 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
     }
 }
 
-/// Whether an image's scores are the probabilities of one class out of all.
+/// Whether an image's scores are a probability distribution over the classes.
 fn is_distribution(row: ArrayView1<f32>) -> bool {
     row.iter().all(|&score| score >= -SUM_TOLERANCE / 10.0) && (row.sum() - 1.0).abs() <= SUM_TOLERANCE
 }
@@ -228,7 +230,7 @@ mod tests {
     use models::onnx::proto::AttributeProto;
     use ndarray::array;
 
-    /// A graph of nodes written as `Operator input → output`.
+    /// The origin of `out` in a graph of nodes written as `Operator input output`.
     fn origin(nodes: &[&str]) -> Origin {
         let node = |text: &&str| {
             let words: Vec<&str> = text.split(' ').collect();
@@ -259,7 +261,7 @@ mod tests {
             (&["Sigmoid z out"], Maker::Sigmoid, "Sigmoid"),
             (&["Softmax z p", "Mul p t out"], Maker::Changed, "Mul"),
             (&["Softmax z p", "Slice p q", "Identity q out"], Maker::Changed, "Slice, then Identity"),
-            // Attention and squeeze-and-excite: softmax and sigmoid within the network.
+            // Attention and squeeze-and-excite use softmax and sigmoid within the network.
             (&["Softmax a b", "MatMul b v c", "Add c r out"], Maker::Other, "Add"),
             (
                 &["Sigmoid a b", "Mul x b c", "GlobalAveragePool c d", "Flatten d out"],

@@ -1,4 +1,4 @@
-//! The answers of two runtimes to the same pictures.
+//! Compares the answers of two runtimes to the same images.
 
 use super::histogram::Histogram;
 use crate::agreement::{Agreement, Tolerance, compare};
@@ -8,7 +8,7 @@ use models::evaluation::{argmax, softmax};
 use ndarray::{Array2, ArrayView2, ArrayView4, Axis, Zip, concatenate};
 use serde::Serialize;
 
-/// Pictures between two reports of progress; many, so that every thread has work.
+/// Images per chunk; progress is reported after each. Large enough to give every thread work.
 const CHUNK: usize = 256;
 
 /// How the answers of two runtimes compare.
@@ -19,11 +19,11 @@ pub struct Comparison {
     pub agreement: Agreement,
     /// Their probabilities.
     pub probabilities: Difference,
-    /// How the differences of the logits are spread.
+    /// Distribution of the differences between logits.
     pub histogram: Histogram,
-    /// The pictures whose logits differ most, the worst first; none whose are equal.
+    /// The images whose logits differ most, worst first. Images with equal logits are left out.
     pub worst: Vec<Apart>,
-    /// The pictures for which the two answer differently, in their order.
+    /// The images for which the two answers differ, in order.
     pub other_answers: Vec<OtherAnswer>,
 }
 
@@ -36,38 +36,38 @@ pub struct Difference {
     pub mean: f64,
 }
 
-/// One picture's logits in both runtimes.
+/// One image's logits in both runtimes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Apart {
-    /// The picture's number, from 0.
+    /// The image's index, from 0.
     pub image: usize,
-    /// Largest absolute difference of two of its logits.
+    /// Largest absolute difference between two of its logits.
     pub max_difference: f32,
     /// The reference's logits, `[classes]`.
     pub reference_logits: Vec<f32>,
-    /// The other's.
+    /// The other runtime's logits.
     pub compared_logits: Vec<f32>,
 }
 
-/// A picture for which the two answer differently.
+/// An image for which the two answers differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OtherAnswer {
-    /// The picture's number, from 0.
+    /// The image's index, from 0.
     pub image: usize,
-    /// The reference's answer, a class.
+    /// The class that the reference answers.
     pub reference: usize,
-    /// The other's.
+    /// The class that the other runtime answers.
     pub compared: usize,
-    /// How far apart the reference's logits of these two answers are; at least 0.
+    /// How far apart the reference's logits of these two classes are; at least 0.
     pub margin: f32,
     /// Whether rounding within the tolerance can turn one into the other.
     pub near_tie: bool,
 }
 
 impl Comparison {
-    /// Compares the logits `[N, classes]` of the same pictures and keeps the `worst` most different ones.
+    /// Compares the logits `[N, classes]` of the same images and keeps the `worst` most different images.
     ///
-    /// Different shapes, no pictures and a number that is not finite are errors: nothing was compared then.
+    /// Errors if the shapes differ, if there are no logits, or if a logit or a difference is not finite.
     pub fn of(
         reference: ArrayView2<f32>,
         compared: ArrayView2<f32>,
@@ -92,7 +92,7 @@ impl Comparison {
             }
         }
         let mut order: Vec<usize> = (0..largest.len()).collect();
-        // Stable: of equals the first picture comes first.
+        // The sort is stable: of equal differences, the first image comes first.
         order.sort_by(|&one, &other| largest[other].total_cmp(&largest[one]));
         let apart = |image: usize| Apart {
             image,
@@ -115,7 +115,8 @@ fn of_probabilities(reference: ArrayView2<f32>, compared: ArrayView2<f32>) -> Di
     Difference { max, mean: sum / reference.len().max(1) as f64 }
 }
 
-/// The logits of all pictures `[N, C, H, W]`, N at least 1: `[N, classes]`. `progress` is told how many more are done.
+/// Returns the logits `[N, classes]` of all images `[N, C, H, W]`, N at least 1. `progress` is called with the number
+/// of images done since the last call.
 pub fn logits(model: &mut Model, images: ArrayView4<u8>, mut progress: impl FnMut(usize)) -> Result<Array2<f32>> {
     let mut parts = Vec::new();
     for images in images.axis_chunks_iter(Axis(0), CHUNK) {
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(comparison.agreement.other_argmax, 3);
         assert_eq!(comparison.agreement.beyond_tie, 1);
         assert_eq!((comparison.histogram.equal, comparison.histogram.above), (5, 1));
-        // Softmax of (5, 1) and (0, 1), by hand.
+        // Softmax of (5, 1) and of (0, 1), by hand.
         let difference = 1.0 / (1.0 + (-4.0_f32).exp()) - 1.0 / (1.0 + 1.0_f32.exp());
         assert!((comparison.probabilities.max - difference).abs() < 1e-6, "{:?}", comparison.probabilities);
     }

@@ -1,34 +1,34 @@
-//! How differences are spread, by powers of ten.
+//! A histogram of differences by powers of ten.
 
 use serde::Serialize;
 
-/// Exponent of the smallest decade that is told apart; what is smaller is counted together.
+/// Exponent of the smallest decade. Smaller differences are counted together.
 const LOWEST: i32 = -8;
 
 /// Decades from 1e-8 up to 1.
 const DECADES: usize = 8;
 
-/// Differences counted by decade.
+/// Counts of differences per decade.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Histogram {
-    /// Those that are exactly 0.
+    /// Differences of exactly 0.
     pub equal: u64,
-    /// Those above 0 and below 1e-8.
+    /// Differences above 0 and below 1e-8.
     pub below: u64,
-    /// Those from 1e-8, 1e-7 and so on up to ten times as much; the last decade ends below 1.
+    /// Differences per decade: from 1e-8 to below 1e-7, and so on up to below 1.
     pub decades: [u64; DECADES],
-    /// Those of 1 and more.
+    /// Differences of 1 and more.
     pub above: u64,
 }
 
 impl Histogram {
-    /// Counts a difference: a finite number of at least 0.
+    /// Counts a difference, a finite number of at least 0.
     pub fn add(&mut self, difference: f32) {
         if difference == 0.0 {
             self.equal += 1;
             return;
         }
-        // The border itself belongs to the decade above it; a logarithm would round it to either side.
+        // A boundary belongs to the decade above it. A logarithm could round it to either side.
         let decades_above = |difference: f64| (1..=DECADES as i32).filter(|n| difference >= power(LOWEST + n)).count();
         let difference = f64::from(difference);
         match (difference < power(LOWEST), decades_above(difference)) {
@@ -38,7 +38,7 @@ impl Histogram {
         }
     }
 
-    /// Each bin's name and count, from the smallest differences to the largest.
+    /// Name and count of each bin, from the smallest differences to the largest.
     #[must_use]
     pub fn rows(&self) -> Vec<(String, u64)> {
         let decade = |n: usize| format!("1e{} to 1e{}", LOWEST + n as i32, LOWEST + 1 + n as i32);

@@ -1,8 +1,8 @@
-//! Where in the graph two runtimes part: every tensor of one compared with the same tensor of the other, in the order
-//! of the graph.
+//! Finds where in the graph two runtimes differ: compares every tensor of one with the same tensor of the other, in
+//! graph order.
 //!
-//! A node gets what its runtime computed before it, so a difference is handed on. The first node beyond the tolerance is
-//! therefore the one to look at; those after it mostly inherit.
+//! Each node's inputs were computed by the same runtime, so differences propagate. The first node beyond the tolerance
+//! is therefore the one to look at; later ones mostly inherit its difference.
 
 use crate::agreement::Tolerance;
 use crate::backend::intermediate::{Outcome, Probe, Values};
@@ -11,11 +11,11 @@ use models::card::Precision;
 use ndarray::{ArrayView4, Axis};
 use serde::Serialize;
 
-/// What is still rounding in a network of this precision: differences within a tensor, as shares of its range.
+/// Differences that are still rounding in a network of this precision, as shares of a tensor's range.
 ///
-/// ONNX Runtime and tract were seen to differ by up to 4e-6 in fp32 and fp16 networks (1.5e-7 on average), and by up to
-/// 6 % in int8 ones (0.12 % on average): there a number on the border between two of 256 steps goes either way, and the
-/// next layers add up such steps. The largest were those of a network of width 1 at 224 px.
+/// ONNX Runtime and tract differed by up to 4e-6 in fp32 and fp16 networks (1.5e-7 on average), and by up to 6 % in
+/// int8 networks (0.12 % on average): there, a number on the border between two of the 256 steps may go either way, and
+/// the next layers add up such steps. The largest differences occurred in a network of width 1 at 224 px.
 #[must_use]
 pub fn tolerance(precision: Precision) -> Tolerance {
     match precision {
@@ -24,23 +24,23 @@ pub fn tolerance(precision: Precision) -> Tolerance {
     }
 }
 
-/// Two runtimes, tensor by tensor.
+/// The comparison of two runtimes, tensor by tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layers {
-    /// Pictures compared, at least 1.
+    /// Images compared, at least 1.
     pub images: usize,
-    /// What was allowed, as shares of a tensor's range.
+    /// The differences allowed, as shares of a tensor's range.
     pub tolerance: Tolerance,
-    /// Every tensor that a node yields, in the order of the graph.
+    /// Every tensor that a node computes, in graph order.
     pub nodes: Vec<Layer>,
-    /// The first of them beyond the tolerance, counted from 0.
+    /// Index of the first of them beyond the tolerance, from 0.
     pub first_beyond: Option<usize>,
 }
 
-/// One tensor in both runtimes, over all pictures.
+/// One tensor in both runtimes, over all images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
-    /// Name of the node that yields it; empty if the file does not name it.
+    /// Name of the node that computes it; empty if the file does not name it.
     pub node: String,
     /// The node's operator, such as `Conv`.
     pub operator: String,
@@ -48,13 +48,13 @@ pub struct Layer {
     pub tensor: String,
     /// Element type in the reference, such as `float32`.
     pub element: Option<&'static str>,
-    /// Extents in the reference, for one run.
+    /// Shape in the reference, for one run.
     pub shape: Option<Vec<usize>>,
-    /// Differences, if it could be compared.
+    /// The differences; `None` if it could not be compared.
     pub difference: Option<Spread>,
-    /// Why it could not be compared, or not wholly.
+    /// Why it could not be compared, or only in part.
     pub problem: Option<String>,
-    /// Whether the two are further apart than rounding explains.
+    /// Whether the difference is larger than rounding explains.
     pub beyond: bool,
 }
 
@@ -65,21 +65,21 @@ pub struct Spread {
     pub max: f64,
     /// Mean absolute difference.
     pub mean: f64,
-    /// The reference's smallest and largest number.
+    /// Smallest and largest number in the reference.
     pub range: (f64, f64),
-    /// The largest difference as a share of the range's length, or of its size if all numbers are equal; `None` if they
-    /// are all 0 and the other's are not.
+    /// The largest difference as a share of the range, or of the number itself if all numbers are equal. `None` if the
+    /// reference is all 0 and the other is not.
     pub relative: Option<f64>,
-    /// The mean difference as such a share.
+    /// The mean difference as the same share.
     pub relative_mean: Option<f64>,
-    /// Elements that are no finite number in one of them, and not the same in the other; they count in nothing else.
+    /// Elements that are not finite in one or both, and not the same in both. They do not count elsewhere.
     pub not_finite: u64,
 }
 
-/// Runs pictures `[N, C, H, W]`, N at least 1, through both, batch by batch, and compares every tensor; only one batch's
-/// tensors are in memory. `progress` is told how many more pictures are done.
+/// Runs images `[N, C, H, W]`, N at least 1, through both runtimes, batch by batch, and compares every tensor. Only one
+/// batch's tensors are in memory at a time. `progress` is called with the number of images done since the last call.
 ///
-/// The two must be of the same graph, though its weights may differ.
+/// Errors if the two graphs have different nodes; their weights may differ.
 pub fn compare(
     reference: &mut Probe,
     compared: &mut Probe,
@@ -114,13 +114,13 @@ pub fn compare(
     Ok(Layers { images: images.len_of(Axis(0)), tolerance, nodes, first_beyond })
 }
 
-/// What is known of one tensor so far.
+/// The running comparison of one tensor.
 #[derive(Default)]
 struct Tally {
     element: Option<&'static str>,
     shape: Option<Vec<usize>>,
     problem: Option<String>,
-    /// The two have different shapes: they part, whatever the numbers.
+    /// The shapes differ, so the tensors do too, whatever their numbers.
     other_shape: bool,
     count: u64,
     max: f64,

@@ -1,5 +1,5 @@
-//! Two runtimes on the same pictures: how far their answers agree ([`answers`]), and node by node where they part
-//! ([`layers`]).
+//! Compares two runtimes on the same images: how far their answers agree ([`answers`]), and node by node where they
+//! differ ([`layers`]).
 
 pub mod answers;
 pub mod histogram;

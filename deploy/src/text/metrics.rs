@@ -1,32 +1,32 @@
-//! What a classifier's answers are worth, as text.
+//! Formats evaluation results as text.
 
 use super::{grouped, printable, table};
 use crate::mistakes::Mistake;
 use models::evaluation::{Calibration, ClassFigures, Confusion, Metrics};
 use std::fmt::Write as _;
 
-/// Most rows of a table of classes.
+/// Most rows in a table of classes.
 const ROWS: usize = 30;
 
-/// Most kinds of mistakes that are listed.
+/// Most kinds of mistakes in a list.
 const LISTED: usize = 12;
 
-/// Most images that are listed.
+/// Most images in a list.
 const IMAGES: usize = 10;
 
-/// Widest confusion matrix, in characters: that of a terminal.
+/// Widest confusion matrix in characters, the width of a terminal.
 const COLUMNS: usize = 80;
 
 /// Longest label in a table, in characters.
 const LONGEST: usize = 24;
 
-/// `99.42 %`, or a dash for a share of nothing.
+/// Formats a share: `99.42 %`, or a dash for `None`.
 #[must_use]
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-/// The figures in three lines, for [`super::fields`]: accuracy, loss and calibration.
+/// Accuracy, loss and calibration as three lines for [`super::fields`].
 #[must_use]
 pub fn headline(metrics: &Metrics) -> [(&'static str, String); 3] {
     let Metrics { images, correct, accuracy, accuracy_interval, loss, calibration, .. } = metrics;
@@ -41,13 +41,13 @@ pub fn headline(metrics: &Metrics) -> [(&'static str, String); 3] {
     ]
 }
 
-/// Precision, recall and F1 of each class; of many classes only those with the lowest F1.
+/// A table of each class's precision, recall and F1. With many classes, only those with the lowest F1.
 #[must_use]
 pub fn classes(figures: &[ClassFigures], labels: &[String]) -> String {
     let mut shown: Vec<_> = figures.iter().zip(labels).collect();
     let left_out = shown.len().saturating_sub(ROWS);
     if left_out > 0 {
-        // A class that does not occur says nothing.
+        // Classes without an F1 come last: they do not occur.
         shown.sort_by(|(one, _), (other, _)| one.f1.unwrap_or(2.0).total_cmp(&other.f1.unwrap_or(2.0)));
         shown.truncate(ROWS);
     }
@@ -62,13 +62,13 @@ pub fn classes(figures: &[ClassFigures], labels: &[String]) -> String {
     text
 }
 
-/// How many classes there are, and the first of them: `4: bird, cat, dog, ship`.
+/// The number of classes and the first of them: `4: bird, cat, dog, ship`.
 #[must_use]
 pub fn class_list(labels: &[String]) -> String {
     let mut text = format!("{}: ", labels.len());
     for (index, label) in labels.iter().enumerate() {
         let next = cell(label);
-        // Room for the words before it on a terminal's line, and for the end.
+        // Leave room on the terminal's line for the words before it, and for the end.
         if text.chars().count() + next.chars().count() > COLUMNS - 20 {
             text.push('…');
             break;
@@ -79,7 +79,7 @@ pub fn class_list(labels: &[String]) -> String {
     text
 }
 
-/// A label in a table, cut if it is long.
+/// A label for a table, cut if it is too long.
 fn cell(label: &str) -> String {
     let label = printable(label);
     if label.chars().count() <= LONGEST {
@@ -88,8 +88,8 @@ fn cell(label: &str) -> String {
     label.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// A confusion matrix: a row per true class, a column per answer; a dot where nothing was confused. The columns have
-/// numbers where names would not fit on a terminal. Where these do not fit either it is said where to find the matrix.
+/// Formats a confusion matrix: a row per true class, a column per answer, and a dot for 0. If the names do not fit on a
+/// terminal, the columns are numbered. If that does not fit either, the text says where to find the matrix.
 #[must_use]
 pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
     let named = matrix(confusion, |_, label| cell(label), |_, label| cell(label), labels);
@@ -128,7 +128,7 @@ fn matrix(
     table(&rows)
 }
 
-/// The images whose wrong answers were surest, two lines each: what happened, and the image.
+/// The most confident mistakes, two lines each: what was taken for what, and the image.
 #[must_use]
 pub fn worst(mistakes: &[Mistake]) -> String {
     let mut text = String::new();
@@ -156,12 +156,12 @@ pub fn worst(mistakes: &[Mistake]) -> String {
     text
 }
 
-/// The class of which the smallest share was recognised, in one line.
+/// The class with the lowest recall, in one line.
 #[must_use]
 pub fn weakest(metrics: &Metrics, labels: &[String]) -> String {
     let figures = metrics.classes.iter().enumerate();
     let recall = figures.filter_map(|(class, figures)| Some((class, figures.recall?, figures.support)));
-    // Of equals the one with more images.
+    // Of equal recalls, take the class with more images.
     let weakest = recall.min_by(|one, other| one.1.total_cmp(&other.1).then(other.2.cmp(&one.2)));
     let Some((class, recall, support)) = weakest else { return String::new() };
     if recall >= 1.0 {
@@ -181,7 +181,7 @@ pub fn weakest(metrics: &Metrics, labels: &[String]) -> String {
     format!("{line}{gap}{answer}\n")
 }
 
-/// What was taken for what, the most frequent first, with its share of the class.
+/// Which classes were taken for which, most frequent first, with their share of the class.
 #[must_use]
 pub fn mistakes(confusion: &Confusion, labels: &[String]) -> String {
     let mistakes = confusion.mistakes();
@@ -202,7 +202,7 @@ pub fn mistakes(confusion: &Confusion, labels: &[String]) -> String {
     text
 }
 
-/// The reliability diagram in numbers: how sure the answers of each bin were, and how many of them were right.
+/// The reliability diagram as a table: for each bin, the mean confidence and the share of right answers.
 #[must_use]
 pub fn calibration(calibration: &Calibration) -> String {
     let mut rows = vec![["confidence", "answers", "mean", "right"].map(str::to_owned).to_vec()];

@@ -1,4 +1,4 @@
-//! A small classifier written by hand as an ONNX file, and its answers computed by hand.
+//! A small hand-written classifier as an ONNX file, and its answers computed by hand.
 //!
 //! Each test file compiles this module and uses its own part of it.
 #![allow(dead_code, missing_docs, clippy::needless_pass_by_value)]
@@ -23,7 +23,7 @@ pub const LABELS: [&str; 3] = ["ant", "bee", "cat"];
 /// Channels of the one convolution, 3×3 with padding 1.
 const HIDDEN: usize = 4;
 
-/// Edges of rows, edges of columns, points, and something odd.
+/// Kernels for horizontal edges, vertical edges and points, and an irregular one.
 fn kernel(out: usize, channel: usize, y: usize, x: usize) -> f32 {
     const KERNELS: [[[f32; 3]; 3]; HIDDEN] = [
         [[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]],
@@ -39,7 +39,7 @@ fn weight(hidden: usize, class: usize) -> f32 {
     WEIGHTS[hidden][class]
 }
 
-/// Pictures that differ from each other, `[N, C, 8, 6]`: in turn of rows, of columns and of points.
+/// Images that differ from each other, `[N, C, 8, 6]`: horizontal stripes, vertical stripes and points, in turn.
 pub fn pictures(count: usize, channels: usize) -> Array4<u8> {
     Array4::from_shape_fn((count, channels, HEIGHT, WIDTH), |(n, c, y, x)| {
         let light = match n % 3 {
@@ -52,7 +52,7 @@ pub fn pictures(count: usize, channels: usize) -> Array4<u8> {
     })
 }
 
-/// The logits of pictures, computed by hand: scale, convolution, clip at 0, mean, product.
+/// The logits of images, computed by hand: scaling, convolution, clipping at 0, mean, matrix product.
 pub fn logits_by_hand(images: ArrayView4<u8>) -> Array2<f32> {
     let (count, channels, height, width) = images.dim();
     let mut logits = Array2::zeros((count, LABELS.len()));
@@ -83,18 +83,18 @@ pub fn logits_by_hand(images: ArrayView4<u8>) -> Array2<f32> {
     logits
 }
 
-/// What a test wants of the file.
+/// Options for the file.
 #[derive(Clone)]
 pub struct Example {
     pub card: bool,
     pub channels: usize,
     /// The first extent of input and outputs; `None` leaves it open.
     pub batch: Option<usize>,
-    /// Names of the outputs: of the product, and of its softmax. Empty: no such output.
+    /// Names of two outputs: the product, and its softmax. An empty name leaves the output out.
     pub outputs: [&'static str; 2],
     /// Element type of the input.
     pub element: DataType,
-    /// Whether the outputs' shape tells the number of classes.
+    /// Whether the shape of the outputs states the number of classes.
     pub classes_told: bool,
 }
 
@@ -231,7 +231,7 @@ fn tensor(name: &str, dims: &[usize], float_data: Vec<f32>) -> TensorProto {
     TensorProto { name: name.into(), dims, data_type: DataType::Float as i32, float_data, ..TensorProto::default() }
 }
 
-/// A fault that only the runtimes find: float times double.
+/// Makes a tensor double: a fault that only the runtimes find, in float times double.
 pub fn make_double(tensor: &mut TensorProto) {
     tensor.double_data = std::mem::take(&mut tensor.float_data).into_iter().map(f64::from).collect();
     tensor.data_type = DataType::Double as i32;
@@ -262,7 +262,7 @@ pub fn write_data_set(folder: &Path, count: usize, label: impl Fn(usize) -> u8) 
     std::fs::write(folder.join("t10k-labels-idx1-ubyte"), labels).unwrap();
 }
 
-/// Whether ONNX Runtime is compiled in and here; says that `test` is skipped if it is not here.
+/// Whether ONNX Runtime is compiled in and its library found. If the library is missing, prints that `test` is skipped.
 pub fn onnxruntime_for(test: &str) -> bool {
     #[cfg(feature = "ort")]
     let here = deploy::backend::library::load().inspect_err(|reason| println!("skipped: {test}: {reason}")).is_ok();

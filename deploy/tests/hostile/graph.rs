@@ -1,5 +1,5 @@
-//! Graphs from nothing: a picture goes through a chain of operators, each with its attributes and constants, and ends
-//! in logits. Most nodes fit each other; else few graphs would get past the first.
+//! Builds graphs from scratch: an image goes through a chain of operators with attributes and constants, and ends in
+//! logits. Most nodes fit each other, since otherwise few graphs would get past the first node.
 
 use super::{ATTRIBUTES, OPERATORS, attribute, change, tensor};
 use crate::choices::Choices;
@@ -7,7 +7,7 @@ use crate::example::{Example, LABELS, integer, node};
 use models::onnx::limits::{Footprint, Limits};
 use models::onnx::proto::{ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
-/// A model of up to sixteen operators between the picture and the classifier.
+/// A model with up to sixteen operators between the image and the classifier.
 pub fn model(choices: &mut Choices) -> ModelProto {
     let channels = choices.pick(&[1, 3]);
     let batch = choices.pick(&[None, Some(1), Some(4), Some(1024)]);
@@ -23,7 +23,7 @@ pub fn model(choices: &mut Choices) -> ModelProto {
     model
 }
 
-/// Puts operators after the scaled picture or after the convolution, and yields the last one's output.
+/// Appends operators after the scaled image or after the convolution. Returns the last one's output.
 fn lengthen(model: &mut ModelProto, choices: &mut Choices) -> String {
     let Some(graph) = &mut model.graph else { return String::new() };
     graph.node.truncate(choices.pick(&[2, 4]));
@@ -58,7 +58,7 @@ fn shape(model: &ModelProto, name: &str) -> Option<Vec<u64>> {
     Footprint::of(&model, 1, &limits).ok()?.outputs.remove(name)
 }
 
-/// A node that takes `first`, with constants that suit its operator and the shape, or do not.
+/// A node that takes `first`, with constants that fit its operator and the shape, or do not.
 fn operation(
     first: &str,
     shape: &[u64],
@@ -110,7 +110,7 @@ fn weights(name: &str, dims: &[i64], choices: &mut Choices) -> TensorProto {
     TensorProto { name: name.to_owned(), dims: dims.to_vec(), data_type: 1, float_data, ..TensorProto::default() }
 }
 
-/// Attributes that an operator knows.
+/// The attributes of an operator.
 fn known(operator: &str) -> &'static [&'static str] {
     match operator {
         "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" => {
@@ -127,7 +127,7 @@ fn known(operator: &str) -> &'static [&'static str] {
     }
 }
 
-/// From a value of any shape to logits: its mean for each picture, times one weight for each class.
+/// Turns a value of any shape into logits: its mean per image, times one weight per class.
 fn classify(model: &mut ModelProto, end: &str) {
     let Some(graph) = &mut model.graph else { return };
     let weights = TensorProto { name: "ones".to_owned(), dims: vec![1, LABELS.len() as i64], ..TensorProto::default() };

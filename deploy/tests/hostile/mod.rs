@@ -1,4 +1,4 @@
-//! Models that mean harm: a valid one changed where it hurts, and graphs of any operators ([`graph`]).
+//! Malicious models: a valid model changed in critical places, and graphs of arbitrary operators ([`graph`]).
 //!
 //! Each test file compiles this module and uses its own part of it.
 #![allow(dead_code, missing_docs)]
@@ -14,7 +14,7 @@ use models::onnx::proto::{
     TensorProto, TypeProto, ValueInfoProto, type_proto,
 };
 
-/// Operators, among them those that make much of little, and some that nobody knows.
+/// Operators, including some with outputs much larger than their inputs, and some that do not exist.
 pub const OPERATORS: [&str; 62] = [
     "Relu",
     "Add",
@@ -80,7 +80,7 @@ pub const OPERATORS: [&str; 62] = [
     "NoSuchOperator",
 ];
 
-/// Attributes, of the operators above.
+/// Attributes of the operators above.
 pub const ATTRIBUTES: [&str; 26] = [
     "axis",
     "axes",
@@ -217,7 +217,7 @@ fn change_node(graph: &mut GraphProto, choices: &mut Choices) {
     }
 }
 
-/// Every name that something yields.
+/// The names of all values in the graph.
 pub fn names(graph: &GraphProto) -> Vec<String> {
     let tensors = graph.initializer.iter().map(|tensor| tensor.name.clone());
     let outputs = graph.node.iter().flat_map(|node| node.output.clone());
@@ -225,7 +225,7 @@ pub fn names(graph: &GraphProto) -> Vec<String> {
     if names.is_empty() { vec![String::new()] } else { names }
 }
 
-/// Puts a node between a node and who takes its output.
+/// Inserts a node between a node and the consumers of its output.
 fn insert_node(graph: &mut GraphProto, choices: &mut Choices) {
     let place = choices.below(graph.node.len());
     let Some(name) = graph.node.get(place).and_then(|node| node.output.first()).cloned() else { return };
@@ -251,7 +251,7 @@ fn insert_node(graph: &mut GraphProto, choices: &mut Choices) {
     graph.node.insert(place + 1, node);
 }
 
-/// A short list of numbers, such as a shape: mostly small ones, and as many as it says.
+/// A short list of numbers, such as a shape: mostly small numbers, as many as the shape says.
 pub fn tensor(name: &str, choices: &mut Choices) -> TensorProto {
     let count = choices.below(6);
     let dims = if count == 0 { vec![] } else { vec![count as i64] };
@@ -267,7 +267,7 @@ pub fn tensor(name: &str, choices: &mut Choices) -> TensorProto {
     tensor
 }
 
-/// An attribute of this name, mostly of the type that it should have.
+/// An attribute with this name, mostly of the right type.
 pub fn attribute(name: &str, choices: &mut Choices) -> AttributeProto {
     let mut attribute = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
     let lists = ["axes", "pads", "strides", "kernel_shape", "dilations", "perm", "value_ints", "output_shape"];

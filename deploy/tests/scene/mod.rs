@@ -1,4 +1,4 @@
-//! The binary as a user meets it: a folder to run it in, and what it said.
+//! The binary as a user sees it: a folder to run it in, and its output.
 //!
 //! Each test file compiles this module and uses its own part of it.
 #![allow(dead_code, missing_docs)]
@@ -10,12 +10,12 @@ use serde_json::Value;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A folder with a model, three pictures, a test set, and files that are no good.
+/// A folder with a model, three images, a test set, and invalid files.
 pub struct Scene {
     pub folder: TempDir,
 }
 
-/// What a command said.
+/// The result of a command.
 pub struct Said {
     pub code: Option<i32>,
     pub stdout: String,
@@ -37,7 +37,7 @@ impl Scene {
             std::fs::write(scene.path(&format!("picture-{n}.pgm")), picture).unwrap();
         }
         let answers = answers(90);
-        // One of ten is labelled wrongly.
+        // Every tenth image is labelled wrongly.
         let label = |n: usize| (answers[n] + usize::from(n.is_multiple_of(10))) % LABELS.len();
         write_data_set(scene.folder.path(), 90, |n| u8::try_from(label(n)).unwrap());
         std::fs::write(scene.path("notes.png"), "this is text\n").unwrap();
@@ -54,7 +54,7 @@ impl Scene {
         self.deploy_with_input(arguments, Vec::new())
     }
 
-    /// With these bytes on standard input.
+    /// Runs a command with these bytes on standard input.
     pub fn deploy_with_input(&self, arguments: &str, input: Vec<u8>) -> Said {
         let mut command = Command::cargo_bin("deploy").unwrap();
         command.current_dir(self.folder.path()).args(arguments.split_whitespace()).write_stdin(input);
@@ -65,7 +65,7 @@ impl Scene {
         said
     }
 
-    /// Runs a command that must fail with this code and these words on standard error, and no output.
+    /// Runs a command that must fail with this code, these words on standard error, and no output.
     pub fn assert_fails(&self, arguments: &str, code: i32, words: &[&str]) {
         let said = self.deploy(arguments);
         assert_eq!(said.code, Some(code), "{arguments}: {}{}", said.stdout, said.stderr);
@@ -78,7 +78,7 @@ impl Scene {
     }
 }
 
-/// The classes of the first [`pictures`], found by hand.
+/// The classes of the first [`pictures`], computed by hand.
 pub fn answers(count: usize) -> Vec<usize> {
     logits_by_hand(pictures(count, 1).view()).rows().into_iter().map(argmax).collect()
 }

@@ -1,8 +1,8 @@
-//! Runs a model with every tensor between its nodes as an output, to see where two runtimes part.
+//! Runs a model with every intermediate tensor as an output, to find where two runtimes differ.
 //!
-//! ONNX Runtime is told to run the graph as it is written. tract runs a graph of `train export`'s as it always does, by our
-//! own operators, with what these yield as outputs; of any other graph it keeps what is an output when it rewrites it.
-//! `tract` and `ort` do their parts.
+//! ONNX Runtime runs the graph as it is written, without optimisations. tract runs a graph written by `train export` as
+//! usual, with our own operators and their results as outputs. For any other graph, tract keeps tensors that are
+//! outputs when it rewrites the graph. `tract` and `ort` implement this for their runtimes.
 
 #[cfg(feature = "ort")]
 mod ort;
@@ -19,7 +19,7 @@ use models::onnx::proto::{ModelProto, ValueInfoProto};
 use ndarray::ArrayView4;
 use std::collections::HashSet;
 
-/// A tensor and the node that yields it.
+/// A tensor and the node that computes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The node's name; empty if the file does not name it.
@@ -30,29 +30,29 @@ pub struct Step {
     pub tensor: String,
 }
 
-/// The numbers of a tensor.
+/// The values of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
     /// Element type, such as `float32` or `uint8`.
     pub element: &'static str,
-    /// Its extents.
+    /// Its shape.
     pub shape: Vec<usize>,
-    /// Its elements, whatever their type: integers of more than 53 bits are rounded, true is 1.
+    /// Its elements as `f64`, whatever their type. Integers of more than 53 bits are rounded; `true` is 1.
     pub numbers: Vec<f64>,
 }
 
-/// A tensor, or why it cannot be had: a runtime may not yield it, or its elements may be no numbers we know.
+/// A tensor, or why it is unavailable: the runtime may not compute it, or its element type may not be supported.
 pub type Outcome = std::result::Result<Values, String>;
 
-/// A model whose every tensor is an output, ready to run in one runtime.
+/// A model loaded into one runtime with every tensor as an output.
 trait Exposed: Send {
     fn runtime(&self) -> &Runtime;
 
-    /// The tensors of all steps, in their order.
+    /// Returns the tensors of all steps, in their order.
     fn run(&mut self, pictures: Pictures, steps: &[Step]) -> Result<Vec<Outcome>>;
 }
 
-/// A model that shows its insides.
+/// A model whose intermediate tensors can be read.
 pub struct Probe {
     name: String,
     card: Option<ModelCard>,
@@ -62,7 +62,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Opens a model from memory in a runtime; `name` is what messages call it.
+    /// Opens a model from memory in a runtime. `name` is its name in messages.
     pub fn from_bytes(name: &str, bytes: &[u8], engine: Engine) -> Result<Self> {
         engine.check().with_context(|| format!("{engine} cannot be used"))?;
         let Described { mut model, card, interface } = Described::of(name, bytes)?;
@@ -78,32 +78,32 @@ impl Probe {
         Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
     }
 
-    /// What really runs.
+    /// The engine that really runs.
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         self.exposed.runtime()
     }
 
-    /// What the model takes and yields.
+    /// What the model takes and returns.
     #[must_use]
     pub fn interface(&self) -> &Interface {
         &self.interface
     }
 
-    /// Every tensor that a node yields, in the order of the graph.
+    /// Every tensor that a node computes, in graph order.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// How many pictures are run at once.
+    /// How many images are run at once.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.interface.batch.unwrap_or(1)
     }
 
-    /// Runs one batch of pictures `[N, C, H, W]`, values 0 to 255, N at least 1 and at most [`Self::batch`]: the tensors
-    /// of all [`Self::steps`]. In a batch that is not full, empty pictures follow.
+    /// Runs one batch of images `[N, C, H, W]`, values 0 to 255, with N from 1 to [`Self::batch`], and returns the
+    /// tensors of all [`Self::steps`]. A partial batch is filled up with empty images.
     pub fn run(&mut self, images: ArrayView4<u8>) -> Result<Vec<Outcome>> {
         let (count, channels, height, width) = images.dim();
         let (input, batch) = (&self.interface.input, self.batch());
@@ -123,8 +123,8 @@ impl Probe {
     }
 }
 
-/// Every tensor that a node of the graph yields, in the order of the graph. What nodes of an `If` or a `Loop` yield
-/// inside stays inside.
+/// Every tensor that a node of the graph computes, in graph order. Tensors inside the subgraphs of `If` and `Loop` are
+/// left out.
 fn steps(model: &ModelProto) -> Vec<Step> {
     let nodes = model.graph.iter().flat_map(|graph| &graph.node);
     let steps = nodes.flat_map(|node| {
@@ -137,7 +137,7 @@ fn steps(model: &ModelProto) -> Vec<Step> {
     steps.collect()
 }
 
-/// Makes every step's tensor an output of the graph. A runtime finds out type and shape by itself.
+/// Makes every step's tensor an output of the graph, without type and shape, which the runtime infers.
 fn expose(model: &mut ModelProto, steps: &[Step]) {
     let Some(graph) = &mut model.graph else { return };
     let mut known: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();

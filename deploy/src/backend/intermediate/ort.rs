@@ -1,4 +1,4 @@
-//! ONNX Runtime's part: its outputs are extracted by name.
+//! ONNX Runtime: extracts the outputs by name.
 
 use super::super::{Pictures, Runtime, filled, ort};
 use super::{Exposed, Outcome, Step, Values};
@@ -11,7 +11,7 @@ use std::fmt::Debug;
 /// A session with every tensor as an output.
 pub(super) struct Session {
     pub inner: ort::Session,
-    /// How many pictures the file takes at once, if it fixes that.
+    /// Batch size, if the file fixes it.
     pub batch: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ impl Session {
     }
 }
 
-/// The numbers of an output.
+/// Converts an output to values.
 fn values(output: &DynValue) -> Outcome {
     let ValueType::Tensor { ty, .. } = output.dtype() else { return Err("it is no tensor".to_owned()) };
     match ty {
@@ -59,7 +59,7 @@ fn values(output: &DynValue) -> Outcome {
         TensorElementType::Uint64 => numbers::<u64>(output, "uint64", |value| value as f64),
         TensorElementType::Int64 => numbers::<i64>(output, "int64", |value| value as f64),
         TensorElementType::Bool => numbers::<bool>(output, "bool", f64::from),
-        // ONNX Runtime gives 16-bit floats out only to a build with a type for them.
+        // ort extracts 16-bit floats only if it is built with a type for them.
         other => Err(format!("elements of the type {other} are not compared")),
     }
 }

@@ -1,4 +1,4 @@
-//! tract's part.
+//! tract: keeps every tensor that survives its rewrites.
 
 use super::super::panic::caught;
 use super::super::tract::{self, VERSION};
@@ -11,20 +11,20 @@ use ndarray::ArrayView4;
 use std::sync::Arc;
 use tract_core::prelude::*;
 
-/// Why a tensor cannot be had: our own operators do what several nodes say in one, and tract drops what nobody needs.
+/// Why a tensor is unavailable: our own operators fuse several nodes, and tract drops tensors that nothing uses.
 const UNSEEN: &str = "tract computes it in one with other nodes";
 
 /// A plan with every tensor as an output.
 pub(super) struct Plan {
     runnable: Arc<TypedRunnableModel>,
-    /// The place of each step's tensor among the outputs, if tract has it.
+    /// Index of each step's tensor among the outputs; `None` if tract does not compute it.
     places: Vec<Option<usize>>,
     batch: usize,
     runtime: Runtime,
 }
 
 impl Plan {
-    /// Makes a model ready.
+    /// Loads a model with every tensor as an output.
     pub fn open(bytes: &[u8], model: &ModelProto, interface: &Interface, steps: &[Step]) -> Result<Self> {
         let batch = interface.batch.unwrap_or(1);
         let (runnable, places, provider) = caught(|| match tract::exposed(model, interface)? {
@@ -45,8 +45,8 @@ impl Plan {
     }
 }
 
-/// A plan of a graph from elsewhere, the place of each step's tensor among its outputs, and what computes it: the
-/// outputs are selected before tract rewrites the graph, and so survive.
+/// Loads a graph that `train export` did not write. Returns its plan, the index of each step's tensor among the
+/// outputs, and what computes it. The outputs are selected before tract rewrites the graph, so they survive.
 #[cfg(feature = "onnx")]
 fn foreign(
     mut bytes: &[u8],
@@ -105,7 +105,7 @@ impl Plan {
     }
 }
 
-/// The numbers of an output. Quantized ones stay as they are stored.
+/// Converts an output to values. Quantized elements are kept as they are stored.
 fn values(output: &Tensor) -> Outcome {
     match output.datum_type().unquantized() {
         DatumType::F32 => numbers::<f32>(output, "float32", |value| f64::from(*value)),
@@ -120,7 +120,7 @@ fn values(output: &Tensor) -> Outcome {
         DatumType::U64 => numbers::<u64>(output, "uint64", |value| *value as f64),
         DatumType::I64 => numbers::<i64>(output, "int64", |value| *value as f64),
         DatumType::Bool => numbers::<bool>(output, "bool", |value| f64::from(*value)),
-        // Extents are computed in a type of tract's own, which stands for int64.
+        // tract computes shapes in a type of its own, which stands for int64.
         DatumType::TDim => {
             let extents = output.cast_to::<i64>().map_err(|error| error.to_string())?;
             numbers::<i64>(&extents, "int64", |value| *value as f64)

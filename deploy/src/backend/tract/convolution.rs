@@ -1,4 +1,4 @@
-//! Which of our operators computes a convolution: one for each plane by itself, or a matrix product.
+//! Chooses the operator that computes a convolution: depthwise, or a matrix product.
 
 use super::dense::Dense;
 use super::depthwise::Depthwise;
@@ -6,7 +6,7 @@ use super::lanes::Lane;
 use super::operator::Operator;
 use anyhow::{Result, ensure};
 
-/// A convolution of one picture with a square kernel and the same stride in both directions.
+/// A convolution of one image with a square kernel and the same stride in both directions.
 pub(super) struct Convolution {
     /// Channels, rows and columns of the input.
     pub input: [usize; 3],
@@ -16,7 +16,7 @@ pub(super) struct Convolution {
     pub groups: usize,
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// For rows and columns.
+    /// Stride of rows and columns.
     pub stride: usize,
     /// Rows of zeros above the input, and columns to its left.
     pub padding: [usize; 2],
@@ -24,12 +24,12 @@ pub(super) struct Convolution {
     pub weights: Vec<f32>,
     /// `[outputs]`.
     pub bias: Vec<f32>,
-    /// What the results are brought between: ReLU6 is 0 and 6.
+    /// Lower and upper bound of the results; 0 and 6 for ReLU6.
     pub clamp: [f32; 2],
 }
 
 impl Convolution {
-    /// The operator, which yields the `shape`.
+    /// Returns the operator, whose output has this `shape`. Errors if no operator of ours computes this convolution.
     pub fn operator(self, lanes: &[Lane], shape: &[usize]) -> Result<Operator> {
         let Self { input, output, groups, kernel, stride, padding, weights, bias, clamp } = self;
         let ([channels, height, width], outputs) = (input, bias.len());

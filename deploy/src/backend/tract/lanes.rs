@@ -1,9 +1,10 @@
-//! Numbers that the processor works on at once: one trait, one implementation per width and instruction set.
+//! Vectors of numbers that the processor computes at once: one trait, with an implementation per width and instruction
+//! set.
 
-// Instructions must end up in a function that was compiled for them: left to itself the compiler may call them instead.
+// The intrinsics must be inlined into a function that is compiled for them; otherwise the compiler may emit calls.
 #![allow(clippy::inline_always)]
 
-/// Instruction sets that there is code for, fastest first on the processors that have several.
+/// The instruction sets that we have code for, fastest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     /// 16 numbers at once.
@@ -12,18 +13,18 @@ pub(super) enum Lane {
     /// 8 numbers at once.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 4 numbers at once, by the instructions of 8.
+    /// 4 numbers at once, with AVX2's instructions.
     #[cfg(target_arch = "x86_64")]
     Avx2Half,
-    /// 4 numbers at once: SSE2 or NEON, without which no such processor is made.
+    /// 4 numbers at once, with SSE2 or NEON, which all processors of these architectures have.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Baseline,
-    /// One after the other.
+    /// One number at a time.
     Scalar,
 }
 
 impl Lane {
-    /// All that this processor has.
+    /// The instruction sets of this processor, fastest first.
     pub fn available() -> Vec<Self> {
         let mut lanes = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -56,7 +57,7 @@ impl Lane {
         }
     }
 
-    /// Numbers at once.
+    /// How many numbers it computes at once.
     pub fn width(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -72,28 +73,28 @@ impl Lane {
     }
 }
 
-/// `WIDTH` numbers side by side.
+/// A vector of `WIDTH` numbers.
 ///
 /// # Safety
-/// Every function needs the instruction set of its type, and `load` and `store` need `WIDTH` numbers there. All are
-/// inlined into a caller that was compiled for that instruction set.
+/// Every function needs the instruction set of its type, and `load` and `store` need `WIDTH` valid numbers at the
+/// address. All are inlined into a caller that is compiled for that instruction set.
 pub(super) trait Lanes: Copy {
-    /// How many numbers.
+    /// Numbers in a vector.
     const WIDTH: usize;
 
-    /// All the same number.
+    /// Sets all numbers to `value`.
     unsafe fn splat(value: f32) -> Self;
 
-    /// The numbers at an address, which need not be aligned.
+    /// Reads the numbers at an address, which need not be aligned.
     unsafe fn load(from: *const f32) -> Self;
 
     /// Writes the numbers to an address, which need not be aligned.
     unsafe fn store(self, to: *mut f32);
 
-    /// `self + a · b`, rounded once where the instruction set has it.
+    /// `self + a · b`, rounded only once if the instruction set has a fused multiply-add.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
 
-    /// Brings the numbers between `least` and `most`.
+    /// Clamps the numbers to `least` and `most`.
     unsafe fn clamped(self, least: Self, most: Self) -> Self;
 }
 
@@ -107,19 +108,19 @@ impl Lanes for f32 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.read() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.write(self) }
     }
 
     #[inline(always)]
     unsafe fn plus_product(self, a: Self, b: Self) -> Self {
-        // Without the instruction `mul_add` would be a slow function call.
+        // Without a hardware instruction, `mul_add` would be a slow function call.
         if cfg!(target_feature = "fma") || cfg!(target_arch = "aarch64") { a.mul_add(b, self) } else { a * b + self }
     }
 
@@ -130,7 +131,7 @@ impl Lanes for f32 {
     }
 }
 
-/// Implements the trait for a type by the instructions that do each thing.
+/// Implements the trait for a type with the given intrinsics.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! lanes {
     ($type:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $plus_product:ident, $larger:ident, $smaller:ident) => {
@@ -145,13 +146,13 @@ macro_rules! lanes {
 
             #[inline(always)]
             unsafe fn load(from: *const f32) -> Self {
-                // SAFETY: the caller has the instruction set, and the numbers.
+                // SAFETY: the caller has the instruction set, and `from` points to enough numbers.
                 unsafe { $load(from) }
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut f32) {
-                // SAFETY: the caller has the instruction set, and the room.
+                // SAFETY: the caller has the instruction set, and `to` points to enough space.
                 unsafe { $store(to, self) }
             }
 
@@ -179,33 +180,33 @@ mod x86 {
     #[allow(clippy::wildcard_imports)] // Each name says what it is.
     use std::arch::x86_64::*;
 
-    // SSE2, which every such processor has; it knows no multiplication and addition in one.
+    // SSE2, which every x86-64 processor has. It has no fused multiply-add.
     lanes!(__m128, 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, multiply_and_add, _mm_max_ps, _mm_min_ps);
     // AVX2 with FMA.
     lanes!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, fused_256, _mm256_max_ps, _mm256_min_ps);
     // AVX-512F.
     lanes!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, fused_512, _mm512_max_ps, _mm512_min_ps);
 
-    /// Four numbers by the instructions that AVX2 and FMA have for them. Those of SSE2 would cost dearly between them.
+    /// Four numbers, for use in code compiled for AVX2 and FMA. Switching to SSE2 instructions there would cost dearly.
     #[derive(Clone, Copy)]
     pub struct Half(__m128);
     lanes!(Half, 4, splat_half, load_half, store_half, fused_half, larger_half, smaller_half);
 
     #[inline(always)]
     unsafe fn splat_half(value: f32) -> Half {
-        // SAFETY: SSE is always there.
+        // SAFETY: every x86-64 processor has SSE.
         Half(unsafe { _mm_set1_ps(value) })
     }
 
     #[inline(always)]
     unsafe fn load_half(from: *const f32) -> Half {
-        // SAFETY: the caller has the numbers.
+        // SAFETY: the caller guarantees enough numbers.
         Half(unsafe { _mm_loadu_ps(from) })
     }
 
     #[inline(always)]
     unsafe fn store_half(to: *mut f32, Half(values): Half) {
-        // SAFETY: the caller has the room.
+        // SAFETY: the caller guarantees enough space.
         unsafe { _mm_storeu_ps(to, values) }
     }
 
@@ -217,19 +218,19 @@ mod x86 {
 
     #[inline(always)]
     unsafe fn larger_half(Half(a): Half, Half(b): Half) -> Half {
-        // SAFETY: SSE is always there.
+        // SAFETY: every x86-64 processor has SSE.
         Half(unsafe { _mm_max_ps(a, b) })
     }
 
     #[inline(always)]
     unsafe fn smaller_half(Half(a): Half, Half(b): Half) -> Half {
-        // SAFETY: SSE is always there.
+        // SAFETY: every x86-64 processor has SSE.
         Half(unsafe { _mm_min_ps(a, b) })
     }
 
     #[inline(always)]
     unsafe fn multiply_and_add(sum: __m128, a: __m128, b: __m128) -> __m128 {
-        // SAFETY: SSE2 is always there.
+        // SAFETY: every x86-64 processor has SSE2.
         unsafe { _mm_add_ps(sum, _mm_mul_ps(a, b)) }
     }
 
@@ -251,6 +252,6 @@ mod aarch64 {
     use super::Lanes;
     use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vminq_f32, vst1q_f32};
 
-    // NEON, which every such processor has.
+    // NEON, which every aarch64 processor has.
     lanes!(float32x4_t, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32, vmaxq_f32, vminq_f32);
 }

@@ -1,13 +1,13 @@
-//! tract: pure Rust, on the processor.
+//! tract: pure Rust, on the CPU.
 //!
-//! The batch is one picture (for a file from elsewhere, what it fixes): with an open N tract keeps to code that is 5 to 8
-//! times slower, and a batch of 32 costs more per picture than one by one. The pictures of a batch go in parallel over
-//! threads instead, which share one plan and have a state each.
+//! Models are built for one image at a time (or, for a file from elsewhere, for the batch size that it fixes). With an
+//! open N, tract uses code that is 5 to 8 times slower, and a batch of 32 costs more per image than single images. So
+//! the images of a batch are spread over threads, which share one plan and have a state each.
 //!
-//! A file of `train export`'s is read straight into what it computes (`chain`, `wiring`), with an operator of our own
-//! for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`; `operator` shows them to
-//! tract, `spare` has their memory, `lanes` the instructions). Every other goes through tract's reader and optimiser, if
-//! they are compiled in (`foreign`).
+//! A file written by `train export` is read straight into the steps that it computes (`chain`, `wiring`), with an
+//! operator of our own for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`).
+//! `operator` presents them to tract, `spare` recycles their memory, and `lanes` wraps the vector instructions. Any
+//! other file goes through tract's reader and optimiser, if they are compiled in (`foreign`).
 
 mod chain;
 mod convolution;
@@ -38,20 +38,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tract_core::prelude::*;
 
-/// tract's version. The crate does not tell; a test compares this with `Cargo.lock`.
+/// tract's version. The crate does not expose it; a test compares this with `Cargo.lock`.
 pub const VERSION: &str = "0.23.9";
 
-/// What can compute: our own operators for files of `train export`'s, tract's for others if its reader is compiled in.
+/// What can compute: our own operators for files written by `train export`, and tract's for others if its reader is
+/// compiled in.
 pub(super) fn providers() -> Vec<String> {
     let own = dense::provider(&Lane::available());
     let others = cfg!(feature = "onnx").then(|| "tract-linalg".to_owned());
     std::iter::once(own).chain(others).collect()
 }
 
-/// A model made ready for tract.
+/// A model loaded into tract.
 pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
-    /// One for each thread that has run so far, kept for the next pictures.
+    /// One state for each thread that has run so far, kept for the next images.
     states: Vec<TypedSimpleState>,
     batch: usize,
     classes: usize,
@@ -59,7 +60,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes a model ready.
+    /// Loads a model into tract.
     pub fn open(source: Source, options: &Options) -> Result<Self> {
         let loaded = caught(|| load(source, options.stock_tract));
         let Loaded { runnable, batch, classes, provider } =
@@ -75,7 +76,7 @@ impl Plan {
     }
 }
 
-/// Shape and element type of so many pictures, as they are run at once.
+/// Shape and element type of the input for this many images at once.
 pub(crate) fn input_fact(interface: &Interface, batch: usize) -> TypedFact {
     let [channels, height, width] = interface.picture;
     let shape = [batch, channels, height, width];
@@ -85,13 +86,13 @@ pub(crate) fn input_fact(interface: &Interface, batch: usize) -> TypedFact {
     }
 }
 
-/// The plan of a model for one batch.
+/// A model's plan for one batch size.
 struct Loaded {
     runnable: Arc<TypedRunnableModel>,
-    /// How many pictures are run at once.
+    /// How many images are run at once.
     batch: usize,
     classes: usize,
-    /// What computes.
+    /// What computes, for people.
     provider: String,
 }
 
@@ -101,7 +102,7 @@ fn load(source: Source, stock: bool) -> Result<Loaded> {
         foreign(source, &[])?
     } else {
         match Chain::of(source.model, &source.interface.output) {
-            // Whatever batch the file fixes: nothing in a chain looks at two pictures.
+            // One image at a time, even if the file fixes a larger batch: no step of a chain mixes images.
             Ok(chain) => {
                 let model = wiring::model(chain, input_fact(source.interface, 1), &lanes, false)?;
                 (model, 1, dense::provider(&lanes))
@@ -124,16 +125,17 @@ fn load(source: Source, stock: bool) -> Result<Loaded> {
     Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider })
 }
 
-/// A plan that yields the value after every step of a chain.
+/// A plan that returns the value after every step of a chain.
 pub(crate) struct Exposed {
     pub runnable: Arc<TypedRunnableModel>,
     /// Names of its outputs.
     pub values: Vec<String>,
-    /// What computes.
+    /// What computes, for people.
     pub provider: String,
 }
 
-/// The plan with every value of a graph of `train export`'s; `None` if it is none, or for several pictures at once.
+/// Returns a plan with every value of a graph that `train export` wrote. `None` for other graphs and for a batch of
+/// several images.
 pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Option<Exposed>> {
     let Ok(chain) = Chain::of(model, &interface.output) else { return Ok(None) };
     if interface.batch.is_some_and(|batch| batch > 1) {
@@ -144,7 +146,7 @@ pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Optio
     Ok(Some(Exposed { runnable: model.into_runnable()?, values, provider: dense::provider(&lanes) }))
 }
 
-/// A model, its batch and what computes it, by tract's own reader.
+/// Loads a model with tract's own reader. Returns it with its batch size and what computes it.
 #[cfg(feature = "onnx")]
 fn foreign(source: Source, lanes: &[Lane]) -> Result<(TypedModel, usize, String)> {
     let batch = source.interface.batch.unwrap_or(1);
@@ -196,12 +198,12 @@ impl Plan {
         let size = self.batch;
         let batches = pictures.axis_chunks_iter(Axis(0), size);
         let threads = self.runtime.threads.min(batches.len()).max(1);
-        // A state that broke off in the middle is not used again.
+        // A state that failed in the middle of a run is not used again.
         let mut states = mem::take(&mut self.states);
         while states.len() < threads {
             states.push(caught(|| self.runnable.spawn()).context("tract cannot run it")?);
         }
-        // Each thread takes the next batch when it is done with one, so that a slow core does not hold up the rest.
+        // Each thread takes the next batch when it has finished one, so that a slow core does not hold up the others.
         let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), size)));
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work_off = |state: &mut TypedSimpleState| {
@@ -213,7 +215,7 @@ impl Plan {
             };
             caught(run).context("tract cannot run it")
         };
-        // This thread is one of them.
+        // This thread runs batches too.
         let (first, others) = states[..threads].split_first_mut().context("no threads")?;
         let work_off = &work_off;
         thread::scope(|scope| {
@@ -228,7 +230,7 @@ impl Plan {
     }
 }
 
-/// Runs one batch, `[N, C, H, W]`, and writes the scores of as many pictures as there are `rows`.
+/// Runs one batch `[N, C, H, W]` and writes the scores of as many images as there are `rows`.
 fn run_batch<T: Datum + Copy>(
     state: &mut TypedSimpleState,
     pictures: ArrayView4<T>,

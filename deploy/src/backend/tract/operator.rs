@@ -1,4 +1,4 @@
-//! Our own operators, as tract sees them.
+//! Wraps our own operators for tract.
 
 use super::spare;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 #[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
 use tract_core::internal::*;
 
-/// What an operator of ours computes: floats from one tensor of a fixed size.
+/// Computes floats from one tensor of a fixed size.
 pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// The operator's name.
     fn name(&self) -> &'static str;
 
-    /// Element type and number of elements that it takes.
+    /// Element type and number of elements of the input.
     fn takes(&self) -> (DatumType, usize);
 
-    /// Computes all of `output`, floats, from `input`, which is what [`Kernel::takes`] says.
+    /// Computes all of `output` (floats) from `input`, which has the type and size of [`Kernel::takes`].
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()>;
 }
 
@@ -23,10 +23,10 @@ pub(super) trait Floats: fmt::Debug + Send + Sync + 'static {
     /// The operator's name.
     fn name(&self) -> &'static str;
 
-    /// Number of floats that it takes.
+    /// Number of input floats.
     fn count(&self) -> usize;
 
-    /// Computes all of `output` from as many floats as it takes.
+    /// Computes all of `output` from [`Floats::count`] floats.
     fn compute(&self, input: &[f32], output: &mut [f32]);
 }
 
@@ -45,7 +45,7 @@ impl<T: Floats> Kernel for T {
     }
 }
 
-/// A [`Kernel`] with the shape that its output has.
+/// A [`Kernel`] with the shape of its output.
 #[derive(Clone, Debug)]
 pub(super) struct Operator {
     kernel: Arc<dyn Kernel>,
@@ -57,7 +57,7 @@ impl Operator {
         Self { kernel: Arc::new(kernel), shape: shape.into() }
     }
 
-    /// Of the output.
+    /// Shape of the output.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -92,7 +92,7 @@ impl EvalOp for Operator {
         ensure!(found == expected, "{} takes {expected:?} numbers, not {found:?}", self.kernel.name());
         let mut output = spare::taken(&self.shape)?;
         let room = Arc::get_mut(&mut output).context("a tensor that is in use")?;
-        // It writes every number.
+        // The kernel overwrites every number of the recycled tensor.
         self.kernel.run(&input, room)?;
         spare::given_back(input.into_arc_tensor());
         Ok(tvec!(output.into_tvalue()))
@@ -108,7 +108,7 @@ impl TypedOp for Operator {
     as_op!();
 }
 
-/// The numbers of a tensor, to be read.
+/// A tensor's numbers as a slice.
 pub(super) fn numbers<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
     tensor.try_as_plain_ram()?.as_slice::<T>()
 }

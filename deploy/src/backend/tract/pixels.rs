@@ -1,4 +1,4 @@
-//! From bytes to the network's input: what `Cast`, `Mul`, `Add` and `Resize` do at the head of a graph.
+//! Converts bytes to the network's input, as `Cast`, `Mul`, `Add` and `Resize` do at the start of a graph.
 
 use super::operator::{Kernel, numbers};
 use models::preprocess::Preparation;

@@ -1,11 +1,11 @@
-//! The end of the network: `GlobalAveragePool` and `Softmax`.
+//! The end of a network: `GlobalAveragePool`, `Flatten` and `Softmax`.
 //!
-//! tract has operators for them. Ours are as fast, and a program that needs none of tract's own is a third smaller: each
-//! of those knows how to become any other.
+//! tract has operators for these. Ours are as fast, and a program without any of tract's own operators is a third
+//! smaller, because each of those includes code to turn it into others.
 
 use super::operator::Floats;
 
-/// Mean of each of `channels` planes of so many `pixels`.
+/// The mean of each of `channels` planes of `pixels` numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Mean {
     pub channels: usize,
@@ -28,7 +28,7 @@ impl Floats for Mean {
     }
 }
 
-/// The numbers as they are, in another shape.
+/// Copies the numbers unchanged into another shape.
 #[derive(Clone, Debug)]
 pub(super) struct Reshaped {
     pub count: usize,
@@ -48,7 +48,7 @@ impl Floats for Reshaped {
     }
 }
 
-/// Probabilities of the logits of one picture.
+/// Turns the logits of one image into probabilities.
 #[derive(Clone, Debug)]
 pub(super) struct Softmax {
     pub classes: usize,
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(run(&mean, &[1.0, 2.0, 6.0, -1.0, 0.0, 1.0], 2), [3.0, 0.0]);
     }
 
-    /// `torch.softmax(torch.tensor([1., 2., 3.]), 0)`, and numbers whose powers no float holds.
+    /// `torch.softmax(torch.tensor([1., 2., 3.]), 0)`, and logits whose exponentials overflow a float.
     #[test]
     fn probabilities_are_those_of_pytorch() {
         let softmax = Softmax { classes: 3 };

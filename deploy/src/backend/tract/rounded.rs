@@ -1,31 +1,31 @@
-//! The numbers that 8 bits can tell: what `QuantizeLinear` and `DequantizeLinear` do to a value between them.
+//! Rounds to the values that 8 bits can represent, as `QuantizeLinear` followed by `DequantizeLinear` does.
 
 use super::lanes::Lane;
 use super::operator::Floats;
 
-/// Added to a float and taken away again, it leaves the nearest integer, the even one of two, as `QuantizeLinear` asks
-/// for: above 2^23 floats have no digits after the point. The compiler makes it many at once, not so `round_ties_even`.
+/// Adding this to a float and subtracting it again rounds to the nearest integer, ties to even, as `QuantizeLinear`
+/// requires: above 2^23 floats have no fractional part. The compiler vectorises this, but not `round_ties_even`.
 const ROUNDING: f32 = 12_582_912.0; // 1.5 · 2^23
 
-/// Rounds floats to multiples of `scale`, as bytes with `zero` for 0 can store them.
+/// Rounds floats to multiples of `scale` that a byte with the zero point `zero` can store.
 #[derive(Clone, Debug)]
 pub(super) struct Rounded {
     pub scale: f32,
     pub zero: u8,
-    /// How many floats.
+    /// Number of floats.
     pub count: usize,
-    /// The widest that the processor has.
+    /// The widest lane of the processor.
     pub lane: Lane,
 }
 
 impl Rounded {
-    /// Compiled once for each instruction set: the compiler itself makes it many at once.
+    /// Compiled once for each instruction set, so that the compiler vectorises it.
     #[inline(always)]
     #[allow(clippy::inline_always)] // It must end up in the function that is compiled for the instruction set.
     fn round(&self, input: &[f32], output: &mut [f32]) {
         let (least, most) = (-f32::from(self.zero), f32::from(u8::MAX - self.zero));
         for (to, value) in output.iter_mut().zip(input) {
-            // `max` and `min` take the bound for a NaN, and the compiler makes one instruction of each.
+            // `max` and `min` return the bound for a NaN, and compile to one instruction each.
             let steps = (value / self.scale).max(least).min(most);
             *to = ((steps + ROUNDING) - ROUNDING) * self.scale;
         }
@@ -55,10 +55,10 @@ impl Floats for Rounded {
 
     fn compute(&self, input: &[f32], output: &mut [f32]) {
         match self.lane {
-            // SAFETY: the lane is one of those that the processor has.
+            // SAFETY: the processor has this lane: lanes come from `Lane::available`.
             #[cfg(target_arch = "x86_64")]
             Lane::Avx512 => unsafe { self.round_avx512(input, output) },
-            // SAFETY: the same.
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Lane::Avx2 | Lane::Avx2Half => unsafe { self.round_avx2(input, output) },
             _ => self.round(input, output),
@@ -70,7 +70,7 @@ impl Floats for Rounded {
 mod tests {
     use super::*;
 
-    /// ONNX's `QuantizeLinear`: x / scale, halves to even, plus the zero point, saturated to 0 to 255.
+    /// ONNX's `QuantizeLinear`: x / scale, rounded half to even, plus the zero point, saturated to 0 to 255.
     #[test]
     fn floats_are_rounded_as_onnx_says() {
         let input = [0.25, 0.75, 1.25, -0.25, -0.74, -5.2, 122.4, 1e30, f32::NEG_INFINITY];

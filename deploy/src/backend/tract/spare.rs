@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
 use tract_core::internal::*;
 
-/// Most tensors that are kept: more than a network has sizes.
+/// Most tensors that are kept: more than a network has different sizes.
 const MOST: usize = 16;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! A chain as a model of tract's: an operator of our own for every step.
+//! Builds a tract model from a chain, with an operator of our own for every step.
 
 use super::chain::{Chain, Convolution, Step};
 use super::convolution;
@@ -11,8 +11,8 @@ use models::preprocess::Preparation;
 use std::mem;
 use tract_core::prelude::*;
 
-/// Makes a model for one picture, of this type and shape, of a chain: its outputs are the values after `every` step, or
-/// the last.
+/// Builds a model for one image of this type and shape. Its outputs are the values after all steps if `every` is set,
+/// otherwise only the last.
 pub(super) fn model(chain: Chain, input: TypedFact, lanes: &[Lane], every: bool) -> Result<TypedModel> {
     let shape = input.shape.as_concrete().context("its pictures have no fixed shape")?.to_vec();
     let mut wiring = Wiring { model: TypedModel::default(), lanes, wire: OutletId::new(0, 0), shape, count: 0 };
@@ -32,9 +32,9 @@ struct Wiring<'a> {
     model: TypedModel,
     lanes: &'a [Lane],
     wire: OutletId,
-    /// Of the value on the wire.
+    /// Shape of the value on the wire.
     shape: Vec<usize>,
-    /// Nodes so far, for their names.
+    /// Number of nodes so far, which names them.
     count: usize,
 }
 
@@ -46,7 +46,7 @@ impl Wiring<'_> {
         Ok(())
     }
 
-    /// Channels, rows and columns of the value.
+    /// Channels, rows and columns of the value on the wire.
     fn planes(&self) -> Result<[usize; 3]> {
         match self.shape[..] {
             [1, channels, height, width] => Ok([channels, height, width]),
@@ -81,7 +81,7 @@ impl Wiring<'_> {
                 let outputs = bias.len();
                 let inputs = self.shape.iter().product::<usize>();
                 ensure!(weights.len() == outputs * inputs, "{} weights for {outputs} outputs", weights.len());
-                // One pixel.
+                // A 1×1 convolution of one pixel.
                 let product = convolution::Convolution {
                     input: [inputs, 1, 1],
                     output: [1, 1],

@@ -1,4 +1,4 @@
-//! A result as tables, which are then printed as text or as Markdown.
+//! Turns a result into tables, which are then printed as text or Markdown.
 
 use super::super::text::{counted, grouped, printable};
 use deploy::backend::Runtime;
@@ -45,13 +45,13 @@ pub fn summary(report: &Report) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// A runtime without its threads, of which there are several.
+/// Describes a runtime without its number of threads, since several are measured.
 fn described(runtime: &Runtime) -> String {
     let Runtime { name, version, provider, device, .. } = runtime;
     format!("{name} {version}, {provider} on {device}")
 }
 
-/// What the tables do not say.
+/// Remarks that the tables do not contain.
 pub fn notes(report: &Report, comparison: Option<&Comparison>) -> Vec<String> {
     let mut notes: Vec<_> = report.notes.clone();
     if let Some(comparison) = comparison {
@@ -80,7 +80,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-/// A runtime on its device and with its threads.
+/// A runtime with its device, and its number of threads.
 fn place(runtime: &Runtime) -> [String; 2] {
     let name =
         if runtime.device == "cpu" { runtime.name.clone() } else { format!("{} {}", runtime.name, runtime.device) };
@@ -105,7 +105,7 @@ fn times(report: &Report) -> Section {
     Section { title: "Time per call, in milliseconds", rows }
 }
 
-/// With four digits of the median, so that the columns of a row can be compared.
+/// Formats a time. The row's median gets four digits, and the other times as many decimals as the median.
 fn in_milliseconds(seconds: f64, times: &Summary) -> String {
     let digits = 3 - (1e3 * times.p50).max(1e-4).log10().floor() as i32;
     format!("{:.*}", digits.clamp(0, 4) as usize, 1e3 * seconds)

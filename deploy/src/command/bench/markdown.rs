@@ -4,7 +4,7 @@ use super::figures::{Section, summary};
 use deploy::bench::Report;
 use std::fmt::Write;
 
-/// What was measured as a list, each section as a table, the notes below.
+/// The summary as a list, each section as a table, and the notes below.
 pub fn document(report: &Report, sections: &[Section], notes: &[String]) -> String {
     let mut text = String::new();
     for (name, value) in summary(report) {
@@ -22,7 +22,7 @@ pub fn document(report: &Report, sections: &[Section], notes: &[String]) -> Stri
     text
 }
 
-/// The first row is the heading; all columns but the first are aligned to the right.
+/// A table whose first row is the heading. All columns but the first are right-aligned.
 fn table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
@@ -40,7 +40,7 @@ fn in_one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
-/// A file's name may hold what Markdown takes for its own.
+/// Escapes Markdown's special characters, which file names may contain.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Processes started cold, for each runtime.
+/// Cold starts per runtime.
 const COLD_STARTS: usize = 5;
 
 /// Measures how fast a model file runs here: latency, throughput, cold start, and what this program adds to the runtime
@@ -136,7 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (choices, mut notes) = arguments.runtimes()?;
     let (name, bytes) = arguments.model.read()?;
     let subject = Subject::of(&name, &bytes);
-    // What cannot be compared is better said before the measurement than after it.
+    // Check that the results can be compared before measuring, not after.
     let before = arguments.compare.as_deref().map(Report::read).transpose()?;
     if let Some(before) = &before {
         same_model(&subject, before)?;
@@ -174,7 +174,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let report = Report::new(subject, conditions, measurement, cold_starts, notes);
     let comparison = before.map(|before| compare(&report, &before)).transpose()?;
-    // The file comes last: if it cannot be written, the result has at least been seen.
+    // Write the file last: if that fails, the result has at least been printed.
     show(arguments.format, &report, comparison.as_ref())?;
     if let Some(path) = &arguments.output {
         models::files::write_whole(path, (serde_json::to_string_pretty(&report)? + "\n").as_bytes())?;
@@ -206,7 +206,7 @@ fn show(format: Format, report: &Report, comparison: Option<&Comparison>) -> Res
     Ok(())
 }
 
-/// What the child processes do.
+/// Runs in the child processes: loads the model, predicts once and prints a [`Start`].
 fn cold_start(arguments: &Arguments, threads: &[usize]) -> Result<()> {
     let choice = arguments.backend.unwrap_or(Choice::Auto);
     let options = arguments.options(choice, threads.last().copied().unwrap_or(1));
@@ -218,7 +218,7 @@ fn cold_start(arguments: &Arguments, threads: &[usize]) -> Result<()> {
 }
 
 impl Arguments {
-    /// From the least to the most, each once.
+    /// Numbers of threads in ascending order, without duplicates.
     fn threads(&self) -> Vec<usize> {
         let threads: BTreeSet<usize> = if self.threads.is_empty() {
             [1, Options::default().threads()].into()
@@ -235,15 +235,15 @@ impl Arguments {
         }
     }
 
-    /// How one runtime is opened.
+    /// The options that open the model in one runtime.
     fn options(&self, backend: Choice, threads: usize) -> Options {
-        // tract has no choice of devices; which one was asked for is ONNX Runtime's business.
+        // tract has no choice of devices: --device is about ONNX Runtime.
         let device = if backend == Choice::Tract { Device::Cpu } else { self.device };
         let options = Options { backend, device, threads: Some(threads), ..Options::default() };
         if backend == Choice::Tract { options } else { self.cuda.applied(options) }
     }
 
-    /// The runtimes to measure, and why one of them is left out.
+    /// The runtimes to measure, and notes on why one of them is left out.
     fn runtimes(&self) -> Result<(Vec<Choice>, Vec<String>)> {
         let asked = Options { backend: self.backend.unwrap_or(Choice::Ort), device: self.device, ..Options::default() };
         self.cuda.applied(asked).validate().map_err(usage)?;
@@ -260,14 +260,14 @@ impl Arguments {
         }
         match onnxruntime() {
             Ok(()) => choices.push(Choice::Ort),
-            // Whoever names a device wants ONNX Runtime on it.
+            // A user who names a CUDA device wants ONNX Runtime, so its absence is an error.
             Err(error) if choices.is_empty() || matches!(self.device, Device::Cuda(_)) => return Err(error),
             Err(error) => notes.push(format!("ONNX Runtime is not measured: {error:#}")),
         }
         Ok((choices, notes))
     }
 
-    /// A cold start of one runtime.
+    /// The command that starts one runtime cold.
     fn command(&self, choice: Choice, threads: usize) -> Result<Command> {
         let program = std::env::current_exe().context("cannot tell where this program is, to start it cold")?;
         let mut command = Command::new(program);

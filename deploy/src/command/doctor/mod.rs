@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    /// The models, read.
+    /// Reads the models.
     fn candidates(&self) -> Result<Vec<Candidate>> {
         let read = |path: Option<&Path>| {
             let (name, bytes) = path.read()?;

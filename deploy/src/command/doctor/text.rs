@@ -1,4 +1,4 @@
-//! A report for people: facts in columns, the times as a table, then what to take and what is wrong.
+//! Prints a report for people: facts in columns, times as a table, then recommendations and problems.
 
 use super::super::text::{counted, fields, grouped, printable, table};
 use deploy::doctor::Report;
@@ -64,7 +64,7 @@ fn kernel(board: &Board) -> &str {
     board.kernel_architecture.as_deref().unwrap_or("architecture not told")
 }
 
-/// Heat and clock, where the system tells.
+/// Temperatures and clock rates, as far as the system reports them.
 fn state(state: &State, benchmark: Option<&Benchmark>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let load = benchmark.filter(|benchmark| !benchmark.entries.is_empty()).map(|benchmark| &benchmark.under_load);
@@ -131,7 +131,7 @@ fn times(benchmark: &Benchmark) -> String {
     format!("Benchmark, {rounds} in {:.1} s\n{}", benchmark.seconds, table(&rows))
 }
 
-/// A model and its precision.
+/// A model's name and precision.
 fn named(entry: &Entry) -> String {
     let precision = entry.precision.map_or_else(String::new, |precision| format!(", {precision}"));
     format!("{}{precision}", printable(&entry.model))

@@ -1,4 +1,4 @@
-//! What two runtimes answer to the same pictures.
+//! Compares the answers of two runtimes to the same images.
 
 use super::pictures::{Name, Pictures, label};
 use super::{Arguments, Format, Ran, counted, fields, open_in, print, print_json, progress, say, table};
@@ -16,13 +16,13 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Images listed unless the user says otherwise.
+/// Images listed by default.
 const WORST: u16 = 5;
 
-/// Most other answers, and most classes of an image, that are shown as text.
+/// Most differing answers, and most classes of an image, in the text output.
 const SHOWN: usize = 10;
 
-/// Characters of the longest bar.
+/// Length of the longest bar, in characters.
 const BAR: u64 = 40;
 
 /// The document that `--format json` prints.
@@ -41,7 +41,7 @@ struct Document {
     other_answers: Vec<Named<OtherAnswer>>,
 }
 
-/// What was found of a picture, with what is known of it.
+/// A result for one image, with the image's name.
 #[derive(Serialize)]
 struct Named<T> {
     #[serde(flatten)]
@@ -110,7 +110,8 @@ fn disagreement(document: &Document) -> anyhow::Error {
     )
 }
 
-/// A network that answers everything alike, such as an untrained one, agrees with itself whatever is wrong.
+/// Warns if all answers are equal. A network that always answers the same, such as an untrained one, agrees with itself
+/// whatever is wrong.
 fn warn_of_one_answer(logits: &Array2<f32>) {
     let mut answers = logits.rows().into_iter().map(argmax);
     let first = answers.next();
@@ -119,7 +120,7 @@ fn warn_of_one_answer(logits: &Array2<f32>) {
     }
 }
 
-/// Writes the worst pictures, named by rank, number, label or file, and difference.
+/// Saves the worst images. File names hold rank, index, label or file, and difference.
 fn save(worst: &[Named<Apart>], pictures: &Pictures, folder: &Path) -> Result<()> {
     for (rank, Named { name, found }) in worst.iter().enumerate() {
         let picture = pictures.images.index_axis(Axis(0), found.image);
@@ -163,7 +164,7 @@ fn to_text(document: &Document, pictures: &Pictures, labels: &[String]) -> Strin
     parts.join("\n")
 }
 
-/// The bins that hold something and those between them, each with a bar.
+/// The histogram from the first to the last bin that is not empty, with a bar for each.
 fn histogram(histogram: &Histogram) -> String {
     let rows = histogram.rows();
     let filled = |(_, count): &(String, u64)| *count > 0;
@@ -173,7 +174,7 @@ fn histogram(histogram: &Histogram) -> String {
     let largest = rows.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     let mut text = String::from("Differences of logits\n");
     for (name, count) in &rows[first..=last] {
-        // What is there at all has a mark.
+        // Rounded up, so that every bin that is not empty has a mark.
         let bar = "#".repeat((count * BAR).div_ceil(largest) as usize);
         let (share, count) = (100.0 * *count as f64 / total.max(1) as f64, grouped(*count));
         let line = format!("  {name:12}  {count:>12}  {share:6.2} %  {bar}");
@@ -224,7 +225,7 @@ fn logits_of(document: &Document, worst: &Named<Apart>, labels: &[String]) -> St
     let heading = ["class".to_owned(), reference.to_string(), compared.to_string(), "difference".to_owned()];
     let Apart { image, reference_logits, compared_logits, .. } = &worst.found;
     let mut classes: Vec<_> = reference_logits.iter().zip(compared_logits).enumerate().collect();
-    // With many classes only those that matter are shown: where the two part most.
+    // With many classes, show only those that differ most.
     classes.sort_by(|(_, (a, b)), (_, (c, d))| (*c - *d).abs().total_cmp(&(*a - *b).abs()));
     classes.truncate(SHOWN);
     classes.sort_by_key(|(class, _)| *class);

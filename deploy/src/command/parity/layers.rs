@@ -1,4 +1,4 @@
-//! Where in the graph two runtimes part.
+//! Shows where in the graph two runtimes differ.
 
 use super::pictures::Pictures;
 use super::{Arguments, Format, ModelSource, Ran, fields, open_in, print, print_json, progress, table};
@@ -11,7 +11,7 @@ use deploy::parity::layers::{Layer, Layers, Spread, compare, tolerance};
 use ndarray::Axis;
 use serde::Serialize;
 
-/// Images compared unless the user says otherwise: each takes the memory of all its tensors, in both runtimes, in turn.
+/// Images compared by default. Each run needs memory for all tensors of its batch, in both runtimes.
 const IMAGES: usize = 4;
 
 /// The document that `--format json` prints.
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
     let (mut reference, mut compared) = (probe(arguments.reference)?, probe(arguments.compared)?);
     let (pictures, precision) = {
-        // Only to know what it is called and what it was trained on.
+        // Opened only for the model's card, labels and input.
         let models = open_in(&arguments.model, &[arguments.reference], None)?;
         let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
         let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;
@@ -68,13 +68,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// What ran, and how: ONNX Runtime without its own rewrites, whatever the engine's name says of other commands.
+/// Describes what ran. ONNX Runtime runs without graph optimisations here, even if the engine's name does not say so.
 fn as_written(ran: &Ran) -> String {
     let how = if ran.engine == Engine::Tract { "" } else { ", graph as written" };
     format!("{}{how}", ran.line())
 }
 
-/// A node in words.
+/// Describes a node in words.
 fn title(layer: &Layer) -> String {
     let Layer { node, operator, tensor, .. } = layer;
     let node = if node.is_empty() || node == tensor { String::new() } else { format!(" of node '{node}'") };
@@ -102,12 +102,12 @@ fn reason(layer: &Layer, tolerance: Tolerance) -> String {
     }
 }
 
-/// A share of a range: small ones as powers of ten.
+/// Formats a share of a range: small shares in scientific notation.
 fn share(share: f64) -> String {
     if share == 0.0 || share >= 0.001 { format!("{:.1} %", share * 100.0) } else { format!("{share:.1e}") }
 }
 
-/// A difference; none at all is easier to see as 0.
+/// Formats a difference; 0 is written as `0`.
 fn scientific(number: f64) -> String {
     if number == 0.0 { "0".to_owned() } else { format!("{number:.1e}") }
 }

@@ -1,7 +1,6 @@
-//! `deploy parity`: do two runtimes give the same answers, and if not, where do they part?
+//! `deploy parity`: do two runtimes give the same answers, and if not, where do they differ?
 //!
-//! `pictures` are what both are given, `answers` compares what they make of them, `layers` goes through the graph node
-//! by node.
+//! `pictures` reads the images, `answers` compares the answers to them, and `layers` compares the graph node by node.
 
 mod answers;
 mod layers;
@@ -83,7 +82,7 @@ pub struct Arguments {
     format: Format,
 }
 
-/// What ran.
+/// An engine and the runtime that really ran.
 #[derive(Serialize)]
 struct Ran {
     engine: Engine,

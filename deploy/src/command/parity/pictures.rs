@@ -1,4 +1,4 @@
-//! What both runtimes are given: a test set, a folder of pictures, or noise.
+//! Reads the images for both runtimes: a test set, a folder of images, or noise.
 
 use super::super::text::{counted, printable};
 use super::super::{progress, say, say_notes, test_set};
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     images: Option<u32>,
 }
 
-/// Pictures as the model takes them, and what they are called.
+/// Images as the model takes them, and their names.
 pub(super) struct Pictures {
     /// `[N, C, H, W]`, N at least 1.
     pub images: Array4<u8>,
@@ -47,25 +47,25 @@ pub(super) struct Pictures {
 }
 
 enum Kind {
-    /// Classes by number, and their names.
+    /// The images' classes, and the names of all classes.
     Labelled(Vec<usize>, Vec<String>),
     Files(Vec<PathBuf>),
     Noise,
 }
 
-/// What is known of a picture besides its number.
+/// What is known about an image besides its index.
 #[derive(Clone, Serialize)]
 pub(super) struct Name {
-    /// Its class, if it is of a data set.
+    /// Its class, if it comes from a data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Its file, if it is of a folder without labels.
+    /// Its file, if it comes from a folder without labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
 
 impl Pictures {
-    /// Reads what the user asked for, of it at most `default` pictures unless `--images` says how many.
+    /// Reads the images that the user asked for. Of a data set or a folder, at most `--images`, or else `default`.
     pub fn read(arguments: &Arguments, model: &Model, default: Option<usize>) -> Result<Self> {
         let asked = arguments.images.map(|images| images as usize);
         let limit = asked.or(default);
@@ -89,7 +89,7 @@ impl Pictures {
         Ok(Self { images: set.images().to_owned(), source: folder.display().to_string(), kind })
     }
 
-    /// Pictures that cannot be read are named and left out.
+    /// Reads the images of a folder. Those that cannot be read are reported and left out.
     fn in_folder(folder: &Path, limit: Option<usize>, model: &Model) -> Result<Self> {
         let (files, notes) = dataset::pictures_in(folder)?;
         say_notes(&notes);
@@ -127,7 +127,7 @@ impl Pictures {
         Ok(Self { images, source: format!("random pixels of seed {seed}"), kind: Kind::Noise })
     }
 
-    /// Such as `photos, 12 pictures`.
+    /// Describes the images: `photos, 12 pictures`.
     pub fn line(&self) -> String {
         let thing = match self.kind {
             Kind::Labelled(..) => "test image",
@@ -137,7 +137,7 @@ impl Pictures {
         format!("{}, {}", self.source, counted(self.images.len_of(Axis(0)), thing))
     }
 
-    /// What is known of the picture of this number.
+    /// What is known about the image with this index.
     pub fn name(&self, image: usize) -> Name {
         let (label, file) = match &self.kind {
             Kind::Labelled(classes, labels) => (classes.get(image).map(|&class| label(labels, class)), None),
@@ -149,7 +149,7 @@ impl Pictures {
 }
 
 impl Name {
-    /// Such as `12, label 7` or `12, photos/x.png`.
+    /// Names the image in a line of text: `12, label 7` or `12, photos/x.png`.
     pub fn line(&self, image: usize) -> String {
         match (&self.label, &self.file) {
             (Some(label), _) => format!("{image}, label {}", printable(label)),
@@ -158,7 +158,7 @@ impl Name {
         }
     }
 
-    /// The same as a part of a file's name.
+    /// The name as part of a file name.
     pub fn slug(&self) -> String {
         let stem = |file: &String| Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let label = self.label.as_ref().map(|label| format!("label-{label}"));
@@ -168,7 +168,7 @@ impl Name {
     }
 }
 
-/// A class's name.
+/// Label of a class, or its index if it has none.
 pub(super) fn label(labels: &[String], class: usize) -> String {
     labels.get(class).cloned().unwrap_or_else(|| class.to_string())
 }

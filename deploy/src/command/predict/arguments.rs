@@ -1,4 +1,4 @@
-//! What the user types.
+//! The command line of `predict`.
 
 use crate::command::{ModelArguments, ModelSource, text, usage};
 use anyhow::{Result, ensure};
@@ -14,7 +14,7 @@ use models::files::name;
 use models::picture::{FORMATS, MAX_PIXELS, Reader};
 use std::path::PathBuf;
 
-/// Answers shown per picture unless the user says otherwise, or fewer if there are not so many classes.
+/// Answers per image by default, or all classes if there are fewer.
 const TOP: usize = 3;
 
 const EXAMPLES: &str = "\
@@ -32,7 +32,7 @@ Examples:
   deploy predict photos/ --format csv --threshold 0.8 > answers.csv
   deploy predict seven.jpg --save-input seen    and look at seen/seven.png";
 
-/// Names the formats that this program was built to read.
+/// Names the image formats that this program was built to read.
 fn images_help() -> String {
     format!(
         "Images of any size ({FORMATS}), folders of them, patterns such as 'scans/*.jpg', or - for an image from \
@@ -114,7 +114,7 @@ impl From<PolarityChoice> for Option<Polarity> {
 }
 
 impl Arguments {
-    /// Refuses what can be told to be wrong before anything is opened.
+    /// Rejects arguments that are known to be wrong before anything is opened.
     pub fn validate(&self) -> Result<()> {
         let piped = self.images.iter().filter(|image| image.as_os_str() == STANDARD_INPUT).count();
         ensure!(piped <= 1, usage("- is given twice, but standard input can be read only once"));
@@ -132,7 +132,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// What the flags mean for this model and these pictures.
+    /// Turns the flags into settings for this model and these images.
     pub fn settings(&self, model: &Model, sources: &[Source]) -> Result<Settings> {
         let is_digit = Reader::digit_polarity(model.input()).is_some();
         ensure!(
@@ -149,7 +149,7 @@ impl Arguments {
     }
 }
 
-/// How many answers to show.
+/// Number of answers to show. Errors if `--top-k` exceeds the number of classes.
 fn top(asked: Option<usize>, classes: usize) -> Result<usize> {
     if let Some(asked) = asked {
         ensure!((1..=classes).contains(&asked), "--top-k {asked}: expected 1 to {classes}, the model's classes");

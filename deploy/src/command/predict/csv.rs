@@ -1,4 +1,4 @@
-//! A table with a header, a record per picture, as soon as it is known (RFC 4180).
+//! Prints CSV (RFC 4180): a header, then a record per image as soon as it is known.
 
 use super::Printer;
 use crate::command::print;
@@ -7,8 +7,8 @@ use csv::Writer;
 use deploy::predict::{Failure, Outcome, Prediction};
 use std::iter::repeat_n;
 
-/// Columns: `file`, `label`, `probability` and `class`; `label_1`, `probability_1` and so on, best first; `input` if
-/// inputs are saved; `error`. What does not apply is empty.
+/// Columns: `file`, `label`, `probability` and `class`; then `label_1`, `probability_1` and so on, best first; then
+/// `input` if inputs are saved; then `error`. Fields that do not apply are empty.
 pub struct Table {
     top: usize,
     saved: bool,
@@ -16,7 +16,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// With columns for the `top` likeliest answers, and for where inputs were saved.
+    /// Creates a table with columns for the `top` most probable answers and, if `saved`, for saved inputs.
     pub fn new(top: usize, saved: bool) -> Self {
         Self { top, saved, headed: false }
     }

@@ -1,4 +1,4 @@
-//! One document for programs, printed in the end.
+//! Prints one JSON document at the end, for programs.
 
 use super::Printer;
 use crate::command::print_json;
@@ -8,7 +8,7 @@ use deploy::model::Model;
 use deploy::predict::{Failure, Outcome, Prediction};
 use serde::Serialize;
 
-/// Everything there is to say.
+/// The whole result.
 #[derive(Serialize)]
 pub struct Document {
     model: String,
@@ -19,7 +19,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// With what is known of the model, and notes on the pictures.
+    /// Starts a document with the facts about the model, and notes on the images.
     pub fn new(model: &Model, notes: &[String]) -> Self {
         Self {
             model: model.name().to_owned(),

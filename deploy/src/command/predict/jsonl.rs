@@ -1,4 +1,4 @@
-//! A JSON object per line and picture (JSON Lines), as soon as it is known.
+//! Prints JSON Lines: one object per image, as soon as it is known.
 
 use super::Printer;
 use crate::command::print;

@@ -1,7 +1,7 @@
-//! `deploy predict`: what is on these pictures?
+//! `deploy predict`: what do these images show?
 //!
-//! `arguments` turns what the user types into settings of [`deploy::predict`]; its results are printed by `text`,
-//! `json`, `jsonl` or `csv`, each a [`Printer`].
+//! `arguments` turns the command line into settings of [`deploy::predict`]. `text`, `json`, `jsonl` and `csv` print the
+//! results; each implements [`Printer`].
 
 mod arguments;
 mod csv;
@@ -24,18 +24,18 @@ use models::picture::{self, Reader};
 use std::io::IsTerminal;
 use std::path::Path;
 
-/// From so many pictures on a progress bar is worth its place.
+/// From this many images on, a progress bar is shown.
 const MANY: usize = 16;
 
-/// Pictures that are looked at to tell whether they are photographs.
+/// Most images that are checked for being photographs.
 const LOOKED_AT: usize = 16;
 
 /// Prints results in one format.
 trait Printer {
-    /// Prints what became of the next pictures; false if nobody reads on.
+    /// Prints the next outcomes. Returns false if the reader has closed the output.
     fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool>;
 
-    /// Prints what can be printed only in the end.
+    /// Prints what can only be printed at the end.
     fn finish(self: Box<Self>) -> Result<()> {
         Ok(())
     }
@@ -72,12 +72,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Says that the model in this program reads only digits, if a picture looks like a photograph of something else.
+/// Tells the user that the embedded model reads only digits, if an image looks like a photograph of something else.
 fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
     if arguments.model.is_named() || Reader::digit_polarity(model.input()).is_none() {
         return;
     }
-    // A pipe has been read by now.
+    // Only regular files: a pipe cannot be read a second time.
     let is_photograph = |path: &&Path| path.is_file() && picture::has_many_colours(path).unwrap_or(false);
     let paths = inputs.sources.iter().filter_map(Source::path).take(LOOKED_AT);
     if let Some(path) = paths.into_iter().find(is_photograph) {
@@ -101,11 +101,11 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
     }
 }
 
-/// A bar on a terminal for many pictures, unless the results themselves appear there one by one.
+/// A progress bar for many images, unless the results themselves appear on the terminal one by one.
 fn bar(format: Format, pictures: usize) -> ProgressBar {
     if pictures < MANY || (format != Format::Json && std::io::stdout().is_terminal()) {
         return ProgressBar::hidden();
     }
-    // Cleared also when an error ends the work.
+    // Cleared even if an error ends the work.
     progress(pictures).with_finish(ProgressFinish::AndClear)
 }

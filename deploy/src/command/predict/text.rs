@@ -1,4 +1,4 @@
-//! Lines for people.
+//! Prints lines for people.
 
 use super::Printer;
 use crate::command::text::{print, printable};
@@ -6,17 +6,17 @@ use anyhow::Result;
 use deploy::predict::{Answer, Outcome, Prediction, UNKNOWN};
 use std::fmt::Write;
 
-/// Aligned columns. Their widths are known before the first picture is: from the names.
+/// Aligned columns. Their widths come from the names, so they are known before the first result.
 pub struct Text {
     file: usize,
-    /// Of the best answer, which may be [`UNKNOWN`].
+    /// Width of the best answer's column; the answer may be [`UNKNOWN`].
     best: usize,
-    /// Of the other answers.
+    /// Width of the other answers' labels.
     label: usize,
 }
 
 impl Text {
-    /// For pictures of these names and a model of these labels; `unknown` if pictures may be unknown.
+    /// Computes the widths from the images' names and the labels. `unknown` tells whether answers may be [`UNKNOWN`].
     pub fn of(names: impl Iterator<Item = String>, labels: &[String], unknown: bool) -> Self {
         let width = |name: &str| printable(name).chars().count();
         let label = labels.iter().map(|label| width(label)).max().unwrap_or(0);
@@ -24,7 +24,8 @@ impl Text {
         Self { file: names.map(|name| width(&name)).max().unwrap_or(0), best, label }
     }
 
-    /// File, best answer, and the other answers in parentheses; all of them if none is likely enough.
+    /// File, best answer, and the other answers in parentheses. If the best answer is unknown, all answers are in
+    /// parentheses.
     fn line(&self, Prediction { file, label, class, probability, top, .. }: &Prediction) -> String {
         let (file_width, best_width, label_width) = (self.file, self.best, self.label);
         let (file, label, percent) = (printable(file), printable(label), probability * 100.0);
@@ -42,7 +43,7 @@ impl Text {
 }
 
 impl Printer for Text {
-    /// Failures are said on standard error alone.
+    /// Skips failures, which are reported on standard error only.
     fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
         print(&outcomes.iter().flatten().map(|prediction| self.line(prediction)).collect::<String>())
     }

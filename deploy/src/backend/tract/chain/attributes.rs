@@ -1,14 +1,14 @@
-//! What a node says besides its inputs.
+//! A node's attributes.
 
 use super::{Reading, foreign};
 use models::onnx::proto::attribute_proto::AttributeType;
 use models::onnx::proto::{AttributeProto, NodeProto};
 
-/// A node's attributes.
+/// Reads a node's attributes by name and type.
 pub(super) struct Attributes<'a>(pub &'a NodeProto);
 
 impl<'a> Attributes<'a> {
-    /// Whether there are none but these: one that is not known might change what the node means.
+    /// Errors if the node has any other attribute: an unknown one might change what the node means.
     pub fn only(&self, known: &[&str]) -> Reading<()> {
         match self.0.attribute.iter().find(|attribute| !known.contains(&attribute.name.as_str())) {
             Some(other) => foreign(format!("it has the attribute '{}'", other.name)),
@@ -31,7 +31,7 @@ impl<'a> Attributes<'a> {
         Ok(self.find(name, AttributeType::String)?.map(|attribute| attribute.s.as_slice()))
     }
 
-    /// A list of one and the same number.
+    /// The value of a list in which all numbers are equal.
     pub fn all(&self, name: &str) -> Reading<Option<usize>> {
         let Some(attribute) = self.find(name, AttributeType::Ints)? else { return Ok(None) };
         let first = attribute.ints.first().and_then(|&first| usize::try_from(first).ok());

@@ -1,4 +1,4 @@
-//! The numbers that a file holds.
+//! Constants stored in a file.
 
 use super::{Reading, foreign};
 use half::f16;
@@ -14,13 +14,13 @@ pub(super) struct Constant {
 pub(super) enum Values {
     Floats(Vec<f32>),
     Halves(Vec<f32>),
-    /// Signed bytes or 32-bit integers, both exact as such.
+    /// From int8 or int32; both fit exactly.
     Integers(Vec<i32>),
     Byte(u8),
 }
 
-/// A constant as `train export` stores it. That there are as many numbers as its shape says was checked before
-/// (`models::onnx::limits`), and is again.
+/// Reads a constant as `train export` stores it. Checks again that the number of values matches the shape, as
+/// `models::onnx::limits` already did.
 pub(super) fn constant(tensor: &TensorProto) -> Reading<Constant> {
     let raw = tensor.raw_data.as_slice();
     let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&extent| usize::try_from(extent).ok()).collect();

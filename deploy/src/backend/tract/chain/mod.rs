@@ -1,10 +1,10 @@
-//! The graphs that `train export` writes, read straight into what they compute.
+//! Reads graphs written by `train export` straight into the steps that they compute.
 //!
-//! A MobileNet without branches is one value that goes from node to node. Read as such, it needs none of what a graph
-//! from anywhere needs before it can run fast: no inference of shapes, no search for what belongs together, no folding
-//! of constants. That is most of the time until a first answer. Every other graph is [`Foreign`], and says why.
+//! In a network without branches, one value passes from node to node. Reading it as such skips what a general graph
+//! needs before it runs fast: shape inference, pattern matching and constant folding. Those take most of the time until
+//! the first answer. Any other graph is rejected as [`Foreign`], with the reason.
 //!
-//! `reader` goes from node to node, `attributes` and `constants` are what it finds there.
+//! `reader` follows the nodes; `attributes` and `constants` read what it finds there.
 
 mod attributes;
 mod constants;
@@ -16,35 +16,35 @@ use models::onnx::proto::ModelProto;
 use reader::Reader;
 use std::fmt;
 
-/// What a graph computes, one step after the other.
+/// What a graph computes, as a sequence of steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
-    /// The steps, in the order of the data.
+    /// The steps, in the order in which they run.
     pub steps: Vec<Step>,
-    /// The graph's name for the value after each of them.
+    /// The graph's name for the value after each step.
     pub values: Vec<String>,
 }
 
-/// What a value becomes next.
+/// One step, from one value to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Bytes to floats, scaled and shifted per channel (`Cast`, `Mul`, `Add`), then resized to so many times the rows
-    /// and columns (`Resize`, bilinear, half pixels), if it is.
+    /// Converts bytes to floats, scales and shifts them per channel (`Cast`, `Mul`, `Add`), and then optionally resizes
+    /// (`Resize`, bilinear, half-pixel centres).
     Pixels {
-        /// Per channel.
+        /// One factor per channel.
         scale: Vec<f32>,
-        /// Per channel.
+        /// One summand per channel.
         shift: Vec<f32>,
-        /// Of rows and columns.
+        /// Scale factors of rows and columns; `None` if nothing is resized.
         factors: Option<[f32; 2]>,
     },
-    /// A convolution, brought between two numbers (`Conv`, `Clip`).
+    /// A convolution, with its results clamped (`Conv`, `Clip`).
     Convolution(Convolution),
-    /// To the nearest number that 8 bits can tell (`QuantizeLinear`, `DequantizeLinear`).
+    /// Rounds to the nearest value that 8 bits can represent (`QuantizeLinear`, `DequantizeLinear`).
     Rounded {
-        /// Step between two numbers.
+        /// Distance between two representable values.
         scale: f32,
-        /// What 0 is stored as.
+        /// Zero point: the byte that stands for 0.
         zero: u8,
     },
     /// Mean of each channel (`GlobalAveragePool`).
@@ -62,28 +62,28 @@ pub enum Step {
     Softmax,
 }
 
-/// A convolution of `[1, C, H, W]` with a square kernel, the same stride and zeros on all sides.
+/// A convolution of `[1, C, H, W]` with a square kernel, one stride, and the same zero padding on all sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     /// `[outputs, inputs / groups, kernel, kernel]`.
     pub weights: Vec<f32>,
     /// Input channels of each group.
     pub inputs_per_group: usize,
-    /// `[outputs]`; zeros where the graph has none.
+    /// `[outputs]`; zeros if the graph has no bias.
     pub bias: Vec<f32>,
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     pub stride: usize,
     /// Rows and columns of zeros on each side.
     pub padding: usize,
-    /// Groups of channels.
+    /// Number of channel groups.
     pub groups: usize,
-    /// What the results are brought between.
+    /// Lower and upper bound of the results.
     pub clamp: [f32; 2],
 }
 
-/// Why a graph is none of `train export`'s.
+/// Why a graph is not one that `train export` writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign(String);
 
@@ -94,7 +94,7 @@ impl fmt::Display for Foreign {
 }
 
 impl Chain {
-    /// Reads the steps to the output of this name.
+    /// Reads the steps up to the output of this name.
     pub fn of(model: &ModelProto, output: &str) -> Result<Self, Foreign> {
         let graph = model.graph.as_ref().ok_or_else(|| Foreign("it has no graph".to_owned()))?;
         Reader::new(graph)?.read(output)

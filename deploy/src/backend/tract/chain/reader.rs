@@ -1,4 +1,4 @@
-//! From node to node.
+//! Follows a graph from node to node.
 
 use super::attributes::Attributes;
 use super::constants::{Constant, Values, constant};
@@ -7,19 +7,19 @@ use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, NodeProto};
 use std::collections::HashMap;
 
-/// Where the value is that goes from node to node.
+/// Position in the graph, and the steps read so far.
 pub(super) struct Reader<'a> {
     graph: &'a GraphProto,
     constants: HashMap<&'a str, Constant>,
     /// Name of the value after the steps so far.
     value: &'a str,
-    /// What was read of pixels that are not yet a step: nodes that only mean something together.
+    /// Nodes already read that are only part of a step.
     pending: Pending,
     steps: Vec<Step>,
     values: Vec<String>,
 }
 
-/// Nodes that were read, but are only a part of a step.
+/// Nodes that make a step only together with the next ones.
 #[derive(PartialEq)]
 enum Pending {
     Nothing,
@@ -130,14 +130,14 @@ impl<'a> Reader<'a> {
         }
         self.value = yields;
         if self.pending == Pending::Nothing {
-            // A node that went into the step before it gives its value another name.
+            // A node merged into the previous step (`Resize`, `Clip`) renames that step's value.
             self.values.truncate(self.steps.len().saturating_sub(1));
             self.values.push(yields.clone());
         }
         Ok(())
     }
 
-    /// What a node makes of constants: numbers that the file stores in fewer bits.
+    /// Evaluates a node with a constant input: it expands weights that the file stores in fewer bits.
     fn computed(&self, node: &NodeProto, constant: &Constant) -> Reading<Constant> {
         let attributes = Attributes(node);
         let shape = constant.shape.clone();
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A constant input of floats, with its shape.
+    /// A constant input of floats: its shape and values.
     fn floats(&self, node: &NodeProto, index: usize) -> Reading<(&[usize], &[f32])> {
         let name = node.input.get(index).map_or("", String::as_str);
         match self.constants.get(name) {
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A constant input of one float.
+    /// A constant input that is a single float.
     fn float(&self, node: &NodeProto, index: usize) -> Reading<f32> {
         match self.floats(node, index)? {
             (_, &[value]) => Ok(value),
@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The second input, a number for each channel.
+    /// The second input, which holds one number per channel.
     fn per_channel(&self, node: &NodeProto) -> Reading<Vec<f32>> {
         Attributes(node).only(&[])?;
         let (shape, values) = self.floats(node, 1)?;

@@ -1,4 +1,4 @@
-//! Against graphs as `train export` writes them, small.
+//! Reads small graphs as `train export` writes them.
 
 use super::*;
 use models::onnx;
@@ -13,7 +13,7 @@ fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type, i: Some(value), ..AttributeProto::default() }
 }
 
-/// The first node of an operator.
+/// The first node with this operator.
 fn node<'a>(graph: &'a mut GraphProto, operator: &str) -> &'a mut NodeProto {
     graph.node.iter_mut().find(|node| node.op_type == operator).unwrap()
 }
@@ -43,7 +43,7 @@ fn the_steps_are_those_of_the_nodes() {
     }
 }
 
-/// Anything that a reader who knows our own graphs only could overlook.
+/// Changes that a reader written only for our own graphs could overlook.
 #[test]
 fn a_graph_that_means_something_else_is_foreign() {
     type Change = fn(&mut GraphProto);

@@ -1,4 +1,4 @@
-//! The product by tract-linalg.
+//! Matrix products by tract-linalg.
 
 use super::{Matrix, Multiplier};
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use tract_core::tract_linalg::mmm::{AsInputValue, FusedSpec, MMMInputValue, MatM
 #[derive(Debug)]
 pub(super) struct Linalg {
     kernel: Box<dyn MatMatMul>,
-    /// Which of the kernel's packings.
+    /// Index of the kernel's packing.
     packing: usize,
     weights: Box<dyn MMMInputValue>,
     depth: usize,
@@ -22,7 +22,7 @@ pub(super) struct Linalg {
 }
 
 impl Linalg {
-    /// For products with so many pixels.
+    /// Prepares products with this many pixels.
     pub fn new(matrix: Matrix, pixels: usize) -> Result<Self> {
         let Matrix { weights, depth, bias, clamp: [least, most] } = matrix;
         let outputs = bias.len();
@@ -41,8 +41,8 @@ impl Multiplier for Linalg {
         assert_eq!(input.len(), self.depth * pixels, "numbers of the input");
         assert_eq!(output.len(), outputs * pixels, "numbers of the output");
         let strides = [pixels as isize, 1];
-        // SAFETY: both views have the sizes that were checked. The kernel writes to the second only, which is borrowed
-        // mutably, and reads panels of the packing that they were made with.
+        // SAFETY: both views have the sizes that were checked above. The kernel writes only to the second, which is
+        // mutably borrowed, and reads panels of the packing that they were made with.
         unsafe {
             let shape = [self.depth, pixels];
             let input = TensorView::from_bytes(input, 0, &shape, &strides);

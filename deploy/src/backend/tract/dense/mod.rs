@@ -1,8 +1,8 @@
-//! Convolutions of every input channel with every output channel, as matrix products: 95 % of MobileNetV1's
-//! multiply-adds are in those of 1×1 (paper, table 2).
+//! Convolutions of all input channels with all output channels, computed as matrix products. Those with 1×1 kernels
+//! make up 95 % of MobileNetV1's multiply-adds (paper, table 2).
 //!
-//! On x86-64 the products are our own (`product`), elsewhere those of tract-linalg, which has code for many ARM cores by
-//! hand. `windows` makes a matrix of what a larger kernel sees.
+//! On x86-64 the products are our own (`product`). Elsewhere they are those of tract-linalg, which has hand-written
+//! code for many ARM cores. `windows` unfolds the input of larger kernels into a matrix.
 
 mod linalg;
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
 
-/// A convolution with one group, for one picture. A matrix product is one of 1×1 for one pixel.
+/// A convolution with one group, for one image. A plain matrix product is a 1×1 convolution of one pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dense {
     /// Channels, rows and columns of the input.
@@ -31,7 +31,7 @@ pub(super) struct Dense {
     pub output: [usize; 2],
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// For rows and columns.
+    /// Stride of rows and columns.
     pub stride: usize,
     /// Rows of zeros above the input, and columns to its left.
     pub padding: [usize; 2],
@@ -39,12 +39,12 @@ pub(super) struct Dense {
     pub weights: Vec<f32>,
     /// `[outputs]`.
     pub bias: Vec<f32>,
-    /// What the results are brought between: ReLU6 is 0 and 6.
+    /// Lower and upper bound of the results; 0 and 6 for ReLU6.
     pub clamp: [f32; 2],
 }
 
 impl Dense {
-    /// Makes it ready for the fastest of the lanes.
+    /// Prepares the convolution for the fastest of the lanes.
     pub fn kernel(self, lanes: &[Lane]) -> Result<impl Kernel> {
         let Self { input: [channels, height, width], output, kernel, stride, .. } = self;
         let depth = self.depth().context("a convolution of sizes that do not fit together")?;
@@ -62,12 +62,12 @@ impl Dense {
 }
 
 impl Dense {
-    /// Numbers of the input that each output is made of, if the sizes fit together. All else relies on it.
+    /// Number of inputs per output, or `None` if the sizes do not fit together. All other code relies on this check.
     fn depth(&self) -> Option<usize> {
         let [channels, height, width] = self.input;
         let extents = [channels, height, width, self.output[0], self.output[1], self.kernel, self.stride];
         let depth = channels.checked_mul(self.kernel)?.checked_mul(self.kernel)?;
-        // The largest matrix, in bytes.
+        // Size of the largest matrix, in bytes.
         let pixels = self.output[0].max(height).checked_mul(self.output[1].max(width))?;
         let bytes = pixels.checked_mul(depth.max(self.bias.len()))?.checked_mul(size_of::<f32>())?;
         let fits = !extents.contains(&0) && isize::try_from(bytes).is_ok();
@@ -75,7 +75,7 @@ impl Dense {
     }
 }
 
-/// What computes a chain on this processor, for people.
+/// Names the code that computes a chain on this processor, for people.
 pub(super) fn provider(lanes: &[Lane]) -> String {
     let name = lanes.first().map_or("scalar", |lane| lane.name());
     #[cfg(target_arch = "x86_64")]
@@ -85,7 +85,7 @@ pub(super) fn provider(lanes: &[Lane]) -> String {
     format!("own depthwise ({name}), tract-linalg")
 }
 
-/// The best way to multiply here.
+/// Picks the fastest multiplier on this processor.
 fn multiplier(matrix: Matrix, pixels: usize, lanes: &[Lane]) -> Result<Arc<dyn Multiplier>> {
     #[cfg(target_arch = "x86_64")]
     if let Some(lane) = Product::lane(lanes, pixels) {
@@ -95,7 +95,7 @@ fn multiplier(matrix: Matrix, pixels: usize, lanes: &[Lane]) -> Result<Arc<dyn M
     Ok(Arc::new(Linalg::new(matrix, pixels)?))
 }
 
-/// The right side of a product.
+/// The constant left-hand matrix of a product, with its bias and bounds.
 struct Matrix {
     /// `[outputs, depth]`, row-major.
     weights: Vec<f32>,
@@ -105,17 +105,17 @@ struct Matrix {
     clamp: [f32; 2],
 }
 
-/// Something that multiplies a [`Matrix`] with `[depth, pixels]`, adds the bias, clamps and yields `[outputs, pixels]`.
+/// Multiplies a [`Matrix`] with `[depth, pixels]`, adds the bias, clamps and returns `[outputs, pixels]`.
 trait Multiplier: std::fmt::Debug + Send + Sync {
     fn multiply(&self, pixels: usize, input: &Tensor, output: &mut Tensor) -> TractResult<()>;
 }
 
-/// A convolution that can run.
+/// A convolution that is ready to run.
 #[derive(Debug)]
 struct Ready {
     taken: usize,
     pixels: usize,
-    /// How the matrix is made of the input, if it is not the input as it is.
+    /// How to unfold the input into a matrix; `None` if it is used as it is.
     windows: Option<windows::Windows>,
     multiplier: Arc<dyn Multiplier>,
 }

@@ -1,10 +1,10 @@
-//! The arithmetic: a matrix product, some outputs and as many pixels as the registers hold at once.
+//! The arithmetic: a matrix product in tiles of as many outputs and pixels as fit into the registers.
 //!
-//! The pixels are cut into tiles of a few lanes' width, each copied into a panel in which the numbers of one pixel row
-//! after the other lie side by side, as they are needed; the weights are laid out so once, when the model is loaded. As
-//! many panels as the second-level cache has room for are made at once, and all weights pass by them.
+//! The pixels are cut into tiles a few vectors wide. Each tile is copied into a panel, row after row of the tile, so
+//! that its numbers are contiguous in the order of use. The weights are laid out in the same way once, when the model
+//! is loaded. As many panels are made at a time as fit into the second-level cache; then all weights pass over them.
 
-// Inlined into the one function that is compiled for an instruction set (see `lanes`).
+// Must be inlined into the one function that is compiled for an instruction set (see `lanes`).
 #![allow(clippy::inline_always)]
 
 use super::super::lanes::{Half, Lane, Lanes};
@@ -15,16 +15,16 @@ use std::cell::RefCell;
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
 
-/// Numbers in the panels that are made at once: 256 KiB.
+/// Numbers in the panels that are made at a time: 256 KiB.
 const PANELS: usize = 1 << 16;
 
 /// A matrix laid out for the tiles of an instruction set.
 #[derive(Clone, Debug)]
 pub(super) struct Product {
     lane: Lane,
-    /// `[outputs / outputs at once, depth, outputs at once]`, filled up with zeros.
+    /// `[ceil(outputs / OUT), depth, OUT]` for `OUT` outputs per tile, padded with zeros.
     weights: Vec<f32>,
-    /// `[outputs]`, filled up with zeros.
+    /// `[outputs]`, padded with zeros to a multiple of the outputs per tile.
     bias: Vec<f32>,
     outputs: usize,
     depth: usize,
@@ -32,14 +32,14 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// The best of these lanes for so many pixels, if there is code for one.
+    /// The best of these lanes for this many pixels; `None` if there is no code for any of them.
     pub fn lane(lanes: &[Lane], pixels: usize) -> Option<Lane> {
         let usable = |lane: &&Lane| matches!(lane, Lane::Avx512 | Lane::Avx2 | Lane::Avx2Half);
         let filled = lanes.iter().filter(usable).find(|lane| lane.width() <= pixels);
         filled.or(lanes.iter().rfind(usable)).copied()
     }
 
-    /// Lays the matrix out.
+    /// Lays out the matrix for tiles of this lane.
     pub fn new(lane: Lane, matrix: &Matrix) -> Self {
         let Matrix { weights, depth, bias, clamp } = matrix;
         let (outputs, at_once) = (bias.len(), outputs_at_once(lane));
@@ -81,7 +81,7 @@ impl Multiplier for Product {
         let input = numbers(input)?;
         let mut output = output.try_as_plain_ram_mut()?;
         let output = output.as_slice_mut::<f32>()?;
-        // SAFETY: the lane is one of those that the processor has.
+        // SAFETY: the processor has this lane: lanes come from `Lane::available`.
         unsafe {
             match self.lane {
                 Lane::Avx512 => self.run_avx512(pixels, input, output),
@@ -93,7 +93,7 @@ impl Multiplier for Product {
     }
 }
 
-/// Outputs in a tile: with its pixels, as many sums as the registers hold.
+/// Outputs per tile, chosen so that the sums of a tile fill the registers.
 const AVX512_OUTPUTS: usize = 8;
 const AVX2_OUTPUTS: usize = 6;
 const HALF_OUTPUTS: usize = 12;
@@ -112,7 +112,7 @@ thread_local! {
 }
 
 impl Product {
-    /// Computes the product in tiles of `OUT` outputs and up to `VEC` lanes' width of pixels.
+    /// Computes the product in tiles of `OUT` outputs and up to `VEC` vectors of pixels.
     ///
     /// # Safety
     /// The processor must have the instruction set of `L`.
@@ -132,7 +132,7 @@ impl Product {
             "a matrix laid out for other tiles"
         );
         let mut scratch = SCRATCH.take();
-        // At least one tile, however deep.
+        // At least one tile, however deep the matrix is.
         let at_once = (PANELS / depth.max(1) / L::WIDTH).max(VEC) * L::WIDTH;
         let mut from = 0;
         while from < pixels {
@@ -153,7 +153,7 @@ impl Product {
                     let panel = &scratch[column * depth..][..width * depth];
                     let place = group * OUT * pixels + from + column;
                     let room = Room { rows, columns: width.min(to - from - column), pitch: pixels };
-                    // SAFETY: the instruction set is the caller's promise; the sizes were checked above.
+                    // SAFETY: the caller guarantees the instruction set; the sizes were checked above.
                     unsafe {
                         match width / L::WIDTH {
                             1 => tile::<L, OUT, 1>(values, bias, panel, *clamp, &mut output[place..], room),
@@ -169,13 +169,14 @@ impl Product {
     }
 }
 
-/// Cuts so many pixels into tiles: calls `each` with the first column and the width, a multiple of the lanes'.
+/// Cuts this many pixels into tiles. Calls `each` with every tile's first column and its width, a multiple of
+/// `L::WIDTH`.
 #[inline(always)]
 fn for_tiles<L: Lanes, const VEC: usize>(pixels: usize, mut each: impl FnMut(usize, usize)) {
     let mut left = pixels.div_ceil(L::WIDTH);
     let mut column = 0;
     while left > 0 {
-        // Not a whole one and a last one of one, which would leave the processor waiting for its own results.
+        // Avoid a full tile followed by one of a single vector, in which the processor waits for its own results.
         let lanes = if left == VEC + 1 { left.div_ceil(2) } else { left.min(VEC) };
         each(column, lanes * L::WIDTH);
         (column, left) = (column + lanes * L::WIDTH, left - lanes);
@@ -187,15 +188,15 @@ fn for_tiles<L: Lanes, const VEC: usize>(pixels: usize, mut each: impl FnMut(usi
 struct Room {
     rows: usize,
     columns: usize,
-    /// Numbers from one row of the output to the next.
+    /// Numbers from the start of one output row to the next.
     pitch: usize,
 }
 
-/// Computes `OUT` outputs of `VEC` lanes' width of pixels.
+/// Computes one tile: `OUT` outputs of `VEC` vectors of pixels.
 ///
 /// # Safety
-/// The processor must have the instruction set of `L`, the panel as many rows of `VEC` lanes' width as the weights of
-/// `OUT`, and the output the `room`.
+/// The processor must have the instruction set of `L`. `panel` must have one row of `VEC * L::WIDTH` numbers for every
+/// `OUT` numbers of `weights`, and `output` must have space for the `room`.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const OUT: usize, const VEC: usize>(
     weights: &[f32],
@@ -207,7 +208,7 @@ unsafe fn tile<L: Lanes, const OUT: usize, const VEC: usize>(
 ) {
     let depth = weights.len() / OUT;
     debug_assert_eq!(panel.len(), depth * VEC * L::WIDTH);
-    // SAFETY: the caller's promises.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut sums = [[L::splat(0.0); VEC]; OUT];
         for (sum, bias) in sums.iter_mut().zip(bias) {
@@ -237,7 +238,7 @@ unsafe fn tile<L: Lanes, const OUT: usize, const VEC: usize>(
                     sum.clamped(least, most).store(row.as_mut_ptr().add(index * L::WIDTH));
                 }
             } else {
-                // As many as the widest lanes hold.
+                // Large enough for the widest tile.
                 let mut edge = [0.0_f32; 4 * 16];
                 for (index, sum) in sums.iter().enumerate() {
                     sum.clamped(least, most).store(edge.as_mut_ptr().add(index * L::WIDTH));

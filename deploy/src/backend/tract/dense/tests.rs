@@ -1,9 +1,9 @@
-//! The products, and convolutions by them, against sums written out.
+//! Compares the products, and convolutions computed by them, with sums written out.
 
 use super::*;
 use models::fingerprint::Fingerprint;
 
-/// Numbers that look random but are the same each time.
+/// Pseudo-random numbers that are the same in every run.
 struct Numbers(Fingerprint);
 
 impl Numbers {
@@ -51,7 +51,7 @@ fn check(dense: Dense, lanes: &[Lane], input: &[f32]) {
     assert!(output.iter().zip(&expected).all(close), "{what}: {output:?}, expected {expected:?}");
 }
 
-/// Every instruction set alone; none of them leaves the product to tract-linalg.
+/// Each instruction set alone, and none, which leaves the product to tract-linalg.
 fn ways() -> Vec<Vec<Lane>> {
     Lane::available().into_iter().map(|lane| vec![lane]).chain([vec![]]).collect()
 }
@@ -80,7 +80,7 @@ fn convolutions_of_random_shapes_are_those_of_the_definition() {
 fn products_of_every_width_are_computed_to_their_end() {
     let mut random = Numbers(Fingerprint::default().and(b"widths"));
     for lanes in ways() {
-        // The last is deep enough for several rounds of panels.
+        // The last is deep enough to need several rounds of panels.
         for (depth, pixels) in (1..=70).map(|pixels| (5, pixels)).chain([(3000, 75)]) {
             let dense = Dense {
                 input: [depth, 1, pixels],

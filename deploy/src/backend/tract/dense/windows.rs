@@ -1,9 +1,9 @@
-//! What a kernel sees at each place, as a matrix ("im2col").
+//! Unfolds what a kernel sees at each position into a matrix (im2col).
 
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
 
-/// How a kernel goes over planes.
+/// How a kernel moves over planes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Windows {
     /// Channels, rows and columns of the input.
@@ -12,14 +12,15 @@ pub(super) struct Windows {
     pub output: [usize; 2],
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// For rows and columns.
+    /// Stride of rows and columns.
     pub stride: usize,
     /// Rows of zeros above the input, and columns to its left.
     pub padding: [usize; 2],
 }
 
 impl Windows {
-    /// `[channels · kernel · kernel, rows · columns of the output]`: in each column what the kernel sees there.
+    /// Returns `[channels · kernel · kernel, output rows · output columns]`: each column holds what the kernel sees at
+    /// one position.
     pub fn matrix(&self, input: &[f32]) -> TractResult<Tensor> {
         let ([channels, height, width], [rows, columns]) = (self.input, self.output);
         let mut matrix = Vec::with_capacity(channels * self.kernel * self.kernel * rows * columns);
@@ -46,7 +47,7 @@ impl Windows {
 mod tests {
     use super::*;
 
-    /// The example of PyTorch's `torch.nn.functional.unfold` on `arange(9)` as 3×3, kernel 2, padding 1, stride 2.
+    /// The result of PyTorch's `torch.nn.functional.unfold` on `arange(9)` as 3×3, with kernel 2, padding 1, stride 2.
     #[test]
     fn windows_are_unfolded_as_pytorch_does() {
         let windows = Windows { input: [1, 3, 3], output: [2, 2], kernel: 2, stride: 2, padding: [1, 1] };

@@ -1,10 +1,10 @@
-//! The arithmetic: a plane at a time, some rows and as many columns as the processor has lanes at once.
+//! The arithmetic: one plane at a time, computing some rows and one vector of columns at once.
 //!
-//! A plane is first copied into a padded one, so that no output has a border case. For a stride of 2 its even and odd
-//! columns are parted on the way: then three neighbours of neighbouring outputs lie side by side in either case. The
-//! last columns of a row are computed twice where its length is no multiple of the lanes.
+//! A plane is first copied into a padded one, so that no output is a border case. For a stride of 2, the copy separates
+//! even and odd columns, so that with either stride a vector of neighbouring outputs reads contiguous numbers. If a
+//! row's length is not a multiple of the vector width, its last columns are computed twice.
 
-// Inlined into the one function that is compiled for an instruction set (see `lanes`).
+// Must be inlined into the one function that is compiled for an instruction set (see `lanes`).
 #![allow(clippy::inline_always)]
 
 #[cfg(target_arch = "x86_64")]
@@ -14,18 +14,19 @@ use super::super::lanes::{Lane, Lanes};
 /// Rows and columns of a kernel.
 const TAPS: usize = 3;
 
-/// What a depthwise convolution with kernels of 3×3 does, for one picture.
+/// A depthwise convolution with 3×3 kernels, for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Depthwise {
-    /// Number of planes it yields.
+    /// Number of output planes.
     pub channels: usize,
-    /// Whether each plane is computed from the input plane of the same number; otherwise all are from the only one.
+    /// Whether each output plane is computed from the input plane of the same index. Otherwise all are computed from
+    /// the only input plane.
     pub own_plane: bool,
     /// Rows and columns of an input plane.
     pub input: [usize; 2],
     /// Rows and columns of an output plane.
     pub output: [usize; 2],
-    /// 1 or 2, for rows and columns.
+    /// Stride of rows and columns, 1 or 2.
     pub stride: usize,
     /// Rows of zeros above the plane, and columns to its left.
     pub padding: [usize; 2],
@@ -33,18 +34,18 @@ pub struct Depthwise {
     pub weights: Vec<f32>,
     /// `[channels]`.
     pub bias: Vec<f32>,
-    /// What the results are brought between: ReLU6 is 0 and 6.
+    /// Lower and upper bound of the results; 0 and 6 for ReLU6.
     pub clamp: [f32; 2],
 }
 
 impl Depthwise {
-    /// Planes of the input.
+    /// Number of input planes.
     #[must_use]
     pub fn input_channels(&self) -> usize {
         if self.own_plane { self.channels } else { 1 }
     }
 
-    /// Whether the sizes fit together. All else relies on it.
+    /// Whether the sizes fit together. All other code relies on this check.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let padded = |output: usize| output.checked_sub(1)?.checked_mul(self.stride)?.checked_add(TAPS);
@@ -56,7 +57,7 @@ impl Depthwise {
             && self.input.iter().all(|&extent| extent > 0)
     }
 
-    /// Computes the planes `[C, H, W]` of one picture with the widest of the `lanes` that a row fills.
+    /// Computes the planes `[C, H, W]` of one image with the first of the `lanes` that is not wider than an output row.
     ///
     /// # Panics
     /// If the sizes do not fit together ([`Depthwise::is_sound`]) or the slices are not of these sizes.
@@ -65,7 +66,7 @@ impl Depthwise {
         assert_eq!(input.len(), self.input_channels() * self.input[0] * self.input[1], "numbers of the input");
         assert_eq!(output.len(), self.channels * self.output[0] * self.output[1], "numbers of the output");
         let lane = lanes.iter().copied().find(|lane| lane.width() <= self.output[1]);
-        // SAFETY: `available` yields only what the processor has, and the sizes were checked.
+        // SAFETY: `Lane::available` returns only what the processor has, and the sizes were checked.
         unsafe {
             match lane.unwrap_or(Lane::Scalar) {
                 #[cfg(target_arch = "x86_64")]
@@ -105,7 +106,8 @@ impl Depthwise {
     }
 
     /// # Safety
-    /// The processor must have the instruction set of `L`, and a row of the output at least `L::WIDTH` numbers.
+    /// The processor must have the instruction set of `L`, and a row of the output must have at least `L::WIDTH`
+    /// numbers.
     #[inline(always)]
     unsafe fn planes<L: Lanes>(&self, input: &[f32], output: &mut [f32]) {
         let [rows, columns] = self.input;
@@ -116,7 +118,7 @@ impl Depthwise {
             if self.own_plane || channel == 0 {
                 padded.fill(&input[channel * rows * columns..][..rows * columns], columns);
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match self.stride {
                     1 => padded.convolve::<L, 1, 4>(plane, weights, bias, self.clamp),
@@ -127,10 +129,10 @@ impl Depthwise {
     }
 }
 
-/// A plane with its zeros, and its columns parted into even and odd ones for a stride of 2.
+/// A plane with its zero padding. For a stride of 2, each row holds its even columns first and then its odd ones.
 struct Padded {
     values: Vec<f32>,
-    /// Numbers from one row to the next.
+    /// Numbers from the start of one row to the next.
     pitch: usize,
     /// Where the odd columns of a row begin; 0 for a stride of 1.
     odd: usize,
@@ -148,7 +150,7 @@ impl Padded {
         Self { values: vec![0.0; rows * pitch], pitch, odd, padding, rows, output }
     }
 
-    /// Takes a plane of rows of so many `columns`. The zeros around it stay.
+    /// Copies a plane with rows of `columns` numbers. The zeros around it stay.
     #[inline(always)]
     fn fill(&mut self, plane: &[f32], columns: usize) {
         let [above, left] = self.padding;
@@ -162,17 +164,17 @@ impl Padded {
                 row[..count].copy_from_slice(&source[..count]);
             } else {
                 let (even, odd) = row.split_at_mut(self.odd);
-                // Column `left` of the padded row is the first of the plane.
+                // Column `left` of the padded row is the first column of the plane.
                 let (first, second) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
                 let first = first.get_mut(left / 2..).unwrap_or_default();
                 let second = second.get_mut(left.div_ceil(2)..).unwrap_or_default();
                 let count = (columns / 2).min(first.len()).min(second.len());
-                // In this form the compiler parts many at once.
+                // Written so that the compiler vectorises it.
                 let pairs = source.chunks_exact(2).zip(&mut first[..count]).zip(&mut second[..count]);
                 for ((pair, one), other) in pairs {
                     (*one, *other) = (pair[0], pair[1]);
                 }
-                // The plane, or the padded row, may end between the two of a pair.
+                // The plane, or the padded row, may end in the middle of a pair.
                 for (to, value) in first[count..].iter_mut().zip(source[2 * count..].iter().step_by(2)) {
                     *to = *value;
                 }
@@ -180,11 +182,12 @@ impl Padded {
         }
     }
 
-    /// Convolves the plane with one kernel, `BLOCK` rows of the result at once.
+    /// Convolves the plane with one kernel, `BLOCK` rows of the result at a time.
     ///
     /// # Safety
-    /// The processor must have the instruction set of `L`, a row of the result at least `L::WIDTH` numbers, `plane` the
-    /// numbers of the output, and `STRIDE` must be the one that the padded plane was made for.
+    /// The processor must have the instruction set of `L`, and a row of the result must have at least `L::WIDTH`
+    /// numbers. `plane` must have the size of the output, and `STRIDE` must be the stride that the padded plane was
+    /// made for.
     #[inline(always)]
     unsafe fn convolve<L: Lanes, const STRIDE: usize, const BLOCK: usize>(
         &self,
@@ -195,7 +198,7 @@ impl Padded {
     ) {
         let [height, width] = self.output;
         let mut row = 0;
-        // SAFETY: rows up to `height` are asked for, each of the planes' size.
+        // SAFETY: only rows below `height` are computed, and `plane` holds `height` rows of `width` numbers.
         unsafe {
             let kernel = Kernel::<L>::new(weights, bias, clamp);
             while row + BLOCK <= height {
@@ -209,7 +212,7 @@ impl Padded {
         }
     }
 
-    /// Computes `COUNT` rows from number `row` on.
+    /// Computes `COUNT` rows, starting with row number `row`.
     #[inline(always)]
     unsafe fn rows<L: Lanes, const STRIDE: usize, const COUNT: usize>(
         &self,
@@ -221,8 +224,8 @@ impl Padded {
         let (pitch, odd) = (self.pitch, self.odd);
         let mut column = 0;
         loop {
-            // SAFETY: the padded plane has `STRIDE` rows per row of the result and two more, and in each the neighbours
-            // of every column; `column` is at most `width` less the lanes.
+            // SAFETY: the padded plane has `STRIDE` rows per result row and two more, and each of them holds the
+            // neighbours of every column. `column` is at most `width - L::WIDTH`.
             unsafe {
                 let from = self.values.as_ptr().add(row * STRIDE * pitch + column);
                 let mut sums = [kernel.bias; COUNT];
@@ -251,7 +254,7 @@ impl Padded {
     }
 }
 
-/// One kernel, each number in all lanes.
+/// One kernel, with each number in all lanes.
 struct Kernel<L> {
     weights: [[L; TAPS]; TAPS],
     bias: L,

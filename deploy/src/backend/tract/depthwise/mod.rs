@@ -1,8 +1,8 @@
-//! Depthwise convolutions with kernels of 3×3, faster than tract's own, with the ReLU6 after them in one.
+//! Depthwise convolutions with 3×3 kernels, faster than tract's own, with the ReLU6 after them included.
 //!
-//! What tract loses against ONNX Runtime it loses there: MobileNetV1 spends 3 % of its multiply-adds in depthwise
-//! convolutions (paper, table 2), tract up to half of its time. `kernel` has the arithmetic. A first convolution of grey
-//! pictures is a depthwise one too, whose planes are all computed from the same.
+//! These are where tract is slower than ONNX Runtime: MobileNetV1 spends 3 % of its multiply-adds in depthwise
+//! convolutions (paper, table 2), but tract up to half of its time. `kernel` holds the arithmetic. The first
+//! convolution of greyscale images is computed in the same way: all its output planes come from the one input plane.
 
 mod kernel;
 
@@ -13,14 +13,14 @@ use super::operator::{Floats, Kernel};
 use anyhow::{Result, ensure};
 
 impl Depthwise {
-    /// Makes it ready for the fastest of the lanes.
+    /// Prepares the convolution for the fastest of the lanes.
     pub fn kernel(self, lanes: &[Lane]) -> Result<impl Kernel> {
         ensure!(self.is_sound(), "a depthwise convolution of sizes that do not fit together");
         Ok(Ready { depthwise: self, lanes: lanes.into() })
     }
 }
 
-/// A convolution that can run.
+/// A convolution that is ready to run.
 #[derive(Debug)]
 struct Ready {
     depthwise: Depthwise,

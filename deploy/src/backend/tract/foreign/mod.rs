@@ -1,6 +1,7 @@
-//! Files that `train export` did not write, by tract's own reader and optimiser.
+//! Loads files that `train export` did not write, with tract's own reader and optimiser.
 //!
-//! Between the two, `rewrite` puts our own convolutions into the graph, and `resize` changes an order.
+//! Between reading and optimising, `rewrite` puts our own convolutions into the graph, and `resize` changes the order
+//! of resizing.
 
 mod resize;
 mod rewrite;
@@ -14,14 +15,15 @@ use crate::interface::Interface;
 use anyhow::Result;
 use tract_onnx::prelude::*;
 
-/// The model for one batch, and how many of its operators are our own. Without `lanes` tract is left as it is.
+/// Returns the model for one batch size, and how many of its operators are our own. With no `lanes`, tract's graph is
+/// left as it is.
 pub(super) fn model(
     mut bytes: &[u8],
     interface: &Interface,
     batch: usize,
     lanes: &[Lane],
 ) -> Result<(TypedModel, usize)> {
-    // What a file says of values between its nodes may hold an open N, which would contradict the fixed one.
+    // The file's shapes of intermediate values may have an open N, which would contradict the fixed batch.
     let onnx = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = onnx.model_for_read(&mut bytes)?;
     model.select_outputs_by_name([&interface.output])?;

@@ -1,13 +1,13 @@
-//! Resizing in a better order.
+//! Resizes columns before rows.
 //!
-//! tract resizes an axis after the other, rows first. Between rows it works on many numbers at once, between columns on
-//! one after the other: so it is the columns that should be resized while there are still few rows. The result is the
-//! same but for rounding.
+//! tract resizes one axis after the other, rows first. It handles many numbers at once when it resizes rows, but only
+//! one at a time when it resizes columns. So columns should be resized first, while there are few rows. The result is
+//! the same except for rounding.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::nn::resize::{Interpolator, Resize};
 
-/// Parts every enlargement of rows and columns into one of the columns and one of the rows after it.
+/// Splits every enlargement of rows and columns into one of the columns, followed by one of the rows.
 pub(super) fn columns_first(model: &mut TypedModel) -> TractResult<()> {
     for id in model.eval_order()? {
         if let Some(patch) = patch(model, id)? {

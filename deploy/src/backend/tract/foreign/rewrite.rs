@@ -1,4 +1,4 @@
-//! Puts our own convolutions in the place of tract's, with what of the nodes after them goes into them.
+//! Replaces tract's convolutions by our own, which include the clamp after them.
 
 use super::super::convolution::Convolution;
 use super::super::lanes::Lane;
@@ -9,8 +9,8 @@ use tract_core::ops::math::{Max, Min};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core;
 
-/// Puts an operator in the place of every convolution that it can compute, and counts them. To be called between
-/// tract's simplification and its optimisation.
+/// Replaces every convolution that our operators can compute, and returns how many were replaced. Call it between
+/// tract's decluttering and its optimisation.
 pub(super) fn rewrite(model: &mut TypedModel, lanes: &[Lane]) -> TractResult<usize> {
     let mut count = 0;
     for id in model.eval_order()? {
@@ -23,13 +23,13 @@ pub(super) fn rewrite(model: &mut TypedModel, lanes: &[Lane]) -> TractResult<usi
     Ok(count)
 }
 
-/// The change for one node, if it is such a convolution.
+/// The change for one node, if it is a convolution that can be replaced.
 fn patch(model: &TypedModel, id: usize, lanes: &[Lane]) -> TractResult<Option<TypedModelPatch>> {
     let node = model.node(id);
     let Some(conv) = node.op_as::<Conv>() else { return Ok(None) };
     let mut last = node;
     let mut clamp = [f32::NEG_INFINITY, f32::INFINITY];
-    // Each bound only once, and the lower one first: that is the order in which the kernels apply them.
+    // Each bound only once and the lower one first: the kernels apply them in this order.
     if let Some((next, least)) = bound::<Max>(model, last)? {
         (last, clamp[0]) = (next, least);
     }
@@ -45,7 +45,7 @@ fn patch(model: &TypedModel, id: usize, lanes: &[Lane]) -> TractResult<Option<Ty
     Ok(Some(patch))
 }
 
-/// An operator that computes the convolution and brings the results between two numbers, if there is one.
+/// Returns an operator that computes the convolution and clamps its results, if there is one.
 fn operator(
     model: &TypedModel,
     node: &TypedNode,
@@ -79,7 +79,7 @@ fn operator(
     let padded = pool.computed_padding(&[height, width]);
     let [rows, columns] = &padded[..] else { return Ok(None) };
     let (output, padding) = ([rows.convoluted, columns.convoluted], [rows.pad_before, columns.pad_before]);
-    // Larger dense kernels are left to tract, which makes no matrix of what they see.
+    // Larger dense kernels are left to tract, which computes them without an im2col matrix.
     if kernel != 1 && conv.group == 1 && inputs > 1 {
         return Ok(None);
     }
@@ -88,7 +88,7 @@ fn operator(
     Ok(convolution.operator(lanes, yielded).ok())
 }
 
-/// The numbers of a constant, in the order of its axes.
+/// The numbers of a constant in row-major order; `None` if it is not a plain constant of floats.
 fn numbers(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>> {
     let Some(tensor) = &model.outlet_fact(outlet)?.konst else { return Ok(None) };
     if tensor.datum_type() != f32::datum_type() || !tensor.is_plain() {
@@ -97,7 +97,7 @@ fn numbers(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>
     Ok(Some(tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
 }
 
-/// The only node after `node` and its number, if it is a [`Max`] or [`Min`] with one number for all.
+/// The only node after `node` and its bound, if it is a [`Max`] or [`Min`] with one number for all elements.
 fn bound<'a, O: BinMiniOp>(model: &'a TypedModel, node: &TypedNode) -> TractResult<Option<(&'a TypedNode, f32)>> {
     let Some(next) = model.single_succ(node.id)? else { return Ok(None) };
     let Some(TypedBinOp(operation, None)) = next.op_as::<TypedBinOp>() else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! The rewritten convolutions against tract's own.
+//! Compares the rewritten convolutions with tract's own.
 
 use super::super::lanes::Lane;
 use super::rewrite::rewrite;
@@ -9,7 +9,7 @@ use tract_core::ops::math::{max, min};
 use tract_core::ops::nn::DataFormat;
 use tract_onnx::prelude::*;
 
-/// Numbers that look random but are the same each time.
+/// Pseudo-random numbers that are the same in every run.
 struct Numbers(Fingerprint);
 
 impl Numbers {
@@ -24,7 +24,7 @@ impl Numbers {
     }
 }
 
-/// A convolution that we have an operator for, as a graph of one picture `[1, C, H, W]`, and its input.
+/// A graph of one image `[1, C, H, W]` with a convolution that our operators can compute, and its input.
 fn graph(numbers: &mut Numbers, clamped: bool) -> (TypedModel, Tensor, String) {
     let form = numbers.below(4);
     let (own_plane, kernel) = (form < 2, if form == 3 { 1 } else { 3 });
@@ -85,7 +85,7 @@ fn the_operator_computes_what_tracts_own_does_on_random_shapes_paddings_and_stri
             let (model, input, what) = graph(&mut numbers, clamped);
             let mut rewritten = model.clone();
             assert_eq!(rewrite(&mut rewritten, &[lane]).unwrap(), 1, "{what}");
-            // The clamp is in the operator: nothing is left but it and the input.
+            // The clamp is part of the operator: only it and the input are left.
             assert_eq!(rewritten.nodes.len(), 2, "{what}: {rewritten}");
             let (expected, found) = (run(model, &input), run(rewritten, &input));
             found.close_enough(&expected, Approximation::Approximate).unwrap_or_else(|error| {
