@@ -49,6 +49,21 @@ impl Machine {
     }
 }
 
+/// Lets all threads share one heap if the process may use a limited address space (`ulimit -v`). Otherwise glibc reserves
+/// 64 MiB of it for each thread, and several threads fail where one would not. Call it before the first thread starts.
+pub fn save_address_space() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the first writes into `limit`, which lives longer; the second sets a parameter of the allocator.
+        unsafe {
+            if libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) == 0 && limit.rlim_cur != libc::RLIM_INFINITY {
+                libc::mallopt(libc::M_ARENA_MAX, 1);
+            }
+        }
+    }
+}
+
 /// Reads a file of `/proc` or `/sys`; empty if it cannot be read.
 pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use command::{backends, bench, doctor, eval, inspect, parity, predict};
 #[cfg(feature = "manual")]
 use deploy::manual;
-use deploy::{arguments, text};
+use deploy::{arguments, machine, text};
 use std::process::ExitCode;
 
 /// Runs an exported image classifier (ONNX) through tract or ONNX Runtime, and says what really runs.
@@ -59,5 +59,6 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
+    machine::save_address_space();
     run(arguments::parse::<Cli>().command).map_or_else(text::failure, |()| ExitCode::SUCCESS)
 }

@@ -1,13 +1,13 @@
 //! Image files: the supported formats and their decoding.
 
-use super::jpeg;
 use super::memory::{Budget, Share};
+use super::{jpeg, metadata};
 use crate::files::name;
 use anyhow::{Context, Result, bail, ensure};
-use exif::{In, Tag, Value};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageFormat, ImageReader};
 use image::{RgbImage, RgbaImage};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
@@ -66,7 +66,7 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     }
     // A large file is reserved in the memory budget before it is read.
     ensure!(length <= MAX_BYTES, "{}: it is longer than {MAX_BYTES} bytes", not_an_image());
-    let header = Header::of(BufReader::new(&file), limits.max_pixels).with_context(not_an_image)?;
+    let header = Header::of(BufReader::new(&file), length, limits.max_pixels).with_context(not_an_image)?;
     let (share, reduction) = header.memory(length, limits.rows).with_context(not_an_image)?;
     file.rewind().with_context(cannot_read)?;
     let bytes = bytes(file, length as usize + 1).with_context(cannot_read)?;
@@ -77,7 +77,8 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
 /// Whether an image file stores colours, according to its header. The image is not decoded.
 pub fn is_in_colour(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| format!("cannot open {}", name(path)))?;
-    let header = Header::of(BufReader::new(file), u64::MAX);
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let header = Header::of(BufReader::new(file), length, u64::MAX);
     Ok(header.with_context(|| format!("{} is not an image that can be read", name(path)))?.is_in_colour())
 }
 
@@ -93,15 +94,15 @@ pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
 /// Decodes an image in memory and turns it upright. Cameras store the sensor's orientation and put the rotation into
 /// EXIF.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded> {
-    let header = Header::of(Cursor::new(bytes), limits.max_pixels)?;
-    let (share, reduction) = header.memory(bytes.len() as u64, limits.rows)?;
+    let length = bytes.len() as u64;
+    let header = Header::of(Cursor::new(bytes), length, limits.max_pixels)?;
+    let (share, reduction) = header.memory(length, limits.rows)?;
     Ok(Decoded { picture: header.decode(bytes, reduction)?, share })
 }
 
 /// The contents of an image's header.
 struct Header {
     size: (u32, u32),
-    orientation: Orientation,
     kind: Kind,
 }
 
@@ -112,25 +113,25 @@ enum Kind {
 }
 
 impl Header {
-    /// Reads the header. Fails if the image has too many pixels or would take too much memory.
-    fn of(source: impl BufRead + Seek, max_pixels: u64) -> Result<Self> {
+    /// Reads the header of a file of `length` bytes. Fails if the image has too many pixels or would take too much
+    /// memory.
+    fn of(mut source: impl BufRead + Seek, length: u64, max_pixels: u64) -> Result<Self> {
+        let width = png_width(&mut source)?;
         let reader = ImageReader::new(source).with_guessed_format()?;
-        let (size, exif, kind) = match reader.format() {
+        let (size, kind) = match reader.format() {
             None => bail!("its content is none of the formats this program reads ({FORMATS})"),
             Some(ImageFormat::Jpeg) => {
-                let mut header = jpeg::Header::of(reader.into_inner())?;
+                let header = jpeg::Header::of(reader.into_inner())?;
                 let (width, height) = header.size;
-                ((width.into(), height.into()), header.exif.take(), Kind::Jpeg(header))
+                ((width.into(), height.into()), Kind::Jpeg(header))
             }
             Some(format) if !is_read(format) => {
                 bail!("it is a {format:?} image: this program was built to read {FORMATS}")
             }
             Some(format) => {
-                let mut decoder = decoder(reader)?;
-                // An invalid EXIF entry does not make the image unreadable.
-                let exif = decoder.exif_metadata().ok().flatten();
-                let kind = Kind::Other(format, decoder.color_type(), decoder.total_bytes());
-                (decoder.dimensions(), exif, kind)
+                let _share = Budget::of_process().take(metadata::memory(format, length))?;
+                let decoder = decoder(reader, width)?;
+                (decoder.dimensions(), Kind::Other(format, decoder.color_type(), decoder.total_bytes()))
             }
         };
         let (width, height) = size;
@@ -140,8 +141,7 @@ impl Header {
         if let Kind::Other(_, _, bytes) = kind {
             ensure!(bytes <= MAX_BYTES, "it would take {bytes} bytes in memory: expected at most {MAX_BYTES}");
         }
-        let orientation = exif.as_deref().and_then(orientation).unwrap_or(Orientation::NoTransforms);
-        Ok(Self { size, orientation, kind })
+        Ok(Self { size, kind })
     }
 
     fn is_in_colour(&self) -> bool {
@@ -156,17 +156,10 @@ impl Header {
     fn memory(&self, file: u64, rows: usize) -> Result<(Share<'static>, u16)> {
         let budget = Budget::of_process();
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);
-        let turned = !matches!(
-            self.orientation,
-            Orientation::NoTransforms
-                | Orientation::Rotate180
-                | Orientation::FlipHorizontal
-                | Orientation::FlipVertical
-        );
-        // A quarter turn copies the image. Resizing makes an intermediate image of `rows` rows with four floats per
-        // pixel.
+        // A quarter turn copies the image; whether there is one is only known when the file is in memory. Resizing makes
+        // an intermediate image of `rows` rows with four floats per pixel.
         let after = |reduction: u64, channels: u64| {
-            let copy = if turned { channels * pixels / (reduction * reduction) } else { 0 };
+            let copy = channels * pixels / (reduction * reduction);
             copy.max(16 * u64::from(self.size.0.max(self.size.1)) / reduction * rows as u64)
         };
         let (bytes, reduction) = match &self.kind {
@@ -177,8 +170,10 @@ impl Header {
                 (header.bytes(reduction) + others(reduction), reduction)
             }
             Kind::Other(format, colour, bytes) => {
+                // An EXIF entry may be as long as the file, and is copied to be read.
                 let working = match format {
-                    ImageFormat::WebP => 8 * pixels,
+                    ImageFormat::WebP => 8 * pixels + file,
+                    ImageFormat::Png => 2 * file + metadata::memory(*format, file),
                     ImageFormat::Pnm => *bytes,
                     _ => 0,
                 };
@@ -196,20 +191,52 @@ impl Header {
             let told = u64::from(u32::from_le_bytes(*length)) + 8;
             ensure!(bytes.len() as u64 >= told, "it has {} bytes of {told}: is the file truncated?", bytes.len());
         }
-        let mut picture = match &self.kind {
+        let (mut picture, exif) = match &self.kind {
             Kind::Jpeg(header) => header.decode(bytes, reduction)?,
-            Kind::Other(..) => eight_bits(decoder(ImageReader::new(Cursor::new(bytes)).with_guessed_format()?)?)?,
+            Kind::Other(format, ..) => {
+                let bytes = with_end(*format, bytes)?;
+                let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
+                (eight_bits(decoder(reader, self.size.0)?)?, metadata::exif_chunk(*format, &bytes).map(<[u8]>::to_vec))
+            }
         };
-        picture.apply_orientation(self.orientation);
+        // An invalid EXIF entry does not make the image unreadable.
+        picture.apply_orientation(exif.and_then(metadata::orientation).unwrap_or(Orientation::NoTransforms));
         Ok(picture)
     }
 }
 
-fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>) -> Result<impl ImageDecoder + 'a> {
+/// The width in pixels if the file is a PNG, otherwise 0. Rewinds `source`.
+fn png_width(source: &mut (impl Read + Seek)) -> Result<u32> {
+    let mut start = Vec::new();
+    source.by_ref().take(24).read_to_end(&mut start)?;
+    source.rewind()?;
+    let width = start.get(16..).and_then(<[u8]>::first_chunk).filter(|_| start.starts_with(b"\x89PNG"));
+    Ok(width.map_or(0, |width| u32::from_be_bytes(*width)))
+}
+
+/// The decoder of an image which, if it is a PNG, is `width` pixels wide.
+fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>, width: u32) -> Result<impl ImageDecoder + 'a> {
     let mut limits = image::Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
+    // For PNG this limits the metadata and one row of pixels.
+    limits.max_alloc = Some(match reader.format() {
+        Some(ImageFormat::Png) => metadata::MAX_BYTES + 8 * u64::from(width),
+        _ => MAX_BYTES,
+    });
     reader.limits(limits);
     Ok(reader.into_decoder()?)
+}
+
+/// The file, with the end marker of a PNG (chunk `IEND`) if that is missing: whether it is complete is decided by its data.
+fn with_end(format: ImageFormat, bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+    if format != ImageFormat::Png || memchr::memmem::rfind(bytes, &END[4..8]).is_some() {
+        return Ok(bytes.into());
+    }
+    let mut complete = Vec::new();
+    complete.try_reserve_exact(bytes.len() + END.len())?;
+    complete.extend_from_slice(bytes);
+    complete.extend_from_slice(END);
+    Ok(complete.into())
 }
 
 /// Decodes an image of 8 or 16 bits per channel to 8 bits, without a copy.
@@ -241,21 +268,6 @@ fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
     picture.context("it decodes to another size than its header says")
 }
 
-/// The orientation in an EXIF entry (Exif 2.3, tag 0x0112). Accepts every TIFF integer type.
-fn orientation(entry: &[u8]) -> Option<Orientation> {
-    let tiff = entry.strip_prefix(b"Exif\0\0").unwrap_or(entry);
-    let mut reader = exif::Reader::new();
-    reader.continue_on_error(true);
-    let exif = reader.read_raw(tiff.to_vec()).or_else(|error| error.distill_partial_result(|_| ())).ok()?;
-    let value = match &exif.get_field(Tag::Orientation, In::PRIMARY)?.value {
-        Value::SByte(values) => u8::try_from(*values.first()?).ok(),
-        Value::SShort(values) => u8::try_from(*values.first()?).ok(),
-        Value::SLong(values) => u8::try_from(*values.first()?).ok(),
-        value => u8::try_from(value.get_uint(0)?).ok(),
-    };
-    Orientation::from_exif(value?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,71 +276,6 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<DynamicImage> {
         decode(bytes, Limits { max_pixels: MAX_PIXELS, rows: 28 }).map(|decoded| decoded.picture)
-    }
-
-    /// A JPEG of 40×24 px: black with one white corner.
-    fn jpeg() -> Vec<u8> {
-        let picture = GrayImage::from_fn(40, 24, |x, y| Luma([if x < 16 && y < 8 { 255 } else { 0 }]));
-        let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
-        bytes.into_inner()
-    }
-
-    /// The same with an EXIF orientation (Exif 2.3, tag 0x0112, 1 to 8), stored as the TIFF integer type `kind` in
-    /// either byte order.
-    fn turned(orientation: u8, kind: u8, big_endian: bool) -> Vec<u8> {
-        let length = match kind {
-            1 | 6 => 1,
-            3 | 8 => 2,
-            _ => 4,
-        };
-        let word = |value: u32, length: usize| {
-            if big_endian { value.to_be_bytes()[4 - length..].to_vec() } else { value.to_le_bytes()[..length].to_vec() }
-        };
-        let mut exif = b"Exif\0\0".to_vec();
-        exif.extend(if big_endian { b"MM" } else { b"II" });
-        for (value, length) in [(42, 2), (8, 4), (1, 2), (0x0112, 2), (kind.into(), 2), (1, 4)] {
-            exif.extend(word(value, length));
-        }
-        exif.extend(word(orientation.into(), length));
-        exif.resize(exif.len() + 4 - length + 4, 0);
-        let mut bytes = jpeg();
-        let segment = [&[0xff, 0xe1, 0, u8::try_from(exif.len() + 2).unwrap()], &exif[..]].concat();
-        bytes.splice(2..2, segment);
-        bytes
-    }
-
-    #[test]
-    fn photographs_are_turned_upright() {
-        // Where the white corner ends up: bottom right after a half turn, top right after a clockwise quarter turn.
-        for (orientation, size, white) in
-            [(1, (40, 24), (2, 2)), (3, (40, 24), (37, 21)), (6, (24, 40), (21, 2)), (8, (24, 40), (2, 37))]
-        {
-            // The TIFF types BYTE, SHORT, LONG and their signed versions.
-            for (kind, big_endian) in [1, 3, 4, 6, 8, 9].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-                let picture = read(&turned(orientation, kind, big_endian)).unwrap().to_luma8();
-                let case = format!("orientation {orientation}, kind {kind}, big-endian {big_endian}");
-                assert_eq!(picture.dimensions(), size, "{case}");
-                assert!(picture.get_pixel(white.0, white.1)[0] > 200, "{case}");
-                assert!(picture.get_pixel(size.0 / 2, size.1 / 2)[0] < 50, "{case}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_broken_exif_entry_is_left_alone() {
-        for (orientation, kind) in [(0, 3), (9, 3), (255, 4), (6, 2), (6, 7), (6, 13), (6, 200)] {
-            let picture = read(&turned(orientation, kind, false)).unwrap();
-            assert_eq!((picture.width(), picture.height()), (40, 24), "orientation {orientation}, kind {kind}");
-        }
-        let whole = turned(6, 3, true);
-        for at in 6..whole.len() - jpeg().len() {
-            for byte in [0, 0x80, 255] {
-                let mut broken = whole.clone();
-                broken[at] = byte;
-                read(&broken).unwrap();
-            }
-        }
     }
 
     #[test]
@@ -348,13 +295,18 @@ mod tests {
             }
             read(&[&whole, &b"what some cameras append"[..]].concat()).unwrap();
         }
+        // Without its end marker, all data of a PNG is there.
+        let mut whole = Cursor::new(Vec::new());
+        picture.write_to(&mut whole, ImageFormat::Png).unwrap();
+        let whole = whole.into_inner();
+        assert_eq!(read(&whole[..whole.len() - 12]).unwrap(), picture.into());
     }
 
     #[test]
     fn colour_is_told_by_the_header() {
         let folder = tempfile::tempdir().unwrap();
         let (grey, colour) = (folder.path().join("grey.jpg"), folder.path().join("colour.png"));
-        std::fs::write(&grey, jpeg()).unwrap();
+        GrayImage::new(4, 4).save(&grey).unwrap();
         RgbImage::new(4, 4).save(&colour).unwrap();
         assert_eq!((is_in_colour(&grey).unwrap(), is_in_colour(&colour).unwrap()), (false, true));
         assert!(is_in_colour(&folder.path().join("missing.png")).is_err());

@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
-use std::io::Read;
+use std::io::{Cursor, ErrorKind, Read};
 
 /// 48 one-bits: more than a symbol and its value can take, but few enough that the decoder, which reads 57 bits ahead,
 /// still sees a restart marker behind them.
@@ -17,14 +17,16 @@ const FILLER: [u8; 12] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
 /// more.
 const FULL_SIZE_PIXELS: u64 = 32_000_000;
 
+/// Most scans of an image. Programs that look for the smallest file write up to 20; thousands of empty ones, which fit
+/// into a small file, would take minutes.
+const MAX_SCANS: usize = 100;
+
 /// The contents of the header.
 pub(super) struct Header {
     /// Width and height in pixels.
     pub size: (u16, u16),
     /// Whether the image has colours.
     pub colour: bool,
-    /// The EXIF entry, starting with the TIFF header.
-    pub exif: Option<Vec<u8>>,
     /// Bytes per decoded pixel.
     channels: u64,
     progressive: bool,
@@ -49,7 +51,6 @@ impl Header {
         Ok(Self {
             size: (info.width, info.height),
             colour,
-            exif: decoder.exif_data().map(<[u8]>::to_vec),
             channels,
             progressive: info.coding_process == CodingProcess::DctProgressive,
         })
@@ -68,19 +69,28 @@ impl Header {
     }
 
     /// Bytes needed for decoding: the planes, the image made from them, and the coefficients. A progressive JPEG keeps
-    /// all coefficients until the end; other JPEGs keep them only while their blocks wait for a thread.
+    /// all coefficients until the end; other JPEGs keep them only while their blocks wait for a thread. There may be a
+    /// restart marker and [`FILLER`] for every block of 64 coefficients.
     pub fn bytes(&self, reduction: u16) -> u64 {
         let by = u64::from(reduction);
         let coefficients = self.pixels() * if self.progressive { 2 } else { 1 };
-        self.channels * (2 * self.pixels() / (by * by) + coefficients)
+        self.channels * (2 * self.pixels() / (by * by) + coefficients + self.pixels() / 4)
     }
 
     /// Decodes a complete file with this header, at 1 / `reduction` of its width and height. Fails if data is missing.
-    pub fn decode(&self, bytes: &[u8], reduction: u16) -> Result<DynamicImage> {
+    /// Also returns the EXIF entry.
+    pub fn decode(&self, bytes: &[u8], reduction: u16) -> Result<(DynamicImage, Option<Vec<u8>>)> {
         let (width, height) = self.size;
-        let mut decoder = Decoder::new(guarded(bytes)?);
+        let Guarded { copy, exif } = Guarded::of(bytes)?;
+        let mut decoder = Decoder::new(Cursor::new(copy));
         let (width, height) = decoder.scale(width.div_ceil(reduction), height.div_ceil(reduction))?;
-        let decoded = decoder.decode().context("its data is damaged or lost")?;
+        let decoded = decoder.decode().map_err(|error| match error {
+            // The file is in memory: what fails is starting a thread.
+            jpeg_decoder::Error::Io(error) if error.kind() != ErrorKind::UnexpectedEof => {
+                anyhow::Error::new(error).context("it cannot be decoded now")
+            }
+            damage => anyhow::Error::new(damage).context("its data is damaged or lost"),
+        })?;
         let format = decoder.info().context("it has no frame header")?.pixel_format;
         let (width, height) = (u32::from(width), u32::from(height));
         let picture = match format {
@@ -89,7 +99,7 @@ impl Header {
             PixelFormat::CMYK32 => RgbImage::from_raw(width, height, rgb(decoded)).map(DynamicImage::ImageRgb8),
             PixelFormat::L16 => None,
         };
-        picture.context("it decodes to another size than its header says")
+        Ok((picture.context("it decodes to another size than its header says")?, exif.map(<[u8]>::to_vec)))
     }
 }
 
@@ -107,40 +117,52 @@ fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// Copies the file up to its end marker (which may be missing), with [`FILLER`] behind every scan and restart interval.
-/// Fails if data is missing, or for the layouts that the decoder gets wrong.
-fn guarded(bytes: &[u8]) -> Result<std::io::Cursor<Vec<u8>>> {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    let mut copy = bytes[..bytes.len() - rest.len()].to_vec();
-    copy.reserve(bytes.len() + bytes.len() / 8);
-    let mut scans = Scans::default();
-    while let Some((marker, after)) = next_marker(rest) {
-        if marker == 0xd9 {
-            break;
-        }
-        copy.extend([0xff, marker]);
-        rest = after;
-        if (0xd0..=0xd8).contains(&marker) || marker == 0x01 {
-            continue;
-        }
-        let length = rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
-        let Some((segment, after)) = rest.split_at_checked(length) else { bail!(CUT_OFF) };
-        copy.extend_from_slice(segment);
-        rest = after;
-        let segment = segment.get(2..).unwrap_or_default();
-        match marker {
-            // Start of frame; these three are DHT, JPG and DAC.
-            0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => scans.frame(segment, marker == 0xc2)?,
-            0xda => {
-                let bits_needed = scans.scan(segment)?;
-                rest = entropy_coded(rest, &mut copy, bits_needed)?;
+/// A JPEG as the decoder gets it.
+struct Guarded<'a> {
+    copy: Vec<u8>,
+    /// The EXIF entry, which may lie anywhere before the end.
+    exif: Option<&'a [u8]>,
+}
+
+impl<'a> Guarded<'a> {
+    /// Copies the file up to its end marker (which may be missing), with [`FILLER`] behind every scan and restart
+    /// interval. Fails if data is missing, or for the layouts that the decoder gets wrong.
+    fn of(bytes: &'a [u8]) -> Result<Self> {
+        let mut rest = bytes.get(2..).unwrap_or_default();
+        let mut copy = Vec::new();
+        copy.try_reserve(bytes.len() + bytes.len() / 8)?;
+        copy.extend_from_slice(&bytes[..bytes.len() - rest.len()]);
+        let (mut scans, mut exif) = (Scans::default(), None);
+        while let Some((marker, after)) = next_marker(rest) {
+            if marker == 0xd9 {
+                break;
             }
-            _ => (),
+            copy.extend([0xff, marker]);
+            rest = after;
+            if (0xd0..=0xd8).contains(&marker) || marker == 0x01 {
+                continue;
+            }
+            let length = rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+            let Some((segment, after)) = rest.split_at_checked(length) else { bail!(CUT_OFF) };
+            copy.extend_from_slice(segment);
+            rest = after;
+            let segment = segment.get(2..).unwrap_or_default();
+            match marker {
+                // APP1 (Exif 2.3, section 4.7.2).
+                0xe1 if segment.starts_with(b"Exif\0") && exif.is_none() => exif = segment.get(6..),
+                // Start of frame; these three are DHT, JPG and DAC.
+                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => scans.frame(segment, marker == 0xc2)?,
+                0xda => {
+                    let scan = scans.scan(segment)?;
+                    rest = entropy_coded(rest, &mut copy, &scan)?;
+                }
+                _ => (),
+            }
         }
+        scans.end()?;
+        copy.extend([0xff, 0xd9]);
+        Ok(Self { copy, exif })
     }
-    scans.end()?;
-    copy.extend([0xff, 0xd9]);
-    Ok(std::io::Cursor::new(copy))
 }
 
 const CUT_OFF: &str = "the JPEG data breaks off: is the file truncated?";
@@ -159,10 +181,12 @@ fn next_marker(mut rest: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// Copies a scan's data, including its restart markers, up to the next other marker. Returns the rest. Fails if there
-/// are fewer than `bits_needed` bits.
-fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, bits_needed: u64) -> Result<&'a [u8]> {
-    let mut bytes = 0;
+/// are fewer bits than the scan needs, or more restart intervals than it has blocks.
+fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, scan: &Scan) -> Result<&'a [u8]> {
+    let (mut bytes, mut intervals) = (0, 0);
     loop {
+        intervals += 1;
+        ensure!(intervals <= scan.blocks, "its data is damaged: a scan has more restart markers than blocks");
         let end = rest.windows(2).position(|pair| pair[0] == 0xff && pair[1] != 0);
         // A final 0xff is half of a marker.
         let end = end.unwrap_or(rest.len() - usize::from(rest.last() == Some(&0xff)));
@@ -178,7 +202,7 @@ fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, bits_needed: u64) -
             _ => break,
         }
     }
-    ensure!(8 * bytes as u64 >= bits_needed, CUT_OFF);
+    ensure!(8 * bytes as u64 >= scan.bits_needed, CUT_OFF);
     Ok(rest)
 }
 
@@ -188,6 +212,14 @@ struct Scans {
     size: (u64, u64),
     progressive: bool,
     components: Vec<Component>,
+    count: usize,
+}
+
+/// What the header of one scan says about its data.
+struct Scan {
+    blocks: u64,
+    /// The data has at least this many bits.
+    bits_needed: u64,
 }
 
 struct Component {
@@ -213,8 +245,10 @@ impl Scans {
         Ok(())
     }
 
-    /// Reads a scan header (B.2.3). Returns the minimum number of bits its data must have.
-    fn scan(&mut self, segment: &[u8]) -> Result<u64> {
+    /// Reads a scan header (B.2.3).
+    fn scan(&mut self, segment: &[u8]) -> Result<Scan> {
+        self.count += 1;
+        ensure!(self.count <= MAX_SCANS, "it has more than {MAX_SCANS} scans: save it as a usual JPEG or as PNG");
         let Some((&count, parameters)) = segment.split_first() else { bail!(CUT_OFF) };
         let Some((selectors, &[from, to, approximation])) = parameters.split_at_checked(2 * usize::from(count)) else {
             bail!("its scan header is damaged");
@@ -250,7 +284,8 @@ impl Scans {
         }
         // A scan that refines the DC coefficients stores one bit per block and no codes, so the filler does not make it
         // fail.
-        Ok(if self.progressive && from == 0 && approximation >> 4 > 0 { blocks } else { 0 })
+        let bits_needed = if self.progressive && from == 0 && approximation >> 4 > 0 { blocks } else { 0 };
+        Ok(Scan { blocks, bits_needed })
     }
 
     /// Fails if a scan is missing.
@@ -288,7 +323,7 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Result<RgbImage> {
         let header = Header::of(bytes)?;
-        header.decode(bytes, 1).map(DynamicImage::into_rgb8)
+        header.decode(bytes, 1).map(|(picture, _)| picture.into_rgb8())
     }
 
     /// Start and end of each scan's data.
@@ -365,9 +400,21 @@ mod tests {
     }
 
     #[test]
+    fn files_that_would_take_endless_time_or_memory_are_refused() {
+        let (_, end) = scans(FILES[0])[0];
+        let restarts = [&FILES[0][..end], &[0xff, 0xd0].repeat(1000)[..], &FILES[0][end..]].concat();
+        let message = decode(&restarts).unwrap_err().to_string();
+        assert!(message.contains("more restart markers than blocks"), "{message}");
+        let (start, end) = *scans(FILES[1]).last().unwrap();
+        let header = FILES[1][..start].windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+        let repeated = [&FILES[1][..end], &FILES[1][header..end].repeat(MAX_SCANS)[..], &FILES[1][end..]].concat();
+        let message = decode(&repeated).unwrap_err().to_string();
+        assert!(message.contains("more than 100 scans"), "{message}");
+    }
+
+    #[test]
     fn huge_images_are_decoded_at_a_part_of_their_size() {
-        let header =
-            |width, height| Header { size: (width, height), colour: true, exif: None, channels: 3, progressive: false };
+        let header = |width, height| Header { size: (width, height), colour: true, channels: 3, progressive: false };
         for (width, height, memory, expected) in [
             (6000, 4000, u64::MAX, 1),
             (8000, 6000, u64::MAX, 2),
@@ -378,7 +425,7 @@ mod tests {
             assert_eq!(header(width, height).reduction(memory), expected, "{width}x{height}");
         }
         let header = Header::of(FILES[0]).unwrap();
-        let half = header.decode(FILES[0], 2).unwrap().into_rgb8();
+        let half = header.decode(FILES[0], 2).unwrap().0.into_rgb8();
         assert_eq!(half.dimensions(), (20, 20));
         assert!(half.get_pixel(4, 16).0.iter().zip([40, 60, 200]).all(|(found, level)| found.abs_diff(level) <= 6));
     }

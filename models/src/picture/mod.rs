@@ -7,6 +7,7 @@ mod colours;
 mod file;
 mod jpeg;
 mod memory;
+mod metadata;
 
 use file::{Decoded, Limits};
 
