@@ -172,7 +172,8 @@ fn epochs(report: &Report) -> String {
     let held_out = report.history.iter().any(|epoch| epoch.held_out_accuracy.is_some());
     let mut heading = vec!["epoch", "train loss"];
     if held_out {
-        heading.extend(["held-out loss", "held-out accuracy"]);
+        // With hyphens at which a line does not break.
+        heading.extend(["held\u{2011}out loss", "held\u{2011}out accuracy"]);
     }
     heading.extend(["test loss", "test accuracy", "time"]);
     let rows = report.history.iter().zip(&report.seconds).map(|(epoch, &seconds)| {
