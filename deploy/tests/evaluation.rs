@@ -77,7 +77,7 @@ fn several_runtimes_are_measured_on_request() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("tract 0."), "{}", said.stdout);
     if cfg!(not(feature = "cuda")) {
-        assert!(said.stderr.contains("note: ort-cuda is left out: this program was built without"), "{}", said.stderr);
+        assert!(said.stderr.contains("note: left out: ort-cuda: this program was built without"), "{}", said.stderr);
         scene.assert_fails(&format!("{eval} tract,ort-cuda"), 1, &["ort-cuda cannot be used", "--features"]);
     }
     if cfg!(feature = "onnx") && example::onnxruntime_for("several_runtimes_are_measured_on_request") {

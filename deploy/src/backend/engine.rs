@@ -80,8 +80,8 @@ pub struct Engine {
 /// Engines that cannot be used here, all for the same reason.
 #[derive(Clone, Debug)]
 pub struct Absent {
-    /// Which they are.
-    pub engines: Vec<Engine>,
+    /// Their names.
+    pub engines: String,
     /// Why, and what to do.
     pub reason: String,
 }
@@ -102,16 +102,9 @@ impl Engine {
     /// The names that a user can type, for messages.
     #[must_use]
     pub fn names() -> String {
-        let names: Vec<_> = Self::all()
-            .flat_map(|Self { registration: Registration { name, cuda, .. }, .. }| {
-                [Some((*name).to_owned()), cuda.then(|| format!("{name}:N"))]
-            })
-            .flatten()
-            .collect();
-        match names.split_last() {
-            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            _ => names.concat(),
-        }
+        let name =
+            |engine: Self| if engine.registration.cuda { format!("{engine}, {engine}:N") } else { engine.to_string() };
+        Self::all().map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// Splits engines into those that can be used here and the others.
@@ -152,12 +145,6 @@ impl Engine {
         })
     }
 
-    /// The engine that `--device cuda` selects in its place.
-    #[must_use]
-    pub fn on_cuda(self, device: u16) -> Option<Self> {
-        self.registration.on_cuda.map(|registration| Self { registration, device })
-    }
-
     /// The engine that shows its values between the nodes: itself, or another one.
     #[must_use]
     pub fn for_layers(self) -> Self {
@@ -180,15 +167,15 @@ impl Absent {
     pub(super) fn add(all: &mut Vec<Self>, engine: Engine, error: &anyhow::Error) {
         let reason = format!("{error:#}");
         match all.iter_mut().find(|absent| absent.reason == reason) {
-            Some(absent) => absent.engines.push(engine),
-            None => all.push(Self { engines: vec![engine], reason }),
+            Some(Self { engines, .. }) => *engines = format!("{engines}, {engine}"),
+            None => all.push(Self { engines: engine.to_string(), reason }),
         }
     }
+}
 
-    /// The names of the engines.
-    #[must_use]
-    pub fn names(&self) -> String {
-        self.engines.iter().map(Engine::to_string).collect::<Vec<_>>().join(", ")
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.engines, self.reason)
     }
 }
 
@@ -253,7 +240,7 @@ mod tests {
         }
         assert_eq!("ort-cuda:0".parse::<Engine>().unwrap().to_string(), "ort-cuda", "one engine has one name");
         for (text, word) in [
-            ("ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda or ort-cuda:N"),
+            ("ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda, ort-cuda:N"),
             ("cuda", "expected tract"),
             ("tract:1", "expected tract"),
             ("", "expected tract"),
@@ -282,7 +269,8 @@ mod tests {
     #[test]
     fn what_is_not_here_says_what_to_do() {
         let (here, absent) = Engine::available(Engine::all());
-        assert_eq!(here.len() + absent.iter().map(|absent| absent.engines.len()).sum::<usize>(), ENGINES.len());
+        let names: usize = absent.iter().map(|absent| absent.engines.split(", ").count()).sum();
+        assert_eq!(here.len() + names, ENGINES.len(), "{here:?} {absent:?}");
         for engine in Engine::all() {
             let status = engine.status();
             assert_eq!((status.available, status.reason.is_none()), (here.contains(&engine), status.available));
@@ -291,11 +279,8 @@ mod tests {
                 let feature = engine.registration.feature.unwrap();
                 let expected = format!("this program was built without {engine}: rebuild it with --features {feature}");
                 assert_eq!(error.to_string(), expected);
-                assert!(
-                    absent
-                        .iter()
-                        .any(|absent| absent.reason == expected && absent.names().contains(engine.registration.name))
-                );
+                let told = format!("{engine}: {expected}");
+                assert!(absent.iter().any(|absent| absent.to_string() == told), "{absent:?}");
             }
         }
     }

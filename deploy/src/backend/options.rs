@@ -21,26 +21,23 @@ pub enum Selection {
 impl Selection {
     /// Applies `--device` to what `--backend` selects.
     pub fn on(self, device: Device) -> Result<Self> {
-        let best = || Engine::everyday().rfind(|engine| engine.registration.cuda);
-        Ok(match (self, device) {
-            (_, Device::Auto) => self,
+        // The engine that `auto` takes on CUDA.
+        let best = Engine::everyday().rfind(|engine| engine.registration.cuda).map(|engine| engine.registration);
+        let (on_cuda, number) = match (self, device) {
+            (_, Device::Auto) => return Ok(self),
             (Self::Engine(engine), _) if engine.registration.cuda => {
                 bail!("--device has no effect with --backend {engine}, whose name says the device")
             }
-            (Self::Engine(_), Device::Cpu) => self,
-            (_, Device::Cpu) => Self::AutoOnCpu,
-            (Self::Engine(engine), Device::Cuda(number)) => {
-                let on_cuda = engine.on_cuda(u16::try_from(number)?);
-                let other = || best().map_or_else(String::new, |best| format!(" use --backend {best}"));
-                Self::Engine(on_cuda.with_context(|| {
-                    format!("{engine} runs on the processor only: for --device {device}{}", other())
-                })?)
-            }
-            (_, Device::Cuda(number)) => {
-                let best = best().context("no engine runs on CUDA")?;
-                Self::Engine(Engine { device: u16::try_from(number)?, ..best })
-            }
-        })
+            (Self::Engine(_), Device::Cpu) => return Ok(self),
+            (Self::Auto | Self::AutoOnCpu, Device::Cpu) => return Ok(Self::AutoOnCpu),
+            (Self::Engine(engine), Device::Cuda(number)) => (engine.registration.on_cuda, number),
+            (Self::Auto | Self::AutoOnCpu, Device::Cuda(number)) => (best, number),
+        };
+        let registration = on_cuda.with_context(|| {
+            let best = best.map_or("auto", |best| best.name);
+            format!("{self} runs on the processor only: for --device {device} use --backend {best}")
+        })?;
+        Ok(Self::Engine(Engine { registration, device: number }))
     }
 
     /// Chooses the engine, and says in notes why it is not a better one.
@@ -57,7 +54,7 @@ impl Selection {
             match engine.check() {
                 Ok(()) => {
                     let note = |absent: &Absent| {
-                        format!("{} cannot be used, so {engine} runs: {}", absent.names(), absent.reason)
+                        format!("{} cannot be used, so {engine} runs: {}", absent.engines, absent.reason)
                     };
                     return Ok((engine, absent.iter().map(note).collect()));
                 }
@@ -69,6 +66,16 @@ impl Selection {
     }
 }
 
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::AutoOnCpu => f.write_str("auto on the CPU"),
+            Self::Engine(engine) => engine.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Selection {
     type Err = anyhow::Error;
 
@@ -76,7 +83,7 @@ impl FromStr for Selection {
         if name == "auto" {
             return Ok(Self::Auto);
         }
-        name.parse().map(Self::Engine).map_err(|error| anyhow!("{error}, or auto"))
+        name.parse().map(Self::Engine).map_err(|error| anyhow!("{error} or auto"))
     }
 }
 
@@ -89,7 +96,7 @@ pub enum Device {
     /// The processor.
     Cpu,
     /// The CUDA device of this number; if it cannot be had, that is an error.
-    Cuda(usize),
+    Cuda(u16),
 }
 
 impl Device {
@@ -107,7 +114,7 @@ impl FromStr for Device {
             None if name == "cuda" => Ok(Self::Cuda(0)),
             // A device number is an i32 in CUDA.
             Some(("cuda", number)) => match number.parse::<u16>() {
-                Ok(number) => Ok(Self::Cuda(usize::from(number))),
+                Ok(number) => Ok(Self::Cuda(number)),
                 Err(_) => bail!("'{number}' is not the number of a device: expected a name such as cuda:0"),
             },
             _ => bail!("expected auto, cpu, cuda or cuda:N"),
@@ -220,16 +227,12 @@ mod tests {
             ("ort-cuda", "cuda:1", "--device has no effect with --backend ort-cuda"),
         ] {
             let backend: Selection = backend.parse().unwrap();
-            let found = match backend.on(device.parse().unwrap()) {
-                Ok(Selection::Auto) => "auto".to_owned(),
-                Ok(Selection::AutoOnCpu) => "auto on the CPU".to_owned(),
-                Ok(Selection::Engine(engine)) => engine.to_string(),
-                Err(error) => error.to_string(),
-            };
+            let found = backend.on(device.parse().unwrap());
+            let found = found.map_or_else(|error| error.to_string(), |selection| selection.to_string());
             assert!(found.starts_with(selected), "{backend:?} on {device}: {found}");
         }
         let message = "onnx".parse::<Selection>().unwrap_err().to_string();
-        assert!(message.contains("expected tract, ") && message.ends_with("ort-cuda:N, or auto"), "{message}");
+        assert!(message.contains("expected tract, ") && message.ends_with(" or auto"), "{message}");
     }
 
     #[test]

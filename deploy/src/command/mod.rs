@@ -14,7 +14,6 @@ use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use deploy::arguments::whole;
 #[cfg(feature = "cuda")]
 use deploy::backend::cuda::{Search, Tuning};
-use deploy::backend::engine::Absent;
 use deploy::backend::{Device, ENGINES, Engine, Options, Selection};
 use deploy::embedded;
 use deploy::model::Model;
@@ -49,7 +48,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
         default_value = AUTO,
         value_parser = Named::of::<Selection>(names([AUTO])),
         hide_possible_values = true,
-        help = format!("{AUTO} (CUDA if it works, otherwise ONNX Runtime if its library is found, otherwise tract), or an engine: {}", Engine::names())
+        help = backend_help()
     )]
     backend: Selection,
 
@@ -73,6 +72,13 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
 
 /// What selects the best engine.
 const AUTO: &str = "auto";
+
+/// Help for `--backend`: in which order `auto` tries the engines, and all names.
+fn backend_help() -> String {
+    let order: Vec<_> = Engine::everyday().rev().map(|engine| engine.to_string()).collect();
+    let names = Engine::names();
+    format!("{AUTO} (the first of {} that can be used here), or an engine by its name: {names}", order.join(", "))
+}
 
 /// The names of all engines, after other ones.
 pub fn names<const N: usize>(others: [&'static str; N]) -> Vec<&'static str> {
@@ -246,22 +252,16 @@ pub fn listed(list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
     if list == "all" {
         let (here, absent) = Engine::available(Engine::all());
         ensure!(!here.is_empty(), "no engine is here: see deploy backends");
-        return Ok((here, absent.iter().map(left_out).collect()));
+        return Ok((here, absent.iter().map(|absent| format!("left out: {absent}")).collect()));
     }
     let mut engines: Vec<Engine> = Vec::new();
     for name in list.split(',') {
         let engine = name.trim().parse();
-        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error}, or all")))?;
+        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error} or all")))?;
         ensure!(!engines.contains(&engine), usage(format!("--runtimes names {engine} twice")));
         engines.push(engine);
     }
     Ok((engines, Vec::new()))
-}
-
-/// A note on engines that cannot be used.
-pub fn left_out(absent: &Absent) -> String {
-    let verb = if absent.engines.len() == 1 { "is" } else { "are" };
-    format!("{} {verb} left out: {}", absent.names(), absent.reason)
 }
 
 /// A usage error for flags that contradict each other. The program exits with 2.
@@ -374,8 +374,9 @@ mod tests {
     #[test]
     fn all_names_every_engine_or_says_why_not() {
         let Ok((engines, notes)) = listed("all") else { return };
-        let told: Vec<_> = notes.iter().filter_map(|note| Some(note.split_once(" left out: ")?.0)).collect();
-        let told: Vec<_> = told.iter().flat_map(|names| names.split([' ', ','])).collect();
+        let names = |note: &str| Some(note.strip_prefix("left out: ")?.split_once(": ")?.0.to_owned());
+        let told: Vec<_> = notes.iter().filter_map(|note| names(note)).collect();
+        let told: Vec<_> = told.iter().flat_map(|names| names.split(", ")).collect();
         for engine in Engine::all() {
             assert!(engines.contains(&engine) != told.contains(&engine.registration.name), "{engines:?} {notes:?}");
         }

@@ -279,7 +279,7 @@ pub fn onnxruntime_for(test: &str) -> bool {
 pub fn engines(test: &str) -> Vec<Engine> {
     let (here, absent) = Engine::available(Engine::all().filter(|engine| !engine.registration.cuda));
     for absent in absent {
-        println!("skipped: {test}: {}: {}", absent.names(), absent.reason);
+        println!("skipped: {test}: {absent}");
     }
     here
 }

@@ -25,9 +25,11 @@ fn open(bytes: &[u8], engine: Engine) -> Model {
 }
 
 #[test]
-fn the_four_engines_are_compared() {
+fn both_ways_of_both_libraries_are_compared() {
     let names: Vec<_> = engines().map(|engine| engine.registration.name).collect();
-    assert_eq!(names, ["tract", "tract-stock", "ort", "ort-as-written"]);
+    for name in ["tract", "tract-stock", "ort", "ort-as-written"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
 }
 
 /// `scripts/setup` installs ONNX Runtime, so it must be here: without it the tests would prove nothing.

@@ -165,9 +165,8 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         }
         runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
     }
-    runtimes.extend(
-        absent.iter().map(|one| Checked { runtime: one.names(), outcome: Outcome::Missing(one.reason.clone()) }),
-    );
+    runtimes
+        .extend(absent.into_iter().map(|one| Checked { runtime: one.engines, outcome: Outcome::Missing(one.reason) }));
     let accuracy = before.map(|before| Accuracy {
         images: judges.len(),
         set,

@@ -4,11 +4,10 @@ mod figures;
 mod markdown;
 
 use super::text::{counted, fields, print, print_json, table};
-use super::{CudaArguments, ModelOperand, ModelSource, left_out, listed, names, progress, usage};
-use anyhow::{Context, Result, bail};
+use super::{CudaArguments, ModelOperand, ModelSource, listed, names, progress, usage};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::{number, whole};
-use deploy::backend::engine::Absent;
 use deploy::backend::{Device, Engine, Options, Selection};
 use deploy::bench::cold::{self, Start};
 use deploy::bench::compare::{Comparison, Verdict, compare, same_model};
@@ -69,8 +68,7 @@ pub struct Arguments {
     )]
     runtimes: Option<String>,
 
-    /// Where ONNX Runtime runs: auto (with --backend, what that says; otherwise CUDA if it is compiled in and works,
-    /// and if not the processor), cpu, cuda or cuda:N
+    /// Only engines that run there: auto (anywhere), cpu, cuda or cuda:N; with --backend ort, where it runs
     #[arg(
         long,
         value_name = "NAME",
@@ -244,9 +242,9 @@ impl Arguments {
             return Ok((engines, notes));
         }
         let asked = self.backend.map_or(Selection::Auto, Selection::Engine);
-        let engine = asked.on(self.device).map_err(usage)?;
-        self.cuda.applied(Options::new(engine, None)).validate().map_err(usage)?;
-        match (self.backend, engine) {
+        let selected = asked.on(self.device).map_err(usage)?;
+        self.cuda.applied(Options::new(selected, None)).validate().map_err(usage)?;
+        match (self.backend, selected) {
             (Some(backend), _) if self.device != Device::Auto && backend.registration.on_cuda.is_none() => {
                 Err(usage(format!("--device has no effect with --backend {backend}")))
             }
@@ -255,27 +253,17 @@ impl Arguments {
         }
     }
 
-    /// The engines for everyday use, each on the device that the user asks for.
+    /// The engines for everyday use, on the device that the user asks for.
     fn everyday(&self) -> Result<(Vec<Engine>, Vec<String>)> {
-        let (mut engines, mut absent) = (Vec::new(), Vec::new());
-        for engine in Engine::everyday().filter(|engine| !engine.registration.cuda) {
-            let on_cuda = match self.device {
-                Device::Auto => engine.on_cuda(0).filter(|on_cuda| on_cuda.code().is_ok()),
-                Device::Cpu => None,
-                Device::Cuda(number) => engine.on_cuda(u16::try_from(number)?),
-            };
-            // A user who names a CUDA device wants it, so its absence is an error.
-            if let (Device::Cuda(_), Some(on_cuda)) = (self.device, on_cuda) {
-                on_cuda.check()?;
-            }
-            let (here, missing) = Engine::available(on_cuda.into_iter().chain([engine]));
-            engines.extend(here.first());
-            absent.extend(missing);
-        }
-        match absent.first() {
-            Some(Absent { reason, .. }) if engines.is_empty() => bail!("{reason}"),
-            _ => Ok((engines, absent.iter().map(left_out).collect())),
-        }
+        let engines = Engine::everyday().filter_map(|engine| match self.device {
+            Device::Auto => engine.code().is_ok().then_some(engine),
+            Device::Cpu => (engine.code().is_ok() && !engine.registration.cuda).then_some(engine),
+            Device::Cuda(device) => engine.registration.cuda.then_some(Engine { device, ..engine }),
+        });
+        let (here, absent) = Engine::available(engines);
+        let notes = absent.iter().map(|absent| format!("left out: {absent}")).collect();
+        ensure!(!here.is_empty(), absent.into_iter().next().map_or_else(String::new, |absent| absent.reason));
+        Ok((here, notes))
     }
 
     /// The command that starts one engine cold.
