@@ -48,7 +48,7 @@ pub struct Code {
 
 /// Makes an engine's own call on these images ready, and nothing around it: no checks, no scores. It tells what
 /// [`Backend::run`] and [`crate::model::Model::logits`] add. The backend is one that the engine opened.
-pub type Prepare = for<'a> fn(&'a mut (dyn Backend + 'static), Pictures) -> Result<Prepared<'a>>;
+pub type Prepare = for<'a> fn(&'a mut dyn Backend, Pictures) -> Result<Prepared<'a>>;
 
 /// Opens a model with every tensor as an output.
 pub type Expose = fn(Source, u16, &[Step]) -> Result<Box<dyn Exposed>>;

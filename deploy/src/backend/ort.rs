@@ -114,7 +114,7 @@ impl Backend for Session {
 
 impl Session {
     /// Prepares ONNX Runtime's own call on these images.
-    pub(super) fn prepared<'a>(backend: &'a mut (dyn Backend + 'static), pictures: Pictures) -> Result<Prepared<'a>> {
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
         let Self { inner, at_once, batch, .. } = prepared::opened(backend)?;
         match pictures {
             Pictures::Bytes(pictures) => prepared::in_ort(inner, *at_once, *batch, pictures),

@@ -188,7 +188,7 @@ impl Backend for Plan {
 
 impl Plan {
     /// Prepares tract's own call on these images.
-    pub(super) fn prepared<'a>(backend: &'a mut (dyn Backend + 'static), pictures: Pictures) -> Result<Prepared<'a>> {
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
         let Self { runnable, batch, runtime, .. } = prepared::opened(backend)?;
         match pictures {
             Pictures::Bytes(pictures) => prepared::in_tract(runnable, *batch, runtime.threads, pictures),

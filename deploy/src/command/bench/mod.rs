@@ -39,9 +39,9 @@ With --compare the exit code is 1 if a figure got worse by more than 5 % and by 
 A result of another model is refused; of another machine, shown without a verdict.
 
 Examples:
-  deploy bench model.onnx                             tract and ONNX Runtime, on one and on all threads
+  deploy bench model.onnx                             the everyday engines, on one and on all threads
   deploy bench model.onnx --format markdown           tables to paste into an issue
-  deploy bench model.onnx --runtimes tract,tract-stock
+  deploy bench --runtimes tract,tract-stock           our operators against tract as released
   deploy bench --backend tract --threads 1 --batch-sizes 1 --time 5
   deploy bench -o before.json                         the embedded model; then, after a change:
   deploy bench --compare before.json")]
