@@ -1,5 +1,5 @@
-"""How fast `deploy` is: whole processes against Python, threads over a folder, tract with and without our depthwise
-operator, and what our own path adds to the runtimes. Called by `scripts/bench deploy`.
+"""How fast `deploy` is: whole processes against Python, threads over a folder, tract with our operators and
+as released, and what our own path adds to the engines. Called by `scripts/bench deploy`.
 
 What is compared takes turns; medians of the turns are printed.
 """
@@ -96,19 +96,19 @@ def folder(rounds, pictures, models):
 
 def runtimes(rounds, models):
     print("\nOne picture, one thread, medians in ms")
-    print(f"  {'':12} {'ort':>8} {'tract':>8} {'as it is':>8}  own/stock  tract/ort   our path adds: tract, ort (batch 1, 32)")
+    print(f"  {'':12} {'ort':>8} {'tract':>8} {'released':>8}  own/stock  tract/ort   our path adds: tract, ort (batch 1, 32)")
     for name, model in models:
         report = json.loads(bench_export.call(
-            DEPLOY, "bench", "--model", model, "--threads", "1", "--batch-sizes", "1,32", "--stock-tract",
+            DEPLOY, "bench", "--model", model, "--threads", "1", "--batch-sizes", "1,32", "--runtimes", "tract,tract-stock,ort",
             "--rounds", str(rounds), "--format", "json"))
         median, added = {}, []
         for series in report["series"]:
             key, batch, more = series["runtime"]["name"], series["batch"], series["added"]
             median[key, batch] = series["seconds"]["p50"]
-            if key != "stock tract":
+            if key != "tract as released":
                 text = f"{1e6 * more['seconds']:+.0f} us" if batch == 1 else f"{100 * more['share']:+.1f} %"
                 added.append(f"{key} {text}")
-        ort, own, stock = (1e3 * median[key, 1] for key in ("onnxruntime", "tract", "stock tract"))
+        ort, own, stock = (1e3 * median[key, 1] for key in ("onnxruntime", "tract", "tract as released"))
         text = ", ".join(added)
         print(f"  {name:12} {ort:8.3f} {own:8.3f} {stock:8.3f}  {stock / own:8.2f}x  {own / ort:8.2f}x   {text}")
 

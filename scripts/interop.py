@@ -189,7 +189,7 @@ def runtimes(images: ndarray, pictures: list[Path], reference: ndarray) -> dict[
         f"OpenVINO {version('openvino')}": lambda file: openvino_model(file)(images)["logits"],
         f"onnx2torch {version('onnx2torch')}": lambda file: onnx2torch_logits(file, images),
         f"deploy, {ours['tract']}": lambda file: deploy_logits(file, "tract", pictures, reference),
-        f"deploy, {ours['onnxruntime']}": lambda file: deploy_logits(file, "ort", pictures, reference),
+        f"deploy, {ours['ort']}": lambda file: deploy_logits(file, "ort", pictures, reference),
     }
 
 

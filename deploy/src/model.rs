@@ -1,7 +1,7 @@
 //! A model file and the engine that runs it; every command works with it.
 
 use crate::backend::prepared::Prepared;
-use crate::backend::{self, Backend, Device, Options, Pictures, Runtime, Source};
+use crate::backend::{self, Backend, Engine, Options, Pictures, Runtime, Selection, Source};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard, Takes};
@@ -17,6 +17,7 @@ pub struct Model {
     card: Option<ModelCard>,
     interface: Interface,
     labels: Vec<String>,
+    engine: Engine,
     backend: Box<dyn Backend>,
     notes: Vec<String>,
 }
@@ -31,13 +32,13 @@ impl Model {
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
         let Described { model, card, mut interface } = Described::of(name, bytes)?;
         let source = Source { name, bytes, model: &model, interface: &interface };
-        let (mut backend, mut notes) = backend::open(source, options)?;
+        let (mut backend, engine, mut notes) = backend::open(source, options)?;
         if interface.origin.is_some() {
             judge(&mut interface, card.as_ref(), backend.as_mut()).with_context(|| format!("{name} cannot be used"))?;
         }
         notes.extend(interface.notes.iter().cloned());
         let labels = card.as_ref().map_or_else(|| numbered(interface.classes), |card| card.labels.clone());
-        Ok(Self { name: name.to_owned(), card, interface, labels, backend, notes })
+        Ok(Self { name: name.to_owned(), card, interface, labels, engine, backend, notes })
     }
 
     /// The model's name in messages: its path.
@@ -70,7 +71,7 @@ impl Model {
         self.backend.runtime()
     }
 
-    /// What the user should know: why `auto` did not take the better runtime, and what was assumed about a file without
+    /// What the user should know: why `auto` did not take a better engine, and what was assumed about a file without
     /// a card.
     #[must_use]
     pub fn notes(&self) -> &[String] {
@@ -114,16 +115,20 @@ impl Model {
             card: self.card.clone(),
             interface: self.interface.clone(),
             labels: self.labels.clone(),
+            engine: self.engine,
             backend,
             notes: Vec::new(),
         };
         self.backend.workers().into_iter().map(worker).collect()
     }
 
-    /// Prepares the runtime's own call on these images, for timing. They are as [`Model::logits`] takes them.
-    pub(crate) fn prepared(&mut self, images: ArrayView4<u8>) -> Result<Prepared<'_>> {
+    /// Prepares the engine's own call on these images, for timing. They are as [`Model::logits`] takes them.
+    pub(crate) fn prepared<'a>(&'a mut self, images: ArrayView4<'a, u8>) -> Result<Prepared<'a>> {
         let taken = self.taken(images)?;
-        self.backend.prepared(taken.view())
+        match self.engine.code()?.prepared {
+            Some(prepare) => prepare(self.backend.as_mut(), taken.view()),
+            None => Ok(Box::new(move || self.backend.run(taken.view()).map(drop))),
+        }
     }
 
     /// Converts images to what the graph takes. Errors if their size is not the model's.
@@ -156,7 +161,7 @@ impl Scored {
     pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
         let mut interface = Described::read(bytes)?.interface;
         if interface.origin.is_some() {
-            let options = Options { device: Device::Cpu, ..Options::default() };
+            let options = Options { engine: Selection::AutoOnCpu, ..Options::default() };
             interface = Model::from_bytes(name, bytes, &options)?.interface;
         }
         Ok(Self { output: interface.output, holds: interface.scores, reason: interface.reason })

@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// `hide_possible_values`, since the flag's help already lists the names and what else it takes.
 #[derive(Clone)]
 pub struct Named<P> {
-    names: &'static [&'static str],
+    names: Vec<&'static str>,
     parse: P,
 }
 
@@ -20,16 +20,16 @@ type Parse<T> = fn(&str) -> Result<T, <T as FromStr>::Err>;
 impl Named<()> {
     /// Parses with [`FromStr`].
     #[must_use]
-    pub fn of<T: FromStr>(names: &'static [&'static str]) -> Named<Parse<T>> {
-        Named { names, parse: T::from_str }
+    pub fn of<T: FromStr>(names: impl Into<Vec<&'static str>>) -> Named<Parse<T>> {
+        Named { names: names.into(), parse: T::from_str }
     }
 }
 
 impl<P> Named<P> {
     /// Parses with any function.
     #[must_use]
-    pub fn with(names: &'static [&'static str], parse: P) -> Self {
-        Self { names, parse }
+    pub fn with(names: impl Into<Vec<&'static str>>, parse: P) -> Self {
+        Self { names: names.into(), parse }
     }
 }
 

@@ -8,7 +8,7 @@ mod example;
 mod hostile;
 
 use choices::{Choices, bytes, changed, seeds};
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::Engine;
 use deploy::model::Model;
 use example::Example;
 use models::onnx::limits::{Footprint, Limits};
@@ -22,7 +22,7 @@ use prost::Message;
 /// The program's limits suit a machine, but not a test of thousands of models. Models larger than needed to find a
 /// fault are only checked against the limits.
 fn run(bytes: &[u8]) -> Option<bool> {
-    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    let options = "tract".parse::<Engine>().unwrap().options(Some(1));
     onnx::parse(bytes).ok().filter(is_small)?;
     match Model::from_bytes("any", bytes, &options) {
         Ok(mut model) => {

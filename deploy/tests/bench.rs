@@ -130,6 +130,20 @@ fn both_runtimes_are_measured_in_one_run() {
 }
 
 #[test]
+#[cfg(feature = "onnx")]
+fn tract_is_measured_with_our_operators_and_as_released() {
+    let scene = Scene::new();
+    let bench = "bench --model example.onnx --runtimes tract,tract-stock --threads 1 --batch-sizes 1 --rounds 1";
+    let said = scene.deploy(&format!("{bench} --format json"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let document: Value = serde_json::from_str(&said.stdout).unwrap();
+    for part in ["series", "cold_starts"] {
+        let names: Vec<_> = document[part].as_array().unwrap().iter().map(|each| &each["runtime"]["name"]).collect();
+        assert_eq!(names, ["tract", "tract as released"], "{part}");
+    }
+}
+
+#[test]
 fn markdown_is_a_table_to_paste() {
     let said = Scene::new().deploy(&format!("{QUICK} --format markdown"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -193,7 +207,11 @@ fn a_model_that_cannot_be_used_is_named_once() {
 fn wrong_usage_exits_with_2() {
     let scene = Scene::new();
     for (flags, words) in [
-        ("--backend auto", "expected tract or ort"),
+        ("--backend auto", "expected tract, tract-stock"),
+        ("--runtimes tract,tract", "twice"),
+        ("--runtimes tract --backend tract", "--backend"),
+        ("--runtimes tract --device cpu", "--device"),
+        ("--stock-tract", "--stock-tract"),
         ("--backend tract --device cpu", "no effect with --backend tract"),
         ("--backend tract --device cuda", "use --backend ort"),
         ("--time 5 --rounds 3", "cannot be used with"),

@@ -157,9 +157,27 @@ fn inspect_works_where_the_card_is_missing_or_broken() {
 fn backends_lists_what_there_is() {
     let said = Scene::new().deploy("backends");
     assert_eq!(said.code, Some(0));
-    for word in ["tract ", "onnxruntime ", "cuda ", "auto takes "] {
+    for word in ["tract ", "tract-stock ", "ort ", "ort-as-written ", "ort-cuda ", "auto takes "] {
         assert!(said.stdout.contains(word), "{}", said.stdout);
     }
+}
+
+#[test]
+fn the_document_of_backends_has_an_entry_for_every_engine() {
+    let document = Scene::new().deploy("backends --format json").json();
+    let engines = document["backends"].as_array().unwrap();
+    let names: Vec<_> = engines.iter().map(|engine| engine["name"].as_str().unwrap()).collect();
+    for (name, feature) in
+        [("tract", "tract"), ("tract-stock", "onnx"), ("ort", "ort"), ("ort-as-written", "ort"), ("ort-cuda", "cuda")]
+    {
+        let engine = &engines[names.iter().position(|&other| other == name).unwrap()];
+        let (available, reason) = (engine["available"].as_bool().unwrap(), engine["reason"].as_str());
+        assert_eq!(available, reason.is_none(), "{engine}");
+        if engine["compiled_in"] == false {
+            assert!(reason.unwrap().ends_with(&format!("--features {feature}")), "{engine}");
+        }
+    }
+    assert!(names.contains(&document["auto"].as_str().unwrap()), "{document}");
 }
 
 #[test]
@@ -199,7 +217,11 @@ fn wrong_usage_exits_with_2() {
     let scene = Scene::new();
     scene.assert_fails("predict --model example.onnx", 2, &["<IMG>..."]);
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --no-such-flag"), 2, &["--no-such-flag"]);
-    scene.assert_fails("predict picture-0.pgm --model example.onnx --backend caffe", 2, &["auto, tract or ort"]);
+    scene.assert_fails(
+        "predict picture-0.pgm --model example.onnx --backend caffe",
+        2,
+        &["expected tract, tract-stock", "or auto"],
+    );
     scene.assert_fails("predict picture-0.pgm --model example.onnx --device gpu", 2, &["auto, cpu, cuda or cuda:N"]);
     scene.assert_fails(
         "predict picture-0.pgm --model example.onnx --device cuda:x",
@@ -208,6 +230,9 @@ fn wrong_usage_exits_with_2() {
     );
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --threads 0"), 2, &["--threads"]);
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --device cuda"), 2, &["use --backend ort"]);
+    scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --stock-tract"), 2, &["--stock-tract"]);
+    let words = ["--device has no effect with --backend ort-cuda"];
+    scene.assert_fails("predict picture-0.pgm --model example.onnx --backend ort-cuda --device cpu", 2, &words);
     scene.assert_fails("backends --model example.onnx", 2, &["--model"]);
     scene.assert_fails("fly", 2, &["fly"]);
 }
@@ -215,6 +240,6 @@ fn wrong_usage_exits_with_2() {
 #[test]
 #[cfg(not(feature = "cuda"))]
 fn cuda_without_cuda_says_how_to_get_it() {
-    let words = ["built without CUDA", "--features cuda"];
+    let words = ["built without ort-cuda", "--features cuda"];
     Scene::new().assert_fails("predict picture-0.pgm --model example.onnx --device cuda:1", 1, &words);
 }

@@ -44,7 +44,7 @@ impl Scene {
         let library = PathBuf::from(library);
         assert!(library.is_file(), "{VARIABLE}: there is no {}", library.display());
         let scene = Self::new(Some(library));
-        if scene.deploy("backends").stdout.contains("onnxruntime on cuda:0") {
+        if scene.deploy("backends").stdout.contains("auto takes      ort-cuda") {
             println!("skipped: {test}: this machine has a GPU that works");
             return None;
         }
@@ -97,7 +97,7 @@ fn without_a_driver_auto_falls_back_and_says_why() {
         let said = scene.deploy(&format!("{PREDICT}{flags}"));
         assert_eq!(said.code, Some(0), "{}", said.stderr);
         assert!(said.stdout.starts_with("one.pgm  "), "{}", said.stdout);
-        assert!(said.stderr.contains("note: CUDA cannot be used, so the processor runs: "), "{}", said.stderr);
+        assert!(said.stderr.contains("note: ort-cuda cannot be used, so ort runs: "), "{}", said.stderr);
         assert!(said.stderr.contains("CPUExecutionProvider on cpu"), "{}", said.stderr);
         assert_names_the_cause(&said.stderr);
     }
@@ -109,7 +109,7 @@ fn without_a_driver_the_list_of_backends_says_why() {
     let said = scene.deploy("backends");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("CUDAExecutionProvider, CPUExecutionProvider"), "{}", said.stdout);
-    assert!(said.stdout.contains("auto takes   onnxruntime on cpu"), "{}", said.stdout);
+    assert!(said.stdout.contains("auto takes      ort\n"), "{}", said.stdout);
     assert_names_the_cause(&said.stdout);
 }
 
@@ -133,7 +133,7 @@ fn a_library_without_cuda_is_named() {
 fn options_of_cuda_that_would_have_no_effect_are_wrong_usage() {
     let scene = Scene::new(None);
     for option in ["--cudnn-search heuristic", "--cuda-memory 1000000"] {
-        for place in ["--backend tract", "--device cpu", "--backend ort --device cpu"] {
+        for place in ["--backend tract", "--device cpu", "--backend ort", "--backend ort --device cpu"] {
             let said = scene.deploy(&format!("{PREDICT} {place} {option}"));
             assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{place} {option}: {}", said.stderr);
             assert!(said.stderr.contains("have no effect without CUDA"), "{}", said.stderr);

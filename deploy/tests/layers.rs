@@ -6,7 +6,7 @@ mod example;
 use deploy::backend::Engine;
 use deploy::backend::intermediate::Probe;
 use deploy::embedded::{MODEL, NAME};
-use deploy::parity::layers::{Layers, compare, tolerance};
+use deploy::parity::layers::{Layer, Layers, compare, tolerance};
 use example::{Example, LABELS, logits_by_hand, pictures};
 use models::card::{ModelCard, Precision};
 use models::dataset;
@@ -14,13 +14,15 @@ use models::onnx;
 use models::onnx::proto::ModelProto;
 use ndarray::{Array4, ArrayView4, s};
 
-/// The engines that can be tested here. Prints that ONNX Runtime is skipped if it is missing.
+/// The engines that show their tensors and can be tested here: of ONNX Runtime only the one as written.
 fn engines(test: &str) -> Vec<Engine> {
-    let mut engines = vec![Engine::Tract];
-    if example::onnxruntime_for(test) {
-        engines.push(Engine::OrtCpu);
-    }
-    engines
+    let engines = example::engines(test);
+    engines.into_iter().filter(|engine| engine.for_layers() == *engine).collect()
+}
+
+/// tract with our operators.
+fn tract() -> Engine {
+    "tract".parse().unwrap()
 }
 
 fn probe(bytes: &[u8], engine: Engine) -> Probe {
@@ -63,8 +65,8 @@ fn the_tensors_are_those_of_the_graph_in_every_runtime() {
 }
 
 #[test]
-fn both_runtimes_agree_at_every_node() {
-    let [one, other] = engines("both_runtimes_agree_at_every_node")[..] else { return };
+fn all_engines_agree_at_every_node() {
+    let engines = engines("all_engines_agree_at_every_node");
     for example in [
         Example::default(),
         Example { channels: 3, ..Example::default() },
@@ -73,9 +75,12 @@ fn both_runtimes_agree_at_every_node() {
         Example { outputs: ["", "answer"], ..Example::without_card() },
     ] {
         let (bytes, images) = (example.bytes(), pictures(6, example.channels));
-        let layers = layers((&bytes, one), (&bytes, other), images.view());
-        assert_eq!((layers.first_beyond, layers.nodes.len()), (None, 8), "{layers:?}");
-        assert!(layers.nodes.iter().all(|layer| layer.difference.is_some() && layer.problem.is_none()), "{layers:?}");
+        for &other in &engines[1..] {
+            let layers = layers((&bytes, engines[0]), (&bytes, other), images.view());
+            assert_eq!((layers.first_beyond, layers.nodes.len()), (None, 8), "{other}: {layers:?}");
+            let compared = |layer: &Layer| layer.difference.is_some() && layer.problem.is_none();
+            assert!(layers.nodes.iter().all(compared), "{other}: {layers:?}");
+        }
     }
 }
 
@@ -128,7 +133,7 @@ fn another_graph_and_another_size_are_refused() {
     let example = Example::default();
     let mut model = example.model();
     model.graph.as_mut().unwrap().node[3].op_type = "Sigmoid".into();
-    let (mut one, mut other) = (probe(&example.bytes(), Engine::Tract), probe(&onnx::encode(&model), Engine::Tract));
+    let (mut one, mut other) = (probe(&example.bytes(), tract()), probe(&onnx::encode(&model), tract()));
     let message = compare(&mut one, &mut other, pictures(1, 1).view(), tolerance(Precision::Fp32), |_| ())
         .unwrap_err()
         .to_string();
@@ -162,20 +167,24 @@ fn model() -> ModelProto {
 #[test]
 fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() {
     const TEST: &str = "the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found";
-    let [one, other] = engines(TEST)[..] else { return };
+    let engines = engines(TEST);
     let images = images(TEST, 3);
-    let good = layers((MODEL, one), (MODEL, other), images.view());
-    assert_eq!(good.first_beyond, None, "{NAME}: {:?}", beyond(&good));
+    for &other in &engines[1..] {
+        let good = layers((MODEL, engines[0]), (MODEL, other), images.view());
+        assert_eq!(good.first_beyond, None, "{NAME} in {other}: {:?}", beyond(&good));
+    }
     let graph = model().graph.unwrap();
     let convolutions: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Conv").collect();
     assert_eq!(convolutions.len(), 27);
     // The first, one in the middle, and the last.
     for node in [convolutions[0], convolutions[13], convolutions[26]] {
         let bytes = changed(MODEL, &node.input[1], |weight| weight + 0.5);
-        let layers = layers((MODEL, one), (&bytes, other), images.view());
-        let first = &layers.nodes[layers.first_beyond.expect("a difference")];
-        // In tract, our operators only return the convolution together with its clip.
-        let layer = |tensor: &str| tensor.trim_end_matches(".conv").to_owned();
-        assert_eq!(layer(&first.tensor), layer(&node.output[0]), "{:?}", beyond(&layers));
+        for &other in &engines[1..] {
+            let layers = layers((MODEL, engines[0]), (&bytes, other), images.view());
+            let first = &layers.nodes[layers.first_beyond.expect("a difference")];
+            // In tract, our operators only return the convolution together with its clip.
+            let layer = |tensor: &str| tensor.trim_end_matches(".conv").to_owned();
+            assert_eq!(layer(&first.tensor), layer(&node.output[0]), "{other}: {:?}", beyond(&layers));
+        }
     }
 }

@@ -77,7 +77,11 @@ impl Scene {
         if cfg!(feature = "tract") {
             let said = self.predict(library, "auto");
             assert_eq!(said.code, Some(0), "{}", said.stderr);
-            assert!(said.stderr.contains("note: ONNX Runtime cannot be used, so tract runs"), "{}", said.stderr);
+            assert!(
+                said.stderr.contains("ort cannot be used, so tract runs: no usable ONNX Runtime"),
+                "{}",
+                said.stderr
+            );
             assert!(said.stderr.contains(&place) && said.stderr.contains(reason), "{}", said.stderr);
             assert!(said.stderr.contains("example.onnx: tract "), "{}", said.stderr);
             assert!(said.stdout.starts_with("one.pgm  "), "{}", said.stdout);

@@ -3,7 +3,7 @@
 
 mod example;
 
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::Engine;
 use deploy::model::Model;
 use example::{Example, integer, integers, node};
 use models::onnx::proto::tensor_proto::{DataLocation, DataType};
@@ -12,8 +12,8 @@ use prost::Message;
 use std::time::{Duration, Instant};
 
 fn open(bytes: &[u8]) -> Result<Model, String> {
-    let backend = if cfg!(feature = "tract") { Choice::Tract } else { Choice::Ort };
-    let options = Options { backend, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    let engine: Engine = if cfg!(feature = "tract") { "tract" } else { "ort" }.parse().unwrap();
+    let options = engine.options(Some(1));
     Model::from_bytes("bomb.onnx", bytes, &options).map_err(|error| format!("{error:#}"))
 }
 

@@ -50,9 +50,10 @@ fn bash_completes_commands_flags_and_values() {
         (&["deploy", "pred"], "predict"),
         (&["deploy", "doctor", "--sec"], "--seconds"),
         (&["deploy", "backends", "--format", "j"], "json"),
-        (&["deploy", "predict", "--backend", "tr"], "tract"),
+        (&["deploy", "predict", "--backend", "au"], "auto"),
         (&["deploy", "eval", "--device", "cuda"], "cuda"),
-        (&["deploy", "eval", "--runtimes", "ort-cpu-"], "ort-cpu-as-written"),
+        (&["deploy", "bench", "--backend", "tract-"], "tract-stock"),
+        (&["deploy", "eval", "--runtimes", "ort-a"], "ort-as-written"),
         (&["deploy", "parity", "--compared", "ort-cu"], "ort-cuda"),
     ] {
         let Some(found) = completed(words) else { return };
@@ -92,7 +93,7 @@ fn each_command_has_a_page_that_man_likes() {
     let first = formatted(&pages.join("deploy.1")).unwrap();
     assert!(first.starts_with("deploy(1)") && first.contains("deploy manual"), "{first}");
     let bench = formatted(&pages.join("deploy-bench.1")).unwrap();
-    assert!(bench.contains("deploy bench model.onnx                             both runtimes"), "{bench}");
+    assert!(bench.contains("deploy bench model.onnx                             the everyday engines"), "{bench}");
     assert_eq!(deploy(&["man"]).stdout, std::fs::read(pages.join("deploy.1")).unwrap());
 }
 

@@ -1,5 +1,5 @@
 //! `deploy parity` as a user sees it.
-#![cfg(all(feature = "tract", feature = "ort"))]
+#![cfg(all(feature = "onnx", feature = "ort"))]
 
 mod example;
 mod scene;
@@ -93,7 +93,7 @@ fn any_two_runtimes_are_compared() {
     }
     let scene = Scene::new();
     for (reference, compared) in
-        [("tract", "ort-cpu"), ("ort-cpu-as-written", "ort-cpu"), ("tract", "ort-cpu-as-written")]
+        [("tract", "ort"), ("ort-as-written", "ort"), ("tract", "ort-as-written"), ("ort", "tract-stock")]
     {
         let said =
             scene.deploy(&format!("{BOTH} --data . --reference {reference} --compared {compared} --format json"));
@@ -103,8 +103,14 @@ fn any_two_runtimes_are_compared() {
             (&document["reference"]["engine"], &document["compared"]["engine"]),
             (&reference.into(), &compared.into())
         );
-        let name = if reference == "tract" { "tract" } else { "onnxruntime" };
-        assert_eq!(document["reference"]["name"], name);
+        let name = |engine| match engine {
+            "tract" => "tract",
+            "tract-stock" => "tract as released",
+            "ort" => "onnxruntime",
+            _ => "onnxruntime as written",
+        };
+        assert_eq!(document["reference"]["name"], name(reference));
+        assert_eq!(document["compared"]["name"], name(compared));
     }
 }
 
@@ -144,6 +150,12 @@ fn layers_are_listed_in_the_order_of_the_graph() {
     assert_eq!((nodes.len(), &document["images"]), (8, &Value::from(2)));
     assert_eq!((&nodes[2]["operator"], &nodes[2]["shape"]), (&"Conv".into(), &serde_json::json!([1, 4, 8, 6])));
     assert_eq!(document["first_beyond"], Value::Null);
+    // ONNX Runtime shows its tensors only where it runs the graph as written, and the document says so.
+    assert_eq!(document["reference"]["engine"], "ort-as-written");
+    assert_eq!(document["reference"]["name"], "onnxruntime as written");
+    let stock = scene.deploy(&format!("{BOTH} --data . --layers --compared tract-stock"));
+    assert!(stock.stdout.contains("tract-stock: tract as released"), "{}{}", stock.stdout, stock.stderr);
+    assert_eq!(stock.code, Some(0), "{}", stock.stderr);
 }
 
 #[test]
@@ -151,7 +163,8 @@ fn flags_that_contradict_each_other_exit_with_2() {
     let scene = Scene::new();
     for (arguments, word) in [
         ("--reference tract", "both tract"),
-        ("--layers --compared ort-cpu-as-written", "are the same"),
+        ("--layers --compared ort-as-written", "shows the tensors of ort and of ort-as-written"),
+        ("--compared ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda, ort-cuda:N"),
         ("--data . --random 3", "--random"),
         ("--data . --pictures .", "--pictures"),
         ("--pictures . --random 3", "--random"),
@@ -163,7 +176,7 @@ fn flags_that_contradict_each_other_exit_with_2() {
         ("--layers --save-worst out", "--save-worst"),
         ("--tolerance 0", "above 0"),
         ("--tolerance nan", "above 0"),
-        ("--compared caffe", "expected tract, ort-cpu"),
+        ("--compared caffe", "expected tract, tract-stock"),
         ("--compared ort-cuda:x", "not the number of a device"),
     ] {
         scene.assert_fails(&format!("{BOTH} {arguments}"), 2, &[word]);

@@ -3,10 +3,10 @@
 mod example;
 
 use deploy::agreement::{FP32_TOLERANCE, Tolerance, compare};
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::{Device, Engine, Options, Selection};
 use deploy::evaluate::evaluate;
 use deploy::model::Model;
-use example::{Example, LABELS, integer, integers, logits_by_hand, node, pictures};
+use example::{Example, LABELS, engines, integer, integers, logits_by_hand, node, pictures};
 use models::dataset::Dataset;
 use models::onnx::proto::tensor_proto::{DataLocation, DataType};
 use models::onnx::proto::{ModelProto, NodeProto};
@@ -16,33 +16,17 @@ use prost::Message;
 /// Suffices for the few sums of the example.
 const EXACT: Tolerance = Tolerance { largest: 1e-5, mean: 1e-5 };
 
-fn options(backend: Choice, threads: usize) -> Options {
-    Options { backend, device: Device::Cpu, threads: Some(threads), ..Options::default() }
-}
-
-/// The backends that can be tested here.
-fn backends(test: &str) -> Vec<Choice> {
-    let mut backends = Vec::new();
-    if cfg!(feature = "tract") {
-        backends.push(Choice::Tract);
-    }
-    if example::onnxruntime_for(test) {
-        backends.push(Choice::Ort);
-    }
-    backends
-}
-
-fn assert_answers_as_by_hand(example: &Example, backend: Choice) {
+fn assert_answers_as_by_hand(example: &Example, engine: Engine) {
     let images = pictures(70, example.channels);
     let expected = logits_by_hand(images.view());
     for threads in [1, 3] {
-        let mut model = Model::from_bytes("example", &example.bytes(), &options(backend, threads)).unwrap();
+        let mut model = Model::from_bytes("example", &example.bytes(), &engine.options(Some(threads))).unwrap();
         for count in [0, 1, 2, 70] {
             let logits = model.logits(images.slice(s![..count, .., .., ..])).unwrap();
             assert_eq!(logits.dim(), (count, LABELS.len()));
             if count > 0 {
                 let agreement = compare(expected.slice(s![..count, ..]), logits.view(), EXACT).unwrap();
-                assert!(agreement.holds(), "{backend}, {threads} threads, {count} pictures: {agreement:?}");
+                assert!(agreement.holds(), "{engine}, {threads} threads, {count} pictures: {agreement:?}");
             }
         }
     }
@@ -50,17 +34,17 @@ fn assert_answers_as_by_hand(example: &Example, backend: Choice) {
 
 #[test]
 fn every_runtime_yields_the_logits_computed_by_hand() {
-    for backend in backends("every_runtime_yields_the_logits_computed_by_hand") {
-        assert_answers_as_by_hand(&Example::default(), backend);
-        assert_answers_as_by_hand(&Example { channels: 3, ..Example::default() }, backend);
+    for engine in engines("every_runtime_yields_the_logits_computed_by_hand") {
+        assert_answers_as_by_hand(&Example::default(), engine);
+        assert_answers_as_by_hand(&Example { channels: 3, ..Example::default() }, engine);
     }
 }
 
 #[test]
 fn a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up() {
-    for backend in backends("a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up") {
+    for engine in engines("a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up") {
         for batch in [1, 4, 7] {
-            assert_answers_as_by_hand(&Example { batch: Some(batch), ..Example::default() }, backend);
+            assert_answers_as_by_hand(&Example { batch: Some(batch), ..Example::default() }, engine);
         }
     }
 }
@@ -70,26 +54,29 @@ fn a_view_with_gaps_is_read_as_it_looks() {
     let images = pictures(8, 1);
     let every_other = images.slice(s![..;2, .., .., ..]);
     let flipped = images.slice(s![.., .., ..;-1, ..]);
-    for backend in backends("a_view_with_gaps_is_read_as_it_looks") {
-        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+    for engine in engines("a_view_with_gaps_is_read_as_it_looks") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(2))).unwrap();
         for view in [every_other, flipped] {
             let agreement = compare(logits_by_hand(view).view(), model.logits(view).unwrap().view(), EXACT).unwrap();
-            assert!(agreement.holds(), "{backend}: {agreement:?}");
+            assert!(agreement.holds(), "{engine}: {agreement:?}");
         }
     }
 }
 
 #[test]
 fn the_model_tells_what_runs() {
-    for backend in backends("the_model_tells_what_runs") {
-        let model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+    for engine in engines("the_model_tells_what_runs") {
+        let model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(2))).unwrap();
         let runtime = model.runtime();
-        let (name, provider) = match backend {
-            Choice::Tract => ("tract", "tract-linalg with own convolutions"),
-            _ => ("onnxruntime", "CPUExecutionProvider"),
+        let (name, provider) = match engine.registration.name {
+            "tract" => ("tract", "tract-linalg with own convolutions"),
+            "tract-stock" => ("tract as released", "tract-linalg"),
+            "ort" => ("onnxruntime", "CPUExecutionProvider"),
+            "ort-as-written" => ("onnxruntime as written", "CPUExecutionProvider"),
+            _ => (&*runtime.name, &*runtime.provider),
         };
         assert_eq!((&*runtime.name, &*runtime.device, runtime.threads), (name, "cpu", 2));
-        assert!(runtime.provider.starts_with(provider), "{runtime}");
+        assert_eq!(runtime.provider, provider, "{runtime}");
         assert_eq!(model.labels(), LABELS);
         assert_eq!(model.card(), Some(&example::card(1)));
         assert!(model.notes().is_empty(), "{:?}", model.notes());
@@ -105,10 +92,10 @@ fn our_own_reader_and_tracts_give_the_same_answers() {
         let bytes = std::fs::read(path).unwrap();
         let images = models::dataset::noise((50, 1, 6, 8), 1);
         let mut logits = Vec::new();
-        for stock_tract in [false, true] {
-            let options = Options { stock_tract, ..options(Choice::Tract, 2) };
+        for engine in ["tract", "tract-stock"] {
+            let options = engine.parse::<Engine>().unwrap().options(Some(2));
             let mut model = Model::from_bytes(name, &bytes, &options).unwrap();
-            assert_eq!(model.runtime().provider.starts_with("own "), !stock_tract, "{}", model.runtime());
+            assert_eq!(model.runtime().provider.starts_with("own "), engine == "tract", "{}", model.runtime());
             logits.push(model.logits(images.view()).unwrap());
         }
         let agreement = compare(logits[1].view(), logits[0].view(), FP32_TOLERANCE).unwrap();
@@ -116,19 +103,18 @@ fn our_own_reader_and_tracts_give_the_same_answers() {
     }
 }
 
-#[cfg(feature = "tract")]
+#[cfg(feature = "onnx")]
 #[test]
-fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
+fn tract_as_released_gives_the_same_answers_and_is_named_so() {
     let images = pictures(20, 1);
-    let (bytes, own) = (Example::default().bytes(), options(Choice::Tract, 2));
+    let bytes = Example::default().bytes();
     let mut logits = Vec::new();
-    for stock_tract in [false, true] {
-        let mut model = Model::from_bytes("example", &bytes, &Options { stock_tract, ..own }).unwrap();
-        let said = if stock_tract {
-            "stock tract 0.23.9, tract-linalg on"
-        } else {
-            "tract 0.23.9, tract-linalg with own convolutions on"
-        };
+    for (engine, said) in [
+        ("tract", "tract 0.23.9, tract-linalg with own convolutions on"),
+        ("tract-stock", "tract as released 0.23.9, tract-linalg on"),
+    ] {
+        let options = engine.parse::<Engine>().unwrap().options(Some(2));
+        let mut model = Model::from_bytes("example", &bytes, &options).unwrap();
         assert!(model.runtime().to_string().starts_with(said), "{}", model.runtime());
         logits.push(model.logits(images.view()).unwrap());
     }
@@ -137,14 +123,14 @@ fn tract_as_it_is_gives_the_same_answers_and_is_named_so() {
 
 #[test]
 fn a_file_without_a_card_is_used_if_its_graph_leaves_no_choice() {
-    for backend in backends("a_file_without_a_card_is_used_if_its_graph_leaves_no_choice") {
+    for engine in engines("a_file_without_a_card_is_used_if_its_graph_leaves_no_choice") {
         for example in [
             Example::without_card(),
             Example { outputs: ["scores", ""], ..Example::without_card() },
             Example { channels: 3, ..Example::without_card() },
         ] {
-            assert_answers_as_by_hand(&example, backend);
-            let model = Model::from_bytes("example", &example.bytes(), &options(backend, 1)).unwrap();
+            assert_answers_as_by_hand(&example, engine);
+            let model = Model::from_bytes("example", &example.bytes(), &engine.options(Some(1))).unwrap();
             assert_eq!(model.labels(), ["0", "1", "2"]);
             let notes = model.notes().join("\n");
             assert!(notes.contains("no model card") && notes.contains("as logits"), "{notes}");
@@ -155,8 +141,8 @@ fn a_file_without_a_card_is_used_if_its_graph_leaves_no_choice() {
 #[test]
 fn the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell() {
     let example = Example { classes_told: false, ..Example::without_card() };
-    for backend in backends("the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell") {
-        assert_answers_as_by_hand(&example, backend);
+    for engine in engines("the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell") {
+        assert_answers_as_by_hand(&example, engine);
     }
 }
 
@@ -168,8 +154,8 @@ fn probabilities_alone_become_logits_with_the_same_softmax() {
         let mut model = Example { outputs: ["", name], ..Example::without_card() }.model();
         // The product is then an intermediate value, not an output.
         assert_eq!(model.graph.as_mut().unwrap().output.len(), 1);
-        for backend in backends("probabilities_alone_become_logits_with_the_same_softmax") {
-            let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+        for engine in engines("probabilities_alone_become_logits_with_the_same_softmax") {
+            let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
             let probabilities = models::evaluation::softmax(model.logits(images.view()).unwrap().view());
             assert!(compare(expected.view(), probabilities.view(), EXACT).unwrap().max_difference < 1e-6);
         }
@@ -206,9 +192,9 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
     ];
     let images = pictures(5, 1);
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
-    for backend in backends("probabilities_stay_as_they_are_whatever_makes_them") {
+    for engine in engines("probabilities_stay_as_they_are_whatever_makes_them") {
         let probabilities = |nodes: &[NodeProto]| {
-            let mut model = Model::from_bytes("example", &followed_by(nodes), &options(backend, 1)).unwrap();
+            let mut model = Model::from_bytes("example", &followed_by(nodes), &engine.options(Some(1))).unwrap();
             let logits = model.logits(images.view()).unwrap();
             (models::evaluation::softmax(logits.view()), model.notes().join("\n"))
         };
@@ -234,10 +220,10 @@ fn scores_that_are_neither_logits_nor_probabilities_are_refused() {
             "add up to 2.000: expected 1, or logits",
         ),
     ] {
-        for backend in backends("scores_that_are_neither_logits_nor_probabilities_are_refused") {
-            let opened = Model::from_bytes("odd.onnx", &followed_by(&nodes), &options(backend, 1));
+        for engine in engines("scores_that_are_neither_logits_nor_probabilities_are_refused") {
+            let opened = Model::from_bytes("odd.onnx", &followed_by(&nodes), &engine.options(Some(1)));
             let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).unwrap_err();
-            assert!(message.contains("odd.onnx cannot be used") && message.contains(word), "{backend}: {message}");
+            assert!(message.contains("odd.onnx cannot be used") && message.contains(word), "{engine}: {message}");
         }
     }
 }
@@ -248,7 +234,8 @@ fn answers_that_depend_on_the_batch_are_refused() {
     let mean =
         [node("ReduceMean", &["z"], "mean", vec![integers("axes", &[0])]), node("Sub", &["z", "mean"], "out", vec![])];
     if example::onnxruntime_for("answers_that_depend_on_the_batch_are_refused") {
-        let opened = Model::from_bytes("odd.onnx", &followed_by(&mean), &options(Choice::Ort, 1));
+        let options = "ort".parse::<Engine>().unwrap().options(Some(1));
+        let opened = Model::from_bytes("odd.onnx", &followed_by(&mean), &options);
         let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(message.contains("depend on the other images of the batch"), "{message}");
     }
@@ -265,8 +252,8 @@ fn answers_that_depend_on_the_batch_are_refused() {
 
 #[test]
 fn pictures_of_another_shape_are_refused() {
-    for backend in backends("pictures_of_another_shape_are_refused") {
-        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 1)).unwrap();
+    for engine in engines("pictures_of_another_shape_are_refused") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(1))).unwrap();
         for shape in [(1, 1, 8, 5), (1, 3, 8, 6), (2, 1, 6, 8)] {
             let message = model.logits(Array4::zeros(shape).view()).unwrap_err().to_string();
             assert!(message.contains("takes [1, 8, 6]"), "{message}");
@@ -282,8 +269,8 @@ fn an_evaluation_counts_right_answers() {
     // Every tenth label is deliberately wrong.
     let labels = answers.iter().enumerate().map(|(n, answer)| if n % 10 == 0 { (answer + 1) % 3 } else { *answer });
     let data = Dataset::new(images, labels.collect()).unwrap();
-    for backend in backends("an_evaluation_counts_right_answers") {
-        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 2)).unwrap();
+    for engine in engines("an_evaluation_counts_right_answers") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(2))).unwrap();
         let mut last = 0;
         let evaluation = evaluate(&mut model, &data, |done| last = done).unwrap();
         assert_eq!((evaluation.metrics.images, evaluation.metrics.correct, last), (300, 270, 300));
@@ -294,8 +281,8 @@ fn an_evaluation_counts_right_answers() {
 #[test]
 fn labels_beyond_the_classes_are_refused() {
     let data = Dataset::new(pictures(2, 1), vec![0, 3]).unwrap();
-    for backend in backends("labels_beyond_the_classes_are_refused") {
-        let mut model = Model::from_bytes("example", &Example::default().bytes(), &options(backend, 1)).unwrap();
+    for engine in engines("labels_beyond_the_classes_are_refused") {
+        let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(1))).unwrap();
         let message = evaluate(&mut model, &data, |_| ()).unwrap_err().to_string();
         assert!(message.contains("labels up to 3") && message.contains("3 classes"), "{message}");
     }
@@ -305,21 +292,21 @@ fn labels_beyond_the_classes_are_refused() {
 fn weights_that_are_no_numbers_never_yield_an_answer() {
     let mut model = Example::default().model();
     model.graph.as_mut().unwrap().initializer[2].float_data[4] = f32::NAN;
-    for backend in backends("weights_that_are_no_numbers_never_yield_an_answer") {
-        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+    for engine in engines("weights_that_are_no_numbers_never_yield_an_answer") {
+        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
         let message = model.logits(pictures(1, 1).view()).unwrap_err().to_string();
         assert!(message.contains("not finite"), "{message}");
     }
 }
 
-/// Opens a model changed by `change` with every backend. The error must contain `word`.
+/// Opens a model changed by `change` with every engine. The error must contain `word`.
 fn assert_refused(example: &Example, change: impl Fn(&mut ModelProto), word: &str) {
     let mut model = example.model();
     change(&mut model);
-    for backend in backends("assert_refused") {
-        let opened = Model::from_bytes("bad.onnx", &model.encode_to_vec(), &options(backend, 1));
+    for engine in engines("assert_refused") {
+        let opened = Model::from_bytes("bad.onnx", &model.encode_to_vec(), &engine.options(Some(1)));
         let message = opened.map(|_| ()).map_err(|error| format!("{error:#}")).expect_err(word);
-        assert!(message.contains("bad.onnx") && message.contains(word), "{backend}: {message}");
+        assert!(message.contains("bad.onnx") && message.contains(word), "{engine}: {message}");
     }
 }
 
@@ -415,8 +402,8 @@ fn a_broken_graph_is_an_error_and_no_panic() {
 fn nodes_may_come_in_any_order() {
     let mut model = Example::default().model();
     model.graph.as_mut().unwrap().node.reverse();
-    for backend in backends("nodes_may_come_in_any_order") {
-        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &options(backend, 1)).unwrap();
+    for engine in engines("nodes_may_come_in_any_order") {
+        let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
         let images = pictures(3, 1);
         let logits = model.logits(images.view()).unwrap();
         assert!(compare(logits_by_hand(images.view()).view(), logits.view(), EXACT).unwrap().holds());
@@ -426,12 +413,12 @@ fn nodes_may_come_in_any_order() {
 #[test]
 fn a_truncated_file_is_an_error_and_no_panic() {
     let bytes = Example::default().bytes();
-    for backend in backends("a_truncated_file_is_an_error_and_no_panic") {
+    for engine in engines("a_truncated_file_is_an_error_and_no_panic") {
         for length in (0..bytes.len()).step_by(7) {
-            let opened = Model::from_bytes("short.onnx", &bytes[..length], &options(backend, 1));
+            let opened = Model::from_bytes("short.onnx", &bytes[..length], &engine.options(Some(1)));
             // A file cut between two fields may still be valid protobuf; then the card or the graph is missing.
             if let Ok(model) = opened {
-                assert!(model.card().is_none(), "{backend}: {length} of {} bytes were used", bytes.len());
+                assert!(model.card().is_none(), "{engine}: {length} of {} bytes were used", bytes.len());
             }
         }
     }
@@ -440,26 +427,26 @@ fn a_truncated_file_is_an_error_and_no_panic() {
 #[test]
 fn cuda_without_cuda_is_an_error() {
     let bytes = Example::default().bytes();
-    let opened = |backend| {
-        let options = Options { backend, device: Device::Cuda(0), ..Options::default() };
-        Model::from_bytes("example", &bytes, &options).map(|_| ()).map_err(|error| format!("{error:#}"))
-    };
-    let message = opened(Choice::Tract).unwrap_err();
-    assert!(message.contains("tract runs on the processor only"), "{message}");
     if !cfg!(feature = "cuda") {
-        for backend in [Choice::Auto, Choice::Ort] {
-            let message = opened(backend).unwrap_err();
-            assert!(message.contains("rebuild it with --features cuda"), "{message}");
+        for backend in ["auto", "ort", "ort-cuda"] {
+            let device = if backend == "ort-cuda" { Device::Auto } else { Device::Cuda(0) };
+            let engine = backend.parse::<Selection>().unwrap().on(device).unwrap();
+            let opened = Model::from_bytes("example", &bytes, &Options::new(engine, None));
+            let message = format!("{:#}", opened.err().expect("no CUDA"));
+            assert!(message.contains("without ort-cuda: rebuild it with --features cuda"), "{backend}: {message}");
         }
     }
 }
 
 #[test]
-fn both_runtimes_agree() {
-    let backends = backends("both_runtimes_agree");
-    let [one, other] = backends[..] else { return println!("skipped: both_runtimes_agree: it needs two runtimes") };
+fn all_engines_agree() {
+    let engines = engines("all_engines_agree");
     let (bytes, images) = (Example::default().bytes(), pictures(100, 1));
-    let logits = |backend| Model::from_bytes("example", &bytes, &options(backend, 2))?.logits(images.view());
-    let agreement = compare(logits(one).unwrap().view(), logits(other).unwrap().view(), FP32_TOLERANCE).unwrap();
-    assert!(agreement.holds() && agreement.other_argmax == 0, "{agreement:?}");
+    let logits = |engine: Engine| {
+        Model::from_bytes("example", &bytes, &engine.options(Some(2))).unwrap().logits(images.view()).unwrap()
+    };
+    for &engine in &engines[1..] {
+        let agreement = compare(logits(engines[0]).view(), logits(engine).view(), FP32_TOLERANCE).unwrap();
+        assert!(agreement.holds() && agreement.other_argmax == 0, "{engine}: {agreement:?}");
+    }
 }

@@ -3,7 +3,7 @@
 //! `AWKWARD_SHEETS=FOLDER` writes a contact sheet for each kind and one of all mistakes. `AWKWARD_KINDS=TEXT` runs only
 //! the kinds with this text in their name.
 
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::Engine;
 use deploy::embedded;
 use deploy::model::Model;
 use image::{DynamicImage, GrayImage};
@@ -38,7 +38,7 @@ impl Outcome {
 }
 
 fn model() -> Model {
-    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    let options = "tract".parse::<Engine>().unwrap().options(Some(1));
     Model::from_bytes(embedded::NAME, embedded::MODEL, &options).unwrap()
 }
 

@@ -17,7 +17,7 @@ pub fn choose(choice: Device) -> Result<tch::Device> {
     match choice {
         Device::Auto if count > 0 => Ok(tch::Device::Cuda(0)),
         Device::Auto | Device::Cpu => Ok(tch::Device::Cpu),
-        Device::Cuda(index) if index < count => Ok(tch::Device::Cuda(index)),
+        Device::Cuda(index) if usize::from(index) < count => Ok(tch::Device::Cuda(usize::from(index))),
         Device::Cuda(index) if count > 0 => {
             bail!("there is no CUDA device {index}: this machine has {count}, numbered from 0 (see `train devices`)")
         }

@@ -22,8 +22,8 @@ impl Binding {
     /// Binds a session on CUDA device `number`. The input is in pinned (page-locked) host memory, which the device
     /// reads without an intermediate copy.
     #[cfg(feature = "cuda")]
-    pub fn of_cuda(session: &Session, output: &str, number: usize) -> Result<Self> {
-        Self::new(session, output, AllocationDevice::CUDA_PINNED, i32::try_from(number)?)
+    pub fn of_cuda(session: &Session, output: &str, number: u16) -> Result<Self> {
+        Self::new(session, output, AllocationDevice::CUDA_PINNED, i32::from(number))
     }
 
     #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]
@@ -78,7 +78,8 @@ mod tests {
             Ok(library) => library,
             Err(reason) => return println!("skipped: a_bound_run_yields_what_a_plain_run_does: {reason}"),
         };
-        let session = || builder(library, &Options::default()).unwrap().commit_from_memory(embedded::MODEL).unwrap();
+        let session =
+            || builder(library, &Options::default(), false).unwrap().commit_from_memory(embedded::MODEL).unwrap();
         let (mut plain, mut session) = (session(), session());
         let mut binding = Binding::new(&session, "logits", AllocationDevice::CPU, 0).unwrap();
         let images = Array4::from_shape_fn((40, 1, 28, 28), |(n, _, y, x)| (n * 31 + y * x * 7 + x * 3) as u8);

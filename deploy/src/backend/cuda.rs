@@ -3,8 +3,9 @@
 //! ONNX Runtime silently runs nodes on the CPU that CUDA cannot run. Only the profile of a run shows which provider ran
 //! each node.
 
-use super::library::Library;
+use super::library::{self, Library};
 use super::ort::commit;
+use super::status::Found;
 use super::{Source, nvidia};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::onnx::proto::tensor_proto::DataType;
@@ -71,10 +72,10 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    fn provider(self, number: usize) -> Result<CUDA> {
+    fn provider(self, number: u16) -> Result<CUDA> {
         // By default, ONNX Runtime lets newer GPUs round the factors of a convolution to 10 bits of mantissa (TF32).
         // The answers would no longer be those of fp32.
-        let mut provider = CUDA::default().with_device_id(i32::try_from(number)?).with_tf32(false);
+        let mut provider = CUDA::default().with_device_id(i32::from(number)).with_tf32(false);
         if let Some(search) = self.search {
             provider = provider.with_conv_algorithm_search(match search {
                 Search::Exhaustive => ConvAlgorithmSearch::Exhaustive,
@@ -90,7 +91,7 @@ impl Tuning {
 }
 
 /// Adds the CUDA execution provider for device `number`.
-pub fn register(library: &Library, builder: SessionBuilder, number: usize, tuning: Tuning) -> Result<SessionBuilder> {
+pub fn register(library: &Library, builder: SessionBuilder, number: u16, tuning: Tuning) -> Result<SessionBuilder> {
     // ONNX Runtime's own message would only say that CUDA was not compiled in, and not what to do.
     if !library.providers().iter().any(|name| name == CUDA::NAME) {
         bail!(
@@ -107,7 +108,7 @@ pub fn register(library: &Library, builder: SessionBuilder, number: usize, tunin
 
 /// The error for a device that cannot be used: its cause as far as known, what to do about it, and ONNX Runtime's
 /// message.
-fn unusable(library: &Library, number: usize, reason: &impl ToString) -> anyhow::Error {
+fn unusable(library: &Library, number: u16, reason: &impl ToString) -> anyhow::Error {
     let reason = reason.to_string();
     let advice = nvidia::load(&library.path).advice().unwrap_or_else(|| {
         "CUDA's libraries and a driver are there: nvidia-smi shows whether the driver works, is new enough, and has a \
@@ -123,14 +124,20 @@ fn without_source(reason: &str) -> &str {
     reason.split_once("[ONNXRuntimeError] : ").map_or(reason, |(_, rest)| rest)
 }
 
-/// Checks that CUDA really works, by loading a model of one node. `is_available` would only say what the library was
-/// compiled with.
-pub fn probe(library: &Library, number: usize) -> Result<()> {
+/// Checks that CUDA really works, by loading a model of one node, and returns NVIDIA's libraries. `is_available` would
+/// only say what the library was compiled with.
+pub fn find(number: u16) -> Result<Found> {
+    let library = library::load()?;
     let builder = Session::builder(library.environment())?;
     let mut builder = register(library, builder, number, Tuning::default())?;
     let committed = builder.commit_from_memory(&one_node(DataType::Float, "Relu"));
     committed.map_err(|error| unusable(library, number, &error))?;
-    Ok(())
+    let libraries = nvidia::load(&library.path).origin();
+    Ok(Found {
+        version: Some(library.version.clone()),
+        library: Some(libraries),
+        providers: vec![CUDA::NAME.to_owned()],
+    })
 }
 
 /// A model of one node, for tensors of any shape.
@@ -276,7 +283,7 @@ mod tests {
         let model = models::onnx::parse(&bytes).unwrap();
         let source = Source { name: "one node", bytes: &bytes, model: &model, interface: &interface };
         // Without CUDA registered, only the CPU provider may show up.
-        let builder = || crate::backend::ort::builder(library, &Options::default()).unwrap();
+        let builder = || crate::backend::ort::builder(library, &Options::default(), false).unwrap();
         let (_, nodes) = profiled(builder(), source).unwrap();
         assert_eq!(nodes, BTreeMap::from([("CPUExecutionProvider".to_owned(), 1)]));
         let message = commit_and_read_back(builder(), source).unwrap_err().to_string();

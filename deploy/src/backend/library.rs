@@ -4,6 +4,7 @@
 //! version and that API here, before `ort` sees it.
 
 use super::elf;
+use super::status::Found;
 use libloading::{Library as Handle, Symbol};
 use std::ffi::{CStr, OsStr};
 use std::fmt;
@@ -84,6 +85,13 @@ impl fmt::Display for Missing {
 pub fn load() -> Result<&'static Library, Missing> {
     static LOADED: OnceLock<Result<Library, Missing>> = OnceLock::new();
     LOADED.get_or_init(search).as_ref().map_err(Clone::clone)
+}
+
+/// Loads ONNX Runtime and describes it.
+pub(super) fn find() -> anyhow::Result<Found> {
+    let library = load()?;
+    let path = library.path.display().to_string();
+    Ok(Found { version: Some(library.version.clone()), library: Some(path), providers: library.providers() })
 }
 
 /// Tries the places in order and loads the first usable library.

@@ -7,6 +7,7 @@
 use super::elf;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use ort::ep::cuda::{CUDA_DYLIBS, CUDNN_DYLIBS};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -133,6 +134,17 @@ fn load_one(
 }
 
 impl Libraries {
+    /// Where they came from, one line per place: `libcublas.so.13, libcudart.so.13 from /usr/lib`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, place) in &self.found {
+            places.entry(place).or_default().push(name);
+        }
+        let lines: Vec<_> = places.iter().map(|(place, names)| format!("{} from {place}", names.join(", "))).collect();
+        lines.join("\n")
+    }
+
     /// What is missing and how to fix it; `None` if nothing is missing.
     #[must_use]
     pub fn advice(&self) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::binding::Binding;
 use super::library::{self, Library};
 use super::prepared::{self, Prepared};
-use super::{Backend, Device, Options, Pictures, Runtime, Source, filled};
+use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use anyhow::{Context, Result, anyhow, ensure};
 use models::onnx;
 use models::onnx::proto::ModelProto;
@@ -25,50 +25,28 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads a model on the requested device. The notes say why `auto` did not use a better one.
-    pub fn open(source: Source, options: &Options) -> Result<(Self, Vec<String>)> {
+    /// Loads a model on the CPU. `as_written` leaves out ONNX Runtime's optimisations of the graph.
+    pub fn on_cpu(source: Source, options: &Options, as_written: bool) -> Result<Self> {
         let library = library::load()?;
-        let on_cpu = || Self::on_cpu(library, source, options);
-        match options.device {
-            Device::Cpu => Ok((on_cpu()?, Vec::new())),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(number) => Ok((Self::on_cuda(library, source, options, number)?, Vec::new())),
-            #[cfg(feature = "cuda")]
-            Device::Auto => match super::cuda::probe(library, 0) {
-                Ok(()) => Ok((Self::on_cuda(library, source, options, 0)?, Vec::new())),
-                Err(error) => Ok((on_cpu()?, vec![format!("CUDA cannot be used, so the processor runs: {error:#}")])),
-            },
-            #[cfg(not(feature = "cuda"))]
-            Device::Auto => Ok((on_cpu()?, Vec::new())),
-            #[cfg(not(feature = "cuda"))]
-            Device::Cuda(_) => anyhow::bail!("this program was built without CUDA: rebuild it with --features cuda"),
-        }
-    }
-
-    fn on_cpu(library: &Library, source: Source, options: &Options) -> Result<Self> {
-        let session = commit(builder(library, options)?, source)?;
+        let session = commit(builder(library, options, as_written)?, source)?;
         let provider = <ort::ep::CPU as ort::ep::ExecutionProvider>::NAME;
-        Ok(Self::new(session, library, source, options, provider.to_owned(), "cpu".to_owned()))
+        let runtime = runtime(library, options, as_written, provider.to_owned(), "cpu".to_owned());
+        Ok(Self::new(session, source, runtime))
     }
 
+    /// Loads a model on the CUDA device of this number.
     #[cfg(feature = "cuda")]
-    fn on_cuda(library: &Library, source: Source, options: &Options, number: usize) -> Result<Self> {
+    pub fn on_cuda(source: Source, options: &Options, number: u16, as_written: bool) -> Result<Self> {
         use super::cuda;
-        let builder = cuda::register(library, builder(library, options)?, number, options.cuda)?;
+        let library = library::load()?;
+        let builder = cuda::register(library, builder(library, options, as_written)?, number, options.cuda)?;
         let (session, provider) = cuda::commit_and_read_back(builder, source)?;
         let binding = Binding::of_cuda(&session, &source.interface.output, number)?;
-        let session = Self::new(session, library, source, options, provider, format!("cuda:{number}"));
-        Ok(Self { binding: Some(binding), ..session })
+        let runtime = runtime(library, options, as_written, provider, format!("cuda:{number}"));
+        Ok(Self { binding: Some(binding), ..Self::new(session, source, runtime) })
     }
 
-    fn new(
-        session: ort::session::Session,
-        library: &Library,
-        source: Source,
-        options: &Options,
-        provider: String,
-        device: String,
-    ) -> Self {
+    fn new(session: ort::session::Session, source: Source, runtime: Runtime) -> Self {
         Self {
             inner: session,
             output: source.interface.output.clone(),
@@ -76,20 +54,20 @@ impl Session {
             batch: source.interface.batch,
             binding: None,
             at_once: source.interface.at_once,
-            runtime: Runtime {
-                name: "onnxruntime".to_owned(),
-                version: library.version.clone(),
-                provider,
-                device,
-                threads: options.threads(),
-            },
+            runtime,
         }
     }
 }
 
+/// Describes what runs.
+fn runtime(library: &Library, options: &Options, as_written: bool, provider: String, device: String) -> Runtime {
+    let name = if as_written { "onnxruntime as written" } else { "onnxruntime" };
+    Runtime { name: name.to_owned(), version: library.version.clone(), provider, device, threads: options.threads() }
+}
+
 /// Sets up a session, before any execution provider is added.
-pub(crate) fn builder(library: &Library, options: &Options) -> Result<SessionBuilder> {
-    let level = if options.as_written { GraphOptimizationLevel::Disable } else { GraphOptimizationLevel::Level3 };
+pub(crate) fn builder(library: &Library, options: &Options, as_written: bool) -> Result<SessionBuilder> {
+    let level = if as_written { GraphOptimizationLevel::Disable } else { GraphOptimizationLevel::Level3 };
     let set_up = || -> ort::Result<SessionBuilder> {
         let builder = ort::session::Session::builder(library.environment())?
             // By default, ort lets ONNX Runtime choose a provider, and then nobody could say what runs.
@@ -108,7 +86,7 @@ pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("rewritten.onnx");
     let context = || format!("ONNX Runtime cannot load {name}");
-    let mut builder = builder(library, &Options::default())?
+    let mut builder = builder(library, &Options::default(), false)?
         .with_optimized_model_path(&path)
         .map_err(ort::Error::<()>::from)
         .with_context(context)?;
@@ -132,16 +110,18 @@ impl Backend for Session {
             Pictures::Normalised(pictures) => self.run_all(pictures),
         }
     }
-
-    fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
-        match pictures {
-            Pictures::Bytes(pictures) => prepared::in_ort(&mut self.inner, self.at_once, self.batch, pictures),
-            Pictures::Normalised(pictures) => prepared::in_ort(&mut self.inner, self.at_once, self.batch, pictures),
-        }
-    }
 }
 
 impl Session {
+    /// Prepares ONNX Runtime's own call on these images.
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
+        let Self { inner, at_once, batch, .. } = prepared::opened(backend)?;
+        match pictures {
+            Pictures::Bytes(pictures) => prepared::in_ort(inner, *at_once, *batch, pictures),
+            Pictures::Normalised(pictures) => prepared::in_ort(inner, *at_once, *batch, pictures),
+        }
+    }
+
     /// ONNX Runtime's own session.
     pub(crate) fn inner(&mut self) -> &mut ort::session::Session {
         &mut self.inner

@@ -1,12 +1,19 @@
 //! Calls of the runtimes on prepared tensors, without any code of this crate around them: the baseline for our own path
 //! in [`crate::bench`].
 
-use super::filled;
-use anyhow::Result;
+use super::{Backend, filled};
+use anyhow::{Context, Result};
 use ndarray::{ArrayView4, Axis};
+use std::any::Any;
 
 /// Runs the same images at every call and discards the scores.
 pub type Prepared<'a> = Box<dyn FnMut() -> Result<()> + Send + 'a>;
+
+/// Returns a backend as what its engine opened.
+pub fn opened<T: Backend>(backend: &mut dyn Backend) -> Result<&mut T> {
+    let backend: &mut dyn Any = backend;
+    backend.downcast_mut().context("another engine opened this model")
+}
 
 /// Calls ONNX Runtime's `Run` for each batch of at most `most` images, or of exactly `fixed`.
 #[cfg(feature = "ort")]
@@ -39,7 +46,6 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
     threads: usize,
     pictures: ArrayView4<T>,
 ) -> Result<Prepared<'static>> {
-    use anyhow::Context;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tract_core::prelude::{IntoTensor, TValue, tvec};
 

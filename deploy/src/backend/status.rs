@@ -1,126 +1,80 @@
-//! Which runtimes work here, and why the others do not.
+//! Which engines can be used here, and why the others cannot.
 
+use super::Engine;
 use serde::Serialize;
 
-/// The state of one runtime.
+/// The state of one engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// `tract`, `onnxruntime` or `cuda`.
-    pub name: &'static str,
+    /// The engine.
+    #[serde(rename = "name")]
+    pub engine: Engine,
+    /// What it is.
+    pub about: &'static str,
     /// Whether this program was built with it.
     pub compiled_in: bool,
     /// Whether it can be used here.
     pub available: bool,
-    /// The runtime's own version, if known.
-    pub version: Option<String>,
-    /// Where its library was found. For CUDA: NVIDIA's libraries and where they came from.
-    pub library: Option<String>,
-    /// Execution providers compiled into it.
-    pub providers: Vec<String>,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Found,
     /// Why it is not available, and what to do.
     pub reason: Option<String>,
 }
 
-impl Status {
-    /// Version, library and providers, or the reason why it is not available, for people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        if let Some(reason) = &self.reason {
-            return format!("unavailable: {reason}");
-        }
-        let version = self.version.as_deref().unwrap_or("available");
-        let library = self.library.as_ref().map_or_else(String::new, |library| format!("\nlibrary: {library}"));
-        format!("{version}{library}\nproviders: {}", self.providers.join(", "))
-    }
-
-    fn unavailable(name: &'static str, compiled_in: bool, reason: String) -> Self {
-        let (version, library, providers) = (None, None, Vec::new());
-        Self { name, compiled_in, available: false, version, library, providers, reason: Some(reason) }
-    }
-
-    #[cfg_attr(all(feature = "tract", feature = "ort", feature = "cuda"), allow(dead_code))]
-    fn not_compiled_in(name: &'static str, feature: &str) -> Self {
-        Self::unavailable(name, false, format!("not compiled in: rebuild with --features {feature}"))
-    }
+/// What was found of an engine that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The engine's own version, if known.
+    pub version: Option<String>,
+    /// Where its library was found. For CUDA: NVIDIA's libraries and where they came from.
+    pub library: Option<String>,
+    /// What can compute, such as ONNX Runtime's execution providers.
+    pub providers: Vec<String>,
 }
 
-/// tract, ONNX Runtime and CUDA, in this order.
+/// The state of every engine, in the order of the table.
 #[must_use]
-pub fn all() -> [Status; 3] {
-    [tract(), onnxruntime(), cuda()]
+pub fn all() -> Vec<Status> {
+    Engine::all().map(Engine::status).collect()
 }
 
-#[cfg(feature = "tract")]
-fn tract() -> Status {
-    Status {
-        name: "tract",
-        compiled_in: true,
-        available: true,
-        version: Some(super::tract::VERSION.to_owned()),
-        library: None,
-        providers: super::tract::providers(),
-        reason: None,
-    }
-}
-
-#[cfg(not(feature = "tract"))]
-fn tract() -> Status {
-    Status::not_compiled_in("tract", "tract")
-}
-
-#[cfg(feature = "ort")]
-fn onnxruntime() -> Status {
-    match super::library::load() {
-        Ok(library) => Status {
-            name: "onnxruntime",
-            compiled_in: true,
-            available: true,
-            version: Some(library.version.clone()),
-            library: Some(library.path.display().to_string()),
-            providers: library.providers(),
-            reason: None,
-        },
-        Err(missing) => Status::unavailable("onnxruntime", true, missing.to_string()),
-    }
-}
-
-#[cfg(not(feature = "ort"))]
-fn onnxruntime() -> Status {
-    Status::not_compiled_in("onnxruntime", "ort")
-}
-
-#[cfg(feature = "cuda")]
-fn cuda() -> Status {
-    let probed = match super::library::load() {
-        Ok(library) => super::cuda::probe(library, 0).map(|()| library).map_err(|error| format!("{error:#}")),
-        Err(_) => Err("it needs ONNX Runtime".to_owned()),
+/// Names and descriptions of engines for people, as [`crate::text::fields`] prints them. What several have in common is
+/// told once.
+#[must_use]
+pub fn lines(all: &[Status]) -> Vec<(&'static str, String)> {
+    let line = |(index, status): (usize, &Status)| {
+        let Status { engine, about, found, reason, .. } = status;
+        let same = all[..index].iter().find(|other| (&other.found, &other.reason) == (found, reason));
+        let more = match (same, reason) {
+            (Some(other), Some(_)) => format!(": for the same reason as {}", other.engine),
+            (Some(other), None) => format!("\nlibrary and providers: those of {}", other.engine),
+            (None, Some(reason)) => format!(": {reason}"),
+            (None, None) => {
+                let library = found.library.as_ref().map_or_else(String::new, |place| format!("\nlibrary: {place}"));
+                format!("{library}\nproviders: {}", found.providers.join(", "))
+            }
+        };
+        let state = if status.available { found.version.as_deref().unwrap_or("available") } else { "unavailable" };
+        (engine.registration.name, format!("{state} ({about}){more}"))
     };
-    match probed {
-        Ok(library) => Status {
-            name: "cuda",
-            compiled_in: true,
-            available: true,
-            version: None,
-            library: Some(origin(super::nvidia::load(&library.path))),
-            providers: vec!["CUDAExecutionProvider".to_owned()],
-            reason: None,
-        },
-        Err(reason) => Status::unavailable("cuda", true, reason),
-    }
+    all.iter().enumerate().map(line).collect()
 }
 
-/// Where NVIDIA's libraries came from, one line per place: `libcublas.so.13, libcudart.so.13 from /usr/lib`.
-#[cfg(feature = "cuda")]
-fn origin(libraries: &super::nvidia::Libraries) -> String {
-    let mut places: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
-    for (name, place) in &libraries.found {
-        places.entry(place).or_default().push(name);
-    }
-    let lines: Vec<_> = places.iter().map(|(place, names)| format!("{} from {place}", names.join(", "))).collect();
-    lines.join("\n")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> Status {
-    Status::not_compiled_in("cuda", "cuda")
+    #[test]
+    fn what_engines_have_in_common_is_told_once() {
+        let mut all = all();
+        for status in &mut all {
+            (status.available, status.found, status.reason) = (false, Found::default(), Some("the reason".to_owned()));
+        }
+        let lines = lines(&all);
+        assert_eq!(lines[0], ("tract", "unavailable (tract with our operators): the reason".to_owned()));
+        assert_eq!(lines[1].1, "unavailable (tract as released): for the same reason as tract");
+        let reasons: Vec<_> = lines.iter().filter(|(_, text)| text.ends_with(": the reason")).collect();
+        assert_eq!(reasons.len(), 1, "{lines:?}");
+    }
 }

@@ -24,7 +24,7 @@ pub struct Series {
     /// Seconds per call of [`Model::logits`].
     pub seconds: Summary,
     /// Seconds per call of the runtime itself, on the same images, prepared beforehand
-    /// ([`Backend::prepared`](crate::backend::Backend::prepared)).
+    /// ([`Code::prepared`](crate::backend::engine::Code::prepared)).
     pub raw_seconds: Summary,
     /// How much longer our path takes.
     pub added: Added,

@@ -1,14 +1,14 @@
-//! `deploy backends`: which runtimes work here, and why the others do not?
+//! `deploy backends`: which engines work here, and why the others do not?
 
 use super::text::{counted, fields};
 use super::{Format, print, print_json};
 use anyhow::Result;
 use clap::Args;
-use deploy::backend::Options;
 use deploy::backend::status::{self, Status};
+use deploy::backend::{Engine, Options};
 use serde::Serialize;
 
-/// Shows which runtimes are compiled in and found, and why something is unavailable
+/// Shows which engines are compiled in and found, and why something is unavailable
 #[derive(Args)]
 pub struct Arguments {
     /// For people, or one document for programs
@@ -21,19 +21,15 @@ pub struct Arguments {
 struct Document {
     /// Threads used by default.
     threads: usize,
-    backends: [Status; 3],
-    /// What `--backend auto --device auto` uses.
-    auto: Option<&'static str>,
+    backends: Vec<Status>,
+    /// What `--backend auto` uses.
+    auto: Option<Engine>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let backends = status::all();
-    let auto = match &backends {
-        [_, _, cuda] if cuda.available => Some("onnxruntime on cuda:0"),
-        [_, onnxruntime, _] if onnxruntime.available => Some("onnxruntime on cpu"),
-        [tract, _, _] if tract.available => Some("tract on cpu"),
-        _ => None,
-    };
+    let mut usable = backends.iter().filter(|status| status.available && status.engine.registration.everyday);
+    let auto = usable.next_back().map(|status| status.engine);
     let document = Document { threads: Options::default().threads(), backends, auto };
     match arguments.format {
         Format::Text => print(&text(&document))?,
@@ -43,8 +39,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn text(document: &Document) -> String {
-    let mut lines: Vec<(&str, String)> = document.backends.iter().map(|status| (status.name, status.text())).collect();
-    lines.push(("auto takes", document.auto.unwrap_or("nothing: no runtime is available").to_owned()));
+    let mut lines = status::lines(&document.backends);
+    let auto = document.auto.map_or_else(|| "nothing: no engine is available".to_owned(), |engine| engine.to_string());
+    lines.push(("auto takes", auto));
     lines.push(("default", counted(document.threads, "thread")));
     fields(&lines)
 }

@@ -2,8 +2,8 @@
 
 use super::text::{self, fields, grouped, percent, table};
 use super::{
-    Format, ModelArguments, ModelOperand, ModelSource, first, open_in, print, print_json, progress_of, say, say_notes,
-    test_set, usage,
+    Format, ModelArguments, ModelOperand, ModelSource, first, listed, names, open_in, print, print_json, progress_of,
+    say, say_notes, test_set, usage,
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
     Examples:\n  \
     deploy eval                                   the embedded model on MNIST\n  \
     deploy eval pets.onnx --data photos           pictures, one sub-folder per class\n  \
-    deploy eval --runtimes all                    in every runtime that is here\n  \
+    deploy eval --runtimes all                    in every engine that is here\n  \
     deploy eval model.onnx --save-confusion confusion.svg\n  \
     deploy eval pets.onnx --data photos --save-mistakes wrong"
 )]
@@ -37,14 +37,13 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments<ModelOperand>,
 
-    /// Measure in several runtimes, one after the other: 'all' that are here, or names such as tract,ort-cpu (also
-    /// ort-cpu-as-written, ort-cuda, ort-cuda:N)
     #[arg(
         long,
         value_name = "LIST",
         conflicts_with_all = ["backend", "device"],
-        value_parser = Named::of::<String>(&Engine::LISTED),
-        hide_possible_values = true
+        value_parser = Named::of::<String>(names(["all"])),
+        hide_possible_values = true,
+        help = format!("Measure in several engines, one after the other: all that are here, or a list such as tract,ort of {}", Engine::names())
     )]
     runtimes: Option<String>,
 
@@ -115,13 +114,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let svg = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
         ensure!(svg, usage(format!("--save-confusion {}: expected a name that ends in .svg", path.display())));
     }
-    let engines = engines(arguments.runtimes.as_deref())?;
+    let (engines, notes) = arguments.runtimes.as_deref().map(listed).transpose()?.unwrap_or_default();
+    say_notes(&notes);
     let models = if engines.is_empty() {
         vec![arguments.model.open()?]
     } else {
-        open_in(&arguments.model.model, &engines, arguments.model.threads.map(usize::from))?
+        let ModelArguments { model, cuda, threads, .. } = &arguments.model;
+        cuda.validate(&engines)?;
+        open_in(model, &engines, |engine| cuda.on(engine, threads.map(usize::from)))?
     };
-    let model = models.first().context("no runtime is here: see deploy backends")?;
+    let model = models.first().context("no model was opened")?;
     let (name, labels) = (model.name().to_owned(), model.labels().to_vec());
     let (folder, tests) = test_set(model, arguments.data.as_deref(), arguments.model.model.path().is_none())?;
     if let Some(target) = &arguments.save_mistakes {
@@ -150,25 +152,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Format::Json => print_json(&document)?,
     };
     Ok(())
-}
-
-/// The engines that `--runtimes` names; empty without the flag.
-fn engines(list: Option<&str>) -> Result<Vec<Engine>> {
-    let Some(list) = list else { return Ok(Vec::new()) };
-    if list == "all" {
-        let (here, missing) = Engine::available();
-        say_notes(&missing);
-        ensure!(!here.is_empty(), "no runtime is here: see deploy backends");
-        return Ok(here);
-    }
-    let mut engines: Vec<Engine> = Vec::new();
-    for name in list.split(',') {
-        let engine = name.trim().parse();
-        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error}, or all")))?;
-        ensure!(!engines.contains(&engine), usage(format!("--runtimes names {engine} twice")));
-        engines.push(engine);
-    }
-    Ok(engines)
 }
 
 fn measure(models: Vec<Model>, data: &Dataset) -> Result<Vec<Evaluation>> {
@@ -230,19 +213,4 @@ fn in_runtimes(runtimes: &[InRuntime]) -> String {
         ]);
     }
     table(&rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runtimes_are_named_once_each() {
-        assert!(engines(None).unwrap().is_empty());
-        assert_eq!(engines(Some("tract, ort-cpu")).unwrap(), [Engine::Tract, Engine::OrtCpu]);
-        for (list, word) in [("tract,tract", "twice"), ("", "expected tract"), ("caffe", "'caffe'")] {
-            let error = engines(Some(list)).unwrap_err();
-            assert!(error.is::<clap::Error>() && error.to_string().contains(word), "{list}: {error}");
-        }
-    }
 }

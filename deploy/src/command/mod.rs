@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use deploy::arguments::whole;
 #[cfg(feature = "cuda")]
 use deploy::backend::cuda::{Search, Tuning};
-use deploy::backend::{Choice, Device, Engine, Options};
+use deploy::backend::{Device, ENGINES, Engine, Options, Selection};
 use deploy::embedded;
 use deploy::model::Model;
 use deploy::named::Named;
@@ -42,17 +42,17 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
     #[command(flatten)]
     model: M,
 
-    /// auto (ONNX Runtime if its library is found, otherwise tract), tract or ort (ONNX Runtime)
     #[arg(
         long,
         value_name = "NAME",
-        default_value_t = Choice::Auto,
-        value_parser = Named::of::<Choice>(&Choice::NAMES),
-        hide_possible_values = true
+        default_value = AUTO,
+        value_parser = Named::of::<Selection>(names([AUTO])),
+        hide_possible_values = true,
+        help = backend_help()
     )]
-    backend: Choice,
+    backend: Selection,
 
-    /// auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
+    /// auto (what the backend runs on), cpu, cuda or cuda:N
     #[arg(
         long,
         value_name = "NAME",
@@ -68,11 +68,21 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
     /// Threads on the processor [default: as many as it runs at once]
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     threads: Option<u16>,
+}
 
-    /// Run tract as it is, with its own reader and operators instead of ours, for comparisons (with --backend tract)
-    #[cfg(feature = "tract")]
-    #[arg(long)]
-    stock_tract: bool,
+/// What selects the best engine.
+const AUTO: &str = "auto";
+
+/// Help for `--backend`: in which order `auto` tries the engines, and all names.
+fn backend_help() -> String {
+    let order: Vec<_> = Engine::everyday().rev().map(|engine| engine.to_string()).collect();
+    let names = Engine::names();
+    format!("{AUTO} (the first of {} that can be used here), or an engine by its name: {names}", order.join(", "))
+}
+
+/// The names of all engines, after other ones.
+pub fn names<const N: usize>(others: [&'static str; N]) -> Vec<&'static str> {
+    others.into_iter().chain(ENGINES.iter().map(|engine| engine.name)).collect()
 }
 
 impl<M: Args + ModelSource> ModelArguments<M> {
@@ -83,12 +93,8 @@ impl<M: Args + ModelSource> ModelArguments<M> {
 
     /// Opens the model and prints its notes to standard error.
     pub fn open(&self) -> Result<Model> {
-        let (backend, device, threads) = (self.backend, self.device, self.threads.map(usize::from));
-        #[cfg(feature = "tract")]
-        let stock_tract = self.stock_tract;
-        #[cfg(not(feature = "tract"))]
-        let stock_tract = false;
-        let options = self.cuda.applied(Options { backend, device, threads, stock_tract, ..Options::default() });
+        let (engine, threads) = (self.backend.on(self.device).map_err(usage)?, self.threads.map(usize::from));
+        let options = self.cuda.applied(Options::new(engine, threads));
         options.validate().map_err(usage)?;
         open(&self.model, &options)
     }
@@ -117,6 +123,18 @@ impl CudaArguments {
         #[cfg(feature = "cuda")]
         let options = Options { cuda: Tuning { search: self.cudnn_search, memory: self.cuda_memory }, ..options };
         options
+    }
+
+    /// The options that open a model on this engine, with these flags applied if they have an effect.
+    pub fn on(&self, engine: Engine, threads: Option<usize>) -> Options {
+        let options = engine.options(threads);
+        if engine.registration.cuda { self.applied(options) } else { options }
+    }
+
+    /// Refuses these flags if they have no effect on any of these engines.
+    pub fn validate(&self, engines: &[Engine]) -> Result<()> {
+        let on_cuda = engines.iter().find(|engine| engine.registration.cuda).or(engines.first());
+        on_cuda.map_or(Ok(()), |engine| self.applied(engine.options(None)).validate().map_err(usage))
     }
 
     /// The same flags as arguments for another process.
@@ -215,18 +233,35 @@ pub fn open(file: &impl ModelSource, options: &Options) -> Result<Model> {
 }
 
 /// Opens a model in each of these engines. Prints the notes of the first one.
-pub fn open_in(file: &impl ModelSource, engines: &[Engine], threads: Option<usize>) -> Result<Vec<Model>> {
+pub fn open_in(file: &impl ModelSource, engines: &[Engine], options: impl Fn(Engine) -> Options) -> Result<Vec<Model>> {
     let (name, bytes) = file.read()?;
     let mut models: Vec<Model> = Vec::new();
-    for engine in engines {
+    for &engine in engines {
         engine.check().with_context(|| format!("{engine} cannot be used"))?;
-        models.push(Model::from_bytes(&name, &bytes, &engine.options(threads))?);
+        models.push(Model::from_bytes(&name, &bytes, &options(engine))?);
     }
     // The notes on the file are the same in all engines.
     if let Some(model) = models.first() {
         say_notes(model.notes());
     }
     Ok(models)
+}
+
+/// The engines that `--runtimes` names, and notes on those that `all` leaves out.
+pub fn listed(list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
+    if list == "all" {
+        let (here, absent) = Engine::available(Engine::all());
+        ensure!(!here.is_empty(), "no engine is here: see deploy backends");
+        return Ok((here, absent.iter().map(|absent| format!("left out: {absent}")).collect()));
+    }
+    let mut engines: Vec<Engine> = Vec::new();
+    for name in list.split(',') {
+        let engine = name.trim().parse();
+        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error} or all")))?;
+        ensure!(!engines.contains(&engine), usage(format!("--runtimes names {engine} twice")));
+        engines.push(engine);
+    }
+    Ok((engines, Vec::new()))
 }
 
 /// A usage error for flags that contradict each other. The program exits with 2.
@@ -319,4 +354,31 @@ pub fn say_notes(notes: &[String]) {
 /// Prints a line to standard error. Does not panic if standard error is closed.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_named_once_each() {
+        let (engines, notes) = listed("tract, ort,ort-cuda:1").unwrap();
+        assert_eq!((format!("{engines:?}"), notes.len()), ("[tract, ort, ort-cuda:1]".to_owned(), 0));
+        for (list, word) in [("tract,tract", "twice"), ("", "expected tract"), ("caffe", "'caffe'"), ("auto", "'auto'")]
+        {
+            let error = listed(list).unwrap_err();
+            assert!(error.is::<clap::Error>() && error.to_string().contains(word), "{list}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_names_every_engine_or_says_why_not() {
+        let Ok((engines, notes)) = listed("all") else { return };
+        let names = |note: &str| Some(note.strip_prefix("left out: ")?.split_once(": ")?.0.to_owned());
+        let told: Vec<_> = notes.iter().filter_map(|note| names(note)).collect();
+        let told: Vec<_> = told.iter().flat_map(|names| names.split(", ")).collect();
+        for engine in Engine::all() {
+            assert!(engines.contains(&engine) != told.contains(&engine.registration.name), "{engines:?} {notes:?}");
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl<'a> Ready<'a> {
             same_network(&mut first, candidate, card)?;
             for &engine in engines {
                 // CUDA leaves the processor's threads nothing to do, and on a single processor one is all.
-                let single = all == 1 || matches!(engine, Engine::OrtCuda(_));
+                let single = all == 1 || engine.registration.cuda;
                 let counts = if single { vec![all] } else { vec![1, all] };
                 for threads in counts {
                     match open(candidate, engine, threads) {

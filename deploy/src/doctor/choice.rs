@@ -48,7 +48,7 @@ pub fn of(entries: &[Entry]) -> Vec<Choice> {
 }
 
 /// Of those that are as fast as the fastest, the one with the least loss of precision, then the one with the fewest
-/// threads, then tract, which needs no library.
+/// threads, then one that needs no library.
 fn choose(entries: &[&Entry]) -> Option<Choice> {
     let fastest = entries.iter().min_by(|a, b| a.seconds.p50.total_cmp(&b.seconds.p50))?;
     let as_fast = entries.iter().filter(|entry| !is_faster(fastest, entry));
@@ -70,7 +70,7 @@ fn preference(entry: &Entry) -> (usize, usize, bool) {
     // A file without a card says nothing of its numbers: as good as fp32.
     let precision = entry.precision.unwrap_or_default();
     let loss = Precision::ALL.iter().position(|&known| known == precision).unwrap_or(0);
-    (loss, entry.runtime.threads, entry.engine != Engine::Tract)
+    (loss, entry.runtime.threads, entry.engine.registration.library.is_some())
 }
 
 /// Whether the difference is more than noise.
@@ -81,14 +81,8 @@ fn is_faster(a: &Entry, b: &Entry) -> bool {
 }
 
 fn flags(entry: &Entry) -> String {
-    let engine = match entry.engine {
-        Engine::Tract => "--backend tract".to_owned(),
-        Engine::OrtCpu | Engine::OrtCpuAsWritten if cfg!(feature = "cuda") => "--backend ort --device cpu".to_owned(),
-        Engine::OrtCpu | Engine::OrtCpuAsWritten => "--backend ort".to_owned(),
-        Engine::OrtCuda(number) => format!("--backend ort --device cuda:{number}"),
-    };
     let model = entry.path.as_ref().map_or_else(String::new, |path| format!("--model {} ", quoted(path)));
-    format!("{model}{engine} --threads {}", entry.runtime.threads)
+    format!("{model}--backend {} --threads {}", entry.engine, entry.runtime.threads)
 }
 
 /// As a shell takes it for one word.
@@ -155,7 +149,7 @@ pub(crate) mod tests {
     use crate::bench::statistics::Summary;
 
     /// One that took so long on so many threads, measured six times with a typical deviation of 1 %.
-    pub(crate) fn entry(engine: Engine, threads: usize, batch: usize, seconds: f64) -> Entry {
+    pub(crate) fn entry(engine: &str, threads: usize, batch: usize, seconds: f64) -> Entry {
         let turns = [0.985, 0.99, 0.995, 1.005, 1.01, 1.015].map(|factor| vec![factor * seconds]);
         let runtime = Runtime {
             name: engine.to_string(),
@@ -168,7 +162,7 @@ pub(crate) mod tests {
             model: "mnist-quick (embedded)".to_owned(),
             path: None,
             precision: Some(Precision::Fp32),
-            engine,
+            engine: engine.parse().unwrap(),
             runtime,
             batch,
             seconds: Summary::of(&turns).unwrap(),
@@ -179,31 +173,27 @@ pub(crate) mod tests {
     #[test]
     fn the_fastest_is_taken_and_held_against_the_others() {
         let entries = [
-            entry(Engine::Tract, 1, 1, 0.50e-3),
-            entry(Engine::Tract, 2, 1, 0.62e-3),
-            entry(Engine::OrtCpu, 1, 1, 0.14e-3),
-            entry(Engine::OrtCpu, 2, 1, 0.10e-3),
+            entry("tract", 1, 1, 0.50e-3),
+            entry("tract", 2, 1, 0.62e-3),
+            entry("ort", 1, 1, 0.14e-3),
+            entry("ort", 2, 1, 0.10e-3),
         ];
         let choices = of(&entries);
         assert_eq!(choices.len(), 1);
-        assert_eq!((choices[0].engine, choices[0].threads, choices[0].batch), (Engine::OrtCpu, 2, 1));
-        assert!(choices[0].flags.starts_with("--backend ort") && choices[0].flags.ends_with("--threads 2"));
+        assert_eq!((choices[0].engine.to_string(), choices[0].threads, choices[0].batch), ("ort".to_owned(), 2, 1));
+        assert_eq!(choices[0].flags, "--backend ort --threads 2");
         assert_eq!(
             choices[0].reasons,
-            ["1.40 times as fast as ort-cpu on 1 thread", "5.0 times as fast as tract, at its best"]
+            ["1.40 times as fast as ort on 1 thread", "5.0 times as fast as tract, at its best"]
         );
     }
 
     #[test]
     fn what_differs_by_noise_alone_leaves_the_choice_to_what_costs_less() {
-        let entries =
-            [entry(Engine::OrtCpu, 4, 1, 1.00), entry(Engine::OrtCpu, 1, 1, 1.03), entry(Engine::Tract, 1, 1, 1.04)];
+        let entries = [entry("ort", 4, 1, 1.00), entry("ort", 1, 1, 1.03), entry("tract", 1, 1, 1.04)];
         let choice = &of(&entries)[0];
-        assert_eq!(
-            (choice.engine, choice.threads, choice.flags.as_str()),
-            (Engine::Tract, 1, "--backend tract --threads 1")
-        );
-        assert_eq!(choice.reasons, ["within the noise as fast as ort-cpu, at its best"]);
+        assert_eq!((choice.threads, choice.flags.as_str()), (1, "--backend tract --threads 1"));
+        assert_eq!(choice.reasons, ["within the noise as fast as ort, at its best"]);
     }
 
     #[test]
@@ -212,9 +202,9 @@ pub(crate) mod tests {
             model: "int8.onnx".to_owned(),
             path: Some("int8.onnx".to_owned()),
             precision: Some(Precision::Int8),
-            ..entry(Engine::OrtCpu, 1, 1, seconds)
+            ..entry("ort", 1, 1, seconds)
         };
-        let fp32 = entry(Engine::OrtCpu, 1, 1, 1.0);
+        let fp32 = entry("ort", 1, 1, 1.0);
         assert_eq!(of(&[fp32.clone(), int8(0.98)])[0].precision, Some(Precision::Fp32));
         let choice = &of(&[fp32, int8(0.4)])[0];
         assert_eq!(choice.precision, Some(Precision::Int8));
@@ -232,10 +222,10 @@ pub(crate) mod tests {
     #[test]
     fn each_batch_size_has_its_choice() {
         let entries = [
-            entry(Engine::Tract, 1, 1, 0.5),
-            entry(Engine::Tract, 4, 1, 0.5),
-            entry(Engine::Tract, 1, 8, 4.0),
-            entry(Engine::Tract, 4, 8, 1.1),
+            entry("tract", 1, 1, 0.5),
+            entry("tract", 4, 1, 0.5),
+            entry("tract", 1, 8, 4.0),
+            entry("tract", 4, 8, 1.1),
         ];
         let choices: Vec<_> = of(&entries).iter().map(|choice| (choice.batch, choice.threads)).collect();
         assert_eq!(choices, [(1, 1), (8, 4)]);

@@ -2,7 +2,7 @@
 //!
 //! [`files`] reads what Linux tells of itself, or what a test puts in its place. [`board`] gathers what stays as it is,
 //! from [`processor`], [`cgroup`] and [`emulation`]; [`state`] what changes: temperatures and frequencies.
-//! [`benchmark`] measures the runtimes, [`choice`] says which to take by these figures alone, and [`findings`] says in
+//! [`benchmark`] measures the engines, [`choice`] says which to take by these figures alone, and [`findings`] says in
 //! plain words what is wrong and what to do about it.
 
 pub mod benchmark;
@@ -32,8 +32,8 @@ pub struct Report {
     pub board: Board,
     /// Temperatures and frequencies before the benchmark.
     pub state: State,
-    /// tract, ONNX Runtime and CUDA.
-    pub runtimes: [Status; 3],
+    /// Every engine, usable or not.
+    pub runtimes: Vec<Status>,
     /// What was measured, if anything.
     pub benchmark: Option<Benchmark>,
     /// What to take, by the benchmark: for one picture at a time, and for many if that was measured.
@@ -45,7 +45,7 @@ pub struct Report {
 impl Report {
     /// Draws the conclusions from what was seen.
     #[must_use]
-    pub fn new(board: Board, state: State, runtimes: [Status; 3], benchmark: Option<Benchmark>) -> Self {
+    pub fn new(board: Board, state: State, runtimes: Vec<Status>, benchmark: Option<Benchmark>) -> Self {
         let choices = benchmark.iter().flat_map(|benchmark| choice::of(&benchmark.entries)).collect();
         let findings = findings::of(&board, &state, &runtimes, benchmark.as_ref());
         Self { deploy: env!("CARGO_PKG_VERSION"), board, state, runtimes, benchmark, choices, findings }

@@ -3,6 +3,7 @@
 //! Each test file compiles this module and uses its own part of it.
 #![allow(dead_code, missing_docs, clippy::needless_pass_by_value)]
 
+use deploy::backend::Engine;
 use models::architecture::{Architecture, Kind};
 use models::card::{Content, FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
 use models::onnx::proto::attribute_proto::AttributeType;
@@ -271,5 +272,14 @@ pub fn onnxruntime_for(test: &str) -> bool {
         println!("{test}: without ONNX Runtime, which is not compiled in");
         false
     };
+    here
+}
+
+/// The engines on the CPU that can be used here. Prints which ones `test` leaves out.
+pub fn engines(test: &str) -> Vec<Engine> {
+    let (here, absent) = Engine::available(Engine::all().filter(|engine| !engine.registration.cuda));
+    for absent in absent {
+        println!("skipped: {test}: {absent}");
+    }
     here
 }

@@ -17,7 +17,7 @@ pub mod example;
 #[path = "../../../deploy/tests/hostile/mod.rs"]
 pub mod hostile;
 
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::Engine;
 use deploy::model::Model;
 use models::onnx;
 use models::onnx::limits::{Footprint, Limits};
@@ -37,7 +37,8 @@ pub fn load(bytes: &[u8]) {
     if !small(1) {
         return;
     }
-    let options = Options { backend: Choice::Tract, device: Device::Cpu, threads: Some(1), ..Options::default() };
+    let tract: Engine = "tract".parse().expect("the name of an engine");
+    let options = tract.options(Some(1));
     if let Ok(mut model) = Model::from_bytes("any", bytes, &options) {
         let input = model.input();
         let black = Array4::zeros((1, input.channels, input.height, input.width));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use deploy::agreement::{compare, tolerance};
-use deploy::backend::{Choice, Device, Options, ort};
+use deploy::backend::{Engine, ort};
 use deploy::model::Model;
 use models::architecture::Kind;
 use models::card::{Calibration, Observer, Precision, Takes};
@@ -58,7 +58,7 @@ fn every_precision_of_both_networks_passes_its_check() {
             let written = written(&checkpoint, &of(precision));
             let report = prove(&checkpoint, &written, 1000).unwrap();
             println!("{kind} {precision}\n{}", report.to_text());
-            // The five: the folded network in libtorch, tract with its own reader and with ours, and ONNX Runtime with
+            // The five: the folded network in libtorch, tract with our operators and as released, and ONNX Runtime with
             // and without graph optimisations.
             assert_eq!(report.runtimes.len(), 5);
             assert!(written.bytes.len() as f64 <= largest * fp32 as f64, "{kind} {precision}");
@@ -102,13 +102,14 @@ fn every_form_of_a_file_gives_the_same_answers() {
 
 fn the_same_in_every_form(checkpoint: &Checkpoint) {
     let test = test_images(101);
-    let logits = |written: &Written, backend| {
-        let options = Options { backend, device: Device::Cpu, threads: Some(2), ..Options::default() };
-        Model::from_bytes("exported", &written.bytes, &options).unwrap().logits(test.images()).unwrap()
+    let [tract, ort] = ["tract", "ort"].map(|name| name.parse::<Engine>().unwrap());
+    let open = |written: &Written, engine: Engine| {
+        Model::from_bytes("exported", &written.bytes, &engine.options(Some(2))).unwrap()
     };
+    let logits = |written: &Written, engine| open(written, engine).logits(test.images()).unwrap();
     for precision in Precision::ALL {
         let plain = of(precision);
-        let expected = logits(&written(checkpoint, &plain), Choice::Ort);
+        let expected = logits(&written(checkpoint, &plain), ort);
         for settings in [
             Settings { batch: Some(1), ..plain.clone() },
             Settings { batch: Some(8), ..plain.clone() },
@@ -118,15 +119,14 @@ fn the_same_in_every_form(checkpoint: &Checkpoint) {
             Settings { opset: 24, ..plain.clone() },
         ] {
             let written = written(checkpoint, &settings);
-            let tract = Options { backend: Choice::Tract, ..Options::default() };
-            let model = Model::from_bytes("exported", &written.bytes, &tract).unwrap();
+            let model = open(&written, tract);
             assert!(
                 model.runtime().provider.starts_with("own "),
                 "{settings:?}: not read as a chain: {}",
                 model.runtime()
             );
-            for backend in [Choice::Tract, Choice::Ort] {
-                let mut found = logits(&written, backend);
+            for engine in [tract, ort] {
+                let mut found = logits(&written, engine);
                 if settings.outputs == Outputs::Probabilities {
                     // Log-probabilities equal the logits minus a constant for each image.
                     for (mut found, expected) in found.rows_mut().into_iter().zip(expected.rows()) {
@@ -134,7 +134,7 @@ fn the_same_in_every_form(checkpoint: &Checkpoint) {
                     }
                 }
                 let agreement = compare(expected.view(), found.view(), tolerance(precision)).unwrap();
-                assert!(agreement.holds(), "{backend} {settings:?}: {agreement:?}");
+                assert!(agreement.holds(), "{engine} {settings:?}: {agreement:?}");
             }
         }
     }

@@ -1,7 +1,8 @@
-//! libtorch, tract with our operators, stock tract and ONNX Runtime give the same predictions for every test image.
+//! libtorch and every engine on the CPU give the same predictions for every test image: ONNX Runtime with and without
+//! its graph optimisations, tract with our operators and tract as released.
 
 use deploy::agreement::{FP32_TOLERANCE, compare};
-use deploy::backend::{Choice, Device, Options, library};
+use deploy::backend::{Engine, library};
 use deploy::model::Model;
 use models::architecture::Kind;
 use models::dataset::{self, Split};
@@ -10,14 +11,25 @@ use models::onnx;
 use ndarray::{Array4, Axis, s};
 use train::export;
 
-/// Every engine on the CPU, and whether it is stock tract. Without stock tract, only our own kernels would be compared.
-const ENGINES: [(Choice, bool); 3] = [(Choice::Tract, false), (Choice::Tract, true), (Choice::Ort, false)];
+/// Every engine on the CPU. All of them must be here. tract as released is one of them: without it, only our own
+/// operators would be compared.
+fn engines() -> impl Iterator<Item = Engine> {
+    Engine::all().filter(|engine| !engine.registration.cuda)
+}
 
-fn open(bytes: &[u8], (backend, stock_tract): (Choice, bool)) -> Model {
-    let options = Options { backend, stock_tract, device: Device::Cpu, threads: Some(2), ..Options::default() };
-    let model = Model::from_bytes("exported", bytes, &options).unwrap();
-    assert_eq!(model.runtime().name == "stock tract", stock_tract, "{}", model.runtime());
+fn open(bytes: &[u8], engine: Engine) -> Model {
+    let model = Model::from_bytes("exported", bytes, &engine.options(Some(2))).unwrap();
+    let own_operators = model.runtime().provider.starts_with("own ");
+    assert_eq!(own_operators, engine.registration.name == "tract", "{engine}: {}", model.runtime());
     model
+}
+
+#[test]
+fn both_ways_of_both_libraries_are_compared() {
+    let names: Vec<_> = engines().map(|engine| engine.registration.name).collect();
+    for name in ["tract", "tract-stock", "ort", "ort-as-written"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
 }
 
 /// `scripts/setup` installs ONNX Runtime, so it must be here: without it the tests would prove nothing.
@@ -37,7 +49,7 @@ fn every_engine_agrees_with_the_trained_network_on_every_test_image() {
     let expected = export::check::reference(&checkpoint, &test).unwrap();
     let right = expected.rows().into_iter().zip(test.labels()).filter(|(row, label)| argmax(*row) == **label).count();
     tests::learnt("mobilenet-v1 on 10,000 test images", right as f64 / 10_000.0, 0.8).unwrap();
-    for engine in ENGINES {
+    for engine in engines() {
         let mut model = open(&bytes, engine);
         let found = model.logits(test.images()).unwrap();
         // Each engine sums in a different order. One tolerance for all of them: fp32 rounding, at most 1e-3 in a logit.
@@ -53,7 +65,7 @@ fn the_tutorials_network_survives_the_export_too() {
     let bytes = export::to_bytes(&checkpoint).unwrap();
     let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap().first(1000);
     let expected = export::check::reference(&checkpoint, &test).unwrap();
-    for engine in ENGINES {
+    for engine in engines() {
         let found = open(&bytes, engine).logits(test.images()).unwrap();
         let agreement = compare(expected.view(), found.view(), FP32_TOLERANCE).unwrap();
         assert!(agreement.holds(), "{engine:?}: {agreement:?}");
@@ -85,7 +97,7 @@ fn equal_checkpoints_become_equal_files_without_batch_norm() {
 fn the_batch_does_not_change_the_answers() {
     let bytes = export::to_bytes(&tests::trained(Kind::MobilenetV1).unwrap()).unwrap();
     let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap();
-    for engine in ENGINES {
+    for engine in engines() {
         let mut model = open(&bytes, engine);
         let together = model.logits(test.images().slice(s![..33, .., .., ..])).unwrap();
         for index in [0, 7, 32] {

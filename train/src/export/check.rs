@@ -1,11 +1,11 @@
-//! Verifies a new ONNX file: every available runtime runs it and must agree with the network in libtorch.
+//! Verifies a new ONNX file: every available engine on the CPU runs it and must agree with the network in libtorch.
 //!
 //! 1. Every number in the file is read back and compared with the folded network.
 //!
 //! 2. The folded network is compared with the trained one, batch norms included, both in libtorch.
 //!
 //! 3. libtorch computes the network with the file's own numbers (folded, then rounded or quantized as in the file), and
-//!    every runtime must agree with that result. It runs the file through the same code that `deploy` uses.
+//!    every engine must agree with that result. It runs the file through the same code that `deploy` uses.
 //!
 //! The tolerances therefore never have to absorb the error of a precision, so a wrong node or number cannot hide in
 //! them. The accuracy cost of a precision is measured separately, on images held out of training: see
@@ -22,7 +22,7 @@ use crate::device::LIBTORCH;
 use crate::evaluate;
 use anyhow::{Context, Result, bail, ensure};
 use deploy::agreement::{self, Agreement, FP32_TOLERANCE, Tolerance};
-use deploy::backend::{Choice, Device, Options, library};
+use deploy::backend::Engine;
 use deploy::model::Model;
 use deploy::text::grouped;
 use models::card::{ModelCard, Precision};
@@ -72,7 +72,8 @@ pub struct Report {
 /// One comparison of the report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
-    /// The runtime, such as `tract 0.23.9 on cpu, 2 threads`.
+    /// What ran, such as `tract 0.23.9, own convolutions (AVX-512) on cpu, 2 threads`, or the names of the engines that
+    /// could not run.
     pub runtime: String,
     /// How well it agrees with libtorch, or why it was not run.
     #[serde(flatten)]
@@ -107,7 +108,7 @@ pub struct Accuracy {
     pub runtimes: BTreeMap<String, Cost>,
 }
 
-/// Runs `file` in every available runtime and compares it with the checkpoint's network. Disagreement is reported, not
+/// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is reported, not
 /// an error: see [`Report::verdict`]. Errors if the file holds a wrong number or does not load or run, or if the
 /// network gives the same answer to all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<Report> {
@@ -146,34 +147,26 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         Precision::Fp16 | Precision::Int8 => Some(right(&reference(checkpoint, judges)?, judges)),
     };
     let mut costs = BTreeMap::new();
-    // tract also runs with its stock loader and operators, and ONNX Runtime also runs the file as written, as other
-    // programs would.
-    let ways = [(Choice::Tract, true), (Choice::Tract, false), (Choice::Ort, true), (Choice::Ort, false)];
-    for (backend, plain) in ways {
-        let (stock_tract, as_written) = (plain && backend == Choice::Tract, plain && backend == Choice::Ort);
-        if let (Choice::Ort, Err(missing)) = (backend, library::load()) {
-            if as_written {
-                let outcome = Outcome::Missing(missing.to_string());
-                runtimes.push(Checked { runtime: "onnxruntime".to_owned(), outcome });
-            }
-            continue;
-        }
-        let options = Options { backend, device: Device::Cpu, as_written, stock_tract, ..Options::default() };
-        let mut model =
-            Model::open(file, &options).with_context(|| format!("the new file does not load in {backend}"))?;
+    // Those for comparisons too: they run the file as other programs would.
+    let (engines, absent) = Engine::available(Engine::all().filter(|engine| !engine.registration.cuda));
+    for engine in engines {
+        let mut model = Model::open(file, &engine.options(None))
+            .with_context(|| format!("the new file does not load in {engine}"))?;
         ensure!(model.card() == Some(&written.card), "the new file's model card is not the one that was written");
-        let runtime = format!("{}{}", model.runtime(), if as_written { ", as written" } else { "" });
+        let runtime = model.runtime().to_string();
         let found = model.logits(images.images()).with_context(|| format!("the new file does not run in {runtime}"))?;
         let tolerance = agreement::tolerance(written.card.precision);
         let agreement = agreement::compare(expected.view(), found.view(), tolerance)
             .with_context(|| format!("{runtime} and libtorch cannot be compared"))?;
-        if let (Some(before), false) = (&before, plain) {
+        if let (Some(before), true) = (&before, engine.registration.everyday) {
             let after = right(&model.logits(judges.images())?, judges);
             let cost = Changes::between(before, &after).cost(share(&after), ALLOWED_LOSS);
             costs.insert(model.runtime().name.clone(), cost);
         }
         runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
     }
+    runtimes
+        .extend(absent.into_iter().map(|one| Checked { runtime: one.engines, outcome: Outcome::Missing(one.reason) }));
     let accuracy = before.map(|before| Accuracy {
         images: judges.len(),
         set,

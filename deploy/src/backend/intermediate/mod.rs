@@ -1,15 +1,15 @@
 //! Runs a model with every intermediate tensor as an output, to find where two runtimes differ.
 //!
 //! ONNX Runtime runs the graph as it is written, without optimisations. tract runs a graph written by `train export` as
-//! usual, with our own operators and their results as outputs. For any other graph, tract keeps tensors that are
-//! outputs when it rewrites the graph. `tract` and `ort` implement this for their runtimes.
+//! usual, with our own operators and their results as outputs. For any other graph, and as released, tract keeps tensors
+//! that are outputs when it rewrites the graph. `tract` and `ort` implement this for their engines.
 
 #[cfg(feature = "ort")]
-mod ort;
+pub(super) mod ort;
 #[cfg(feature = "tract")]
-mod tract;
+pub(super) mod tract;
 
-use super::{Engine, Pictures, Runtime};
+use super::{Engine, Pictures, Runtime, Source};
 use crate::interface::Interface;
 use crate::model::{Described, Taken};
 use anyhow::{Context, Result, ensure};
@@ -44,8 +44,9 @@ pub struct Values {
 /// A tensor, or why it is unavailable: the runtime may not compute it, or its element type may not be supported.
 pub type Outcome = std::result::Result<Values, String>;
 
-/// A model loaded into one runtime with every tensor as an output.
-trait Exposed: Send {
+/// A model loaded into one engine with every tensor as an output.
+pub trait Exposed: Send {
+    /// What really runs.
     fn runtime(&self) -> &Runtime;
 
     /// Returns the tensors of all steps, in their order.
@@ -62,19 +63,18 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Opens a model from memory in a runtime. `name` is its name in messages.
+    /// Opens a model from memory in an engine, or in the one that shows its values ([`Engine::for_layers`]). `name` is
+    /// the model's name in messages.
     pub fn from_bytes(name: &str, bytes: &[u8], engine: Engine) -> Result<Self> {
+        let engine = engine.for_layers();
         engine.check().with_context(|| format!("{engine} cannot be used"))?;
         let Described { mut model, card, interface } = Described::of(name, bytes)?;
         let steps = steps(&model);
         expose(&mut model, &steps);
         let bytes = onnx::encode(&model);
-        let exposed = match engine {
-            Engine::Tract => open_tract(name, &bytes, &model, &interface, &steps)?,
-            Engine::OrtCpu | Engine::OrtCpuAsWritten | Engine::OrtCuda(_) => {
-                open_ort(name, &bytes, &model, &interface, engine)?
-            }
-        };
+        let open = engine.code()?.layers.with_context(|| format!("{engine} shows no values between the nodes"))?;
+        let source = Source { name, bytes: &bytes, model: &model, interface: &interface };
+        let exposed = open(source, engine.device, &steps)?;
         Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
     }
 
@@ -146,41 +146,6 @@ fn expose(model: &mut ModelProto, steps: &[Step]) {
             graph.output.push(ValueInfoProto { name: step.tensor.clone(), ..ValueInfoProto::default() });
         }
     }
-}
-
-#[cfg(feature = "tract")]
-fn open_tract(
-    name: &str,
-    bytes: &[u8],
-    model: &ModelProto,
-    interface: &Interface,
-    steps: &[Step],
-) -> Result<Box<dyn Exposed>> {
-    let plan = tract::Plan::open(bytes, model, interface, steps);
-    Ok(Box::new(plan.with_context(|| format!("tract cannot load {name} with every tensor as an output"))?))
-}
-
-#[cfg(not(feature = "tract"))]
-fn open_tract(_: &str, _: &[u8], _: &ModelProto, _: &Interface, _: &[Step]) -> Result<Box<dyn Exposed>> {
-    anyhow::bail!("this program was built without tract: rebuild it with --features tract")
-}
-
-#[cfg(feature = "ort")]
-fn open_ort(
-    name: &str,
-    bytes: &[u8],
-    model: &ModelProto,
-    interface: &Interface,
-    engine: Engine,
-) -> Result<Box<dyn Exposed>> {
-    let options = super::Options { as_written: true, ..engine.options(None) };
-    let (session, _) = super::ort::Session::open(super::Source { name, bytes, model, interface }, &options)?;
-    Ok(Box::new(ort::Session { inner: session, batch: interface.batch }))
-}
-
-#[cfg(not(feature = "ort"))]
-fn open_ort(_: &str, _: &[u8], _: &ModelProto, _: &Interface, _: Engine) -> Result<Box<dyn Exposed>> {
-    anyhow::bail!("this program was built without ONNX Runtime: rebuild it with --features ort")
 }
 
 #[cfg(test)]

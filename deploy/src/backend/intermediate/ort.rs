@@ -1,6 +1,6 @@
 //! ONNX Runtime: extracts the outputs by name.
 
-use super::super::{Pictures, Runtime, filled, ort};
+use super::super::{Options, Pictures, Runtime, Source, filled, ort};
 use super::{Exposed, Outcome, Step, Values};
 use crate::backend::Backend;
 use ::ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
@@ -9,10 +9,15 @@ use ndarray::ArrayView4;
 use std::fmt::Debug;
 
 /// A session with every tensor as an output.
-pub(super) struct Session {
-    pub inner: ort::Session,
+struct Session {
+    inner: ort::Session,
     /// Batch size, if the file fixes it.
-    pub batch: Option<usize>,
+    batch: Option<usize>,
+}
+
+/// Loads a model with `open`.
+pub fn exposed(source: Source, open: impl FnOnce(&Options) -> Result<ort::Session>) -> Result<Box<dyn Exposed>> {
+    Ok(Box::new(Session { inner: open(&Options::default())?, batch: source.interface.batch }))
 }
 
 impl Exposed for Session {

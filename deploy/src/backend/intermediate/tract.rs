@@ -1,12 +1,11 @@
 //! tract: keeps every tensor that survives its rewrites.
 
 use super::super::panic::caught;
-use super::super::tract::{self, VERSION};
-use super::super::{Pictures, Runtime, filled};
+use super::super::tract;
+use super::super::{Pictures, Runtime, Source, filled};
 use super::{Exposed, Outcome, Step, Values};
 use crate::interface::Interface;
 use anyhow::{Context, Result};
-use models::onnx::proto::ModelProto;
 use ndarray::ArrayView4;
 use std::sync::Arc;
 use tract_core::prelude::*;
@@ -15,7 +14,7 @@ use tract_core::prelude::*;
 const UNSEEN: &str = "tract computes it in one with other nodes";
 
 /// A plan with every tensor as an output.
-pub(super) struct Plan {
+struct Plan {
     runnable: Arc<TypedRunnableModel>,
     /// Index of each step's tensor among the outputs; `None` if tract does not compute it.
     places: Vec<Option<usize>>,
@@ -23,26 +22,21 @@ pub(super) struct Plan {
     runtime: Runtime,
 }
 
-impl Plan {
-    /// Loads a model with every tensor as an output.
-    pub fn open(bytes: &[u8], model: &ModelProto, interface: &Interface, steps: &[Step]) -> Result<Self> {
-        let batch = interface.batch.unwrap_or(1);
-        let (runnable, places, provider) = caught(|| match tract::exposed(model, interface)? {
-            Some(tract::Exposed { runnable, values, provider }) => {
-                let place = |step: &Step| values.iter().position(|name| *name == step.tensor);
-                Ok((runnable, steps.iter().map(place).collect(), provider))
-            }
-            None => foreign(bytes, interface, batch, steps),
-        })?;
-        let runtime = Runtime {
-            name: "tract".to_owned(),
-            version: VERSION.to_owned(),
-            provider,
-            device: "cpu".to_owned(),
-            threads: 1,
+/// Loads a model with every tensor as an output. `stock` means tract as released, without our own operators.
+pub fn exposed(source: Source, steps: &[Step], stock: bool) -> Result<Box<dyn Exposed>> {
+    let Source { name, bytes, model, interface } = source;
+    let batch = interface.batch.unwrap_or(1);
+    let load = || {
+        let own = if stock { None } else { tract::exposed(model, interface)? };
+        let Some(tract::Exposed { runnable, values, provider }) = own else {
+            return foreign(bytes, interface, batch, steps);
         };
-        Ok(Self { runnable, places, batch, runtime })
-    }
+        let place = |step: &Step| values.iter().position(|name| *name == step.tensor);
+        Ok((runnable, steps.iter().map(place).collect(), provider))
+    };
+    let loaded = caught(load).with_context(|| format!("tract cannot load {name} with every tensor as an output"));
+    let (runnable, places, provider) = loaded?;
+    Ok(Box::new(Plan { runnable, places, batch, runtime: tract::runtime(stock, provider, 1) }))
 }
 
 /// Loads a graph that `train export` did not write. Returns its plan, the index of each step's tensor among the

@@ -27,6 +27,7 @@ use self::chain::Chain;
 use self::lanes::Lane;
 use super::panic::caught;
 use super::prepared::{self, Prepared};
+use super::status::Found;
 use super::{Backend, Options, Pictures, Runtime, Source, filled};
 use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -42,11 +43,18 @@ use tract_core::prelude::*;
 pub const VERSION: &str = "0.23.9";
 
 /// What can compute: our own operators for files written by `train export`, and tract's for others if its reader is
-/// compiled in.
-pub(super) fn providers() -> Vec<String> {
-    let own = dense::provider(&Lane::available());
+/// compiled in. `stock` means tract as released.
+pub(super) fn find(stock: bool) -> Found {
+    let own = (!stock).then(|| dense::provider(&Lane::available()));
     let others = cfg!(feature = "onnx").then(|| "tract-linalg".to_owned());
-    std::iter::once(own).chain(others).collect()
+    let providers = own.into_iter().chain(others).collect();
+    Found { version: Some(VERSION.to_owned()), library: None, providers }
+}
+
+/// Describes what runs. `stock` means tract as released.
+pub(super) fn runtime(stock: bool, provider: String, threads: usize) -> Runtime {
+    let name = if stock { "tract as released" } else { "tract" };
+    Runtime { name: name.to_owned(), version: VERSION.to_owned(), provider, device: "cpu".to_owned(), threads }
 }
 
 /// A model loaded into tract.
@@ -60,18 +68,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Loads a model into tract.
-    pub fn open(source: Source, options: &Options) -> Result<Self> {
-        let loaded = caught(|| load(source, options.stock_tract));
+    /// Loads a model into tract. `stock` means tract as released, without our own reader and operators.
+    pub fn open(source: Source, options: &Options, stock: bool) -> Result<Self> {
+        let loaded = caught(|| load(source, stock));
         let Loaded { runnable, batch, classes, provider } =
             loaded.with_context(|| format!("tract cannot load {}", source.name))?;
-        let runtime = Runtime {
-            name: if options.stock_tract { "stock tract" } else { "tract" }.to_owned(),
-            version: VERSION.to_owned(),
-            provider,
-            device: "cpu".to_owned(),
-            threads: options.threads(),
-        };
+        let runtime = runtime(stock, provider, options.threads());
         Ok(Self { runnable, states: Vec::new(), batch, classes, runtime })
     }
 }
@@ -182,17 +184,18 @@ impl Backend for Plan {
         };
         (0..self.runtime.threads).map(worker).collect()
     }
-
-    fn prepared(&mut self, pictures: Pictures) -> Result<Prepared<'_>> {
-        let (plan, threads) = (&self.runnable, self.runtime.threads);
-        match pictures {
-            Pictures::Bytes(pictures) => prepared::in_tract(plan, self.batch, threads, pictures),
-            Pictures::Normalised(pictures) => prepared::in_tract(plan, self.batch, threads, pictures),
-        }
-    }
 }
 
 impl Plan {
+    /// Prepares tract's own call on these images.
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
+        let Self { runnable, batch, runtime, .. } = prepared::opened(backend)?;
+        match pictures {
+            Pictures::Bytes(pictures) => prepared::in_tract(runnable, *batch, runtime.threads, pictures),
+            Pictures::Normalised(pictures) => prepared::in_tract(runnable, *batch, runtime.threads, pictures),
+        }
+    }
+
     fn run_all<T: Datum + Copy + Default>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>> {
         let mut scores = Array2::zeros((pictures.dim().0, self.classes));
         let size = self.batch;

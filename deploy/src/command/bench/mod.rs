@@ -4,11 +4,11 @@ mod figures;
 mod markdown;
 
 use super::text::{counted, fields, print, print_json, table};
-use super::{CudaArguments, ModelOperand, ModelSource, progress, usage};
-use anyhow::{Context, Result, bail};
+use super::{CudaArguments, ModelOperand, ModelSource, listed, names, progress, usage};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::{number, whole};
-use deploy::backend::{Choice, Device, Options};
+use deploy::backend::{Device, Engine, Options, Selection};
 use deploy::bench::cold::{self, Start};
 use deploy::bench::compare::{Comparison, Verdict, compare, same_model};
 use deploy::bench::conditions::Conditions;
@@ -24,23 +24,24 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Cold starts per runtime.
+/// Cold starts per engine.
 const COLD_STARTS: usize = 5;
 
 /// Measures how fast a model file runs here: latency, throughput, cold start, and what this program adds to the runtime
 #[derive(Args)]
 #[command(after_help = "\
-tract and ONNX Runtime take turns, so that whatever disturbs the machine disturbs both. A round is a turn of 25 ms for \
-each runtime, number of threads and batch size, and one for the runtime's own call on the same pictures. Times are \
+The engines take turns, so that whatever disturbs the machine disturbs all of them. A round is a turn of 25 ms for \
+each engine, number of threads and batch size, and one for the engine's own call on the same pictures. Times are \
 medians of all calls; the 95 % interval comes from the medians of the turns. Cold starts are processes of their own, \
-each with one runtime and one prediction, the files being in the system's cache.
+each with one engine and one prediction, the files being in the system's cache.
 
 With --compare the exit code is 1 if a figure got worse by more than 5 % and by more than three times its own noise. \
 A result of another model is refused; of another machine, shown without a verdict.
 
 Examples:
-  deploy bench model.onnx                             both runtimes, on one and on all threads
+  deploy bench model.onnx                             the everyday engines, on one and on all threads
   deploy bench model.onnx --format markdown           tables to paste into an issue
+  deploy bench --runtimes tract,tract-stock           our operators against tract as released
   deploy bench --backend tract --threads 1 --batch-sizes 1 --time 5
   deploy bench -o before.json                         the embedded model; then, after a change:
   deploy bench --compare before.json")]
@@ -48,11 +49,26 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelOperand,
 
-    /// Only this runtime, tract or ort (ONNX Runtime) [default: both]
-    #[arg(long, value_name = "NAME", value_parser = Named::with(&Choice::RUNTIMES, runtime), hide_possible_values = true)]
-    backend: Option<Choice>,
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = Named::of::<Engine>(names([])),
+        hide_possible_values = true,
+        help = format!("Only this engine: {} [default: those for everyday use]", Engine::names())
+    )]
+    backend: Option<Engine>,
 
-    /// Where ONNX Runtime runs: auto (CUDA if it is compiled in and works, otherwise the processor), cpu, cuda or cuda:N
+    /// Several engines: all that are here, or a list such as tract,tract-stock
+    #[arg(
+        long,
+        value_name = "LIST",
+        conflicts_with_all = ["backend", "device"],
+        value_parser = Named::of::<String>(names(["all"])),
+        hide_possible_values = true
+    )]
+    runtimes: Option<String>,
+
+    /// Only engines that run there: auto (anywhere), cpu, cuda or cuda:N; with --backend ort, where it runs
     #[arg(
         long,
         value_name = "NAME",
@@ -64,11 +80,6 @@ pub struct Arguments {
 
     #[command(flatten)]
     cuda: CudaArguments,
-
-    /// Also measure tract as it is, with its own reader and operators instead of ours
-    #[cfg(feature = "tract")]
-    #[arg(long)]
-    stock_tract: bool,
 
     /// Numbers of threads on the processor [default: 1, and as many as it runs at once]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = whole::<u16>(1..=1024))]
@@ -118,13 +129,6 @@ enum Format {
     Markdown,
 }
 
-fn runtime(name: &str) -> Result<Choice> {
-    match name.parse() {
-        Ok(choice @ (Choice::Tract | Choice::Ort)) => Ok(choice),
-        _ => bail!("expected tract or ort"),
-    }
-}
-
 /// Seconds that a measurement may take.
 pub const SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
 
@@ -133,7 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.cold_start {
         return cold_start(arguments, &threads);
     }
-    let (choices, mut notes) = arguments.runtimes()?;
+    let (engines, mut notes) = arguments.engines()?;
     let (name, bytes) = arguments.model.read()?;
     let subject = Subject::of(&name, &bytes);
     // Check that the results can be compared before measuring, not after.
@@ -143,20 +147,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let conditions = Conditions::now();
     let most = threads.last().copied().unwrap_or(1);
-    let mut commands = choices.iter().map(|&choice| arguments.command(choice, most)).collect::<Result<Vec<_>>>()?;
+    let mut commands = engines.iter().map(|&engine| arguments.command(engine, most)).collect::<Result<Vec<_>>>()?;
     let cold_starts = cold::starts(&mut commands, COLD_STARTS)?;
 
     let mut models = Vec::new();
     for &threads in &threads {
-        for &choice in &choices {
-            let model = Model::from_bytes(&name, &bytes, &arguments.options(choice, threads))?;
+        for &engine in &engines {
+            let model = Model::from_bytes(&name, &bytes, &arguments.cuda.on(engine, Some(threads)))?;
             notes.extend(model.notes().iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>());
             models.push(model);
-        }
-        #[cfg(feature = "tract")]
-        if arguments.stock_tract {
-            let options = Options { stock_tract: true, ..arguments.options(Choice::Tract, threads) };
-            models.push(Model::from_bytes(&name, &bytes, &options)?);
         }
     }
     let batches: BTreeSet<_> = arguments.batch_sizes.iter().map(|&batch| usize::from(batch)).collect();
@@ -208,8 +207,8 @@ fn show(format: Format, report: &Report, comparison: Option<&Comparison>) -> Res
 
 /// Runs in the child processes: loads the model, predicts once and prints a [`Start`].
 fn cold_start(arguments: &Arguments, threads: &[usize]) -> Result<()> {
-    let choice = arguments.backend.unwrap_or(Choice::Auto);
-    let options = arguments.options(choice, threads.last().copied().unwrap_or(1));
+    let engine = arguments.backend.context("a cold start needs --backend")?;
+    let options = arguments.cuda.on(engine, threads.last().copied());
     let start = Start::here(|| {
         let (name, bytes) = arguments.model.read()?;
         Model::from_bytes(&name, &bytes, &options)
@@ -235,60 +234,49 @@ impl Arguments {
         }
     }
 
-    /// The options that open the model in one runtime.
-    fn options(&self, backend: Choice, threads: usize) -> Options {
-        // tract has no choice of devices: --device is about ONNX Runtime.
-        let device = if backend == Choice::Tract { Device::Cpu } else { self.device };
-        let options = Options { backend, device, threads: Some(threads), ..Options::default() };
-        if backend == Choice::Tract { options } else { self.cuda.applied(options) }
-    }
-
-    /// The runtimes to measure, and notes on why one of them is left out.
-    fn runtimes(&self) -> Result<(Vec<Choice>, Vec<String>)> {
-        let asked = Options { backend: self.backend.unwrap_or(Choice::Ort), device: self.device, ..Options::default() };
-        self.cuda.applied(asked).validate().map_err(usage)?;
-        if let Some(choice) = self.backend {
-            if choice == Choice::Tract && self.device != Device::Auto {
-                return Err(usage("--device is where ONNX Runtime runs: it has no effect with --backend tract"));
+    /// The engines to measure, and notes on those that are left out.
+    fn engines(&self) -> Result<(Vec<Engine>, Vec<String>)> {
+        if let Some(list) = &self.runtimes {
+            let (engines, notes) = listed(list)?;
+            self.cuda.validate(&engines)?;
+            return Ok((engines, notes));
+        }
+        let asked = self.backend.map_or(Selection::Auto, Selection::Engine);
+        let selected = asked.on(self.device).map_err(usage)?;
+        self.cuda.applied(Options::new(selected, None)).validate().map_err(usage)?;
+        match (self.backend, selected) {
+            (Some(backend), _) if self.device != Device::Auto && backend.registration.on_cuda.is_none() => {
+                Err(usage(format!("--device has no effect with --backend {backend}")))
             }
-            return Ok((vec![choice], Vec::new()));
+            (Some(_), Selection::Engine(engine)) => Ok((vec![engine], Vec::new())),
+            _ => self.everyday(),
         }
-        let mut choices = Vec::new();
-        let mut notes = Vec::new();
-        if cfg!(feature = "tract") {
-            choices.push(Choice::Tract);
-        }
-        match onnxruntime() {
-            Ok(()) => choices.push(Choice::Ort),
-            // A user who names a CUDA device wants ONNX Runtime, so its absence is an error.
-            Err(error) if choices.is_empty() || matches!(self.device, Device::Cuda(_)) => return Err(error),
-            Err(error) => notes.push(format!("ONNX Runtime is not measured: {error:#}")),
-        }
-        Ok((choices, notes))
     }
 
-    /// The command that starts one runtime cold.
-    fn command(&self, choice: Choice, threads: usize) -> Result<Command> {
+    /// The engines for everyday use, on the device that the user asks for.
+    fn everyday(&self) -> Result<(Vec<Engine>, Vec<String>)> {
+        let engines = Engine::everyday().filter_map(|engine| match self.device {
+            Device::Auto => engine.code().is_ok().then_some(engine),
+            Device::Cpu => (engine.code().is_ok() && !engine.registration.cuda).then_some(engine),
+            Device::Cuda(device) => engine.registration.cuda.then_some(Engine { device, ..engine }),
+        });
+        let (here, absent) = Engine::available(engines);
+        let notes = absent.iter().map(|absent| format!("left out: {absent}")).collect();
+        ensure!(!here.is_empty(), absent.into_iter().next().map_or_else(String::new, |absent| absent.reason));
+        Ok((here, notes))
+    }
+
+    /// The command that starts one engine cold.
+    fn command(&self, engine: Engine, threads: usize) -> Result<Command> {
         let program = std::env::current_exe().context("cannot tell where this program is, to start it cold")?;
         let mut command = Command::new(program);
-        command.args(["bench", "--cold-start", "--backend", &choice.to_string(), "--threads", &threads.to_string()]);
-        if choice != Choice::Tract {
-            command.args(["--device", &self.device.to_string()]).args(self.cuda.flags());
+        command.args(["bench", "--cold-start", "--backend", &engine.to_string(), "--threads", &threads.to_string()]);
+        if engine.registration.cuda {
+            command.args(self.cuda.flags());
         }
         if let Some(path) = self.model.path() {
             command.args([OsString::from("--model"), path.into()]);
         }
         Ok(command)
     }
-}
-
-#[cfg(feature = "ort")]
-fn onnxruntime() -> Result<()> {
-    deploy::backend::library::load()?;
-    Ok(())
-}
-
-#[cfg(not(feature = "ort"))]
-fn onnxruntime() -> Result<()> {
-    bail!("this program was built without it: rebuild it with --features ort");
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Shows what this board is, which runtime and precision suit it, and what slows it down
 #[derive(Args)]
 #[command(after_help = "\
-Every runtime found here runs the model on one thread and on all threads, in turns, as in deploy bench: at least six \
+Every engine for everyday use that is found here runs the model on one thread and on all threads, in turns, as in deploy bench: at least six \
 turns each, even if that takes longer. Clock rates and temperatures are read meanwhile. Under an emulator each runtime \
 runs one image and nothing is measured. The recommendation follows from the times alone: among those as fast as the \
 fastest, the one with the least loss of precision and the fewest threads.
@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = if arguments.no_bench {
         None
     } else {
-        let ready = Ready::make(&candidates, &Engine::available().0)?;
+        let ready = Ready::make(&candidates, &Engine::available(Engine::everyday()).0)?;
         Some(if board.emulator.is_some() {
             ready.unmeasured()
         } else {

@@ -1,6 +1,7 @@
 //! Prints a report for people: facts in columns, times as a table, then recommendations and problems.
 
 use super::super::text::{counted, fields, grouped, printable, table};
+use deploy::backend::status;
 use deploy::doctor::Report;
 use deploy::doctor::benchmark::{Benchmark, Entry, MANY};
 use deploy::doctor::board::Board;
@@ -14,8 +15,7 @@ pub fn text(report: &Report) -> String {
     let mut lines = board(&report.board);
     lines.extend(state(&report.state, report.benchmark.as_ref()));
     lines.push(("program", program(report)));
-    let runtimes: Vec<_> = report.runtimes.iter().map(|status| (status.name, status.text())).collect();
-    let mut parts = vec![fields(&lines), format!("Runtimes\n{}", fields(&runtimes))];
+    let mut parts = vec![fields(&lines), format!("Runtimes\n{}", fields(&status::lines(&report.runtimes)))];
     parts.extend(report.benchmark.iter().filter(|benchmark| !benchmark.entries.is_empty()).map(times));
     parts.push(format!("What to take\n{}", fields(&choices(report))));
     parts.push(findings(report));

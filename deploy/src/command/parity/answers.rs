@@ -52,7 +52,7 @@ struct Named<T> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let engines = [arguments.reference, arguments.compared];
-    let mut models = open_in(&arguments.model, &engines, None)?;
+    let mut models = open_in(&arguments.model, &engines, |engine| engine.options(None))?;
     let [reference, compared] = &mut models[..] else { bail!("two runtimes are needed") };
     let pictures = Pictures::read(&arguments.pictures, reference, None)?;
     let bar = progress(2 * pictures.images.len_of(Axis(0)));

@@ -29,10 +29,11 @@ struct Document {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let (name, bytes) = arguments.model.read()?;
     let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
-    let (mut reference, mut compared) = (probe(arguments.reference)?, probe(arguments.compared)?);
+    let engines = [arguments.reference, arguments.compared].map(Engine::for_layers);
+    let (mut reference, mut compared) = (probe(engines[0])?, probe(engines[1])?);
     let (pictures, precision) = {
         // Opened only for the model's card, labels and input.
-        let models = open_in(&arguments.model, &[arguments.reference], None)?;
+        let models = open_in(&arguments.model, &[engines[0]], |engine| engine.options(None))?;
         let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
         let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;
         (pictures, model.card().map(|card| card.precision).unwrap_or_default())
@@ -47,8 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let document = Document {
         model: name,
         data: pictures.source.clone(),
-        reference: ran(arguments.reference, &reference),
-        compared: ran(arguments.compared, &compared),
+        reference: ran(engines[0], &reference),
+        compared: ran(engines[1], &compared),
         within_tolerance: layers.first_beyond.is_none(),
         layers,
     };
@@ -66,12 +67,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             reason(first, document.layers.tolerance)
         )),
     }
-}
-
-/// Describes what ran. ONNX Runtime runs without graph optimisations here, even if the engine's name does not say so.
-fn as_written(ran: &Ran) -> String {
-    let how = if ran.engine == Engine::Tract { "" } else { ", graph as written" };
-    format!("{}{how}", ran.line())
 }
 
 /// Describes a node in words.
@@ -127,8 +122,8 @@ fn to_text(document: &Document, pictures: &Pictures) -> String {
     let summary = fields(&[
         ("model", model.clone()),
         ("data", pictures.line()),
-        ("reference", as_written(reference)),
-        ("compared", as_written(compared)),
+        ("reference", reference.line()),
+        ("compared", compared.line()),
         ("verdict", verdict),
     ]);
     let mut rows = vec![["node", "shape", "max diff", "mean diff", "of range", ""].map(str::to_owned).to_vec()];

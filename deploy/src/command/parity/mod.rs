@@ -1,4 +1,4 @@
-//! `deploy parity`: do two runtimes give the same answers, and if not, where do they differ?
+//! `deploy parity`: do two engines give the same answers, and if not, where do they differ?
 //!
 //! `pictures` reads the images, `answers` compares the answers to them, and `layers` compares the graph node by node.
 
@@ -7,7 +7,7 @@ mod layers;
 mod pictures;
 
 use super::text::{counted, fields, table};
-use super::{Format, ModelOperand, ModelSource, open_in, print, print_json, progress, say, usage};
+use super::{Format, ModelOperand, ModelSource, names, open_in, print, print_json, progress, say, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::arguments::{number, whole};
@@ -17,40 +17,39 @@ use serde::Serialize;
 use std::ops::Bound;
 use std::path::PathBuf;
 
-/// Compares two runtimes on the same pictures; --layers shows where in the graph they part
+/// Compares two engines on the same pictures; --layers shows where in the graph they part
 #[derive(Args)]
-#[command(
-    after_help = "Runtimes: tract, ort-cpu, ort-cpu-as-written (without ONNX Runtime's own rewrites of the graph), \
-    ort-cuda, ort-cuda:N.\n\n\
+#[command(after_help = "deploy backends lists and describes the engines. tract runs with our operators, so compare \
+    tract-stock too.\n\n\
     The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
     any tensor differs by more than rounding.\n\n\
     Examples:\n  \
     deploy parity model.onnx                     tract against ONNX Runtime, on the whole test set\n  \
     deploy parity model.onnx --layers            node by node, on 4 images\n  \
     deploy parity --pictures photos --save-worst worst\n  \
-    deploy parity int8.onnx --compared ort-cpu-as-written\n  \
-    deploy parity model.onnx --compared ort-cuda"
-)]
+    deploy parity model.onnx --compared tract-stock\n  \
+    deploy parity int8.onnx --compared ort-as-written\n  \
+    deploy parity model.onnx --compared ort-cuda")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelOperand,
 
-    /// The runtime whose answers are the reference
     #[arg(
         long,
-        value_name = "RUNTIME",
-        default_value_t = Engine::OrtCpu,
-        value_parser = Named::of::<Engine>(&Engine::NAMED),
-        hide_possible_values = true
+        value_name = "ENGINE",
+        default_value = "ort",
+        value_parser = Named::of::<Engine>(names([])),
+        hide_possible_values = true,
+        help = format!("The engine whose answers are the reference: {}", Engine::names())
     )]
     reference: Engine,
 
-    /// The runtime that is compared with it
+    /// The engine that is compared with it
     #[arg(
         long,
-        value_name = "RUNTIME",
-        default_value_t = Engine::Tract,
-        value_parser = Named::of::<Engine>(&Engine::NAMED),
+        value_name = "ENGINE",
+        default_value = "tract",
+        value_parser = Named::of::<Engine>(names([])),
         hide_possible_values = true
     )]
     compared: Engine,
@@ -100,12 +99,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (reference, compared) = (arguments.reference, arguments.compared);
     ensure!(reference != compared, usage(format!("--reference and --compared are both {reference}: name two")));
     if arguments.layers {
-        let as_written = |engine| if engine == Engine::OrtCpu { Engine::OrtCpuAsWritten } else { engine };
+        let shown = reference.for_layers();
         ensure!(
-            as_written(reference) != as_written(compared),
-            usage(
-                "with --layers ONNX Runtime always runs the graph as written: ort-cpu and ort-cpu-as-written are the same"
-            )
+            shown != compared.for_layers(),
+            usage(format!("with --layers {shown} shows the tensors of {reference} and of {compared}: name two others"))
         );
         layers::run(arguments)
     } else {

@@ -6,7 +6,6 @@ mod speed;
 
 pub use speed::gigahertz;
 
-use crate::backend::Engine;
 use crate::backend::status::Status;
 use crate::doctor::benchmark::{Benchmark, Failure};
 use crate::doctor::board::Board;
@@ -41,9 +40,9 @@ pub struct Finding {
 
 /// All findings, the gravest first.
 #[must_use]
-pub fn of(board: &Board, state: &State, runtimes: &[Status; 3], benchmark: Option<&Benchmark>) -> Vec<Finding> {
+pub fn of(board: &Board, state: &State, runtimes: &[Status], benchmark: Option<&Benchmark>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(benchmark.iter().flat_map(|benchmark| failures(benchmark)));
+    findings.extend(benchmark.iter().flat_map(|benchmark| failures(benchmark, runtimes)));
     findings.extend(board::program(board));
     findings.extend(board::cores(board));
     findings.extend(board::memory(board, benchmark));
@@ -69,14 +68,17 @@ fn note(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 }
 
 /// Models that could not be run.
-fn failures(benchmark: &Benchmark) -> Vec<Finding> {
-    let remedy = |engine| match engine {
-        Engine::Tract => "take ONNX Runtime (--backend ort), or an fp32 file of train export, which is proven in both",
-        _ => "take tract (--backend tract), or an fp32 file of train export, which is proven in both",
+fn failures(benchmark: &Benchmark, runtimes: &[Status]) -> Vec<Finding> {
+    let runs = |status: &&Status, model: &str| {
+        let failed = benchmark.failures.iter().any(|failure| failure.model == model && failure.engine == status.engine);
+        status.available && status.engine.registration.everyday && !failed
     };
     let failure = |failure: &Failure| {
         let what = format!("{} does not run {}: {}", failure.engine, failure.model, failure.reason);
-        finding(Severity::Error, what, remedy(failure.engine))
+        let other = runtimes.iter().find(|status| runs(status, &failure.model));
+        let other = other.map_or_else(String::new, |status| format!("--backend {}, or ", status.engine));
+        let remedy = format!("take {other}an fp32 file of train export, which is proven in all engines");
+        finding(Severity::Error, what, remedy)
     };
     benchmark.failures.iter().map(failure).collect()
 }
@@ -107,25 +109,31 @@ fn measurement(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> V
     findings
 }
 
-/// ONNX Runtime's library.
-fn libraries(runtimes: &[Status; 3]) -> Vec<Finding> {
-    let [tract, onnxruntime, _] = runtimes;
-    if onnxruntime.available || !onnxruntime.compiled_in {
-        return Vec::new();
-    }
-    let what = "ONNX Runtime's library was not found";
-    let remedy = "put its libonnxruntime.so (64-bit systems only) where deploy backends says it looked, or set \
-                  ORT_DYLIB_PATH to it";
-    vec![if tract.available {
-        note(format!("{what}: tract runs the models"), format!("nothing has to be done; to have both, {remedy}"))
-    } else {
-        finding(Severity::Error, format!("{what}, and tract is not compiled in: nothing can be run"), remedy)
-    }]
+/// Libraries of engines that were not found. What CUDA lacks is in the list of engines: few boards have it.
+fn libraries(runtimes: &[Status]) -> Vec<Finding> {
+    let mut everyday = runtimes.iter().filter(|status| status.engine.registration.everyday);
+    let other = everyday.clone().find(|status| status.available);
+    let missing = everyday.find_map(|Status { engine, compiled_in, available, about, .. }| {
+        let lacks = *compiled_in && !available && !engine.registration.cuda;
+        lacks.then_some(())?;
+        let remedy = engine.registration.library?;
+        let what = format!("the library of {engine} ({about}) was not found");
+        Some(match other {
+            Some(other) => note(
+                format!("{what}: {} runs the models", other.engine),
+                format!("nothing has to be done; to have both, {remedy}"),
+            ),
+            None => finding(Severity::Error, format!("{what}: nothing can be run"), remedy),
+        })
+    });
+    missing.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Engine;
+    use crate::backend::status::Found;
     use crate::doctor::benchmark::Failure;
     use crate::doctor::board::tests::pi_4;
     use crate::doctor::cgroup::Limits;
@@ -133,17 +141,17 @@ mod tests {
     use crate::doctor::processor::{Cores, Feature};
     use crate::doctor::state::{Clock, Firmware, UnderLoad, Zone};
 
-    fn runtimes(onnxruntime: bool) -> [Status; 3] {
-        let status = |name, available| Status {
-            name,
+    /// All engines, of which those that need a library can be used or not.
+    fn runtimes(with_library: bool) -> Vec<Status> {
+        let status = |engine: Engine| Status {
+            engine,
+            about: engine.registration.about,
             compiled_in: true,
-            available,
-            version: None,
-            library: None,
-            providers: Vec::new(),
+            available: with_library || engine.registration.library.is_none(),
+            found: Found::default(),
             reason: None,
         };
-        [status("tract", true), status("onnxruntime", onnxruntime), status("cuda", true)]
+        Engine::all().map(status).collect()
     }
 
     /// The only finding's severity and words.
@@ -173,7 +181,7 @@ mod tests {
 
     fn benchmark() -> Benchmark {
         Benchmark {
-            entries: vec![entry(Engine::Tract, 1, 1, 1e-3)],
+            entries: vec![entry("tract", 1, 1, 1e-3)],
             peak_memory: Some(40 << 20),
             under_load: UnderLoad { lowest: Some(1_800_000_000), hottest: Some(61.0), ..UnderLoad::default() },
             ..Benchmark::default()
@@ -265,8 +273,17 @@ mod tests {
             "slows the board down now: throttled",
         );
         says(load(UnderLoad { hottest: Some(85.0), ..at(1_800_000_000) }), Severity::Warning, "at 85 °C");
-        let failure = Failure { model: "a.onnx".into(), engine: Engine::Tract, reason: "why".into() };
-        says(Benchmark { failures: vec![failure], ..benchmark() }, Severity::Error, "tract does not run a.onnx: why");
+        let failure =
+            |engine: &str| Failure { model: "a.onnx".into(), engine: engine.parse().unwrap(), reason: "why".into() };
+        let failures = |engines: &[&str]| {
+            let failures = engines.iter().map(|engine| failure(engine)).collect();
+            of(&pi_4(), &state(), &runtimes(true), Some(&Benchmark { failures, ..benchmark() }))
+        };
+        let one = &failures(&["tract"])[0];
+        assert_eq!((one.severity, one.what.as_str()), (Severity::Error, "tract does not run a.onnx: why"));
+        assert!(one.remedy.starts_with("take --backend ort, or an fp32 file"), "{}", one.remedy);
+        let all = failures(&["tract", "ort", "ort-cuda"]);
+        assert!(all.len() == 3 && all[0].remedy.starts_with("take an fp32 file"), "{all:?}");
         says(
             Benchmark { peak_memory: Some(4 << 30), ..benchmark() },
             Severity::Warning,
@@ -281,8 +298,10 @@ mod tests {
         let findings = of(&pi_4(), &state(), &runtimes(false), None);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].severity == Severity::Note && findings[0].remedy.starts_with("nothing has to be done"));
-        let [mut tract, ort, cuda] = runtimes(false);
-        tract.available = false;
-        assert_eq!(of(&pi_4(), &state(), &[tract, ort, cuda], None)[0].severity, Severity::Error);
+        let mut none = runtimes(false);
+        for status in &mut none {
+            status.available = false;
+        }
+        assert_eq!(of(&pi_4(), &state(), &none, None)[0].severity, Severity::Error);
     }
 }
