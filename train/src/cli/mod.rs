@@ -72,7 +72,7 @@ pub(crate) enum Format {
 
 /// Parser of `--device`.
 fn devices() -> impl TypedValueParser<Value = Device> {
-    Named::with(&Device::NAMES, |name: &str| name.parse::<Device>())
+    Named::with(Device::NAMES, |name: &str| name.parse::<Device>())
 }
 
 /// Parser of `--arch`.

@@ -94,7 +94,7 @@ fn doubled(picture: &RgbImage) -> RgbImage {
     // The nearer of the two closest pixels is a quarter of a pixel away, the other three quarters.
     let mixed = |near: u8, far: u8| ((3 * u16::from(near) + u16::from(far) + 2) / 4) as u8;
     let nearest = |at: usize, extent: usize| {
-        let far = if at % 2 == 0 { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(extent - 1) };
+        let far = if at.is_multiple_of(2) { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(extent - 1) };
         (at / 2, far)
     };
     let (width, height) = (picture.width() as usize, picture.height() as usize);
