@@ -3,7 +3,7 @@
 //! too and names this same file as its build script.
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    // Only this: the same file builds two packages, and a path would be looked for in each, and missing in one.
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     // Set by torch-sys's build script for its direct dependents.
     if let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
