@@ -47,7 +47,7 @@ def seconds(*command):
 
 
 def alternating(rounds, commands):
-    """Medians of so many turns, in seconds, after one that does not count."""
+    """Medians of this many turns, in seconds, after a warm-up turn."""
     times = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():

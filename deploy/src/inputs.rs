@@ -19,7 +19,7 @@ const AS_IN_A_SHELL: MatchOptions =
 /// Where one image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file, whatever its extension.
+    /// A file with any extension.
     File(PathBuf),
     /// Standard input, read to its end.
     StandardInput,

@@ -45,30 +45,29 @@ pub trait Backend: Any + Send {
     /// What really runs.
     fn runtime(&self) -> &Runtime;
 
-    /// Runs pictures, any number N of them, and yields the scores of the model's output, `[N, classes]`. The backend
-    /// divides the pictures into batches as suits it best, or as the file demands.
+    /// Runs any number N of images and returns the scores of the model's output, `[N, classes]`. The backend divides the
+    /// images into the batches that suit it best, or that the file fixes.
     ///
-    /// The pictures' kind and shape must be the model's; [`crate::model::Model::logits`] sees to it.
+    /// The images must have the model's element type and shape. [`crate::model::Model::logits`] checks this.
     fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>>;
 
-    /// For each of the backend's threads one that runs pictures on that thread alone, all of them sharing the model, if
-    /// it runs pictures one by one anyway: whoever has pictures to decode and answers to write then does it there too,
-    /// and no thread waits for another.
+    /// Returns one worker per thread, all sharing the model. Empty if the backend runs batches instead. A caller can then
+    /// decode, run and answer an image on one thread, and no thread waits for another.
     fn workers(&self) -> Vec<Box<dyn Backend>> {
         Vec::new()
     }
 }
 
-/// Pictures as a graph takes them ([`models::card::Takes`]).
+/// Images in the form that a graph takes ([`models::card::Takes`]).
 #[derive(Clone, Copy)]
 pub enum Pictures<'a> {
-    /// As they are, `[N, C, H, W]`, values 0 to 255.
+    /// Raw images, `[N, C, H, W]`, values 0 to 255.
     Bytes(ArrayView4<'a, u8>),
     /// Normalised, `[N, C, resolution, resolution]`.
     Normalised(ArrayView4<'a, f32>),
 }
 
-/// The pictures of a batch; if the file fixes the batch to more, empty ones follow.
+/// The images of a batch, padded with empty ones if the file fixes a larger batch.
 fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> CowArray<T, Ix4> {
     let (count, channels, height, width) = pictures.dim();
     match batch {
@@ -106,7 +105,7 @@ impl fmt::Display for Runtime {
     }
 }
 
-/// A model that is to be made ready.
+/// A model to be opened.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// What messages call it.
@@ -115,7 +114,7 @@ pub struct Source<'a> {
     pub bytes: &'a [u8],
     /// The same, decoded.
     pub model: &'a ModelProto,
-    /// What it takes and yields.
+    /// What it takes and returns.
     pub interface: &'a Interface,
 }
 

@@ -26,7 +26,7 @@ impl Selection {
         let (on_cuda, number) = match (self, device) {
             (_, Device::Auto) => return Ok(self),
             (Self::Engine(engine), _) if engine.registration.cuda => {
-                bail!("--device has no effect with --backend {engine}, whose name says the device")
+                bail!("--device has no effect with --backend {engine}: that name already says the device")
             }
             (Self::Engine(_), Device::Cpu) => return Ok(self),
             (Self::Auto | Self::AutoOnCpu, Device::Cpu) => return Ok(Self::AutoOnCpu),
@@ -43,8 +43,8 @@ impl Selection {
     /// Chooses the engine, and says in notes why it is not a better one.
     ///
     /// Only an engine that cannot be used is a reason to take another one. A model that an engine cannot run is an
-    /// error: it would mean that the two disagree on it.
-    pub(super) fn settle(self) -> Result<(Engine, Vec<String>)> {
+    /// error: it would mean that the two disagree on it. Errors if no engine can be used.
+    pub fn settle(self) -> Result<(Engine, Vec<String>)> {
         let wanted = |engine: &Engine| engine.code().is_ok() && (self == Self::Auto || !engine.registration.cuda);
         if let Self::Engine(engine) = self {
             return Ok((engine, Vec::new()));

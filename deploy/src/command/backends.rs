@@ -5,7 +5,7 @@ use super::{Format, print, print_json};
 use anyhow::Result;
 use clap::Args;
 use deploy::backend::status::{self, Status};
-use deploy::backend::{Engine, Options};
+use deploy::backend::{Engine, Options, Selection};
 use serde::Serialize;
 
 /// Shows which engines are compiled in and found, and why something is unavailable
@@ -28,8 +28,7 @@ struct Document {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let backends = status::all();
-    let mut usable = backends.iter().filter(|status| status.available && status.engine.registration.everyday);
-    let auto = usable.next_back().map(|status| status.engine);
+    let auto = Selection::Auto.settle().ok().map(|(engine, _)| engine);
     let document = Document { threads: Options::default().threads(), backends, auto };
     match arguments.format {
         Format::Text => print(&text(&document))?,

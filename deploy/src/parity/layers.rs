@@ -120,7 +120,7 @@ struct Tally {
     element: Option<&'static str>,
     shape: Option<Vec<usize>>,
     problem: Option<String>,
-    /// The shapes differ, so the tensors do too, whatever their numbers.
+    /// The shapes differ, so the numbers are not compared.
     other_shape: bool,
     count: u64,
     max: f64,

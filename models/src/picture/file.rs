@@ -3,9 +3,9 @@
 use super::memory::{Budget, Share};
 use super::{jpeg, metadata};
 use crate::files::name;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use image::{RgbImage, RgbaImage};
 use std::borrow::Cow;
 use std::fs::File;
@@ -222,8 +222,15 @@ fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>, width: u32) ->
         Some(ImageFormat::Png) => metadata::MAX_BYTES + 8 * u64::from(width),
         _ => MAX_BYTES,
     });
+    let is_png = reader.format() == Some(ImageFormat::Png);
     reader.limits(limits);
-    Ok(reader.into_decoder()?)
+    reader.into_decoder().map_err(|error| match error {
+        ImageError::Limits(_) if is_png => anyhow!(
+            "its metadata (such as EXIF, text or a colour profile) takes more than {} MB: save it without",
+            metadata::MAX_BYTES / 1_000_000
+        ),
+        error => error.into(),
+    })
 }
 
 /// The file, with the end marker of a PNG (chunk `IEND`) if that is missing: whether it is complete is decided by its data.

@@ -1,4 +1,4 @@
-//! A memory budget shared by all images that the process decodes, whatever the number of threads.
+//! A memory budget shared by all images that the process decodes, on any number of threads.
 //!
 //! The need of each image is estimated from its header. The image then waits until enough of the budget is free, or is
 //! refused if it would not fit even alone. A thread never waits while it holds a share, so there is no deadlock.

@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn metadata_beyond_the_limit_is_refused() {
+        let start = corner(ImageFormat::Png).len() - 33;
+        let bytes = png(*b"eXIf", &vec![0; 2 * super::MAX_BYTES as usize], start);
+        let refused = file::decode(&bytes, Limits { max_pixels: 1000, rows: 28 }).err().unwrap();
+        assert!(format!("{refused:#}").contains("metadata (such as EXIF"), "{refused:#}");
+    }
+
+    #[test]
     fn a_colour_profile_that_unpacks_to_gigabytes_is_left_packed() {
         use flate2::{Compression, write::ZlibEncoder};
         use std::io::Write;

@@ -49,7 +49,7 @@ impl Choices<'_> {
         all[self.below(all.len())].clone()
     }
 
-    /// One in so many.
+    /// True in one of N cases.
     pub fn once_in(&mut self, count: usize) -> bool {
         self.below(count) == count - 1
     }

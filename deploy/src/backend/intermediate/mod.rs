@@ -37,7 +37,7 @@ pub struct Values {
     pub element: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its elements as `f64`, whatever their type. Integers of more than 53 bits are rounded; `true` is 1.
+    /// Its elements, of any type, as `f64`. Integers of more than 53 bits are rounded; `true` is 1.
     pub numbers: Vec<f64>,
 }
 

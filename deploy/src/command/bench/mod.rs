@@ -30,7 +30,7 @@ const COLD_STARTS: usize = 5;
 /// Measures how fast a model file runs here: latency, throughput, cold start, and what this program adds to the runtime
 #[derive(Args)]
 #[command(after_help = "\
-The engines take turns, so that whatever disturbs the machine disturbs all of them. A round is a turn of 25 ms for \
+The engines take turns, so that a disturbance of the machine affects all of them. A round is a turn of 25 ms for \
 each engine, number of threads and batch size, and one for the engine's own call on the same pictures. Times are \
 medians of all calls; the 95 % interval comes from the medians of the turns. Cold starts are processes of their own, \
 each with one engine and one prediction, the files being in the system's cache.

@@ -111,7 +111,7 @@ fn disagreement(document: &Document) -> anyhow::Error {
 }
 
 /// Warns if all answers are equal. A network that always answers the same, such as an untrained one, agrees with itself
-/// whatever is wrong.
+/// even if the engines differ.
 fn warn_of_one_answer(logits: &Array2<f32>) {
     let mut answers = logits.rows().into_iter().map(argmax);
     let first = answers.next();
