@@ -44,18 +44,26 @@ fn eval_says_what_data_it_lacks() {
 
 #[test]
 #[cfg(feature = "ort")]
-fn parity_compares_both_runtimes() {
-    if !example::onnxruntime_for("parity_compares_both_runtimes") {
+fn parity_compares_every_engine_with_onnx_runtime() {
+    if !example::onnxruntime_for("parity_compares_every_engine_with_onnx_runtime") {
         return;
     }
     let scene = Scene::new();
     let said = scene.deploy("parity --model example.onnx --data .");
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
-    for word in ["90 test images", "onnxruntime 1.", "tract 0.", "0, 0 beyond a near tie", "verdict", "agree"] {
+    for word in ["90 test images", "ort: onnxruntime 1.", "tract: tract 0.", "beyond near ties", "verdict", "agree"] {
         assert!(said.stdout.contains(word), "{}", said.stdout);
     }
     let document = scene.deploy("parity --model example.onnx --data . --images 10 --format json").json();
-    assert_eq!((&document["images"], &document["within_tolerance"]), (&Value::from(10), &Value::from(true)));
+    assert_eq!(document["within_tolerance"], true);
+    let compared = document["compared"].as_array().unwrap();
+    let engines: Vec<_> = compared.iter().map(|one| one["engine"].as_str().unwrap()).collect();
+    assert!(engines.starts_with(&["tract", "tract-stock", "ort-as-written"]), "{engines:?}");
+    for one in compared {
+        let engine = one["engine"].as_str().unwrap();
+        assert_eq!((&one["images"], &one["within_tolerance"]), (&Value::from(10), &Value::from(true)), "{engine}");
+        assert!(said.stdout.lines().any(|line| line.starts_with(&format!("{engine} ")) && line.ends_with(" agree")));
+    }
     scene.assert_fails("parity --model example.onnx --data . --images 91", 1, &["expected 1 to 90"]);
 }
 

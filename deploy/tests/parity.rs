@@ -33,7 +33,7 @@ fn a_folder_of_pictures_needs_no_labels() {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
     let document = scene.deploy(&format!("{BOTH} --pictures photos --images 1 --format json")).json();
-    assert_eq!((&document["images"], &document["data"]), (&Value::from(1), &Value::from("photos")));
+    assert_eq!((&document["compared"][0]["images"], &document["data"]), (&Value::from(1), &Value::from("photos")));
     scene.assert_fails(&format!("{BOTH} --pictures photos --images 3"), 1, &["--images 3: expected 1 to 2"]);
     scene.assert_fails(&format!("{BOTH} --pictures nowhere"), 1, &["nowhere"]);
     std::fs::create_dir(scene.path("empty")).unwrap();
@@ -48,9 +48,9 @@ fn noise_is_the_same_for_the_same_seed_and_is_said_to_prove_little() {
     let scene = Scene::new();
     let json = |seed: &str| scene.deploy(&format!("{BOTH} --random 20 {seed} --format json"));
     let said = json("");
-    assert_eq!((said.code, said.json()["images"].as_u64()), (Some(0), Some(20)), "{}", said.stderr);
+    assert_eq!((said.code, said.json()["compared"][0]["images"].as_u64()), (Some(0), Some(20)), "{}", said.stderr);
     assert!(said.stderr.contains("prove little"), "{}", said.stderr);
-    let worst = |seed: &str| json(seed).json()["worst"].clone();
+    let worst = |seed: &str| json(seed).json()["compared"][0]["worst"].clone();
     assert_eq!(worst(""), worst("--seed 0"));
     assert_ne!(worst("--seed 0"), worst("--seed 1"));
 }
@@ -61,9 +61,10 @@ fn the_worst_images_are_listed_and_saved_as_the_network_saw_them() {
         return;
     }
     let scene = Scene::new();
-    let said = scene.deploy(&format!("{BOTH} --data . --worst 3 --save-worst out/worst --format json"));
+    let said =
+        scene.deploy(&format!("{BOTH} --data . --compared tract --worst 3 --save-worst out/worst --format json"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    let document = said.json();
+    let document = &said.json()["compared"][0];
     let worst = document["worst"].as_array().unwrap();
     assert_eq!(worst.len(), 3);
     let differences: Vec<_> = worst.iter().map(|image| image["max_difference"].as_f64().unwrap()).collect();
@@ -100,7 +101,7 @@ fn any_two_runtimes_are_compared() {
         assert_eq!(said.code, Some(0), "{}", said.stderr);
         let document = said.json();
         assert_eq!(
-            (&document["reference"]["engine"], &document["compared"]["engine"]),
+            (&document["reference"]["engine"], &document["compared"][0]["engine"]),
             (&reference.into(), &compared.into())
         );
         let name = |engine| match engine {
@@ -110,7 +111,8 @@ fn any_two_runtimes_are_compared() {
             _ => "onnxruntime as written",
         };
         assert_eq!(document["reference"]["name"], name(reference));
-        assert_eq!(document["compared"]["name"], name(compared));
+        assert_eq!(document["compared"][0]["name"], name(compared));
+        assert_eq!(document["compared"].as_array().unwrap().len(), 1);
     }
 }
 
@@ -162,9 +164,11 @@ fn layers_are_listed_in_the_order_of_the_graph() {
 fn flags_that_contradict_each_other_exit_with_2() {
     let scene = Scene::new();
     for (arguments, word) in [
-        ("--reference tract", "both tract"),
+        ("--reference tract --compared ort,tract", "both tract"),
+        ("--compared tract,tract", "--compared names tract twice"),
+        ("--layers --compared tract,tract-stock", "--layers compares one engine"),
         ("--layers --compared ort-as-written", "shows the tensors of ort and of ort-as-written"),
-        ("--compared ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda, ort-cuda:N"),
+        ("--compared ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda, ort-cuda:N or all"),
         ("--data . --random 3", "--random"),
         ("--data . --pictures .", "--pictures"),
         ("--pictures . --random 3", "--random"),

@@ -114,7 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let svg = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
         ensure!(svg, usage(format!("--save-confusion {}: expected a name that ends in .svg", path.display())));
     }
-    let (engines, notes) = arguments.runtimes.as_deref().map(listed).transpose()?.unwrap_or_default();
+    let (engines, notes) =
+        arguments.runtimes.as_deref().map(|list| listed("--runtimes", list)).transpose()?.unwrap_or_default();
     say_notes(&notes);
     let models = if engines.is_empty() {
         vec![arguments.model.open()?]

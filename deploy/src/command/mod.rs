@@ -247,8 +247,8 @@ pub fn open_in(file: &impl ModelSource, engines: &[Engine], options: impl Fn(Eng
     Ok(models)
 }
 
-/// The engines that `--runtimes` names, and notes on those that `all` leaves out.
-pub fn listed(list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
+/// The engines that the list of an option names, and notes on those that `all` leaves out.
+pub fn listed(option: &str, list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
     if list == "all" {
         let (here, absent) = Engine::available(Engine::all());
         ensure!(!here.is_empty(), "no engine is here: see deploy backends");
@@ -257,8 +257,8 @@ pub fn listed(list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
     let mut engines: Vec<Engine> = Vec::new();
     for name in list.split(',') {
         let engine = name.trim().parse();
-        let engine: Engine = engine.map_err(|error| usage(format!("--runtimes: '{name}': {error} or all")))?;
-        ensure!(!engines.contains(&engine), usage(format!("--runtimes names {engine} twice")));
+        let engine: Engine = engine.map_err(|error| usage(format!("{option}: '{name}': {error} or all")))?;
+        ensure!(!engines.contains(&engine), usage(format!("{option} names {engine} twice")));
         engines.push(engine);
     }
     Ok((engines, Vec::new()))
@@ -362,18 +362,18 @@ mod tests {
 
     #[test]
     fn engines_are_named_once_each() {
-        let (engines, notes) = listed("tract, ort,ort-cuda:1").unwrap();
+        let (engines, notes) = listed("--runtimes", "tract, ort,ort-cuda:1").unwrap();
         assert_eq!((format!("{engines:?}"), notes.len()), ("[tract, ort, ort-cuda:1]".to_owned(), 0));
         for (list, word) in [("tract,tract", "twice"), ("", "expected tract"), ("caffe", "'caffe'"), ("auto", "'auto'")]
         {
-            let error = listed(list).unwrap_err();
+            let error = listed("--runtimes", list).unwrap_err();
             assert!(error.is::<clap::Error>() && error.to_string().contains(word), "{list}: {error}");
         }
     }
 
     #[test]
     fn all_names_every_engine_or_says_why_not() {
-        let Ok((engines, notes)) = listed("all") else { return };
+        let Ok((engines, notes)) = listed("--runtimes", "all") else { return };
         let names = |note: &str| Some(note.strip_prefix("left out: ")?.split_once(": ")?.0.to_owned());
         let told: Vec<_> = notes.iter().filter_map(|note| names(note)).collect();
         let told: Vec<_> = told.iter().flat_map(|names| names.split(", ")).collect();

@@ -237,7 +237,7 @@ impl Arguments {
     /// The engines to measure, and notes on those that are left out.
     fn engines(&self) -> Result<(Vec<Engine>, Vec<String>)> {
         if let Some(list) = &self.runtimes {
-            let (engines, notes) = listed(list)?;
+            let (engines, notes) = listed("--runtimes", list)?;
             self.cuda.validate(&engines)?;
             return Ok((engines, notes));
         }

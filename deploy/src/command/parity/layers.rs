@@ -26,10 +26,10 @@ struct Document {
     layers: Layers,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
+pub(super) fn run(arguments: &Arguments, engines: [Engine; 2]) -> Result<()> {
     let (name, bytes) = arguments.model.read()?;
     let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
-    let engines = [arguments.reference, arguments.compared].map(Engine::for_layers);
+    let engines = engines.map(Engine::for_layers);
     let (mut reference, mut compared) = (probe(engines[0])?, probe(engines[1])?);
     let (pictures, precision) = {
         // Opened only for the model's card, labels and input.

@@ -1,14 +1,18 @@
 //! `deploy parity`: do two engines give the same answers, and if not, where do they differ?
 //!
-//! `pictures` reads the images, `answers` compares the answers to them, and `layers` compares the graph node by node.
+//! `pictures` reads the images, `answers` compares the answers to them (`text` prints that), and `layers` compares the
+//! graph node by node.
 
 mod answers;
 mod layers;
 mod pictures;
+mod text;
 
 use super::text::{counted, fields, table};
-use super::{Format, ModelOperand, ModelSource, names, open_in, print, print_json, progress, say, usage};
-use anyhow::{Result, ensure};
+use super::{
+    Format, ModelOperand, ModelSource, listed, names, open_in, print, print_json, progress, say, say_notes, usage,
+};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::arguments::{number, whole};
 use deploy::backend::{Engine, Runtime};
@@ -17,19 +21,21 @@ use serde::Serialize;
 use std::ops::Bound;
 use std::path::PathBuf;
 
-/// Compares two engines on the same pictures; --layers shows where in the graph they part
+/// Compares engines on the same images; --layers shows where in the graph two of them part
 #[derive(Args)]
-#[command(after_help = "deploy backends lists and describes the engines. tract runs with our operators, so compare \
-    tract-stock too.\n\n\
+#[command(
+    after_help = "deploy backends lists and describes the engines: tract runs with our operators, tract-stock is \
+    tract as released.\n\n\
     The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
     any tensor differs by more than rounding.\n\n\
     Examples:\n  \
-    deploy parity model.onnx                     tract against ONNX Runtime, on the whole test set\n  \
+    deploy parity model.onnx                     every engine against ONNX Runtime, on the whole test set\n  \
     deploy parity model.onnx --layers            node by node, on 4 images\n  \
     deploy parity --pictures photos --save-worst worst\n  \
     deploy parity model.onnx --compared tract-stock\n  \
     deploy parity int8.onnx --compared ort-as-written\n  \
-    deploy parity model.onnx --compared ort-cuda")]
+    deploy parity model.onnx --compared ort-cuda"
+)]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelOperand,
@@ -44,15 +50,10 @@ pub struct Arguments {
     )]
     reference: Engine,
 
-    /// The engine that is compared with it
-    #[arg(
-        long,
-        value_name = "ENGINE",
-        default_value = "tract",
-        value_parser = Named::of::<Engine>(names([])),
-        hide_possible_values = true
-    )]
-    compared: Engine,
+    /// The engines that are compared with it, such as tract,tract-stock [default: all that are available; with --layers,
+    /// which compares one: tract]
+    #[arg(long, value_name = "LIST", value_parser = Named::of::<String>(names(["all"])), hide_possible_values = true)]
+    compared: Option<String>,
 
     #[command(flatten)]
     pictures: pictures::Arguments,
@@ -96,16 +97,27 @@ impl Ran {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (reference, compared) = (arguments.reference, arguments.compared);
-    ensure!(reference != compared, usage(format!("--reference and --compared are both {reference}: name two")));
-    if arguments.layers {
-        let shown = reference.for_layers();
-        ensure!(
-            shown != compared.for_layers(),
-            usage(format!("with --layers {shown} shows the tensors of {reference} and of {compared}: name two others"))
-        );
-        layers::run(arguments)
-    } else {
-        answers::run(arguments)
+    let reference = arguments.reference;
+    let default = if arguments.layers { "tract" } else { "all" };
+    let list = arguments.compared.as_deref().unwrap_or(default);
+    let (mut compared, notes) = listed("--compared", list)?;
+    if list == "all" {
+        compared.retain(|&engine| engine != reference);
     }
+    ensure!(
+        !compared.contains(&reference),
+        usage(format!("--reference and --compared are both {reference}: name two"))
+    );
+    let first = *compared.first().with_context(|| format!("only {reference} is available: see deploy backends"))?;
+    say_notes(&notes);
+    if !arguments.layers {
+        return answers::run(arguments, reference, &compared);
+    }
+    ensure!(compared.len() == 1, usage("--layers compares one engine with the reference: name it with --compared"));
+    let shown = reference.for_layers();
+    ensure!(
+        shown != first.for_layers(),
+        usage(format!("with --layers {shown} shows the tensors of {reference} and of {first}: name two others"))
+    );
+    layers::run(arguments, [reference, first])
 }
