@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -37,6 +38,14 @@ fn place() -> tempfile::TempDir {
 fn train(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(tests::program("train").unwrap());
     command.current_dir(folder).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // If the tests were started with nohup, the program would inherit that SIGHUP is ignored.
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     command
 }
 
