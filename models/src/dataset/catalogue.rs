@@ -40,7 +40,7 @@ impl Catalogue {
     pub fn open(folder: &Path) -> Result<Self> {
         ensure!(
             folder.is_dir(),
-            "there is no folder {}: give the folder of a data set (IDX files, or a sub-folder of images per class) with \
+            "{}: folder not found: expected a data set (IDX files, or a sub-folder of images per class); name it with \
              --data",
             folder.display()
         );
@@ -90,7 +90,7 @@ impl Catalogue {
     pub fn digits(&self) -> Result<Content> {
         ensure!(
             matches!(self.form, Form::Idx),
-            "{} holds image files: only the images of IDX files can be declared digits",
+            "{} contains image files: only the images in IDX files can be declared digits",
             self.folder.display()
         );
         let set = idx_files::load(&self.folder, Split::Train)?;
@@ -134,7 +134,7 @@ impl Catalogue {
                 }
             },
         };
-        ensure!(labels.len() >= 2, "{} holds one class: expected at least two to tell apart", self.folder.display());
+        ensure!(labels.len() >= 2, "{} contains one class: expected at least two", self.folder.display());
         Ok(labels)
     }
 
@@ -177,7 +177,7 @@ impl Catalogue {
             missing.retain(|label| !learnt.contains(label));
             ensure!(
                 missing.is_empty(),
-                "{}: these classes have no training image that can be read: {}",
+                "{}: these classes have no readable training image: {}",
                 self.folder.display(),
                 labels::listed(&missing)
             );
@@ -194,7 +194,7 @@ impl Catalogue {
         progress: Progress,
     ) -> Result<(Reading, Vec<bool>)> {
         let Form::Pictures(folders) = &self.form else {
-            bail!("{} has a test split of its own", self.folder.display());
+            bail!("{} has its own test split", self.folder.display());
         };
         let what = format!("images in {}", self.folder.display());
         let reading = self.read_pictures(folders, &folders.all(), &what, labels, input, progress)?;
@@ -212,7 +212,7 @@ impl Catalogue {
         let (found, expected) = ([channels, height, width], [input.channels, input.height, input.width]);
         ensure!(
             found == expected,
-            "{}: the {} images are {found:?} (channels, height, width), but {expected:?} are expected",
+            "{}: the {} images are {found:?} (channels, height, width): expected {expected:?}",
             self.folder.display(),
             split.name()
         );
@@ -248,8 +248,7 @@ impl Catalogue {
             labels::first(labels)
         );
         let note = format!(
-            "{folder} has no labels.txt that names its classes: its numbers are taken for the places in the model's list \
-             (0: {}, 1: {}, …)",
+            "{folder} has no labels.txt: its labels are taken as indices into the model's classes (0: {}, 1: {}, …)",
             labels[0],
             labels.get(1).map_or("", String::as_str)
         );

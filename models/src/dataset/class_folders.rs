@@ -62,10 +62,10 @@ impl ClassFolders {
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
         ensure!(
             !folders.is_empty(),
-            "{} holds neither IDX files (train-images-idx3-ubyte and so on) nor sub-folders of images, one per class{}: \
+            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{}: \
              name another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_picture) { ", only images that lie in no class folder" } else { "" }
+            if entries.iter().any(Entry::is_picture) { ", only images outside class folders" } else { "" }
         );
         skipped.beside(&entries);
         skipped.folders = beside;
@@ -89,7 +89,7 @@ impl ClassFolders {
         if test.is_none() && validation.is_some() {
             test = validation.take();
             if let Some((folder, _)) = &test {
-                notes.push(format!("{} serves as the test split: there is none besides", folder.display()));
+                notes.push(format!("{} is used as the test split: the data set has no other", folder.display()));
             }
         }
         match (train, test) {
@@ -100,7 +100,7 @@ impl ClassFolders {
                 let [train, validation] = parts;
                 Self::joined(&root, [train, validation, Some(test)], source, notes, None)
             }
-            (None, None) => bail!("{} holds no class folders", root.display()),
+            (None, None) => bail!("{} contains no class folders", root.display()),
         }
     }
 
@@ -156,7 +156,7 @@ impl ClassFolders {
         };
         let found = found.as_deref().with_context(|| {
             format!(
-                "{root} has no {} split: put the class folders into {root}/train and {root}/test, or straight into \
+                "{root} has no {} split: put the class folders into {root}/train and {root}/test, or directly into \
                  {root}, and one image in {TEST_SHARE} is kept for the test",
                 split.name(),
                 root = root.display()
@@ -164,8 +164,8 @@ impl ClassFolders {
         })?;
         if let (Some(class), Split::Train) = (&self.lonely, split) {
             bail!(
-                "{}: the class folder {class} holds one image: expected at least two, one to learn from and one for the \
-                 test",
+                "{}: the class folder {class} contains one image: expected at least two, one for training and one for \
+                 the test",
                 root.display()
             );
         }
@@ -188,7 +188,7 @@ fn part(root: &Path, folder: &Path, skipped: &mut Skipped) -> Result<Part> {
     let entries = entries(folder, skipped)?;
     skipped.beside(&entries);
     let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
-    ensure!(!folders.is_empty(), "{} holds no class folders", folder.display());
+    ensure!(!folders.is_empty(), "{} contains no class folders", folder.display());
     classes(folder, &folders, &[root, folder], skipped)
 }
 
@@ -203,7 +203,7 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
             name.with_context(|| format!("the name of the class folder {} is not UTF-8: rename it", folder.display()))?;
         let mut within = Skipped::default();
         let paths = listing::pictures_below(folder, above.clone(), &mut within)?;
-        ensure!(!paths.is_empty(), "the class folder {}: fill it or remove it", within.no_pictures(folder));
+        ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_pictures(folder));
         skipped.add(within);
         let picture = |path: PathBuf| Picture { rank: rank(parent, &path), path, class: 0 };
         part.insert(name, paths.into_iter().map(picture).collect());

@@ -43,7 +43,7 @@ pub fn prepare(
     polarity: Polarity,
     size: (u32, u32),
 ) -> Result<GrayImage> {
-    ensure!(picture.width() > 0 && picture.height() > 0, "the picture has no pixels");
+    ensure!(picture.width() > 0 && picture.height() > 0, "the image has no pixels");
     if (picture.width(), picture.height()) == size {
         let grey = picture.to_luma8();
         if fits(&grey, found, polarity) {
@@ -55,7 +55,7 @@ pub fn prepare(
     let levels = digit.values.iter().map(|value| (value * 255.0).round() as u8);
     let levels = levels.map(|level| if polarity == Polarity::DarkOnLight { 255 - level } else { level });
     let levels: Vec<u8> = levels.collect();
-    GrayImage::from_raw(size.0, size.1, levels).ok_or_else(|| anyhow::anyhow!("a picture of {size:?} has no pixels"))
+    GrayImage::from_raw(size.0, size.1, levels).ok_or_else(|| anyhow::anyhow!("an image of {size:?} has no pixels"))
 }
 
 /// Whether a picture of the network's size has its polarity too: its border is darker than halfway between its darkest

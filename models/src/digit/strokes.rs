@@ -39,7 +39,7 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
 
     ensure!(
         digit.digits == 1,
-        "several digits are seen side by side, but the model reads one: crop the image to one digit"
+        "the image shows several digits side by side, but the model reads one: crop it to one digit"
     );
 
     let (area, close) = closer(source, channel, &digit, size);
@@ -53,8 +53,8 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
 fn no_ink(overview: &Plane) -> String {
     let differ = overview.quantile(1.0) - overview.quantile(0.0);
     format!(
-        "there is no ink in the picture: its grey levels differ by {differ:.0}, and nowhere is there the outline of a \
-         digit. Is it sharp, and is the digit darker or lighter than all around it?"
+        "no ink found in the image: its grey levels differ by {differ:.0}, but none of its edges outlines a digit. Is \
+         it sharp, and is the digit darker or lighter than everything around it?"
     )
 }
 
@@ -99,7 +99,7 @@ fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
     let (depth, close_by) = (only_near(&depth), only_near(&relative));
     ensure!(
         depth.quantile(0.995) >= MIN_CONTRAST,
-        "there is no ink in the picture: digit and ground differ by {:.0} grey levels, expected at least {MIN_CONTRAST}",
+        "no ink found in the image: digit and background differ by {:.0} grey levels: expected at least {MIN_CONTRAST}",
         depth.quantile(0.995)
     );
     let floor = (2.0 * close_by.quantile(0.25)).min(0.3 * close_by.quantile(0.98));
