@@ -66,7 +66,7 @@ impl Scene {
 
 /// Checks that a message names the cause (driver or libraries) and what to do about it.
 fn assert_names_the_cause(message: &str) {
-    let driver = message.contains("there is no NVIDIA driver (libcuda.so.1)") && message.contains("nvidia-smi");
+    let driver = message.contains("no NVIDIA driver found (libcuda.so.1)") && message.contains("nvidia-smi");
     assert!(driver, "{message}");
     if message.contains("libraries are missing") {
         assert!(message.contains(".so.") && message.contains("scripts/setup --cuda"), "{message}");

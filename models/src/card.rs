@@ -438,7 +438,7 @@ mod tests {
         broken(|card| card.labels.truncate(1), "1 labels for 2 classes");
         broken(|card| card.input.layout = "NHWC".into(), "NHWC");
         broken(|card| card.input.height = 0, "height 0");
-        broken(|card| card.input.channels = 3, "3 input channels for a network of 1");
+        broken(|card| card.input.channels = 3, "3 input channels, but the network has 1");
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
         broken(|card| card.architecture.width = 7.0, "width multiplier 7");

@@ -188,7 +188,7 @@ mod tests {
             (&longer, 1, "more bytes follow"),
             (&LABELS, 3, "0x00000801"),
             (b"this is text", 1, "0x74686973"),
-            (&huge, 3, "expected at most 8589934592 together"),
+            (&huge, 3, "expected at most 8589934592 in total"),
         ] {
             let message = format!("{:#}", parse(bytes, dimensions).unwrap_err());
             assert!(message.contains(word), "{message}");

@@ -344,11 +344,11 @@ mod tests {
         assert_eq!(read_test(folder.path(), &labels, &input).unwrap().labels(), [2]);
         let fails = |labels: &[String], input: &Input| read_test(folder.path(), labels, input).unwrap_err().to_string();
         let message = fails(&labels[..2], &input);
-        assert!(message.ends_with("not among the known classes: 3. Known are 0, 1"), "{message}");
+        assert!(message.ends_with("unknown classes: 3; expected some of 0, 1"), "{message}");
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image that can be read: 3"), "{message}");
+        assert!(message.contains("no readable training image: 3"), "{message}");
         let message = fails(&labels, &Input { channels: 3, ..input });
-        assert!(message.contains("[1, 2, 2] (channels, height, width), but [3, 2, 2] are expected"), "{message}");
+        assert!(message.contains("[1, 2, 2] (channels, height, width): expected [3, 2, 2]"), "{message}");
     }
 
     #[test]
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!((set.set.labels(), set.notes.len()), (&[0][..], 0));
         assert_eq!(set.classes, ["z"]);
         let message = read(&["a", "b", "c", "d"]).unwrap_err().to_string();
-        assert!(message.ends_with("not among the known classes: z. Known are a, b, c, d"), "{message}");
+        assert!(message.ends_with("unknown classes: z; expected some of a, b, c, d"), "{message}");
         // The model may have been trained with other class names.
         let renamed = Catalogue::open(folder.path()).unwrap().renamed();
         let found = renamed.read(Split::Test, &strings(&["a", "b", "c", "d"]), &input, silent()).unwrap();
@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::DarkOnLight });
         pictures(folder.path().join("files").as_path());
         let message = Catalogue::open(&folder.path().join("files")).unwrap().digits().unwrap_err().to_string();
-        assert!(message.contains("only the images of IDX files"), "{message}");
+        assert!(message.contains("only the images in IDX files"), "{message}");
     }
 
     /// Training and prediction prepare a file identically.
@@ -441,11 +441,11 @@ mod tests {
         let labels_found = read_test(folder.path(), &labels, &input).unwrap().labels().to_vec();
         assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [10, 0, 10]);
         let message = read_test(folder.path(), &labels[1..2], &input).unwrap_err().to_string();
-        assert!(message.ends_with("not among the known classes: day, night. Known are dusk"), "{message}");
+        assert!(message.ends_with("unknown classes: day, night; expected some of dusk"), "{message}");
         // Training needs images of every class.
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image that can be read: dusk"), "{message}");
+        assert!(message.contains("no readable training image: dusk"), "{message}");
     }
 
     #[test]
@@ -454,7 +454,7 @@ mod tests {
         pictures(folder.path());
         fs::remove_dir_all(folder.path().join("day")).unwrap();
         let message = Catalogue::open(folder.path()).unwrap().labels().unwrap_err().to_string();
-        assert!(message.contains("holds one class"), "{message}");
+        assert!(message.contains("contains one class"), "{message}");
     }
 
     /// Debian's package `dataset-fashion-mnist`.

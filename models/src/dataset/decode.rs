@@ -170,7 +170,7 @@ mod tests {
             .map(|number| {
                 let path = folder.join(format!("{number}.png"));
                 if is_broken(number) {
-                    std::fs::write(&path, "no picture").unwrap();
+                    std::fs::write(&path, "not an image").unwrap();
                 } else {
                     GrayImage::from_pixel(16, 8, Luma([number])).save(&path).unwrap();
                 }
@@ -181,7 +181,7 @@ mod tests {
 
     fn read_all(paths: &[PathBuf]) -> Result<Reading> {
         let pictures: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
-        read("test pictures in x", &pictures, &input(), &|_, _| ())
+        read("test images in x", &pictures, &input(), &|_, _| ())
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             assert!(picture.iter().all(|&value| usize::from(value) == label), "{label}");
         }
         let [note] = &notes[..] else { panic!("{notes:?}") };
-        assert!(note.contains("10 of 200 test pictures in x cannot be read") && note.contains("15.png"), "{note}");
+        assert!(note.contains("10 of 200 test images in x cannot be read") && note.contains("15.png"), "{note}");
     }
 
     #[test]

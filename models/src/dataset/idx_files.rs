@@ -128,7 +128,7 @@ mod tests {
         write(folder.path(), "t10k-images-idx3-ubyte", &[2, 1, 1], &[1, 2]);
         write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[9]);
         let message = load(folder.path(), Split::Test).unwrap_err().to_string();
-        assert!(message.contains("holds 2 pictures") && message.contains("holds 1 labels"), "{message}");
+        assert!(message.contains("contains 2 images") && message.contains("contains 1 labels"), "{message}");
     }
 
     #[test]

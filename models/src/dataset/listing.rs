@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(names, ["a.PNG", "b/deep/y.webp", "b/z.jpg", "c.png"]);
         assert!(notes.len() == 1 && notes[0].ends_with("1 hidden, 2 .txt"), "{notes:?}");
         let message = pictures_in(&root.join("empty")).unwrap_err().to_string();
-        assert!(message.contains("empty holds no pictures (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
+        assert!(message.contains("empty contains no images (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
         assert!(pictures_in(&root.join("missing")).is_err());
     }
 
@@ -204,6 +204,6 @@ mod tests {
         found.sort_unstable();
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.png", "broken.png", "b.jpg", "c.png"]);
-        assert_eq!(skipped.names().unwrap(), "1 hidden, 1 .txt, 3 linked to folders that are read already");
+        assert_eq!(skipped.names().unwrap(), "1 hidden, 1 .txt, 3 linked to folders already read");
     }
 }

@@ -219,7 +219,7 @@ mod tests {
         let absolute = outside.path().join("w.bin").display().to_string();
         let own = "only files in the model's own folder";
         let mut cases = vec![
-            (vec![("location", "no.bin")], "no.bin: it must lie beside the model"),
+            (vec![("location", "no.bin")], "no.bin: expected it in the model"),
             (vec![("location", "../w.bin")], own),
             (vec![("location", absolute.as_str())], own),
             (vec![("location", "folder")], "not a regular file"),
@@ -238,7 +238,7 @@ mod tests {
         for (entries, word) in cases {
             let path = written(&folder, &entries);
             let message = format!("{:#}", read(&path).unwrap_err());
-            assert!(message.contains(word) && message.contains("model.onnx keeps its tensor 'w'"), "{message}");
+            assert!(message.contains(word) && message.contains("model.onnx stores its tensor 'w'"), "{message}");
         }
     }
 

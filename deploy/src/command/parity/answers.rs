@@ -53,7 +53,7 @@ struct Named<T> {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let engines = [arguments.reference, arguments.compared];
     let mut models = open_in(&arguments.model, &engines, |engine| engine.options(None))?;
-    let [reference, compared] = &mut models[..] else { bail!("two runtimes are needed") };
+    let [reference, compared] = &mut models[..] else { bail!("expected two runtimes") };
     let pictures = Pictures::read(&arguments.pictures, reference, None)?;
     let bar = progress(2 * pictures.images.len_of(Axis(0)));
     let run = |model: &mut Model| logits(model, pictures.images.view(), |more| bar.inc(more as u64));
@@ -101,12 +101,12 @@ fn disagreement(document: &Document) -> anyhow::Error {
     let Agreement { max_difference, mean_difference, beyond_tie, tolerance, .. } = agreement;
     anyhow::anyhow!(
         "{} and {} disagree on {model}: logits differ by up to {max_difference:.1e}, {mean_difference:.1e} on average \
-         (at most {:.0e} and {:.0e} are rounding), {} beyond a near tie. See where with --layers",
+         (limits {:.0e} and {:.0e}), {} beyond a near tie. See where with --layers",
         reference.engine,
         compared.engine,
         tolerance.largest,
         tolerance.mean,
-        counted(*beyond_tie, "other answer")
+        counted(*beyond_tie, "different answer")
     )
 }
 
@@ -116,7 +116,7 @@ fn warn_of_one_answer(logits: &Array2<f32>) {
     let mut answers = logits.rows().into_iter().map(argmax);
     let first = answers.next();
     if logits.nrows() > 1 && answers.all(|answer| Some(answer) == first) {
-        say("note: every image got the same answer, so that equal answers say little here");
+        say("note: every image got the same answer, so agreement proves little here");
     }
 }
 
@@ -145,8 +145,7 @@ fn to_text(document: &Document, pictures: &Pictures, labels: &[String]) -> Strin
         (
             "logits",
             format!(
-                "differ by up to {max_difference:.1e}, {mean_difference:.1e} on average (at most {:.0e} and {:.0e} are \
-                 rounding)",
+                "differ by up to {max_difference:.1e}, {mean_difference:.1e} on average (limits {:.0e} and {:.0e})",
                 tolerance.largest, tolerance.mean
             ),
         ),
