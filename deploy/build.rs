@@ -1,7 +1,7 @@
-//! Chooses the model that the program carries in itself: `models/pretrained/mnist-quick.onnx`, or the file that the
+//! Chooses the model that is built into the program: `models/pretrained/mnist-quick.onnx`, or the file that the
 //! environment variable `DEPLOY_MODEL` names when `deploy` is built.
 //!
-//! What no one could run is refused here, and not on the board.
+//! A file that nobody could run is refused here instead of on the board.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn embed(path: &Path) -> Result<(), String> {
 }
 
 /// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The card
-/// must be there because without it pictures are prepared by guess.
+/// must be there because without it the image preparation would be a guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
 pub fn check(file: &[u8]) -> Result<(), String> {

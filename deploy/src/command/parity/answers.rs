@@ -150,7 +150,7 @@ fn to_text(document: &Document, pictures: &Pictures, labels: &[String]) -> Strin
             ),
         ),
         ("probabilities", format!("differ by up to {:.1e}, {:.1e} on average", probabilities.max, probabilities.mean)),
-        ("other answers", format!("{}, {beyond_tie} beyond a near tie", grouped(*other_argmax as u64))),
+        ("answers", format!("{} differ, {beyond_tie} beyond a near tie", grouped(*other_argmax as u64))),
         ("verdict", verdict.to_owned()),
     ]);
     let mut parts = vec![summary, histogram(&document.histogram)];
@@ -184,7 +184,7 @@ fn histogram(histogram: &Histogram) -> String {
 
 fn other_answers(document: &Document, labels: &[String]) -> String {
     let (reference, compared) = (document.reference.engine, document.compared.engine);
-    let heading = ["other answers".to_owned(), reference.to_string(), compared.to_string(), "margin".to_owned()];
+    let heading = ["different answers".to_owned(), reference.to_string(), compared.to_string(), "margin".to_owned()];
     let mut rows = vec![[&heading[..], &[String::new()]].concat()];
     for Named { name, found } in document.other_answers.iter().take(SHOWN) {
         rows.push(vec![
