@@ -38,8 +38,8 @@ fn embed(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The card
-/// must be there because without it the image preparation would be a guess.
+/// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The
+/// card must be there because without it the image preparation would be a guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
 pub fn check(file: &[u8]) -> Result<(), String> {

@@ -19,8 +19,9 @@ pub(super) fn brightest(plane: &Plane, radius: usize) -> Plane {
     along_columns(&down.transposed(), radius, larger).transposed()
 }
 
-/// Maximum or minimum (`choose`) over a window of `2 × radius + 1` rows around each value, cut off at the plane's edges.
-/// Needs two passes for any radius (van Herk, 1992): running extremes from both ends of blocks as long as the window.
+/// Maximum or minimum (`choose`) over a window of `2 × radius + 1` rows around each value, cut off at the plane's
+/// edges. Needs two passes for any radius (van Herk, 1992): running extremes from both ends of blocks as long as the
+/// window.
 fn along_columns(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
     let Plane { width, height, .. } = *plane;
     // A larger radius would not change the result.

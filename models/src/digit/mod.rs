@@ -2,8 +2,8 @@
 //!
 //! 1. `source` scales the image down.
 //! 2. `search` finds the digit: it subtracts the background (`ground`), applies a `threshold` and judges the connected
-//!    `components`. It looks inside a `sheet` of paper on a table, ignores what is printed on the `paper`, and counts the
-//!    digits of a `number`.
+//!    `components`. It looks inside a `sheet` of paper on a table, ignores what is printed on the `paper`, and counts
+//!    the digits of a `number`.
 //! 3. `strokes` extracts the digit's ink from a larger view.
 //! 4. `thickness` brings the strokes close to the thickness that the network knows.
 //! 5. `field` scales and centres the digit as MNIST's authors did.
@@ -35,9 +35,9 @@ const MIN_CONTRAST: f32 = 12.0;
 
 /// Prepares an image of one digit for a network whose images have `size` `(width, height)` and the given polarity.
 ///
-/// `found` is the polarity of `picture`; `None` detects it. An image that already has this size and polarity is returned
-/// unchanged. In any other image, the digit is found in any light and among other things, its ink is made evenly bright,
-/// scaled to the box and centred by mass. Fails if the image has no ink or shows several digits.
+/// `found` is the polarity of `picture`; `None` detects it. An image that already has this size and polarity is
+/// returned unchanged. In any other image, the digit is found in any light and among other things, its ink is made
+/// evenly bright, scaled to the box and centred by mass. Fails if the image has no ink or shows several digits.
 pub fn prepare(
     picture: &DynamicImage,
     found: Option<Polarity>,

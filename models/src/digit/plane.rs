@@ -116,7 +116,8 @@ impl Plane {
     }
 }
 
-/// Resamples a part of an image with `N` interleaved channels to `(new_width, new_height)` pixels, one plane per channel.
+/// Resamples a part of an image with `N` interleaved channels to `(new_width, new_height)` pixels, one plane per
+/// channel.
 ///
 /// When it shrinks, each new pixel is the mean over the area that it covers, so the result is anti-aliased. When it
 /// enlarges, values are interpolated linearly.

@@ -1,11 +1,11 @@
 //! Finds the digit: tries several hypotheses about polarity, stroke width and threshold, and keeps the one whose mask
 //! fits the image's edges best.
 //!
-//! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor. Each hypothesis gives
-//! a mask. The digit's outline must consist of sharp edges between ink and background, so each step across the outline
-//! adds its difference in level to the score, less a minimum ([`EDGE`]). Each side of a pixel at the image's border
-//! subtracts as much as the sharpest edge adds. So shadows and table tops, which are blurred or long at the border, lose
-//! against strokes, and half a digit loses against the whole.
+//! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor. Each hypothesis
+//! gives a mask. The digit's outline must consist of sharp edges between ink and background, so each step across the
+//! outline adds its difference in level to the score, less a minimum ([`EDGE`]). Each side of a pixel at the image's
+//! border subtracts as much as the sharpest edge adds. So shadows and table tops, which are blurred or long at the
+//! border, lose against strokes, and half a digit loses against the whole.
 
 use super::components::{Component, components};
 use super::ground::without_dark_strokes;
@@ -26,7 +26,8 @@ const EDGE: f32 = 0.3;
 const RAISED: f32 = 20.0;
 /// Smallest logarithmic step at the sharpest edges of an image that shows anything.
 const MIN_EDGE: f32 = 0.018;
-/// The step at the sharpest edges is also at least this multiple of the median step between neighbours. Noise alone stays below.
+/// The step at the sharpest edges is also at least this multiple of the median step between neighbours. Noise alone
+/// stays below.
 const ABOVE_NOISE: f32 = 4.5;
 /// Number of steps that count as the sharpest edges: a tenth of a small digit's outline.
 const SHARP_STEPS: usize = 30;
