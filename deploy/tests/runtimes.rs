@@ -201,7 +201,7 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
         for nodes in &cases {
             let (found, notes) = probabilities(nodes);
             assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 2e-3, "{nodes:?}");
-            assert!(notes.contains("output 'out' is interpreted as probabilities: computed by "), "{notes}");
+            assert!(notes.contains("output 'out' is interpreted as probabilities: made by "), "{notes}");
         }
         let (found, notes) = probabilities(&[node("LogSoftmax", &["z"], "out", last())]);
         assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 1e-5);

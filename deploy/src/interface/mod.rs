@@ -213,10 +213,10 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
     let origin = Origin::of(graph, output);
     ensure!(
         scores == Scores::Probabilities || !matches!(origin.maker, Maker::Softmax | Maker::Sigmoid),
-        "its output {LOGITS} is computed by {}: expected logits",
+        "its output {LOGITS} is made by {}: expected logits",
         origin.path
     );
-    let reason = format!("as the model card says; computed by {}", origin.path);
+    let reason = format!("as the model card says; made by {}", origin.path);
     // The card is trusted about probabilities only if softmax makes them.
     let unsure = scores == Scores::Probabilities && origin.maker != Maker::Softmax;
     Ok(Interface {
@@ -297,7 +297,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         at_once: 1,
         output: output.name.clone(),
         scores,
-        reason: format!("computed by {}", origin.path),
+        reason: format!("made by {}", origin.path),
         origin: Some(origin),
         classes,
         notes: vec![note],
