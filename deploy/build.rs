@@ -1,4 +1,4 @@
-//! Chooses the model that is built into the program: `models/pretrained/mnist-quick.onnx`, or the file that the
+//! Chooses the model that is embedded in the program: `models/pretrained/mnist-quick.onnx`, or the file that the
 //! environment variable `DEPLOY_MODEL` names when `deploy` is built.
 //!
 //! A file that nobody could run is refused here instead of on the board.

@@ -396,7 +396,7 @@ fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
     let light = |y: usize| 50.0 + 200.0 * y as f32 / 28.0;
     let photograph = Array3::from_shape_fn((3, 28, 28), |(channel, y, x)| (light(y) * hue[3 * x / 28][channel]) as u8);
     fs::write(scene.path("photograph.png"), picture::png(photograph.view()).unwrap()).unwrap();
-    let note = "photograph.png looks like a photograph, but the built-in model reads only digits";
+    let note = "photograph.png looks like a photograph, but the embedded model reads only digits";
     assert!(scene.deploy("predict picture-0.pgm photograph.png --backend tract").stderr.contains(note));
     for quiet in ["picture-0.pgm --backend tract", &format!("photograph.png {TRACT}")] {
         assert!(!scene.deploy(&format!("predict {quiet}")).stderr.contains("photograph,"), "{quiet}");

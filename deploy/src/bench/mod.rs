@@ -111,7 +111,7 @@ fn warnings(series: &[Series], conditions: &Conditions, processors: usize) -> Ve
     let noisy = series.iter().filter(|series| noise(series) > NOISY).count();
     if let Some(worst) = series.iter().max_by(|a, b| noise(a).total_cmp(&noise(b))).filter(|_| noisy > 0) {
         let causes = conditions.causes(processors);
-        let causes = if causes.is_empty() { "unknown causes".to_owned() } else { causes.join("; ") };
+        let causes = if causes.is_empty() { "no cause found".to_owned() } else { causes.join("; ") };
         warnings.push(format!(
             "{noisy} of {} series are noisy: turns differ by up to {:.0} % ({}, batch {}). Likely: {causes}",
             series.len(),

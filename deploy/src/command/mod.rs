@@ -156,7 +156,7 @@ impl CudaArguments {
 const MODEL_HELP: &str = concat!(
     "The model, as written by train export [default: ",
     env!("DEPLOY_MODEL_NAME"),
-    ", built into this program]"
+    ", embedded in this program]"
 );
 
 /// Where a model comes from.
@@ -293,7 +293,7 @@ pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<
     let set = set.map_err(|error| {
         if embedded && error.is::<UnknownClasses>() {
             let name = model.name();
-            anyhow!("{error:#}. The model is {name}, built into this program: name your own with --model FILE")
+            anyhow!("{error:#}. The model is {name}, embedded in this program: name your own with --model FILE")
         } else {
             error
         }

@@ -86,7 +86,7 @@ fn reason(layer: &Layer, tolerance: Tolerance) -> String {
             let (one, other) = (share(*relative), share(*relative_mean));
             format!(
                 "it differs by up to {max:.1e}, {mean:.1e} on average, which is {one} and {other} of the tensor's range \
-                 (at most {} and {} are rounding)",
+                 (limits {} and {})",
                 share(f64::from(tolerance.largest)),
                 share(tolerance.mean)
             )

@@ -25,7 +25,7 @@ x as \\x5c. Text and messages also escape control characters (a line feed is \\x
 and its two digits by that byte restores the name.
 
 Examples:
-  deploy predict seven.png                      with the built-in model
+  deploy predict seven.png                      with the embedded model
   deploy predict photos/ 'scans/*.jpg' --model pets.onnx --top-k 2
   curl -s https://example.org/seven.png | deploy predict -
   deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'

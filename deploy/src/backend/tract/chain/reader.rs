@@ -203,11 +203,7 @@ impl<'a> Reader<'a> {
         let attributes = Attributes(node);
         attributes.only(&["mode", "coordinate_transformation_mode"])?;
         let half_pixel = attributes.text("coordinate_transformation_mode")?.is_none_or(|mode| mode == b"half_pixel");
-        expect(
-            attributes.text("mode")? == Some(b"linear") && half_pixel,
-            "expected linear interpolation with half \
-            pixels",
-        )?;
+        expect(attributes.text("mode")? == Some(b"linear") && half_pixel, "expected mode linear with half pixels")?;
         expect(node.input.len() == 3 && node.input[1].is_empty(), "expected factors, without sizes or region")?;
         let given = match self.floats(node, 2)? {
             (_, &[1.0, 1.0, rows, columns]) if rows > 0.0 && columns > 0.0 => [rows, columns],
