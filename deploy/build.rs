@@ -1,7 +1,7 @@
-//! Chooses the model that the program carries in itself: `models/pretrained/mnist-quick.onnx`, or the file that the
+//! Chooses the model that is embedded in the program: `models/pretrained/mnist-quick.onnx`, or the file that the
 //! environment variable `DEPLOY_MODEL` names when `deploy` is built.
 //!
-//! What no one could run is refused here, and not on the board.
+//! A file that nobody could run is refused here instead of on the board.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,9 @@ fn main() -> ExitCode {
 /// Checks the file and tells `src/embedded.rs` where it is.
 fn embed(path: &Path) -> Result<(), String> {
     if !path.is_absolute() {
-        return Err(format!("{VARIABLE} needs an absolute path, because cargo builds in folders of its own"));
+        return Err(format!("{VARIABLE}: expected an absolute path, because cargo builds in other folders"));
     }
-    let name = path.file_stem().and_then(|name| name.to_str()).ok_or("its name is no Unicode")?;
+    let name = path.file_stem().and_then(|name| name.to_str()).ok_or("its name is not valid Unicode")?;
     println!("cargo::rerun-if-changed={}", path.display());
     check(&std::fs::read(path).map_err(|error| error.to_string())?)?;
     println!("cargo::rustc-env=DEPLOY_MODEL_FILE={}", path.display());
@@ -38,8 +38,8 @@ fn embed(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The card
-/// must be there because without it pictures are prepared by guess.
+/// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The
+/// card must be there because without it the image preparation would be a guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
 pub fn check(file: &[u8]) -> Result<(), String> {
@@ -48,14 +48,14 @@ pub fn check(file: &[u8]) -> Result<(), String> {
     let (mut graph, mut card) = (false, false);
     let mut rest = file;
     while !rest.is_empty() {
-        let (field, content) = next(&mut rest).ok_or("it is no whole ONNX file")?;
+        let (field, content) = next(&mut rest).ok_or("it is not a complete ONNX file")?;
         graph |= field == GRAPH;
         // An entry is `key`, field 1, then `value`.
         card |= field == METADATA && content.starts_with(b"\x0a\x0amodel_card");
     }
     match (graph, card) {
-        (false, _) => Err("it is no ONNX file: it holds no graph".to_owned()),
-        (true, false) => Err("it has no model card: take a file that `train export` wrote".to_owned()),
+        (false, _) => Err("it is not an ONNX file: it has no graph".to_owned()),
+        (true, false) => Err("it has no model card: use a file written by `train export`".to_owned()),
         (true, true) => Ok(()),
     }
 }

@@ -81,11 +81,11 @@ pub struct Agreement {
 pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: Tolerance) -> Result<Agreement> {
     ensure!(
         reference.dim() == other.dim(),
-        "logits of the shape {:?} cannot be compared with {:?}",
+        "logits of the shape {:?} cannot be compared with logits of the shape {:?}",
         reference.dim(),
         other.dim()
     );
-    ensure!(!reference.is_empty(), "there are no logits to compare");
+    ensure!(!reference.is_empty(), "no logits to compare");
     let mut agreement = Agreement {
         images: reference.nrows(),
         max_difference: 0.0,
@@ -100,7 +100,7 @@ pub fn compare(reference: ArrayView2<f32>, other: ArrayView2<f32>, tolerance: To
         for (&expected, &found) in expected.iter().zip(found) {
             let difference = (expected - found).abs();
             // The difference of two finite numbers may overflow.
-            ensure!(difference.is_finite(), "picture {image}: logits {expected} and {found} cannot be compared");
+            ensure!(difference.is_finite(), "image {image}: logits {expected} and {found} cannot be compared");
             sum += f64::from(difference);
             if difference > agreement.max_difference {
                 (agreement.max_difference, agreement.worst_image) = (difference, image);

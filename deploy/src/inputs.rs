@@ -108,7 +108,7 @@ impl Inputs {
         let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
         let matches = match glob::glob_with(&whole, AS_IN_A_SHELL) {
             Ok(matches) => matches,
-            Err(error) => bail!("there is no file {pattern}, and it is no pattern either: {error}"),
+            Err(error) => bail!("{pattern}: file not found, and not a valid pattern: {error}"),
         };
         let before = self.sources.len();
         let mut added: Vec<PathBuf> = Vec::new();
@@ -122,7 +122,7 @@ impl Inputs {
                 }
             }
         }
-        ensure!(self.sources.len() > before, "no file matches the pattern {pattern}, and none has that very name");
+        ensure!(self.sources.len() > before, "{pattern}: no file has this name or matches this pattern");
         Ok(())
     }
 }
@@ -174,7 +174,7 @@ mod tests {
         let names = folder.names(&["z.png", "in", "-", "missing.png"]);
         assert_eq!(names, ["z.png", "in/b.png", "in/deep/a.jpg", "-", "missing.png"]);
         let notes = folder.list(&["in"]).unwrap().notes;
-        assert!(notes.len() == 1 && notes[0].ends_with("in: skipped what is no picture by its name: 1 hidden, 1 .txt"));
+        assert!(notes.len() == 1 && notes[0].ends_with("in: skipped files that are not images: 1 hidden, 1 .txt"));
     }
 
     #[test]
@@ -202,10 +202,10 @@ mod tests {
     fn what_names_nothing_is_an_error() {
         let folder = Folder::new(&["a.png", "none/notes.txt"]);
         for (argument, words) in [
-            ("*.jpg", &["no file matches the pattern", "*.jpg"][..]),
-            ("a[.png", &["there is no file", "a[.png", "no pattern either"]),
-            ("none", &["none holds no pictures (PNG, ", "only 1 .txt"]),
-            ("non*", &["none holds no pictures"]),
+            ("*.jpg", &["no file has this name or matches", "*.jpg"][..]),
+            ("a[.png", &["a[.png: file not found", "not a valid pattern"]),
+            ("none", &["none contains no images (PNG, ", "only 1 .txt"]),
+            ("non*", &["none contains no images"]),
         ] {
             let message = folder.error(&["a.png", argument]);
             assert!(words.iter().all(|word| message.contains(word)), "{argument}: {message}");

@@ -86,7 +86,7 @@ pub fn check_target(folder: &Path, data: &Path) -> Result<()> {
     }
     ensure!(
         !place.canonicalize()?.starts_with(&data),
-        "--save-mistakes {}: it lies inside the data, {}, where the copies would become images of the data set",
+        "--save-mistakes {}: it is inside the data, {}, where the copies would become images of the data set",
         folder.display(),
         data.display()
     );
@@ -114,7 +114,7 @@ pub fn save(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<()> {
                 let context = || format!("cannot copy {} to {}", file.display(), folder.display());
                 fs::copy(file, &path).with_context(context)?;
             } else {
-                ensure!(mistake.index < set.len(), "there is no image {}", mistake.index);
+                ensure!(mistake.index < set.len(), "the data set has no image {}", mistake.index);
                 let png = picture::png(set.images().index_axis(Axis(0), mistake.index))?;
                 fs::write(&path, png).with_context(|| format!("cannot write {}", folder.display()))?;
             }
@@ -202,7 +202,7 @@ pub fn saved_line(mistakes: &[Mistake], folder: &Path) -> String {
 pub fn save_all(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<String> {
     if !mistakes.is_empty() {
         if mistakes.iter().any(|mistake| mistake.index >= set.len()) {
-            bail!("the mistakes are not of this data set");
+            bail!("the mistakes belong to another data set");
         }
         save(mistakes, set, folder)?;
     }

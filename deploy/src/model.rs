@@ -89,7 +89,7 @@ impl Model {
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
             logits.dim() == (pictures, self.labels.len()),
-            "{} yields {:?} scores for {pictures} pictures of {} classes",
+            "{} returned scores of the shape {:?}: expected [{pictures}, {}]",
             self.name,
             logits.dim(),
             self.labels.len()
@@ -102,7 +102,7 @@ impl Model {
         }
         let broken = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
         if let Some(picture) = broken {
-            anyhow::bail!("{} returns numbers that are not finite (picture {picture}): it is broken", self.name);
+            anyhow::bail!("{} returned numbers that are not finite (image {picture}): the model is broken", self.name);
         }
         Ok(logits)
     }
@@ -137,7 +137,7 @@ impl Model {
         let Input { channels: c, height: h, width: w, .. } = self.interface.input;
         ensure!(
             (channels, height, width) == (c, h, w),
-            "the pictures are [{channels}, {height}, {width}]: {} takes [{c}, {h}, {w}]",
+            "the images are [{channels}, {height}, {width}]: {} expects [{c}, {h}, {w}]",
             self.name
         );
         Taken::of(images, self.card.as_ref(), self.interface.takes)

@@ -233,7 +233,7 @@ impl Decoded {
 
 /// Reads an image. A decoder that panics is reported as an error of that file.
 fn guarded(source: &Source, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
-    caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder broke", source.name()))?
+    caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder crashed", source.name()))?
 }
 
 /// Takes the next images to run together, which come with the sizes of their files. It stops at `size` images, or once
@@ -282,7 +282,7 @@ fn outcomes<P>(
         let file = sources[number].name();
         match pixels {
             Ok(_) => {
-                let row = rows.next().with_context(|| format!("there is no answer for {file}"))?;
+                let row = rows.next().with_context(|| format!("no answer for {file}"))?;
                 Ok(Ok(prediction(file, answers(row, labels, settings.top), settings.threshold, saved)))
             }
             Err(error) => Ok(Err(Failure { file, error })),
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_decoder_that_panics_breaks_its_own_file_only() {
         let error = guarded(&Source::File("a.png".into()), || panic!("index out of range")).unwrap_err();
-        assert_eq!(format!("{error:#}"), "a.png cannot be read: its decoder broke: it panicked: index out of range");
+        assert_eq!(format!("{error:#}"), "a.png cannot be read: its decoder crashed: it panicked: index out of range");
         let error = guarded(&Source::File("a.png".into()), || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
         assert_eq!(error.to_string(), "a.png is truncated");
         assert!(guarded(&Source::File("b.png".into()), || Ok(Array3::zeros((1, 2, 2)))).is_ok());

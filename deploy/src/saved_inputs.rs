@@ -33,7 +33,7 @@ impl SavedInputs {
             };
             ensure!(
                 !parents.insert(parent) || parent.canonicalize().ok().as_ref() != Some(&real),
-                "{} is to be read from the folder that inputs are to be saved in, {}: name another one",
+                "{} is in the folder for saved inputs, {}: name another folder",
                 files::name(path),
                 files::name(folder)
             );
@@ -43,7 +43,7 @@ impl SavedInputs {
 
     /// Writes the input `[C, H, W]` of the image with this index and returns the file's path.
     pub fn write(&self, number: usize, input: ArrayView3<u8>) -> Result<PathBuf> {
-        let name = self.names.get(number).with_context(|| format!("picture {number} has no name to be saved under"))?;
+        let name = self.names.get(number).with_context(|| format!("image {number} has no name to be saved under"))?;
         let path = self.folder.join(name);
         files::write_whole(&path, &picture::png(input)?)?;
         Ok(path)
@@ -107,7 +107,7 @@ mod tests {
         fs::create_dir_all(at("photos/new")).unwrap();
         let read = [Source::StandardInput, Source::File(at("photos/a.png"))];
         let message = SavedInputs::plan(&at("photos/new/.."), &read).unwrap_err().to_string();
-        assert!(message.contains("photos/a.png is to be read from the folder") && message.contains("another"));
+        assert!(message.contains("photos/a.png is in the folder") && message.contains("another"));
         let saved = SavedInputs::plan(&at("photos/new"), &read).unwrap();
         let path = saved.write(1, Array3::zeros((1, 4, 4)).view()).unwrap();
         assert_eq!(path, at("photos/new/a.png"));

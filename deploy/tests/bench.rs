@@ -126,7 +126,7 @@ fn both_runtimes_are_measured_in_one_run() {
     assert_eq!(measured.collect::<Vec<_>>(), expected);
     assert_eq!(document["cold_starts"].as_array().unwrap().len(), 2);
     assert!(series[0]["seconds"]["interval"].is_null());
-    assert!(document["notes"].to_string().contains("fewer than 6 rounds"), "{}", document["notes"]);
+    assert!(document["notes"].to_string().contains("at least 6 rounds"), "{}", document["notes"]);
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn a_result_of_another_model_is_refused_before_anything_is_measured() {
     // It would measure for ten minutes, but must fail at once.
     let said = scene.deploy("bench --model other.onnx --backend tract --time 600 --compare before.json");
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
-    assert!(said.stderr.contains("of another model (example.onnx, "), "{}", said.stderr);
+    assert!(said.stderr.contains("for another model (example.onnx, "), "{}", said.stderr);
     std::fs::write(scene.path("no.json"), "{}").unwrap();
-    for (file, words) in [("no.json", "is no result of deploy bench"), ("none.json", "cannot read none.json")] {
+    for (file, words) in [("no.json", "is not a result of deploy bench"), ("none.json", "cannot read none.json")] {
         let said = scene.deploy(&format!("{QUICK} --compare {file}"));
         assert_eq!(said.code, Some(1));
         assert!(said.stderr.contains(words), "{}", said.stderr);

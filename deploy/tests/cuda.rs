@@ -44,7 +44,7 @@ impl Scene {
         let library = PathBuf::from(library);
         assert!(library.is_file(), "{VARIABLE}: there is no {}", library.display());
         let scene = Self::new(Some(library));
-        if scene.deploy("backends").stdout.contains("auto takes      ort-cuda") {
+        if scene.deploy("backends").stdout.contains("auto uses       ort-cuda") {
             println!("skipped: {test}: this machine has a GPU that works");
             return None;
         }
@@ -66,7 +66,7 @@ impl Scene {
 
 /// Checks that a message names the cause (driver or libraries) and what to do about it.
 fn assert_names_the_cause(message: &str) {
-    let driver = message.contains("there is no NVIDIA driver (libcuda.so.1)") && message.contains("nvidia-smi");
+    let driver = message.contains("no NVIDIA driver found (libcuda.so.1)") && message.contains("nvidia-smi");
     assert!(driver, "{message}");
     if message.contains("libraries are missing") {
         assert!(message.contains(".so.") && message.contains("scripts/setup --cuda"), "{message}");
@@ -109,7 +109,7 @@ fn without_a_driver_the_list_of_backends_says_why() {
     let said = scene.deploy("backends");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("CUDAExecutionProvider, CPUExecutionProvider"), "{}", said.stdout);
-    assert!(said.stdout.contains("auto takes      ort\n"), "{}", said.stdout);
+    assert!(said.stdout.contains("auto uses       ort\n"), "{}", said.stdout);
     assert_names_the_cause(&said.stdout);
 }
 

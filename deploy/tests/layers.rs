@@ -140,7 +140,7 @@ fn another_graph_and_another_size_are_refused() {
     assert!(message.contains("different nodes"), "{message}");
     for shape in [(2, 1, 8, 6), (1, 1, 8, 5), (0, 1, 8, 6)] {
         let message = one.run(Array4::zeros(shape).view()).unwrap_err().to_string();
-        assert!(message.contains("takes [1, 1, 8, 6]"), "{message}");
+        assert!(message.contains("expects [1, 1, 8, 6]"), "{message}");
     }
 }
 

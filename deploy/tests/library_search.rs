@@ -208,8 +208,8 @@ fn without_a_variable_every_usual_place_is_named() {
     }
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     for place in [
-        &*format!("\n  {}: not there", scene.path("libonnxruntime.so").display()),
-        "\n  .deps/onnxruntime/libonnxruntime.so: not there",
+        &*format!("\n  {}: not found", scene.path("libonnxruntime.so").display()),
+        "\n  .deps/onnxruntime/libonnxruntime.so: not found",
         "\n  the system's loader, libonnxruntime.so: ",
         "\n  the system's loader, libonnxruntime.so.1: ",
         "\n  Run scripts/setup in this project's folder. Elsewhere",

@@ -179,7 +179,7 @@ fn what_readers_might_see_differently_is_refused() {
         let opset = model.opset_import[0].clone();
         model.opset_import.push(opset);
     });
-    assert_refused(&["does not say which opset"], |model, _| model.opset_import.clear());
+    assert_refused(&["does not declare its opset"], |model, _| model.opset_import.clear());
     assert_refused(&["its tensor 'scale' has the shape [], which is 1 stored numbers or bytes, but 0"], |model, _| {
         model.graph.as_mut().unwrap().initializer[0].float_data.clear();
     });

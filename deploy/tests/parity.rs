@@ -28,7 +28,7 @@ fn a_folder_of_pictures_needs_no_labels() {
     write_photos(&scene);
     let said = scene.deploy(&format!("{BOTH} --pictures photos"));
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
-    assert!(said.stdout.contains("photos, 2 pictures"), "{}", said.stdout);
+    assert!(said.stdout.contains("photos, 2 images"), "{}", said.stdout);
     for word in ["1 .txt", "left out: photos/notes.png is not an image"] {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
@@ -37,7 +37,7 @@ fn a_folder_of_pictures_needs_no_labels() {
     scene.assert_fails(&format!("{BOTH} --pictures photos --images 3"), 1, &["--images 3: expected 1 to 2"]);
     scene.assert_fails(&format!("{BOTH} --pictures nowhere"), 1, &["nowhere"]);
     std::fs::create_dir(scene.path("empty")).unwrap();
-    scene.assert_fails(&format!("{BOTH} --pictures empty"), 1, &["empty holds no pictures"]);
+    scene.assert_fails(&format!("{BOTH} --pictures empty"), 1, &["empty contains no images"]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn differences_beyond_the_tolerance_exit_with_1_after_the_figures() {
     }
     let scene = Scene::new();
     for (arguments, word) in
-        [("--tolerance 1e-12", "disagree on example.onnx"), ("--layers --tolerance 1e-12", " part at ")]
+        [("--tolerance 1e-12", "disagree on example.onnx"), ("--layers --tolerance 1e-12", " first differ at ")]
     {
         let said = scene.deploy(&format!("{BOTH} --data . {arguments}"));
         assert_eq!(said.code, Some(1), "{}", said.stdout);
@@ -167,7 +167,7 @@ fn flags_that_contradict_each_other_exit_with_2() {
         ("--reference tract --compared ort,tract", "both tract"),
         ("--compared tract,tract", "--compared names tract twice"),
         ("--layers --compared tract,tract-stock", "--layers compares one engine"),
-        ("--layers --compared ort-as-written", "shows the tensors of ort and of ort-as-written"),
+        ("--layers --compared ort-as-written", "ort and ort-as-written both run as ort-as-written"),
         ("--compared ort-cpu", "expected tract, tract-stock, ort, ort-as-written, ort-cuda, ort-cuda:N or all"),
         ("--data . --random 3", "--random"),
         ("--data . --pictures .", "--pictures"),
@@ -181,7 +181,7 @@ fn flags_that_contradict_each_other_exit_with_2() {
         ("--tolerance 0", "above 0"),
         ("--tolerance nan", "above 0"),
         ("--compared caffe", "expected tract, tract-stock"),
-        ("--compared ort-cuda:x", "not the number of a device"),
+        ("--compared ort-cuda:x", "not a device number"),
     ] {
         scene.assert_fails(&format!("{BOTH} {arguments}"), 2, &[word]);
     }

@@ -149,7 +149,7 @@ fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
     assert_eq!(files, expected);
     let all = expected_labels(3);
     assert_eq!(labels_of(&document), [1, 0, 1, 2, 2, 0, 2].map(|n| all[n]));
-    let note = "photos: skipped what is no picture by its name: 1 hidden, 1 .txt";
+    let note = "photos: skipped files that are not images: 1 hidden, 1 .txt";
     assert_eq!(document.stderr, format!("note: {note}\n"));
     assert_eq!(document.json()["notes"][0], note);
 }
@@ -158,8 +158,12 @@ fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
 fn what_names_no_picture_is_an_error() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
-    scene.assert_fails(&format!("predict picture-0.pgm *.jpg {TRACT}"), 1, &["no file matches the pattern *.jpg"]);
-    scene.assert_fails(&format!("predict picture-0.pgm empty {TRACT}"), 1, &["the folder empty holds no pictures"]);
+    scene.assert_fails(
+        &format!("predict picture-0.pgm *.jpg {TRACT}"),
+        1,
+        &["*.jpg: no file has this name or matches"],
+    );
+    scene.assert_fails(&format!("predict picture-0.pgm empty {TRACT}"), 1, &["the folder empty contains no images"]);
     scene.assert_fails(&format!("predict - picture-0.pgm - {TRACT}"), 2, &["- is given twice"]);
 }
 
@@ -276,7 +280,7 @@ fn inputs_are_saved_under_names_of_their_own() {
     let again = scene.deploy(&format!("predict seen/00.png seen/01.png seen/00-2.png {TRACT} --format json"));
     assert_eq!(labels_of(&again), expected_labels(3));
 
-    scene.assert_fails(&format!("predict photos {TRACT} --save-input photos"), 1, &["name another one"]);
+    scene.assert_fails(&format!("predict photos {TRACT} --save-input photos"), 1, &["name another folder"]);
     scene.assert_fails(&format!("predict photos {TRACT} --save-input notes.png"), 1, &["cannot write into notes.png"]);
 }
 
@@ -299,7 +303,7 @@ fn a_polarity_is_for_models_of_digits() {
     let scene = Scene::new();
     for polarity in ["auto", "light-on-dark", "dark-on-light"] {
         let arguments = format!("predict picture-0.pgm {TRACT} --polarity {polarity}");
-        scene.assert_fails(&arguments, 2, &["--polarity is for models of digits: example.onnx"]);
+        scene.assert_fails(&arguments, 2, &["--polarity has no effect: example.onnx"]);
     }
     scene.assert_fails(&format!("predict picture-0.pgm {TRACT} --polarity grey"), 2, &["light-on-dark"]);
     // A light bar and a dark bar: only the user knows which of them is ink.
@@ -381,7 +385,7 @@ fn a_model_given_as_an_image_is_explained() {
     let scene = Scene::new();
     scene.assert_fails("predict picture-0.pgm example.onnx", 2, &["deploy predict picture-0.pgm --model example.onnx"]);
     scene.assert_fails("predict example.onnx", 2, &["example.onnx is a model, not an image", "--model"]);
-    scene.assert_fails("predict example.onnx --model example.onnx", 2, &["the model is example.onnx already"]);
+    scene.assert_fails("predict example.onnx --model example.onnx", 2, &["--model already names example.onnx"]);
 }
 
 #[test]
@@ -392,7 +396,7 @@ fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
     let light = |y: usize| 50.0 + 200.0 * y as f32 / 28.0;
     let photograph = Array3::from_shape_fn((3, 28, 28), |(channel, y, x)| (light(y) * hue[3 * x / 28][channel]) as u8);
     fs::write(scene.path("photograph.png"), picture::png(photograph.view()).unwrap()).unwrap();
-    let note = "photograph.png looks like a photograph, but the model in this program reads only digits";
+    let note = "photograph.png looks like a photograph, but the embedded model reads only digits";
     assert!(scene.deploy("predict picture-0.pgm photograph.png --backend tract").stderr.contains(note));
     for quiet in ["picture-0.pgm --backend tract", &format!("photograph.png {TRACT}")] {
         assert!(!scene.deploy(&format!("predict {quiet}")).stderr.contains("photograph,"), "{quiet}");

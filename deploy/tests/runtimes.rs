@@ -201,7 +201,7 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
         for nodes in &cases {
             let (found, notes) = probabilities(nodes);
             assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 2e-3, "{nodes:?}");
-            assert!(notes.contains("output 'out' is taken as probabilities: made by "), "{notes}");
+            assert!(notes.contains("output 'out' is interpreted as probabilities: made by "), "{notes}");
         }
         let (found, notes) = probabilities(&[node("LogSoftmax", &["z"], "out", last())]);
         assert!(compare(expected.view(), found.view(), EXACT).unwrap().max_difference < 1e-5);
@@ -256,7 +256,7 @@ fn pictures_of_another_shape_are_refused() {
         let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(1))).unwrap();
         for shape in [(1, 1, 8, 5), (1, 3, 8, 6), (2, 1, 6, 8)] {
             let message = model.logits(Array4::zeros(shape).view()).unwrap_err().to_string();
-            assert!(message.contains("takes [1, 8, 6]"), "{message}");
+            assert!(message.contains("expects [1, 8, 6]"), "{message}");
         }
     }
 }
@@ -332,13 +332,13 @@ fn a_file_that_contradicts_its_card_is_refused() {
     assert_refused(
         &Example { batch: Some(5000), ..example },
         |_| (),
-        "expected the first extent to be open, or 1 to 1024",
+        "expected the first extent to be symbolic, or 1 to 1024",
     );
 }
 
 #[test]
 fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
-    let expectation = "Without a card it must take one input uint8 [N, C, H, W]";
+    let expectation = "Without a card, expected one input uint8 [N, C, H, W]";
     let bare = Example::without_card();
     for example in [
         Example { element: DataType::Float, ..bare.clone() },

@@ -125,7 +125,7 @@ impl Precision {
         match self {
             Self::Fp32 => "for every runtime",
             Self::Fp16 => "for every runtime; weights are stored in 16 bits, arithmetic is in 32",
-            Self::Int8 => "for ONNX Runtime, and for size; tract is slower in it than in fp32",
+            Self::Int8 => "for ONNX Runtime, and for small files; slower than fp32 in tract",
         }
     }
 }
@@ -297,7 +297,7 @@ impl ModelCard {
         let version: Version = serde_json::from_str(json).context("it is not a JSON object with a 'format'")?;
         ensure!(
             (1..=FORMAT).contains(&version.format),
-            "format {} is not known here (1 to {FORMAT} are): use a newer deploy",
+            "format {}: expected 1 to {FORMAT}; use a newer deploy",
             version.format
         );
         let card: Self = serde_json::from_str(json)?;
@@ -335,7 +335,7 @@ impl ModelCard {
         }
         ensure!(
             input.channels == channels && matches!(channels, 1 | 3),
-            "{} input channels for a network of {channels}: expected 1 or 3 in both",
+            "{} input channels, but the network has {channels}: expected the same, 1 or 3",
             input.channels
         );
         let Preprocessing { mean, std } = &self.preprocessing;
@@ -347,7 +347,7 @@ impl ModelCard {
         );
         ensure!(
             self.calibration.is_none() || self.precision == Precision::Int8,
-            "a calibration for {}: only int8 has one",
+            "a calibration for {}: expected one only for int8",
             self.precision
         );
         ensure!(
@@ -438,7 +438,7 @@ mod tests {
         broken(|card| card.labels.truncate(1), "1 labels for 2 classes");
         broken(|card| card.input.layout = "NHWC".into(), "NHWC");
         broken(|card| card.input.height = 0, "height 0");
-        broken(|card| card.input.channels = 3, "3 input channels for a network of 1");
+        broken(|card| card.input.channels = 3, "3 input channels, but the network has 1");
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
         broken(|card| card.architecture.width = 7.0, "width multiplier 7");

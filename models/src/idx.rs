@@ -29,13 +29,13 @@ pub struct Idx {
 ///
 /// Fails if the file is shorter or longer than its header says.
 pub fn read(path: &Path, dimensions: usize) -> Result<Idx> {
-    parse(open(path)?, dimensions).with_context(|| format!("{} is not a whole IDX file", path.display()))
+    parse(open(path)?, dimensions).with_context(|| format!("{} is not a complete IDX file", path.display()))
 }
 
 /// Reads only the header of a file, which must have `dimensions` dimensions. Returns its extents, outermost first.
 pub fn extents(path: &Path, dimensions: usize) -> Result<Vec<usize>> {
     let header = parse_header(&mut open(path)?, dimensions);
-    header.map(|(extents, _)| extents).with_context(|| format!("{} is not a whole IDX file", path.display()))
+    header.map(|(extents, _)| extents).with_context(|| format!("{} is not a complete IDX file", path.display()))
 }
 
 /// Opens a file and unpacks it if it starts with the gzip magic number.
@@ -51,7 +51,7 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
     let mut magic = [0; 4];
     let found = read_up_to(reader, &mut magic)?;
     ensure!(found > 0, "the file is empty");
-    ensure!(found == 4, "it ends after {found} bytes, within its magic number");
+    ensure!(found == 4, "it ends after {found} bytes, inside its magic number");
     let expected = [0, 0, UNSIGNED_BYTE, u8::try_from(dimensions)?];
     if magic != expected {
         bail!(
@@ -62,7 +62,7 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
         );
     }
     let mut header = vec![0; 4 * dimensions];
-    ensure!(read_up_to(reader, &mut header)? == header.len(), "it ends within its header");
+    ensure!(read_up_to(reader, &mut header)? == header.len(), "it ends inside its header");
     let extents: Vec<usize> = header
         .chunks_exact(4)
         .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
@@ -71,7 +71,7 @@ fn parse_header(reader: &mut impl Read, dimensions: usize) -> Result<(Vec<usize>
         .iter()
         .try_fold(1_u64, |product, &extent| product.checked_mul(extent as u64))
         .filter(|&length| length <= MAX_BYTES)
-        .with_context(|| format!("its header promises {extents:?} bytes: expected at most {MAX_BYTES} together"))?;
+        .with_context(|| format!("its header declares {extents:?} bytes: expected at most {MAX_BYTES} in total"))?;
     Ok((extents, length))
 }
 
@@ -92,10 +92,10 @@ pub fn parse(mut reader: impl Read, dimensions: usize) -> Result<Idx> {
     }
     ensure!(
         data.len() as u64 >= length,
-        "its header promises {extents:?} = {length} bytes, but only {} follow: the file is truncated",
+        "its header declares {extents:?} = {length} bytes, but only {} follow: the file is truncated",
         data.len()
     );
-    ensure!(data.len() as u64 == length, "more bytes follow than the {extents:?} = {length} its header promises");
+    ensure!(data.len() as u64 == length, "more bytes follow than the {extents:?} = {length} that its header declares");
     Ok(Idx { extents, data })
 }
 
@@ -188,7 +188,7 @@ mod tests {
             (&longer, 1, "more bytes follow"),
             (&LABELS, 3, "0x00000801"),
             (b"this is text", 1, "0x74686973"),
-            (&huge, 3, "expected at most 8589934592 together"),
+            (&huge, 3, "expected at most 8589934592 in total"),
         ] {
             let message = format!("{:#}", parse(bytes, dimensions).unwrap_err());
             assert!(message.contains(word), "{message}");

@@ -81,7 +81,7 @@ impl Preparation {
     pub fn prepare(&self, picture: &[u8], result: &mut [f32]) {
         let [channels, height, width] = self.taken;
         let [rows, columns] = self.yielded;
-        assert_eq!(picture.len(), channels * height * width, "bytes of the picture");
+        assert_eq!(picture.len(), channels * height * width, "bytes of the image");
         assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
         // Columns first: most images are enlarged, so this pass still has few rows. The second pass, between rows,
         // vectorises.

@@ -339,7 +339,7 @@ fn a_board_program_finds_or_misses_onnxruntime() {
         };
         for (line, code, word) in [
             ("predict 1.png --backend ort", 1, "error: no usable ONNX Runtime"),
-            ("backends", 0, "auto takes      tract\n"),
+            ("backends", 0, "auto uses       tract\n"),
             ("predict 1.png", 0, "embedded): tract "),
         ] {
             let (found, said) = told(line);

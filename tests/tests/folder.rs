@@ -142,7 +142,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
         place.output("train", &["--recipe", "own.toml", "--data", "data", "--hold-out", "60", "--threads", "1"]);
     assert!(log.contains("images to learn from, 60 held out"), "{log}");
     assert!(notes.contains("skipped") && notes.contains("1 hidden, 1 .txt"), "{notes}");
-    assert!(notes.contains("cannot be read and are left out") && notes.contains("two/broken.jpg"), "{notes}");
+    assert!(notes.contains("cannot be read and are skipped") && notes.contains("two/broken.jpg"), "{notes}");
     place.deploy("digits as image files", 0.8);
 
     let card = &place.json("deploy", &["inspect", "--model", "model.onnx"])["card"];
@@ -183,7 +183,7 @@ fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     fs::copy(&file, place.path().join("data/three/1.png")).unwrap();
     fs::copy(&file, place.path().join("data/three/2.png")).unwrap();
     let message = place.fails("train", &resume);
-    assert!(message.contains("not among the known classes: three. Known are nought, one, two"), "{message}");
+    assert!(message.contains("unknown classes: three; expected some of nought, one, two"), "{message}");
 }
 
 /// A disc or square on a dark background. Its size and position depend on `number`.
@@ -249,14 +249,14 @@ fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
     };
     refused(&["--batch-size", "64"], &["48 training images are too few for a batch of 64", "--batch-size"]);
     fs::write(place.path().join("labels.txt"), "one\ntwo\n").unwrap();
-    refused(&["--labels", "labels.txt"], &["not among the known classes: nought. Known are one, two"]);
+    refused(&["--labels", "labels.txt"], &["unknown classes: nought; expected some of one, two"]);
     for number in 0..10 {
         fs::write(data.join(format!("one/{number:03}.png")), "no picture").unwrap();
     }
     refused(&[], &["data cannot be read", "one/000.png", "repair or remove them"]);
     fs::create_dir(data.join("empty")).unwrap();
-    refused(&[], &["data/empty holds no pictures"]);
+    refused(&[], &["data/empty contains no images"]);
     fs::remove_dir_all(&data).unwrap();
     fs::create_dir(&data).unwrap();
-    refused(&[], &["data holds neither IDX files", "nor sub-folders of images"]);
+    refused(&[], &["data contains neither IDX files", "nor a sub-folder of images"]);
 }

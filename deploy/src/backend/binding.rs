@@ -33,7 +33,7 @@ impl Binding {
             Ok((session.create_binding()?, Allocator::new(session, input)?))
         };
         let (bound, allocator) = bind().context("ONNX Runtime cannot bind memory")?;
-        let input_name = session.inputs().first().context("the graph takes nothing")?.name().to_owned();
+        let input_name = session.inputs().first().context("the graph has no input")?.name().to_owned();
         Ok(Self { bound, input_name, output_name: output.to_owned(), allocator, input: None })
     }
 

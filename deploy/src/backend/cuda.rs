@@ -111,7 +111,7 @@ pub fn register(library: &Library, builder: SessionBuilder, number: u16, tuning:
 fn unusable(library: &Library, number: u16, reason: &impl ToString) -> anyhow::Error {
     let reason = reason.to_string();
     let advice = nvidia::load(&library.path).advice().unwrap_or_else(|| {
-        "CUDA's libraries and a driver are there: nvidia-smi shows whether the driver works, is new enough, and has a \
+        "CUDA's libraries and a driver were found: nvidia-smi shows whether the driver works, is new enough, and has a \
          device of this number"
             .to_owned()
     });
@@ -175,7 +175,11 @@ fn one_node(element: DataType, operator: &str) -> Vec<u8> {
 pub fn commit_and_read_back(builder: SessionBuilder, source: Source) -> Result<(Session, String)> {
     let (session, nodes) = profiled(builder, source)?;
     let provider = sentence(&nodes);
-    ensure!(nodes.contains_key(CUDA::NAME), "ONNX Runtime runs no node of {} on CUDA, but: {provider}", source.name);
+    ensure!(
+        nodes.contains_key(CUDA::NAME),
+        "ONNX Runtime runs no node of {} on CUDA, only on: {provider}",
+        source.name
+    );
     Ok((session, provider))
 }
 
@@ -287,6 +291,6 @@ mod tests {
         let (_, nodes) = profiled(builder(), source).unwrap();
         assert_eq!(nodes, BTreeMap::from([("CPUExecutionProvider".to_owned(), 1)]));
         let message = commit_and_read_back(builder(), source).unwrap_err().to_string();
-        assert!(message.contains("no node of one node on CUDA, but: CPUExecutionProvider"), "{message}");
+        assert!(message.contains("no node of one node on CUDA, only on: CPUExecutionProvider"), "{message}");
     }
 }

@@ -79,7 +79,7 @@ impl Built {
             let (offset, size) = segment.file_range(endian);
             let end = offset.saturating_add(size);
             if segment.p_type(endian) == elf::PT_LOAD && end > length {
-                return Err(format!("truncated: it has {length} bytes of {end}"));
+                return Err(format!("truncated: it has {length} of {end} bytes"));
             }
         }
         Ok(Self {

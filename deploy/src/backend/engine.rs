@@ -189,8 +189,7 @@ impl FromStr for Engine {
             bail!("expected {}", Self::names());
         };
         let device = number.map_or(Ok(0), str::parse);
-        let device =
-            device.with_context(|| format!("'{}' is not the number of a device", number.unwrap_or_default()))?;
+        let device = device.with_context(|| format!("'{}' is not a device number", number.unwrap_or_default()))?;
         Ok(Self { registration, device })
     }
 }
@@ -244,8 +243,8 @@ mod tests {
             ("cuda", "expected tract"),
             ("tract:1", "expected tract"),
             ("", "expected tract"),
-            ("ort-cuda:x", "'x' is not the number of a device"),
-            ("ort-cuda:", "'' is not the number of a device"),
+            ("ort-cuda:x", "'x' is not a device number"),
+            ("ort-cuda:", "'' is not a device number"),
         ] {
             let message = text.parse::<Engine>().unwrap_err().to_string();
             assert!(message.contains(word), "{text}: {message}");

@@ -101,7 +101,7 @@ fn search() -> Result<Library, Missing> {
     for (place, path) in candidates(variable.as_deref()) {
         let loaded = match path {
             Some(path) => open(&path),
-            None => Err("not there".to_owned()),
+            None => Err("not found".to_owned()),
         };
         match loaded {
             Ok(library) => return Ok(library),
@@ -162,7 +162,7 @@ fn probe(path: &Path) -> Result<String, String> {
     // SAFETY: the function returns a static string, or null.
     let version = unsafe { (base.GetVersionString)() };
     if version.is_null() {
-        return Err("it does not tell its version".to_owned());
+        return Err("it does not report its version".to_owned());
     }
     // SAFETY: not null, static and NUL-terminated.
     let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
@@ -191,7 +191,7 @@ fn look_at(path: &Path) -> Result<(), String> {
 /// Why a file cannot be read.
 fn cannot_read(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "not there (No such file or directory)".to_owned(),
+        std::io::ErrorKind::NotFound => "not found (No such file or directory)".to_owned(),
         _ => format!("cannot read it: {error}"),
     }
 }
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn the_message_names_every_place() {
-        let tried = vec![("a".to_owned(), "not there".to_owned()), ("b".to_owned(), "too old".to_owned())];
+        let tried = vec![("a".to_owned(), "not found".to_owned()), ("b".to_owned(), "too old".to_owned())];
         let message = Missing { tried, variable: false }.to_string();
-        assert!(message.contains("\n  a: not there\n  b: too old\n"), "{message}");
+        assert!(message.contains("\n  a: not found\n  b: too old\n"), "{message}");
         assert!(message.contains("1.24 or newer") && message.contains("scripts/setup"), "{message}");
     }
 }

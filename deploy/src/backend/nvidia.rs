@@ -152,7 +152,7 @@ impl Libraries {
         let (driver, others): (Vec<_>, Vec<_>) = self.missing.iter().partition(|(name, _)| name == DRIVER);
         if !driver.is_empty() {
             advice.push(format!(
-                "there is no NVIDIA driver ({DRIVER}). Install the driver of your GPU; in a container, start it with the \
+                "no NVIDIA driver found ({DRIVER}). Install the driver of your GPU; in a container, start it with the \
                  GPU (docker run --gpus all). nvidia-smi shows whether it works"
             ));
         }
@@ -165,8 +165,8 @@ impl Libraries {
                 })
                 .collect();
             advice.push(format!(
-                "CUDA's or cuDNN's libraries are missing: {}. Run scripts/setup --cuda, or install them and name their \
-                 folders in LD_LIBRARY_PATH",
+                "CUDA's or cuDNN's libraries are missing: {}. Run scripts/setup --cuda, or install them and add their \
+                 folders to LD_LIBRARY_PATH",
                 others.join(", ")
             ));
         }
@@ -226,7 +226,7 @@ mod tests {
             Libraries { missing, ..Libraries::default() }.advice().unwrap()
         };
         let advice = missing(&[(DRIVER, ABSENT)]);
-        assert!(advice.contains("no NVIDIA driver (libcuda.so.1)") && advice.contains("nvidia-smi"), "{advice}");
+        assert!(advice.contains("no NVIDIA driver found (libcuda.so.1)") && advice.contains("nvidia-smi"), "{advice}");
         assert!(!advice.contains("scripts/setup"), "{advice}");
         let advice = missing(&[("libcublasLt.so.13", ABSENT), ("libcudnn.so.9", "/x/libcudnn.so.9: file too short")]);
         assert!(

@@ -26,7 +26,7 @@ impl Selection {
         let (on_cuda, number) = match (self, device) {
             (_, Device::Auto) => return Ok(self),
             (Self::Engine(engine), _) if engine.registration.cuda => {
-                bail!("--device has no effect with --backend {engine}: that name already says the device")
+                bail!("--device has no effect with --backend {engine}, which already names the device")
             }
             (Self::Engine(_), Device::Cpu) => return Ok(self),
             (Self::Auto | Self::AutoOnCpu, Device::Cpu) => return Ok(Self::AutoOnCpu),
@@ -115,7 +115,7 @@ impl FromStr for Device {
             // A device number is an i32 in CUDA.
             Some(("cuda", number)) => match number.parse::<u16>() {
                 Ok(number) => Ok(Self::Cuda(number)),
-                Err(_) => bail!("'{number}' is not the number of a device: expected a name such as cuda:0"),
+                Err(_) => bail!("'{number}' is not a device number: expected a device such as cuda:0"),
             },
             _ => bail!("expected auto, cpu, cuda or cuda:N"),
         }
@@ -197,9 +197,9 @@ mod tests {
         assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
         for (text, word) in [
             ("gpu", "expected auto, cpu, cuda"),
-            ("cuda:", "not the number of a device"),
-            ("cuda:-1", "'-1' is not the number"),
-            ("cuda:x", "'x' is not the number"),
+            ("cuda:", "not a device number"),
+            ("cuda:-1", "'-1' is not a device number"),
+            ("cuda:x", "'x' is not a device number"),
             ("cpu:0", "expected auto"),
             ("", "expected auto"),
         ] {

@@ -144,7 +144,7 @@ impl Session {
                     .map_err(Into::into),
             };
             let outputs = outputs.context("ONNX Runtime cannot run it")?;
-            let output = outputs.get(&self.output).with_context(|| format!("it yields no '{}'", self.output))?;
+            let output = outputs.get(&self.output).with_context(|| format!("it did not return '{}'", self.output))?;
             let output = output.try_extract_array::<f32>()?;
             let &[rows, classes] = output.shape() else {
                 return Err(anyhow!("'{}' has the shape {:?}: expected [N, classes]", self.output, output.shape()));

@@ -72,12 +72,12 @@ fn start(command: &mut Command) -> Result<(Start, f64)> {
     let begin = Instant::now();
     let output = command.stdin(Stdio::null()).output();
     let seconds = begin.elapsed().as_secs_f64();
-    let output = output.with_context(|| format!("cannot start {name} once more, for a cold start"))?;
+    let output = output.with_context(|| format!("cannot start {name} again for a cold start"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
     ensure!(output.status.success(), "a cold start failed: {}", said.strip_prefix("error: ").unwrap_or(said));
     let start = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("a cold start of {name} told nothing: was the program replaced just now?"))?;
+        .with_context(|| format!("a cold start of {name} printed no result: was the program replaced just now?"))?;
     Ok((start, seconds))
 }
 
@@ -123,7 +123,7 @@ mod tests {
             starts(&mut [command], 1).unwrap_err().to_string()
         };
         assert_eq!(shell("echo error: no model >&2; exit 1"), "a cold start failed: no model");
-        assert!(shell("echo nonsense").contains("told nothing"));
+        assert!(shell("echo nonsense").contains("printed no result"));
         let missing = starts(&mut [Command::new("/no/such/program")], 1).unwrap_err();
         assert!(missing.to_string().contains("cannot start /no/such/program"), "{missing}");
     }

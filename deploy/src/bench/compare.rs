@@ -70,7 +70,7 @@ impl Comparison {
 pub fn same_model(now: &super::Subject, before: &Report) -> Result<()> {
     ensure!(
         now.fingerprint == before.model.fingerprint,
-        "the earlier result is of another model ({}, {} bytes): it can be compared with results of that file only",
+        "the earlier result is for another model ({}, {} bytes): compare it only with results for that file",
         before.model.name,
         before.model.bytes
     );
@@ -86,7 +86,7 @@ pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
     if other_machine {
         let threads = before.machine.threads.map_or_else(String::new, |threads| format!(", {threads} threads"));
         notes.push(format!(
-            "the earlier result is of another machine ({}{threads}): no verdict on any figure",
+            "the earlier result is from another machine ({}{threads}): no verdict on any figure",
             before.machine.processor
         ));
     }
@@ -122,7 +122,7 @@ pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
     }
     let (new, old) = (now.series.len() - matched, before.series.len().saturating_sub(matched));
     if new + old > 0 {
-        notes.push(format!("not compared: {new} series that are only in this result, {old} only in the earlier one"));
+        notes.push(format!("not compared: {new} series only in this result, {old} only in the earlier one"));
     }
     Ok(Comparison { before: before.date.clone(), changes, notes })
 }
@@ -205,7 +205,7 @@ mod tests {
         let comparison = compare(&now, &old).unwrap();
         assert_eq!(comparison.changes.len(), 1);
         let notes = comparison.notes.join("\n");
-        assert!(notes.contains("1 series that are only in this result, 1 only in the earlier one"), "{notes}");
+        assert!(notes.contains("1 series only in this result, 1 only in the earlier one"), "{notes}");
         assert!(notes.contains("tract was 0.9 then, 1.2.3 now"), "{notes}");
         let strange = report(vec![series("rten", 1, 1.0, 0.01)]);
         assert!(compare(&now, &strange).unwrap_err().to_string().contains("no series in common"));

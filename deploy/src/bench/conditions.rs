@@ -60,7 +60,7 @@ impl Conditions {
         // A load of 1 is one program that always runs, which costs a processor.
         if let Some(load) = self.load_average.filter(|&load| load >= 0.5) {
             causes.push(format!(
-                "other programs were at work (load average {load:.1} on {processors} processors): stop them"
+                "other programs were running (load average {load:.1} on {processors} processors): stop them"
             ));
         }
         if let Some(governor) = self.governor.as_ref().filter(|&governor| governor != "performance") {
@@ -69,7 +69,7 @@ impl Conditions {
             ));
         }
         if self.virtual_machine {
-            causes.push("this is a virtual machine, whose neighbours share its processor: measure again later".into());
+            causes.push("this virtual machine may share its processor with others: measure again later".into());
         }
         causes
     }

@@ -97,13 +97,9 @@ impl Report {
             format: u32,
         }
         let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let foreign = || format!("{} is no result of deploy bench --format json", path.display());
+        let foreign = || format!("{} is not a result of deploy bench --format json", path.display());
         let Version { format } = serde_json::from_slice(&text).with_context(foreign)?;
-        ensure!(
-            format == FORMAT,
-            "{} is a result of format {format}: this program knows format {FORMAT}: measure it again",
-            path.display()
-        );
+        ensure!(format == FORMAT, "{} has result format {format}: expected {FORMAT}; measure again", path.display());
         serde_json::from_slice(&text).with_context(foreign)
     }
 }
@@ -115,7 +111,7 @@ fn warnings(series: &[Series], conditions: &Conditions, processors: usize) -> Ve
     let noisy = series.iter().filter(|series| noise(series) > NOISY).count();
     if let Some(worst) = series.iter().max_by(|a, b| noise(a).total_cmp(&noise(b))).filter(|_| noisy > 0) {
         let causes = conditions.causes(processors);
-        let causes = if causes.is_empty() { "no cause was found".to_owned() } else { causes.join("; ") };
+        let causes = if causes.is_empty() { "no cause found".to_owned() } else { causes.join("; ") };
         warnings.push(format!(
             "{noisy} of {} series are noisy: turns differ by up to {:.0} % ({}, batch {}). Likely: {causes}",
             series.len(),
@@ -126,7 +122,7 @@ fn warnings(series: &[Series], conditions: &Conditions, processors: usize) -> Ve
     }
     if series.iter().any(|series| series.seconds.interval.is_none()) {
         let fewest = turn::FEWEST_ROUNDS;
-        warnings.push(format!("there is no 95 % interval of a median of fewer than {fewest} rounds"));
+        warnings.push(format!("a 95 % interval of a median needs at least {fewest} rounds"));
     }
     if let Some(threads) = series.iter().map(|series| series.runtime.threads).max().filter(|&most| most > processors) {
         warnings.push(format!("{threads} threads share {processors} processors"));
@@ -186,10 +182,10 @@ pub(crate) mod tests {
             std::fs::write(&path, text).unwrap();
             format!("{:#}", Report::read(&path).unwrap_err())
         };
-        assert!(message("{}").contains("is no result of deploy bench --format json"));
+        assert!(message("{}").contains("is not a result of deploy bench --format json"));
         assert!(message(r#"{"format": 1}"#).contains("missing field"));
-        assert!(message(r#"{"format": 2, "new": 1}"#).contains("this program knows format 1"));
-        assert!(message("hello").contains("is no result"));
+        assert!(message(r#"{"format": 2, "new": 1}"#).contains("expected 1; measure again"));
+        assert!(message("hello").contains("is not a result"));
         let missing = format!("{:#}", Report::read(&folder.path().join("none.json")).unwrap_err());
         assert!(missing.contains("cannot read") && missing.contains("none.json"), "{missing}");
     }

@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn text(document: &Document) -> String {
     let mut lines = status::lines(&document.backends);
     let auto = document.auto.map_or_else(|| "nothing: no engine is available".to_owned(), |engine| engine.to_string());
-    lines.push(("auto takes", auto));
+    lines.push(("auto uses", auto));
     lines.push(("default", counted(document.threads, "thread")));
     fields(&lines)
 }

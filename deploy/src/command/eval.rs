@@ -19,17 +19,18 @@ use models::files;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Measures what a model file is worth on a test set: accuracy, classes, confusions, calibration, speed
+/// Evaluates a model file on a test set: accuracy, classes, confusions, calibration, speed
 #[derive(Args)]
 #[command(
-    after_help = "Of a folder with splits (train and test, by their usual names) the test split is evaluated; of a folder \
-    without splits all images, but of the folder that the model was trained on only the fifth that was kept for the test. \
-    Classes are matched by name.\n\n\
-    The text shows what was measured in the first runtime, and a line for each if there are several. Speed is that of this one run: deploy bench measures it with care.\n\n\
+    after_help = "If the folder has splits (train and test, by their usual names), the test split is evaluated, \
+    otherwise all images. If the model was trained on a folder without splits, only the fifth that was kept for the \
+    test is evaluated. Classes are matched by name.\n\n\
+    The text shows the results of the first runtime, and one line for each if there are several. The speed is that of \
+    this one run; deploy bench measures it with care.\n\n\
     Examples:\n  \
     deploy eval                                   the embedded model on MNIST\n  \
-    deploy eval pets.onnx --data photos           pictures, one sub-folder per class\n  \
-    deploy eval --runtimes all                    in every engine that is here\n  \
+    deploy eval pets.onnx --data photos           images, one sub-folder per class\n  \
+    deploy eval --runtimes all                    in every available engine\n  \
     deploy eval model.onnx --save-confusion confusion.svg\n  \
     deploy eval pets.onnx --data photos --save-mistakes wrong"
 )]
@@ -43,11 +44,12 @@ pub struct Arguments {
         conflicts_with_all = ["backend", "device"],
         value_parser = Named::of::<String>(names(["all"])),
         hide_possible_values = true,
-        help = format!("Measure in several engines, one after the other: all that are here, or a list such as tract,ort of {}", Engine::names())
+        help = format!("Measure in several engines, one after the other: all that are available, or a list such as \
+            tract,ort from {}", Engine::names())
     )]
     runtimes: Option<String>,
 
-    /// Folder with the data set: IDX files, or a sub-folder of pictures per class [default: the one that scripts/setup
+    /// Folder with the data set: IDX files, or a sub-folder of images per class [default: the one that scripts/setup
     /// fetched for the model's data set]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
@@ -56,11 +58,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=1_000_000_000))]
     images: Option<usize>,
 
-    /// Write the confusion matrix as a picture (SVG)
+    /// Write the confusion matrix as an image (SVG)
     #[arg(long, value_name = "FILE.svg", value_hint = ValueHint::FilePath)]
     save_confusion: Option<PathBuf>,
 
-    /// Copy the images that are classified wrongly into this new folder, as TRUE-CLASS/ANSWER-NAME
+    /// Copy the misclassified images into this new folder, as TRUE-CLASS/ANSWER-NAME
     #[arg(long, value_name = "DIR")]
     save_mistakes: Option<PathBuf>,
 

@@ -18,11 +18,11 @@ const LABELS: usize = 20;
 /// Most entries of metadata in the text output, and most characters of each.
 const METADATA: (usize, usize) = (10, 60);
 
-/// Shows what is in a model file, and why it cannot be run if it cannot
+/// Shows what a model file contains and, if it cannot run, why
 #[derive(Args)]
 #[command(after_help = "\
-Any ONNX file can be shown. One without a model card is run on two images, to see whether its scores are logits or \
-probabilities.
+Works for any ONNX file. A file without a model card is run on two images to find out whether its scores are logits \
+or probabilities.
 
 Example:
   deploy inspect model.onnx")]
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelOperand,
 
-    /// Also show what ONNX Runtime makes of the graph on this processor: the operators that really run
+    /// Also show the operators that ONNX Runtime really runs on this processor, after its optimisations
     #[cfg(feature = "ort")]
     #[arg(long)]
     rewritten: bool,
@@ -180,7 +180,7 @@ fn text(document: &Document) -> String {
     let tensors = |tensors: &[TensorInfo]| {
         tensors.iter().map(|tensor| printable(&tensor.to_string())).collect::<Vec<_>>().join("\n")
     };
-    let unknown = || "not told".to_owned();
+    let unknown = || "unknown".to_owned();
     let mut graph = vec![
         ("model", document.model.clone()),
         ("size", {
@@ -209,7 +209,7 @@ fn text(document: &Document) -> String {
         graph.push(("metadata", metadata(&document.metadata)));
     }
     if let Some(Scored { output, holds, reason }) = &document.scores {
-        graph.push(("scores", printable(&format!("'{output}' holds {holds}")) + "\n" + &printable(reason)));
+        graph.push(("scores", printable(&format!("'{output}' contains {holds}")) + "\n" + &printable(reason)));
     }
     if let Some(problem) = &document.problem {
         graph.push(("cannot run", problem.split('\n').map(printable).collect::<Vec<_>>().join("\n")));
@@ -232,16 +232,16 @@ fn card_fields(card: &ModelCard) -> String {
     let content = match input.content {
         Content::Digit { polarity: Polarity::LightOnDark } => "one digit, light on dark",
         Content::Digit { polarity: Polarity::DarkOnLight } => "one digit, dark on light",
-        Content::Picture => "any picture",
+        Content::Picture => "any image",
     };
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
-    let percent = |share: Option<f64>| share.map_or("not told".to_owned(), |share| format!("{:.2} %", share * 100.0));
+    let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.2} %", share * 100.0));
     fields(&[
         ("architecture", {
             let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
             let cost = grouped(cost::of(&architecture.layers()).multiply_adds);
             let stride = architecture.stem_stride;
-            format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds a picture")
+            format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds per image")
         }),
         ("labels", labels.join(", ")),
         ("input", {
@@ -249,9 +249,9 @@ fn card_fields(card: &ModelCard) -> String {
             format!("{} {} {} [{channels}, {height}, {width}]: {content}", input.name, input.element, input.layout)
         }),
         (
-            "graph takes",
+            "graph input",
             match card.takes {
-                Takes::Pictures => "the pictures as they are".to_owned(),
+                Takes::Pictures => "raw images".to_owned(),
                 Takes::Normalised => "floats, normalised and resized by the caller (deploy does)".to_owned(),
             },
         ),

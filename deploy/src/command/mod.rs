@@ -52,7 +52,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
     )]
     backend: Selection,
 
-    /// auto (what the backend runs on), cpu, cuda or cuda:N
+    /// Where to run: auto (where the engine runs), cpu, cuda or cuda:N
     #[arg(
         long,
         value_name = "NAME",
@@ -65,7 +65,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
     #[command(flatten)]
     cuda: CudaArguments,
 
-    /// Threads on the processor [default: as many as it runs at once]
+    /// CPU threads [default: one per hardware thread]
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     threads: Option<u16>,
 }
@@ -77,7 +77,7 @@ const AUTO: &str = "auto";
 fn backend_help() -> String {
     let order: Vec<_> = Engine::everyday().rev().map(|engine| engine.to_string()).collect();
     let names = Engine::names();
-    format!("{AUTO} (the first of {} that can be used here), or an engine by its name: {names}", order.join(", "))
+    format!("{AUTO} (the first usable of {}), or an engine by name: {names}", order.join(", "))
 }
 
 /// The names of all engines, after other ones.
@@ -103,14 +103,14 @@ impl<M: Args + ModelSource> ModelArguments<M> {
 /// How CUDA runs a model.
 #[derive(Args)]
 pub struct CudaArguments {
-    /// How cuDNN chooses its convolutions on CUDA: exhaustive (tries all: slow first run), heuristic (quick) or default
-    /// (no search) [default: exhaustive]
+    /// How cuDNN chooses its convolutions: exhaustive (tries all: slow first run), heuristic (quick) or default (no
+    /// search) [default: exhaustive]
     #[cfg(feature = "cuda")]
     #[arg(long, value_name = "NAME", value_parser = Named::of::<Search>(&Search::NAMES), hide_possible_values = true)]
     cudnn_search: Option<Search>,
 
-    /// Most memory that ONNX Runtime's tensors take on the CUDA device, in bytes; libraries and their workspaces come on
-    /// top [default: no limit]
+    /// Most CUDA memory for ONNX Runtime's tensors, in bytes; libraries and their workspaces are not counted [default:
+    /// no limit]
     #[cfg(feature = "cuda")]
     #[arg(long, value_name = "BYTES", value_parser = whole::<u64>(1..=i64::MAX as u64))]
     cuda_memory: Option<u64>,
@@ -156,7 +156,7 @@ impl CudaArguments {
 const MODEL_HELP: &str = concat!(
     "The model, as written by train export [default: ",
     env!("DEPLOY_MODEL_NAME"),
-    ", which this program carries in itself]"
+    ", embedded in this program]"
 );
 
 /// Where a model comes from.
@@ -251,7 +251,7 @@ pub fn open_in(file: &impl ModelSource, engines: &[Engine], options: impl Fn(Eng
 pub fn listed(option: &str, list: &str) -> Result<(Vec<Engine>, Vec<String>)> {
     if list == "all" {
         let (here, absent) = Engine::available(Engine::all());
-        ensure!(!here.is_empty(), "no engine is here: see deploy backends");
+        ensure!(!here.is_empty(), "no engine is available: see deploy backends");
         return Ok((here, absent.iter().map(|absent| format!("left out: {absent}")).collect()));
     }
     let mut engines: Vec<Engine> = Vec::new();
@@ -293,9 +293,7 @@ pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<
     let set = set.map_err(|error| {
         if embedded && error.is::<UnknownClasses>() {
             let name = model.name();
-            anyhow!(
-                "{error:#}. The model is {name}, which this program carries in itself: name your own with --model FILE"
-            )
+            anyhow!("{error:#}. The model is {name}, embedded in this program: name your own with --model FILE")
         } else {
             error
         }
@@ -319,7 +317,7 @@ fn fetched(model: &Model) -> Result<PathBuf> {
     // The name comes from the model file, so it must not be a path to somewhere else.
     let mut components = Path::new(name).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
-    ensure!(plain, "the card's data set '{}' is no plain name: give --data", text::printable(name));
+    ensure!(plain, "the card's data set '{}' is not a plain name: give --data", text::printable(name));
     let remedy = if name == "mnist" { "run scripts/setup, or give its folder" } else { "give its folder" };
     models::files::fetched(name)
         .with_context(|| format!("the data set '{}' is not in .deps/: {remedy} with --data", text::printable(name)))

@@ -83,7 +83,7 @@ impl Interface {
         interface.hold_to(&footprint)?;
         ensure!(
             card.is_some() || interface.classes > 1,
-            "its output '{}' is one score per image: expected one for each class, two for yes or no",
+            "its output '{}' is one score per image: expected one per class, two for yes or no",
             interface.output
         );
         // `DynamicQuantizeLinear` scales over the whole batch: only an image run alone always gets the same answer.
@@ -98,17 +98,21 @@ impl Interface {
     pub(crate) fn judge(&mut self, rows: ArrayView2<f32>, again: ArrayView2<f32>) -> Result<()> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let finite = rows.iter().chain(&again).all(|score| score.is_finite());
-        ensure!(finite, "in a test run its output '{}' holds numbers that are not finite: it is broken", self.output);
+        ensure!(
+            finite,
+            "in a test run its output '{}' contains numbers that are not finite: the model is broken",
+            self.output
+        );
         let largest = rows.iter().fold(0.0_f32, |largest, score| largest.max(score.abs()));
         let apart = rows.iter().zip(&again).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
         ensure!(
             apart <= ALONE_TOLERANCE * largest.max(f32::MIN_POSITIVE),
-            "in a test run the scores of an image alone and beside another one differ by {apart:.1e}: its answers depend \
-             on the other images of the batch, or on chance. Export it for inference (model.eval() in PyTorch), without \
-             operators along axis 0"
+            "in a test run, an image's scores alone and in a batch differ by {apart:.1e}: they depend on the other \
+             images of the batch, or are random. Export it for inference (model.eval() in PyTorch), without operators \
+             along axis 0"
         );
         let Decision { scores, reason, doubt } = scores::decide(&self.output, origin, rows)?;
-        self.notes.push(format!("output '{}' is taken as {scores}: {reason}", self.output));
+        self.notes.push(format!("output '{}' is interpreted as {scores}: {reason}", self.output));
         self.notes.extend(doubt);
         (self.scores, self.reason) = (scores, reason);
         Ok(())
@@ -153,13 +157,17 @@ fn check(graph: &GraphProto) -> Result<()> {
     known.extend(graph.node.iter().flat_map(|node| &node.output).map(String::as_str));
     for node in &graph.node {
         for input in &node.input {
-            ensure!(known.contains(input.as_str()), "its {} node needs '{input}', which nothing makes", node.op_type);
+            ensure!(
+                known.contains(input.as_str()),
+                "its {} node needs '{input}', which no node computes",
+                node.op_type
+            );
         }
     }
     for output in &graph.output {
         ensure!(
             !output.name.is_empty() && known.contains(output.name.as_str()),
-            "its output '{}' is one that nothing makes",
+            "its output '{}' is computed by no node",
             output.name
         );
     }
@@ -230,10 +238,9 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
 fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> {
     let unusable = |why: &str| {
         format!(
-            "it has no model card, and {why}. Without a card it must take one input uint8 [N, C, H, W] (C 1 or 3, H and W \
-             fixed) and return one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  It takes \
-             {}\n  and returns {}.\n  Use a file that was exported with train export, or export this one with such a \
-             signature",
+            "it has no model card, and {why}. Without a card, expected one input uint8 [N, C, H, W] (C 1 or 3, H and W \
+             fixed) and one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  Its input: {}\n  \
+             its output: {}.\n  Use a file written by train export, or export this one with such a signature",
             list(&signature.inputs),
             list(&signature.outputs)
         )
@@ -254,11 +261,11 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     };
     if image.element.starts_with("float") || image.element == "double" {
         bail!(unusable(
-            "its input holds floats: how to scale an image for it, 0 to 1 or by mean and deviation, the file does not say. \
-             Put the scaling into the graph"
+            "its input is floats, but the file does not say how to scale images, 0 to 1 or by mean and deviation: put \
+             the scaling into the graph"
         ));
     }
-    ensure!(image.element == "uint8", unusable(&format!("its input holds {}", image.element)));
+    ensure!(image.element == "uint8", unusable(&format!("its input is {}", image.element)));
     for extent in [height, width] {
         ensure!(extent <= MAX_INPUT, "its input is {image}: expected at most {MAX_INPUT} rows and columns");
     }
@@ -279,8 +286,8 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     let scores = if origin.maker == Maker::Softmax { Scores::Probabilities } else { Scores::Logits };
     let colour = if channels == 1 { "grey" } else { "RGB" };
     let note = format!(
-        "the file has no model card: assumed {colour} images, scaled to {width}x{height} px and cut to their centre, and \
-         classes named by their number",
+        "the file has no model card: assumed {colour} images, scaled to {width}x{height} px and cropped to the centre, \
+         and classes named by number",
     );
     Ok(Interface {
         input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Picture) },
@@ -302,7 +309,7 @@ fn batch(input: &TensorInfo) -> Result<Option<usize>> {
     match input.shape.as_ref().and_then(|shape| shape.first()) {
         Some(None) => Ok(None),
         Some(&Some(batch)) if (1..=MAX_BATCH).contains(&batch) => Ok(Some(batch)),
-        _ => bail!("its input is {input}: expected the first extent to be open, or 1 to {MAX_BATCH}"),
+        _ => bail!("its input is {input}: expected the first extent to be symbolic, or 1 to {MAX_BATCH}"),
     }
 }
 

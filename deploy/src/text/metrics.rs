@@ -149,7 +149,7 @@ pub fn worst(mistakes: &[Mistake]) -> String {
     if mistakes.len() > IMAGES {
         let _ = writeln!(
             text,
-            "The {IMAGES} surest of {} mistakes; all are in --format json.",
+            "The {IMAGES} most confident of {} mistakes; all are in --format json.",
             grouped(mistakes.len() as u64)
         );
     }
@@ -310,7 +310,10 @@ mod tests {
         let text = worst(&[mistake(Some("photos/a.png")), mistake(None)]);
         let of = "cat taken for dog (87.50 %; then cat, 12.50 %)\n";
         assert_eq!(text, format!("worst mistakes\n{of}  photos/a.png\n{of}  image 7\n"));
-        assert!(worst(&vec![mistake(None); 11]).ends_with("The 10 surest of 11 mistakes; all are in --format json.\n"));
+        assert!(
+            worst(&vec![mistake(None); 11])
+                .ends_with("The 10 most confident of 11 mistakes; all are in --format json.\n")
+        );
         assert_eq!(worst(&[]), "");
     }
 }

@@ -40,7 +40,7 @@ impl Catalogue {
     pub fn open(folder: &Path) -> Result<Self> {
         ensure!(
             folder.is_dir(),
-            "there is no folder {}: give the folder of a data set (IDX files, or a sub-folder of images per class) with \
+            "{}: folder not found: expected a data set (IDX files, or a sub-folder of images per class); name it with \
              --data",
             folder.display()
         );
@@ -90,7 +90,7 @@ impl Catalogue {
     pub fn digits(&self) -> Result<Content> {
         ensure!(
             matches!(self.form, Form::Idx),
-            "{} holds image files: only the images of IDX files can be declared digits",
+            "{} contains image files: only the images in IDX files can be declared digits",
             self.folder.display()
         );
         let set = idx_files::load(&self.folder, Split::Train)?;
@@ -134,7 +134,7 @@ impl Catalogue {
                 }
             },
         };
-        ensure!(labels.len() >= 2, "{} holds one class: expected at least two to tell apart", self.folder.display());
+        ensure!(labels.len() >= 2, "{} contains one class: expected at least two", self.folder.display());
         Ok(labels)
     }
 
@@ -177,7 +177,7 @@ impl Catalogue {
             missing.retain(|label| !learnt.contains(label));
             ensure!(
                 missing.is_empty(),
-                "{}: these classes have no training image that can be read: {}",
+                "{}: these classes have no readable training image: {}",
                 self.folder.display(),
                 labels::listed(&missing)
             );
@@ -194,7 +194,7 @@ impl Catalogue {
         progress: Progress,
     ) -> Result<(Reading, Vec<bool>)> {
         let Form::Pictures(folders) = &self.form else {
-            bail!("{} has a test split of its own", self.folder.display());
+            bail!("{} has its own test split", self.folder.display());
         };
         let what = format!("images in {}", self.folder.display());
         let reading = self.read_pictures(folders, &folders.all(), &what, labels, input, progress)?;
@@ -212,7 +212,7 @@ impl Catalogue {
         let (found, expected) = ([channels, height, width], [input.channels, input.height, input.width]);
         ensure!(
             found == expected,
-            "{}: the {} images are {found:?} (channels, height, width), but {expected:?} are expected",
+            "{}: the {} images are {found:?} (channels, height, width): expected {expected:?}",
             self.folder.display(),
             split.name()
         );
@@ -248,8 +248,7 @@ impl Catalogue {
             labels::first(labels)
         );
         let note = format!(
-            "{folder} has no labels.txt that names its classes: its numbers are taken for the places in the model's list \
-             (0: {}, 1: {}, …)",
+            "{folder} has no labels.txt: its labels are taken as indices into the model's classes (0: {}, 1: {}, …)",
             labels[0],
             labels.get(1).map_or("", String::as_str)
         );
@@ -345,11 +344,11 @@ mod tests {
         assert_eq!(read_test(folder.path(), &labels, &input).unwrap().labels(), [2]);
         let fails = |labels: &[String], input: &Input| read_test(folder.path(), labels, input).unwrap_err().to_string();
         let message = fails(&labels[..2], &input);
-        assert!(message.ends_with("not among the known classes: 3. Known are 0, 1"), "{message}");
+        assert!(message.ends_with("unknown classes: 3; expected some of 0, 1"), "{message}");
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image that can be read: 3"), "{message}");
+        assert!(message.contains("no readable training image: 3"), "{message}");
         let message = fails(&labels, &Input { channels: 3, ..input });
-        assert!(message.contains("[1, 2, 2] (channels, height, width), but [3, 2, 2] are expected"), "{message}");
+        assert!(message.contains("[1, 2, 2] (channels, height, width): expected [3, 2, 2]"), "{message}");
     }
 
     #[test]
@@ -370,7 +369,7 @@ mod tests {
         assert_eq!((set.set.labels(), set.notes.len()), (&[0][..], 0));
         assert_eq!(set.classes, ["z"]);
         let message = read(&["a", "b", "c", "d"]).unwrap_err().to_string();
-        assert!(message.ends_with("not among the known classes: z. Known are a, b, c, d"), "{message}");
+        assert!(message.ends_with("unknown classes: z; expected some of a, b, c, d"), "{message}");
         // The model may have been trained with other class names.
         let renamed = Catalogue::open(folder.path()).unwrap().renamed();
         let found = renamed.read(Split::Test, &strings(&["a", "b", "c", "d"]), &input, silent()).unwrap();
@@ -395,7 +394,7 @@ mod tests {
         assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::DarkOnLight });
         pictures(folder.path().join("files").as_path());
         let message = Catalogue::open(&folder.path().join("files")).unwrap().digits().unwrap_err().to_string();
-        assert!(message.contains("only the images of IDX files"), "{message}");
+        assert!(message.contains("only the images in IDX files"), "{message}");
     }
 
     /// Training and prediction prepare a file identically.
@@ -442,11 +441,11 @@ mod tests {
         let labels_found = read_test(folder.path(), &labels, &input).unwrap().labels().to_vec();
         assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [10, 0, 10]);
         let message = read_test(folder.path(), &labels[1..2], &input).unwrap_err().to_string();
-        assert!(message.ends_with("not among the known classes: day, night. Known are dusk"), "{message}");
+        assert!(message.ends_with("unknown classes: day, night; expected some of dusk"), "{message}");
         // Training needs images of every class.
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let message = catalogue.read(Split::Train, &labels, &input, silent()).unwrap_err().to_string();
-        assert!(message.contains("no training image that can be read: dusk"), "{message}");
+        assert!(message.contains("no readable training image: dusk"), "{message}");
     }
 
     #[test]
@@ -455,7 +454,7 @@ mod tests {
         pictures(folder.path());
         fs::remove_dir_all(folder.path().join("day")).unwrap();
         let message = Catalogue::open(folder.path()).unwrap().labels().unwrap_err().to_string();
-        assert!(message.contains("holds one class"), "{message}");
+        assert!(message.contains("contains one class"), "{message}");
     }
 
     /// Debian's package `dataset-fashion-mnist`.

@@ -62,10 +62,10 @@ impl ClassFolders {
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
         ensure!(
             !folders.is_empty(),
-            "{} holds neither IDX files (train-images-idx3-ubyte and so on) nor sub-folders of images, one per class{}: \
+            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{}: \
              name another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_picture) { ", only images that lie in no class folder" } else { "" }
+            if entries.iter().any(Entry::is_picture) { ", only images outside class folders" } else { "" }
         );
         skipped.beside(&entries);
         skipped.folders = beside;
@@ -89,7 +89,7 @@ impl ClassFolders {
         if test.is_none() && validation.is_some() {
             test = validation.take();
             if let Some((folder, _)) = &test {
-                notes.push(format!("{} serves as the test split: there is none besides", folder.display()));
+                notes.push(format!("{} is used as the test split: the data set has no other", folder.display()));
             }
         }
         match (train, test) {
@@ -100,7 +100,7 @@ impl ClassFolders {
                 let [train, validation] = parts;
                 Self::joined(&root, [train, validation, Some(test)], source, notes, None)
             }
-            (None, None) => bail!("{} holds no class folders", root.display()),
+            (None, None) => bail!("{} contains no class folders", root.display()),
         }
     }
 
@@ -156,7 +156,7 @@ impl ClassFolders {
         };
         let found = found.as_deref().with_context(|| {
             format!(
-                "{root} has no {} split: put the class folders into {root}/train and {root}/test, or straight into \
+                "{root} has no {} split: put the class folders into {root}/train and {root}/test, or directly into \
                  {root}, and one image in {TEST_SHARE} is kept for the test",
                 split.name(),
                 root = root.display()
@@ -164,8 +164,8 @@ impl ClassFolders {
         })?;
         if let (Some(class), Split::Train) = (&self.lonely, split) {
             bail!(
-                "{}: the class folder {class} holds one image: expected at least two, one to learn from and one for the \
-                 test",
+                "{}: the class folder {class} contains one image: expected at least two, one for training and one for \
+                 the test",
                 root.display()
             );
         }
@@ -188,7 +188,7 @@ fn part(root: &Path, folder: &Path, skipped: &mut Skipped) -> Result<Part> {
     let entries = entries(folder, skipped)?;
     skipped.beside(&entries);
     let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
-    ensure!(!folders.is_empty(), "{} holds no class folders", folder.display());
+    ensure!(!folders.is_empty(), "{} contains no class folders", folder.display());
     classes(folder, &folders, &[root, folder], skipped)
 }
 
@@ -203,7 +203,7 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
             name.with_context(|| format!("the name of the class folder {} is not UTF-8: rename it", folder.display()))?;
         let mut within = Skipped::default();
         let paths = listing::pictures_below(folder, above.clone(), &mut within)?;
-        ensure!(!paths.is_empty(), "the class folder {}: fill it or remove it", within.no_pictures(folder));
+        ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_pictures(folder));
         skipped.add(within);
         let picture = |path: PathBuf| Picture { rank: rank(parent, &path), path, class: 0 };
         part.insert(name, paths.into_iter().map(picture).collect());
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(names(&list, folder.path(), Split::Validation), ["val/a/4.png"]);
         assert_eq!(list.pictures(folder.path(), Split::Test).unwrap()[0].class, 1);
         let notes = list.notes.join("\n");
-        assert!(notes.contains("1 .txt") && notes.contains("more: it lies beside the splits"), "{notes}");
+        assert!(notes.contains("1 .txt") && notes.contains("more: it is outside the data set"), "{notes}");
     }
 
     /// Names and nesting as found in common archives.
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(names(&list, folder.path(), Split::Test), ["valid/b/3.png"]);
         let notes = list.notes.join("\n");
         assert!(
-            notes.contains("valid serves as the test split") && notes.contains("test: its images are in no"),
+            notes.contains("valid is used as the test split") && notes.contains("test: its images are not in"),
             "{notes}"
         );
         let (_folder, list) = listed(&["train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png"]);
@@ -369,10 +369,10 @@ mod tests {
     #[test]
     fn what_could_be_a_class_or_a_split_is_refused() {
         for (names, word) in [
-            (&["train/1.png", "train/2.png", "test/1.png"][..], "hold images without class folders"),
-            (&["train/steam/1.png", "train/diesel/2.png", "bus/1.png"], "is train/ a split"),
-            (&["cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"], "within its class folders"),
-            (&["train/a/1.png", "Training/a/2.png", "test/a/3.png"], "are both the train split"),
+            (&["train/1.png", "train/2.png", "test/1.png"][..], "contain images without class folders"),
+            (&["train/steam/1.png", "train/diesel/2.png", "bus/1.png"], "train/ could be a split"),
+            (&["cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"], "inside the class folders"),
+            (&["train/a/1.png", "Training/a/2.png", "test/a/3.png"], "are both named like the train split"),
             (&["a/train/x/1.png", "a/test/x/1.png", "b/train/y/1.png", "b/test/y/1.png"], "several data sets: a/, b/"),
         ] {
             let message = error(names);
@@ -389,21 +389,21 @@ mod tests {
         let (folder, list) = listed(&["a/1.png", "b/1.png", "b/2.png"]);
         assert_eq!(list.all().len(), 3);
         let message = list.pictures(folder.path(), Split::Train).unwrap_err().to_string();
-        assert!(message.contains("folder a holds one image: expected at least two"), "{message}");
+        assert!(message.contains("folder a contains one image: expected at least two"), "{message}");
     }
 
     #[test]
     fn what_is_missing_is_named() {
         for (names, words) in [
-            (&["a/"][..], &["class folder", "/a holds no pictures (PNG, JPEG"][..]),
-            (&["a/1.png", "a/2.png", "b/1.tiff", "b/2.tiff"], &["/b holds no pictures", "only 2 .tiff"]),
+            (&["a/"][..], &["class folder", "/a contains no images (PNG, JPEG"][..]),
+            (&["a/1.png", "a/2.png", "b/1.tiff", "b/2.tiff"], &["/b contains no images", "only 2 .tiff"]),
             (
                 &["train/a/1.png", "test/a/1.png", "test/b/1.png", "test/c/1.png"],
                 &["these classes have test images, but no training images: b, c"],
             ),
-            (&["1.png"], &["neither IDX files", "only images that lie in no class folder"]),
+            (&["1.png"], &["neither IDX files", "only images outside class folders"]),
             (&[], &["neither IDX files", "--data"]),
-            (&["train/a/1.png", "test/a/"], &["test/a holds no pictures"]),
+            (&["train/a/1.png", "test/a/"], &["test/a contains no images"]),
         ] {
             let message = error(names);
             for word in words {

@@ -22,8 +22,8 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
     let bytes = length as u64 * pictures.len() as u64;
     ensure!(
         bytes <= MAX_BYTES,
-        "{} {what} of {}x{}x{} bytes take {:.1} GB in memory, more than the limit of {:.1} GB: choose a lower \
-         --resolution, or use fewer",
+        "{} {what} of {}x{}x{} bytes need {:.1} GB of memory: expected at most {:.1} GB; choose a lower --resolution, \
+         or use fewer",
         pictures.len(),
         input.channels,
         input.height,
@@ -52,7 +52,7 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
     let shape = (labels.len(), input.channels, input.height, input.width);
     let set = Dataset::new(Array4::from_shape_vec(shape, values)?, labels)?.with_files(files)?;
     let notes = (!failures.is_empty()).then(|| {
-        format!("{} of {} {what} cannot be read and are left out:{}", failures.len(), pictures.len(), list(&failures))
+        format!("{} of {} {what} cannot be read and are skipped:{}", failures.len(), pictures.len(), list(&failures))
     });
     Ok(Reading { set, notes: notes.into_iter().collect() })
 }
@@ -89,7 +89,7 @@ fn fill(
         let threads: Vec<_> = (0..threads(pictures.len())).map(|_| scope.spawn(work)).collect();
         let mut failures = Vec::new();
         for thread in threads {
-            failures.extend(thread.join().map_err(|_| anyhow!("a picture could not be decoded: its decoder broke"))?);
+            failures.extend(thread.join().map_err(|_| anyhow!("an image could not be decoded: its decoder crashed"))?);
         }
         Ok::<_, anyhow::Error>(failures)
     })?;
@@ -134,7 +134,7 @@ fn tolerated(pictures: usize) -> usize {
 fn report(what: &str, pictures: usize, failures: &[Failure]) -> Result<()> {
     if failures.len() > tolerated(pictures) || failures.len() == pictures {
         bail!(
-            "{} of {pictures} {what} cannot be read ({} would be left out): repair or remove them{}",
+            "{} of {pictures} {what} cannot be read: expected at most {}; repair or remove them{}",
             failures.len(),
             tolerated(pictures).min(pictures - 1),
             list(failures)
@@ -170,7 +170,7 @@ mod tests {
             .map(|number| {
                 let path = folder.join(format!("{number}.png"));
                 if is_broken(number) {
-                    std::fs::write(&path, "no picture").unwrap();
+                    std::fs::write(&path, "not an image").unwrap();
                 } else {
                     GrayImage::from_pixel(16, 8, Luma([number])).save(&path).unwrap();
                 }
@@ -181,7 +181,7 @@ mod tests {
 
     fn read_all(paths: &[PathBuf]) -> Result<Reading> {
         let pictures: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
-        read("test pictures in x", &pictures, &input(), &|_, _| ())
+        read("test images in x", &pictures, &input(), &|_, _| ())
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             assert!(picture.iter().all(|&value| usize::from(value) == label), "{label}");
         }
         let [note] = &notes[..] else { panic!("{notes:?}") };
-        assert!(note.contains("10 of 200 test pictures in x cannot be read") && note.contains("15.png"), "{note}");
+        assert!(note.contains("10 of 200 test images in x cannot be read") && note.contains("15.png"), "{note}");
     }
 
     #[test]

@@ -29,13 +29,13 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let labels = idx::read(&labels_path, 1)?;
     ensure!(
         images.extents[0] == labels.extents[0],
-        "{} holds {} pictures, but {} holds {} labels",
+        "{} contains {} images, but {} contains {} labels",
         images_path.display(),
         images.extents[0],
         labels_path.display(),
         labels.extents[0],
     );
-    ensure!(!images.data.is_empty(), "{} holds no pictures", images_path.display());
+    ensure!(!images.data.is_empty(), "{} contains no images", images_path.display());
     let shape = (images.extents[0], 1, images.extents[1], images.extents[2]);
     Dataset::new(Array4::from_shape_vec(shape, images.data)?, labels.data.into_iter().map(usize::from).collect())
 }
@@ -128,7 +128,7 @@ mod tests {
         write(folder.path(), "t10k-images-idx3-ubyte", &[2, 1, 1], &[1, 2]);
         write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[9]);
         let message = load(folder.path(), Split::Test).unwrap_err().to_string();
-        assert!(message.contains("holds 2 pictures") && message.contains("holds 1 labels"), "{message}");
+        assert!(message.contains("contains 2 images") && message.contains("contains 1 labels"), "{message}");
     }
 
     #[test]

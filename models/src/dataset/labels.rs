@@ -37,7 +37,7 @@ impl Names {
     pub fn name(&self, class: usize) -> Result<String> {
         match self {
             Self::Given(names) => names.get(class).cloned().with_context(|| {
-                format!("the label {class} has no name: {FILE} names {} classes, counted from 0", names.len())
+                format!("label {class} has no name: {FILE} names {} classes, counting from 0", names.len())
             }),
             Self::Numbers => Ok(class.to_string()),
         }
@@ -52,7 +52,7 @@ impl UnknownClasses {
     /// `unknown` are the classes of `folder` that are not in `known`.
     pub(super) fn new(folder: &Path, unknown: &[String], known: &[String]) -> Self {
         let (folder, unknown, known) = (folder.display(), listed(unknown), first(known));
-        Self(format!("{folder}: not among the known classes: {unknown}. Known are {known}"))
+        Self(format!("{folder}: unknown classes: {unknown}; expected some of {known}"))
     }
 }
 
@@ -76,7 +76,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     }
     ensure!(
         labels.len() >= 2,
-        "{} holds {} class names: expected at least two, one a line",
+        "{} contains {} class names: expected at least two, one per line",
         path.display(),
         labels.len()
     );

@@ -76,8 +76,8 @@ impl Layout {
             let is_split_by_name = kinds.len() > 1 && kinds.len() == folders.len();
             ensure!(
                 !is_split_by_name || kinds.iter().all(|kind| *kind == kinds[0]),
-                "{}: {} look like splits of a data set, but hold images without class folders: put the images of each \
-                 class into a folder of its own, such as {}",
+                "{}: {} look like splits of a data set, but contain images without class folders: put the images of \
+                 each class into its own folder, such as {}",
                 root.display(),
                 names(named.iter().map(|(folder, _)| *folder)),
                 named[0].0.path.join("CLASS").display()
@@ -93,7 +93,7 @@ impl Layout {
                 folders.iter().filter(|folder| Name::of(&folder.name).is_none()).find(|folder| has_images(folder));
             if let (1, Some(other)) = (named.len(), other) {
                 bail!(
-                    "{}: is {}/ a split, whose folders are the classes, or a class like {}/? Rename it if it is a class; \
+                    "{}: {}/ could be a split with class folders, or a class like {}/: rename it if it is a class; \
                      otherwise move {}/ away",
                     root.display(),
                     only.name,
@@ -115,7 +115,7 @@ impl Layout {
             };
             if let Some((_, other)) = self.splits.iter().find(|(known, _)| *known == split) {
                 bail!(
-                    "{} and {} are both the {} split by their names: keep one, or put the images of both into one",
+                    "{} and {} are both named like the {} split: keep one, or merge them",
                     other.display(),
                     folder.path.display(),
                     split.name()
@@ -126,9 +126,9 @@ impl Layout {
         for folder in folders {
             if !self.splits.iter().any(|(_, path)| *path == folder.path) {
                 let reason = if Name::of(&folder.name).is_some() {
-                    "its images are in no class folder and so have no label"
+                    "its images are not in class folders, so they have no labels"
                 } else {
-                    "it lies beside the splits of the data set"
+                    "it is outside the data set's splits"
                 };
                 self.beside.push((folder.path.clone(), reason));
             }
@@ -185,8 +185,8 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
                 let below = listing::pictures_below(&other.path, HashSet::new(), &mut Skipped::default())?;
                 ensure!(
                     below.is_empty(),
-                    "{}: {}/ holds the splits of a data set, and {}/ holds images beside it: name one of them as the \
-                     folder",
+                    "{}: {}/ contains the splits of a data set, and {}/ beside it contains images: name one of them as \
+                     the folder",
                     root.display(),
                     only.name,
                     other.name
@@ -195,13 +195,13 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
             Ok(Some(only.path.clone()))
         }
         _ if holders.iter().all(|(_, with_classes)| *with_classes) => bail!(
-            "{} holds several data sets: {}. Name one of them as the folder",
+            "{} contains several data sets: {}. Name one of them as the folder",
             root.display(),
             names(holders.iter().map(|(folder, _)| *folder))
         ),
         [(folder, _), ..] => bail!(
-            "{} is divided into splits within its class folders ({} and so on): put the classes into the splits instead, \
-             such as train/{} and test/{}",
+            "{}: the splits are inside the class folders ({}): put the class folders inside the splits, such as \
+             train/{} and test/{}",
             root.display(),
             self::folders(&folder.path)?
                 .iter()

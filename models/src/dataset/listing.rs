@@ -120,7 +120,7 @@ impl Skipped {
 
     fn file(&mut self, path: &Path) {
         let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy().to_lowercase()));
-        *self.endings.entry(ending.unwrap_or_else(|| "without an ending".to_owned())).or_default() += 1;
+        *self.endings.entry(ending.unwrap_or_else(|| "without an extension".to_owned())).or_default() += 1;
     }
 
     /// Adds the counts of `other`.
@@ -138,7 +138,7 @@ impl Skipped {
     /// there are none.
     pub fn names(&self) -> Option<String> {
         let hidden = (self.hidden > 0).then(|| format!("{} hidden", self.hidden));
-        let links = (self.links > 0).then(|| format!("{} linked to folders that are read already", self.links));
+        let links = (self.links > 0).then(|| format!("{} linked to folders already read", self.links));
         let endings = self.endings.iter().map(|(ending, count)| format!("{count} {ending}"));
         let parts: Vec<String> = hidden.into_iter().chain(endings).chain(links).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
@@ -147,15 +147,14 @@ impl Skipped {
     /// Message that a folder has no images, with what it has instead.
     pub fn no_pictures(&self, folder: &Path) -> String {
         let others = self.names().map_or_else(String::new, |others| format!(", only {others}"));
-        format!("{} holds no pictures ({}){others}", folder.display(), picture::FORMATS)
+        format!("{} contains no images ({}){others}", folder.display(), picture::FORMATS)
     }
 
     /// Notes for the user who gave the folder `root`.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let root = root.display();
-        let names = self.names().map(|names| format!("{root}: skipped what is no picture by its name: {names}"));
-        let loose =
-            (self.loose > 0).then(|| format!("{root}: skipped {} pictures that lie in no class folder", self.loose));
+        let names = self.names().map(|names| format!("{root}: skipped files that are not images: {names}"));
+        let loose = (self.loose > 0).then(|| format!("{root}: skipped {} images outside class folders", self.loose));
         let folders = self.folders.iter().map(|(folder, reason)| format!("skipped {}: {reason}", folder.display()));
         names.into_iter().chain(loose).chain(folders).collect()
     }
@@ -179,7 +178,7 @@ mod tests {
         assert_eq!(names, ["a.PNG", "b/deep/y.webp", "b/z.jpg", "c.png"]);
         assert!(notes.len() == 1 && notes[0].ends_with("1 hidden, 2 .txt"), "{notes:?}");
         let message = pictures_in(&root.join("empty")).unwrap_err().to_string();
-        assert!(message.contains("empty holds no pictures (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
+        assert!(message.contains("empty contains no images (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
         assert!(pictures_in(&root.join("missing")).is_err());
     }
 
@@ -205,6 +204,6 @@ mod tests {
         found.sort_unstable();
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.png", "broken.png", "b.jpg", "c.png"]);
-        assert_eq!(skipped.names().unwrap(), "1 hidden, 1 .txt, 3 linked to folders that are read already");
+        assert_eq!(skipped.names().unwrap(), "1 hidden, 1 .txt, 3 linked to folders already read");
     }
 }

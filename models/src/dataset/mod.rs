@@ -68,8 +68,8 @@ impl Dataset {
     /// Joins `images` `[N, C, H, W]` with their labels. Fails if their numbers differ or if there are no images.
     pub fn new(images: Array4<u8>, labels: Vec<usize>) -> Result<Self> {
         let pictures = images.len_of(Axis(0));
-        ensure!(pictures == labels.len(), "{pictures} pictures, but {} labels", labels.len());
-        ensure!(!images.is_empty(), "there are no pictures");
+        ensure!(pictures == labels.len(), "{pictures} images, but {} labels", labels.len());
+        ensure!(!images.is_empty(), "expected at least one image");
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
         Ok(Self { images, labels, files: Vec::new() })
     }

@@ -95,8 +95,8 @@ pub fn test_set(
         let known = found(sample, &set);
         if known * 10 > sample.len() {
             notes.push(format!(
-                "the model was trained on images that are among these ({known} of {} sampled training images): its \
-                 figures do not show how it does on new images",
+                "the model was trained on some of these images ({known} of {} sampled training images): its figures do \
+                 not show how it does on new images",
                 sample.len()
             ));
         }

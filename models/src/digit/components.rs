@@ -1,6 +1,6 @@
 //! Connected components: the pieces of ink.
 
-/// Pixels that hang together, corners included.
+/// A set of connected pixels; pixels that touch at a corner are connected.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Component {
     /// Indices of its pixels.
@@ -20,12 +20,12 @@ impl Component {
         self.bottom - self.top + 1
     }
 
-    /// The longer side of its box.
+    /// The longer side of its bounding box.
     pub fn extent(&self) -> usize {
         self.width().max(self.height())
     }
 
-    /// How far its box is from another's, in pixels; 0 if they overlap.
+    /// Distance between the two bounding boxes, in pixels; 0 if they overlap.
     pub fn gap(&self, other: &Self) -> usize {
         let between = |start: usize, end: usize, other_start: usize, other_end: usize| {
             other_start.saturating_sub(end).max(start.saturating_sub(other_end))
@@ -36,18 +36,18 @@ impl Component {
     }
 }
 
-/// True pixels side by side in a row.
+/// Adjacent true pixels in a row.
 struct Run {
     row: usize,
     left: usize,
     right: usize,
-    /// A run further up that hangs together with this one, or itself.
+    /// An earlier run connected to this one, or this run itself.
     parent: usize,
 }
 
-/// The components of the true pixels, in rows of `width`, in the order of their first pixels.
+/// The connected components of the true pixels of a mask with rows of `width`, in the order of their first pixels.
 ///
-/// Runs of pixels are joined with those that they touch in the row above (union-find).
+/// Each run of pixels is joined with the runs that it touches in the row above (union-find).
 pub(super) fn components(ink: &[bool], width: usize) -> Vec<Component> {
     let mut runs: Vec<Run> = Vec::new();
     let mut above = 0..0;
@@ -59,7 +59,7 @@ pub(super) fn components(ink: &[bool], width: usize) -> Vec<Component> {
             x = pixels[left..].iter().position(|&ink| !ink).map_or(width, |length| left + length);
             let this = runs.len();
             runs.push(Run { row, left, right: x - 1, parent: this });
-            // Corners connect. What ends before this run begins touches none of those that follow.
+            // Corners connect. A run above that ends before this one starts touches no later run either.
             while above.start < above.end && runs[above.start].right + 1 < left {
                 above.start += 1;
             }
@@ -92,7 +92,7 @@ pub(super) fn components(ink: &[bool], width: usize) -> Vec<Component> {
     found
 }
 
-/// The first run that hangs together with this one; the way to it is halved for the next time.
+/// The first run connected to this one. Halves the path to it, so the next search is faster.
 fn root(runs: &mut [Run], mut run: usize) -> usize {
     while runs[run].parent != run {
         runs[run].parent = runs[runs[run].parent].parent;

@@ -1,4 +1,4 @@
-//! The digit in its field, as the MNIST authors describe it.
+//! Scales and centres the digit as the MNIST authors describe it.
 //!
 //! "The original black and white images from NIST were size normalized to fit in a 20x20 pixel box while preserving
 //! their aspect ratio. The resulting images contain grey levels as a result of the anti-aliasing technique used by the
@@ -7,11 +7,11 @@
 
 use super::plane::{Area, Plane};
 
-/// The box the ink is fitted into takes this share of the field: 20 of 28 pixels.
+/// Side of the box that the ink is fitted into, as a share of the field: 20 of 28 pixels.
 pub(super) const BOX: f64 = 20.0 / 28.0;
 
-/// Fits the ink of a plane, where 1 is full ink, into the box of a field of `(width, height)` pixels, and puts its
-/// centre of mass at the field's centre, to a whole pixel and as far as it fits.
+/// Scales the ink of a plane, where 1 is full ink, to the box of a field of `(width, height)` pixels. Moves its centre
+/// of mass to the field's centre by whole pixels, but never beyond the field's edges.
 pub(super) fn centred(ink: &Plane, (width, height): (usize, usize)) -> Plane {
     let area = bounds(ink);
     let scale = width.min(height) as f64 * BOX / area.width.max(area.height);
@@ -40,7 +40,7 @@ pub(super) fn centred(ink: &Plane, (width, height): (usize, usize)) -> Plane {
     field
 }
 
-/// The box around all ink: pixels more than half covered. All of the plane if there is none.
+/// The bounding box of all ink, that is, of values above 0.5. The whole plane if there is no ink.
 fn bounds(ink: &Plane) -> Area {
     let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
     for (index, &value) in ink.values.iter().enumerate() {
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// A heavy foot pulls the digit up: its mass is at the centre, not its box.
+    /// A heavy foot moves the digit up, because its centre of mass is centred, not its box.
     #[test]
     fn mass_is_centred_not_the_box() {
         let ink = Plane::from_fn(100, 100, |x, y| f32::from(u8::from(y >= 80 || x.abs_diff(50) < 5)));

@@ -1,35 +1,36 @@
-//! The ground that ink lies on: what would be seen without strokes of dark ink.
+//! The background that the ink is on: the image as it would look without strokes of dark ink.
 //!
-//! A closing in the sense of mathematical morphology (Serra, 1982): the brightest value within a window, and of these
-//! the darkest. Dark features narrower than the window are gone; shadows and gradients, which are wider, stay.
+//! This is the closing of mathematical morphology (Serra, 1982): the maximum within a window, then the minimum of these
+//! maxima. It removes dark features narrower than the window and keeps shadows and gradients, which are wider.
 
 use super::plane::Plane;
 
 /// The plane without dark features narrower than `2 × radius + 1` pixels.
 pub(super) fn without_dark_strokes(plane: &Plane, radius: usize) -> Plane {
-    // Extremes along rows and along columns can be taken in either order: so only two planes are turned.
+    // Rows and columns can be processed in either order, so two transpositions are enough.
     let brightest_down = along_columns(plane, radius, larger).transposed();
     let across = along_columns(&along_columns(&brightest_down, radius, larger), radius, smaller);
     along_columns(&across.transposed(), radius, smaller)
 }
 
-/// The largest value within `radius` pixels along rows and columns.
+/// Maximum within `radius` pixels along rows and columns.
 pub(super) fn brightest(plane: &Plane, radius: usize) -> Plane {
     let down = along_columns(plane, radius, larger);
     along_columns(&down.transposed(), radius, larger).transposed()
 }
 
-/// The extreme of each window of `2 × radius + 1` rows, which ends where the plane does. Two passes for any radius (van
-/// Herk, 1992): extremes from either end of blocks as long as the window.
+/// Maximum or minimum (`choose`) over a window of `2 × radius + 1` rows around each value, cut off at the plane's
+/// edges. Needs two passes for any radius (van Herk, 1992): running extremes from both ends of blocks as long as the
+/// window.
 fn along_columns(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 + Copy) -> Plane {
     let Plane { width, height, .. } = *plane;
-    // A window that reaches over all of a plane is no larger for reaching further.
+    // A larger radius would not change the result.
     let radius = radius.min(height);
     if radius == 0 || plane.values.is_empty() {
         return plane.clone();
     }
     let (window, rows) = (2 * radius + 1, height + 2 * radius);
-    // Beyond its ends a column goes on with its last value, which any window there has in it already.
+    // Columns are extended with their end values. Every window there already contains that value, so no result changes.
     let source = |row: usize| &plane.values[row.saturating_sub(radius).min(height - 1) * width..][..width];
     let extend = |slots: &mut [f32], so_far: &[f32]| {
         for (slot, &so_far) in slots.iter_mut().zip(so_far) {
@@ -56,7 +57,7 @@ fn along_columns(plane: &Plane, radius: usize, choose: impl Fn(f32, f32) -> f32 
     Plane { width, height, values: backward }
 }
 
-/// `f32::max` without its care for NaN, of which there is none: many at a time instead of one.
+/// `f32::max` without its handling of NaN, which does not occur here. This version vectorises.
 fn larger(one: f32, two: f32) -> f32 {
     if one > two { one } else { two }
 }

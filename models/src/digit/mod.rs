@@ -1,9 +1,12 @@
-//! Any picture of a digit becomes what the network was trained on.
+//! Turns any image of a digit into an image like those that the network was trained on.
 //!
-//! `source` shrinks the picture; `search` finds the digit in it, over the `ground` that `threshold` and `components`
-//! part it from (on the `sheet`, if a table is seen around it), unless it is the printing of the `paper` or a `number` of
-//! several digits; `strokes` looks at it again, larger, and takes the ink only; `thickness` brings the strokes near to
-//! those the network knows; `field` fits and centres it as MNIST's authors did.
+//! 1. `source` scales the image down.
+//! 2. `search` finds the digit: it subtracts the background (`ground`), applies a `threshold` and judges the connected
+//!    `components`. It looks inside a `sheet` of paper on a table, ignores what is printed on the `paper`, and counts
+//!    the digits of a `number`.
+//! 3. `strokes` extracts the digit's ink from a larger view.
+//! 4. `thickness` brings the strokes close to the thickness that the network knows.
+//! 5. `field` scales and centres the digit as MNIST's authors did.
 
 mod components;
 mod field;
@@ -24,26 +27,24 @@ use image::{DynamicImage, GrayImage};
 use plane::Plane;
 use source::Source;
 
-/// The digit is looked for in a picture whose longer side is at most this many pixels.
+/// Longer side of the image in which the digit is searched, in pixels, at most.
 const OVERVIEW: usize = 160;
 
-/// Least difference in grey level between ink and ground for there to be ink at all.
+/// Smallest difference in grey level between ink and background.
 const MIN_CONTRAST: f32 = 12.0;
 
-/// Prepares a picture of one digit for a network whose pictures are `size` `(width, height)` pixels with the given
-/// polarity.
+/// Prepares an image of one digit for a network whose images have `size` `(width, height)` and the given polarity.
 ///
-/// `found` says how the digit stands out in the picture; `None` finds it out. A picture that already has that size and
-/// polarity goes through untouched. In any other the digit is found, whatever the light and whatever else is there,
-/// its ink is brought to one brightness, fitted into the box and centred by mass. An image without ink is an error, and
-/// so is one of several digits.
+/// `found` is the polarity of `picture`; `None` detects it. An image that already has this size and polarity is
+/// returned unchanged. In any other image, the digit is found in any light and among other things, its ink is made
+/// evenly bright, scaled to the box and centred by mass. Fails if the image has no ink or shows several digits.
 pub fn prepare(
     picture: &DynamicImage,
     found: Option<Polarity>,
     polarity: Polarity,
     size: (u32, u32),
 ) -> Result<GrayImage> {
-    ensure!(picture.width() > 0 && picture.height() > 0, "the picture has no pixels");
+    ensure!(picture.width() > 0 && picture.height() > 0, "the image has no pixels");
     if (picture.width(), picture.height()) == size {
         let grey = picture.to_luma8();
         if fits(&grey, found, polarity) {
@@ -55,11 +56,11 @@ pub fn prepare(
     let levels = digit.values.iter().map(|value| (value * 255.0).round() as u8);
     let levels = levels.map(|level| if polarity == Polarity::DarkOnLight { 255 - level } else { level });
     let levels: Vec<u8> = levels.collect();
-    GrayImage::from_raw(size.0, size.1, levels).ok_or_else(|| anyhow::anyhow!("a picture of {size:?} has no pixels"))
+    GrayImage::from_raw(size.0, size.1, levels).ok_or_else(|| anyhow::anyhow!("an image of {size:?} has no pixels"))
 }
 
-/// Whether a picture of the network's size has its polarity too: its border is darker than halfway between its darkest
-/// and its lightest pixel, or lighter.
+/// Whether an image of the network's size also has its polarity. The polarity is light on dark if the border is darker
+/// than the middle between the darkest and the lightest pixel.
 fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> bool {
     let (darkest, lightest) =
         picture.pixels().fold((u8::MAX, u8::MIN), |(low, high), pixel| (low.min(pixel[0]), high.max(pixel[0])));
@@ -77,7 +78,7 @@ fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> boo
     }) == polarity
 }
 
-/// All of a picture at no more than [`OVERVIEW`] pixels on the longer side.
+/// Size of the whole image scaled down to at most [`OVERVIEW`] pixels on the longer side.
 fn overview(source: &Source) -> (usize, usize) {
     let (width, height) = source.size();
     let scale = (OVERVIEW as f64 / width.max(height) as f64).min(1.0);
@@ -96,7 +97,7 @@ mod tests {
         prepare(&picture.into(), None, Polarity::LightOnDark, SIZE)
     }
 
-    /// A seven of two strokes, in a picture of this size.
+    /// A seven drawn with two strokes, in an image of this size.
     fn seven(size: u32, x: u32, y: u32) -> bool {
         let (x, y) = (x as f32 / size as f32, y as f32 / size as f32);
         let bar = (0.3..0.7).contains(&x) && (0.2..0.27).contains(&y);
@@ -249,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Whatever comes of them.
+    /// They must not panic; the result does not matter.
     #[test]
     fn no_picture_is_too_small_or_too_narrow() {
         for (width, height) in [(1, 1), (2, 1), (1, 2), (3, 3), (1, 5000), (5000, 1), (7, 900), (28, 27), (64, 2)] {

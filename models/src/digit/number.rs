@@ -1,27 +1,28 @@
-//! Several digits side by side: a number, which a network of single digits cannot read.
+//! Detects several digits side by side: a number, which a network for single digits cannot read.
 
 use super::components::Component;
 
-/// A neighbour is at least this part of the tallest digit in height,
+/// A neighbour's height is at least this share of the tallest digit's.
 const HEIGHT: f32 = 0.6;
-/// stands out at least this much as clearly, for its height,
+/// Its score per pixel of extent is at least this share of the first digit's.
 const CLEARNESS: f32 = 0.35;
-/// is not wider than this multiple of the height of the tallest,
+/// Its width is at most this multiple of the tallest digit's height.
 const WIDTH: f32 = 1.3;
-/// and not farther from the next than this multiple of it.
+/// Its distance from the next digit is at most this multiple of the tallest digit's height.
 const APART: f32 = 1.5;
-/// Two pieces are parts of one digit if they share this part of the narrower one's width,
+/// Two pieces belong to one digit if they overlap horizontally by more than this share of the narrower one's width.
 const SHARED: f32 = 0.25;
-/// or if both together are not wider than this multiple of their height: a 0 that is broken at the top and the bottom.
+/// Pieces that together are at most this multiple of their height wide are one digit, such as a 0 that is broken at the
+/// top and the bottom.
 const TOGETHER: f32 = 1.12;
-/// One piece that is wider than this multiple of its height is several digits that touch; of the digits in MNIST's test
-/// set one in a thousand is as wide.
+/// A piece wider than this multiple of its height is several digits that touch. Only one digit in a thousand of MNIST's
+/// test set is as wide.
 const TOUCHING: f32 = 1.6;
 
-/// Strokes fill less than this part of the box around them; what fills more is a bar.
+/// Strokes fill less than this share of their bounding box; a piece that fills more is a bar.
 const STROKES: f32 = 0.75;
 
-/// The pieces of a picture in one row: left, right, top and bottom.
+/// The bounding box of a piece, or of several pieces that form a digit.
 #[derive(Clone, Copy)]
 struct Column {
     left: usize,
@@ -52,12 +53,12 @@ impl Column {
         }
     }
 
-    /// Pixels that both have in common along the rows.
+    /// Horizontal overlap, in pixels.
     fn shared(self, other: Self) -> f32 {
         (self.right.min(other.right) + 1).saturating_sub(self.left.max(other.left)) as f32
     }
 
-    /// Pixels that both have in common along the columns.
+    /// Vertical overlap, in pixels.
     fn level(self, other: Self) -> f32 {
         (self.bottom.min(other.bottom) + 1).saturating_sub(self.top.max(other.top)) as f32
     }
@@ -65,13 +66,13 @@ impl Column {
 
 /// Digits side by side.
 pub(super) struct Row {
-    /// How many; at least 1.
+    /// Number of digits, at least 1.
     pub digits: usize,
     /// The sum of their scores.
     pub score: f32,
 }
 
-/// The row in which the first piece stands, of pieces with their scores, best first.
+/// The row of digits that the first piece belongs to. `pieces` come with their scores, best first.
 pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
     let Some((best, main)) = pieces.first() else { return Row { digits: 1, score: 0.0 } };
     let first = Column::of(main);
@@ -102,7 +103,7 @@ pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
             _ => digits.push(column),
         }
     }
-    // The run of neighbours around the first piece.
+    // The group of neighbours that contains the first piece.
     let near = |one: &Column, next: &Column| next.left as f32 - one.right as f32 <= APART * tallest;
     let runs = digits.chunk_by(near);
     let run = runs.into_iter().find(|run| run.iter().any(|column| column.shared(first) > 0.0)).unwrap_or(&[]);
@@ -128,7 +129,7 @@ mod tests {
     use super::super::components::components;
     use super::*;
 
-    /// The digits seen in a drawing, each piece scored by its pixels.
+    /// Number of digits found in a drawing; each piece is scored by its pixels.
     fn seen(rows: &[&str]) -> usize {
         let width = rows[0].len() * 4;
         let pixel = |x: usize, y: usize| rows[y / 4].as_bytes()[x / 4] == b'#';
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn pieces_of_one_digit_are_one_digit() {
-        // A 0 that is broken at the top and the bottom, a 4 of two strokes, a 5 whose bar is apart, specks.
+        // A 0 that is broken at the top and the bottom, a 4 of two strokes, a 5 with a separate bar, specks.
         assert_eq!(seen(&[".#.#.", "#...#", "#...#", "#...#", "#...#", ".#.#."]), 1);
         assert_eq!(seen(&["#..#.", "#..#.", "##.##", "...#.", "...#."]), 1);
         assert_eq!(seen(&["...###", "......", "..#...", "..###.", "....#.", "..##.."]), 1);

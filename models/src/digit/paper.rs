@@ -1,25 +1,25 @@
-//! Printed paper: its lines, the network that they make, and the cells between them are not ink.
+//! Detects what is printed on paper, which is not ink: lines, grids of lines, and the cells between them.
 
 use super::components::Component;
 use super::plane::Plane;
 
-/// A digit that is cropped tightly touches the border of the image at most this many times: an 8 at its top and bottom
-/// and twice at each side. A network of lines does so at the end of every line.
+/// A tightly cropped digit touches the border of the image at most this many times: an 8 once at the top and bottom and
+/// twice at each side. A grid of lines touches it at the end of every line.
 const CONTACTS: usize = 6;
-/// A line is at least this many times as long as thick,
+/// A line is at least this many times as long as it is thick.
 const SLENDER: f32 = 10.0;
-/// and a turned one no deeper than this part of its length.
+/// A slanted line rises by at most this share of its length.
 const DEPTH: f32 = 0.1;
-/// There are at least this many cells of one size,
+/// A grid has at least this many cells of one size.
 const CELLS: usize = 4;
-/// each filling this part of its box,
+/// A cell fills at least this share of its bounding box.
 const FILLED: f32 = 0.8;
-/// and not longer than this multiple of its shorter side: bars may be ones.
+/// A cell is at most this many times as long as wide; longer bars could be ones.
 const LONG: f32 = 3.0;
 /// This many pieces of the same size are a pattern, not digits.
 const PATTERN: usize = 12;
 
-/// Whether a piece is a ruled line or a network of such lines.
+/// Whether a piece is a ruled line or a grid of such lines.
 pub(super) fn is_ruling(piece: &Component, picture: &Plane) -> bool {
     let (right, bottom) = (picture.width - 1, picture.height - 1);
     let touched = [piece.left == 0, piece.right == right, piece.top == 0, piece.bottom == bottom];
@@ -30,13 +30,13 @@ pub(super) fn is_ruling(piece: &Component, picture: &Plane) -> bool {
     is_line(piece, picture, touched) || is_band(piece, touched) || (sides > 1 && contacts(piece, picture) > CONTACTS)
 }
 
-/// The ground between two ruled lines: a full box as wide as the image, but not as high.
+/// The background between two ruled lines: a filled box as wide as the image, but not as high.
 fn is_band(piece: &Component, [left, right, top, bottom]: [bool; 4]) -> bool {
     let full = piece.pixels.len() as f32 >= FILLED * (piece.width() * piece.height()) as f32;
     left && right && !(top && bottom) && full && piece.width() > piece.height()
 }
 
-/// A thin straight piece that ends at the border: a ruled line, the edge of a sheet.
+/// A thin straight piece that ends at the border, such as a ruled line or the edge of a sheet.
 fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool; 4]) -> bool {
     let extent = piece.extent() as f32;
     let thickness = piece.pixels.len() as f32 / extent;
@@ -49,7 +49,7 @@ fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool
     } else {
         (piece.width(), top || bottom, picture.width)
     };
-    // In a narrow image a 1 may be as thin.
+    // In a narrow image, a 1 can be as thin.
     let roomy = room as f32 > 0.3 * extent;
     ends && roomy && extent >= SLENDER * thickness && depth as f32 <= DEPTH * extent + 2.0 * thickness
 }
@@ -57,7 +57,7 @@ fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool
 /// How many times a piece touches the border.
 fn contacts(piece: &Component, picture: &Plane) -> usize {
     let (width, height) = (picture.width, picture.height);
-    // Places along the border, clockwise from the upper left corner.
+    // Positions along the border, clockwise from the upper left corner.
     let place = |&pixel: &usize| {
         let (x, y) = (pixel % width, pixel / width);
         if y == 0 {
@@ -77,7 +77,7 @@ fn contacts(piece: &Component, picture: &Plane) -> usize {
     places.chunk_by(|one, next| next - one <= 2).count()
 }
 
-/// Which of the pieces are cells, several rectangles of one size, or a pattern.
+/// Which pieces are cells (several rectangles of one size) or parts of a pattern.
 pub(super) fn cells(pieces: &[(f32, Component)]) -> Vec<bool> {
     let is_rectangle = |piece: &Component| {
         let (wide, high) = (piece.width() as f32, piece.height() as f32);

@@ -1,4 +1,4 @@
-//! Values over a rectangle of pixels, and how a part of it is brought to another size.
+//! A rectangle of values, and resampling of a part of it.
 
 /// `height` rows of `width` values.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub(super) struct Plane {
     pub values: Vec<f32>,
 }
 
-/// A part of a picture, in pixels from its upper left corner; its sides need not lie between pixels.
+/// A part of an image, in pixels from its upper left corner. Its sides can cut through pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Area {
     pub left: f64,
@@ -18,7 +18,7 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// All of a picture.
+    /// The whole image.
     pub fn whole(width: usize, height: usize) -> Self {
         Self { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
     }
@@ -41,13 +41,13 @@ impl Plane {
         Self { values: self.values.iter().map(|&value| change(value)).collect(), ..*self }
     }
 
-    /// Value by value with those of a plane of the same size.
+    /// Combines each value with that of another plane of the same size.
     pub fn zip(&self, other: &Self, combine: impl Fn(f32, f32) -> f32) -> Self {
         let values = self.values.iter().zip(&other.values).map(|(&one, &two)| combine(one, two)).collect();
         Self { values, ..*self }
     }
 
-    /// The value that so large a share of the values lies below, 0 for an empty plane.
+    /// The quantile `share` (0 to 1) of the values; 0 for an empty plane.
     pub fn quantile(&self, share: f64) -> f32 {
         let mut values = self.values.clone();
         if values.is_empty() {
@@ -56,7 +56,7 @@ impl Plane {
         *values.select_nth_unstable_by(self.rank(share), f32::total_cmp).1
     }
 
-    /// Whether [`Self::quantile`] is at least this level; counting is faster than sorting.
+    /// Whether [`Self::quantile`] is at least `level`. Counting is faster than sorting.
     pub fn reaches(&self, share: f64, level: f32) -> bool {
         !self.values.is_empty() && self.values.iter().filter(|&&value| value < level).count() <= self.rank(share)
     }
@@ -65,12 +65,12 @@ impl Plane {
         (self.values.len().saturating_sub(1) as f64 * share.clamp(0.0, 1.0)).round() as usize
     }
 
-    /// Rows as columns.
+    /// The transposed plane: rows become columns.
     pub fn transposed(&self) -> Self {
         const TILE: usize = 16;
         let Self { width, height, ref values } = *self;
         let mut turned = Self::zeros(height, width);
-        // Tile by tile, so that both sides stay in the cache.
+        // In tiles, so that source and target both stay in the cache.
         for top in (0..height).step_by(TILE) {
             for left in (0..width).step_by(TILE) {
                 for y in top..(top + TILE).min(height) {
@@ -83,7 +83,7 @@ impl Plane {
         turned
     }
 
-    /// A part of it at another size ([`resampled`]).
+    /// A part of the plane at another size ([`resampled`]).
     pub fn part(&self, area: Area, size: (usize, usize)) -> Self {
         let [plane] = resampled(&self.values, (self.width, self.height), area, size);
         plane
@@ -116,10 +116,11 @@ impl Plane {
     }
 }
 
-/// Brings a part of a picture of `N` interleaved channels to `(width, height)` pixels, one plane a channel.
+/// Resamples a part of an image with `N` interleaved channels to `(new_width, new_height)` pixels, one plane per
+/// channel.
 ///
-/// Where it shrinks, each new pixel is the mean over the area that it covers, which is the anti-aliasing of
-/// a drawing twice as fine; where it enlarges, values are interpolated linearly.
+/// When it shrinks, each new pixel is the mean over the area that it covers, so the result is anti-aliased. When it
+/// enlarges, values are interpolated linearly.
 pub(super) fn resampled<T: Copy, const N: usize>(
     pixels: &[T],
     (width, height): (usize, usize),
@@ -133,7 +134,7 @@ where
     let rows = spans(area.top, area.height, new_height, height);
     let mut planes = [(); N].map(|()| Plane::zeros(new_width, new_height));
     let mut line = vec![[0.0_f32; N]; new_width];
-    // Rows follow each other: neighbours that share one read it twice at most.
+    // A source row shared by two neighbouring rows is read twice at most.
     for (new_y, row) in rows.iter().enumerate() {
         for (offset, &down) in row.weights.iter().enumerate() {
             let start = (row.first + offset) * width;
@@ -150,7 +151,7 @@ where
     planes
 }
 
-/// One row of pixels brought to the columns' number.
+/// Resamples one row of pixels to the number of columns.
 fn across<T: Copy, const N: usize>(source: &[[T; N]], columns: &[Span], line: &mut [[f32; N]])
 where
     f32: From<T>,
@@ -165,7 +166,7 @@ where
     }
 }
 
-/// Which old pixels a new one is made of, along one axis; the weights add up to 1.
+/// The old pixels that a new one is computed from, along one axis; the weights add up to 1.
 struct Span {
     first: usize,
     weights: Vec<f32>,

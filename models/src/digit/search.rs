@@ -1,11 +1,11 @@
-//! Where the digit is: suppositions about polarity, stroke width and threshold, of which the one that explains the
-//! picture's edges best is taken.
+//! Finds the digit: tries several hypotheses about polarity, stroke width and threshold, and keeps the one whose mask
+//! fits the image's edges best.
 //!
-//! Everything happens in logarithms of the grey levels, where a shadow is a summand and not a factor. Each supposition
-//! gives a mask. The digit's outline must be made of sharp edges from ink to ground: for every step over it, the
-//! difference of the levels counts for the mask, less what a step must have to count as an edge; every pixel at the
-//! picture's border counts against it, as far as a sharp edge would count for it. So shadows and table tops
-//! (long at the border, or blurred) lose against strokes, and half of a digit loses against the whole.
+//! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor. Each hypothesis
+//! gives a mask. The digit's outline must consist of sharp edges between ink and background, so each step across the
+//! outline adds its difference in level to the score, less a minimum ([`EDGE`]). Each side of a pixel at the image's
+//! border subtracts as much as the sharpest edge adds. So shadows and table tops, which are blurred or long at the
+//! border, lose against strokes, and half a digit loses against the whole.
 
 use super::components::{Component, components};
 use super::ground::without_dark_strokes;
@@ -15,58 +15,59 @@ use super::threshold::otsu;
 use super::{number, paper};
 use crate::card::Polarity;
 
-/// Strokes are supposed to be narrower than these shares of the picture's longer side. The last stands for one ground
-/// all over the picture: a sheet of paper on a table is as wide as it likes.
+/// Hypotheses about the largest stroke width, as shares of the image's longer side. The last means that the whole image
+/// has one background level, so dark areas of any width count as ink.
 const WINDOWS: [f32; 4] = [0.08, 0.2, 0.5, 2.0];
 /// Thresholds, as shares of Otsu's.
 const THRESHOLDS: [f32; 2] = [1.0, 0.55];
-/// What a step over the outline must have, as a share of the picture's sharpest edges.
+/// Smallest step across the outline that counts as an edge, as a share of the image's sharpest edges.
 const EDGE: f32 = 0.3;
-/// Levels are raised by this before the logarithm (of 255): the darkest tenth is mostly noise.
+/// Added to levels, 0 to 255, before taking the logarithm, because the darkest tenth is mostly noise.
 const RAISED: f32 = 20.0;
-/// The least logarithmic step at the picture's sharpest edges for there to be anything drawn in it, also as a multiple
-/// of the step that half of all neighbours have: noise alone has no larger ones than that.
+/// Smallest logarithmic step at the sharpest edges of an image that shows anything.
 const MIN_EDGE: f32 = 0.018;
+/// The step at the sharpest edges is also at least this multiple of the median step between neighbours. Noise alone
+/// stays below.
 const ABOVE_NOISE: f32 = 4.5;
-/// The sharpest edges are so many steps: a tenth of what the outline of a small digit has.
+/// Number of steps that count as the sharpest edges: a tenth of a small digit's outline.
 const SHARP_STEPS: usize = 30;
-/// A digit is at least so many pixels long, and so large a share of the picture.
+/// Smallest extent of a digit: in pixels, and as a share of the image's longer side.
 const SMALLEST: (f32, f32) = (5.0, 0.05);
-/// A piece smaller than this share of the digit is a speck.
+/// A piece smaller than this share of the digit's extent is a speck.
 const SPECK: f32 = 0.2;
-/// On ruled paper a digit has this many sharp steps per pixel of its length; what is left of a broken ruling has fewer.
+/// Smallest score of a digit on ruled paper, per pixel of its extent. Remains of broken lines score lower.
 const CLEAR_OF_RULES: f32 = 1.2;
-/// A piece farther than this share of the digit from it is something else.
+/// A piece whose distance from the digit exceeds this share of its extent does not belong to it.
 const FAR: f32 = 0.3;
 
-/// What was found.
+/// The digit that was found.
 pub(super) struct Found {
     /// How the digit stands out.
     pub polarity: Polarity,
-    /// Which pixels belong to it.
+    /// Mask of its pixels.
     pub mask: Vec<bool>,
-    /// The box around them: left, top, width and height.
+    /// Their bounding box: left, top, width and height.
     pub bounds: (usize, usize, usize, usize),
-    /// How many digits there are: this one and its neighbours.
+    /// Number of digits side by side, including this one.
     pub digits: usize,
-    /// How sure: the outline's steps, less the doubts.
+    /// How well the outline fits the image's edges; see the module's description.
     pub score: f32,
 }
 
 impl Found {
-    /// The longer side of the box.
+    /// The longer side of the bounding box.
     pub fn extent(&self) -> usize {
         self.bounds.2.max(self.bounds.3)
     }
 }
 
-/// The logarithm of levels 0…255.
+/// Logarithms of levels 0 to 255.
 pub(super) fn logarithmic(levels: &Plane) -> Plane {
     levels.map(|level| (level + RAISED).ln())
 }
 
-/// How sharp the picture's edges are: a step between neighbours, of logarithms, that a small digit's worth of them
-/// reach; and the step that half of all neighbours have.
+/// How sharp the image's edges are: the step of the [`SHARP_STEPS`]-th sharpest edge between neighbours, and the median
+/// step.
 pub(super) fn sharpness(logs: &Plane) -> (f32, f32) {
     let width = logs.width.max(1);
     let rows = || logs.values.chunks_exact(width);
@@ -84,7 +85,7 @@ pub(super) fn sharpness(logs: &Plane) -> (f32, f32) {
     (sharpest, usual)
 }
 
-/// Looks for a digit; `None` if there is nothing that could be one.
+/// Searches for a digit; `None` if nothing looks like one.
 pub(super) fn digit(logs: &Plane, polarity: Option<Polarity>) -> Option<Found> {
     let (sharpest, usual) = sharpness(logs);
     if sharpest < MIN_EDGE.max(ABOVE_NOISE * usual) {
@@ -100,7 +101,7 @@ pub(super) fn digit(logs: &Plane, polarity: Option<Polarity>) -> Option<Found> {
     on_sheets.max_by(|one, two| one.score.total_cmp(&two.score)).or(whole)
 }
 
-/// The best supposition of this polarity, or of both.
+/// The best hypothesis for this polarity, or for both if it is `None`.
 fn either(smooth: &Plane, sharpest: f32, polarity: Option<Polarity>) -> Option<Found> {
     let both = [Polarity::DarkOnLight, Polarity::LightOnDark];
     let found = both.into_iter().filter(|&one| polarity.is_none_or(|wanted| wanted == one)).filter_map(|polarity| {
@@ -110,7 +111,7 @@ fn either(smooth: &Plane, sharpest: f32, polarity: Option<Polarity>) -> Option<F
     found.max_by(|one, two| one.score.total_cmp(&two.score))
 }
 
-/// What each supposition about window and threshold finds of dark ink.
+/// What each hypothesis about window and threshold finds, for dark ink.
 fn suppositions(dark: &Plane, sharpest: f32, polarity: Polarity) -> impl Iterator<Item = Found> + '_ {
     let longer = dark.width.max(dark.height) as f32;
     WINDOWS.iter().flat_map(move |window| {
@@ -126,7 +127,7 @@ fn suppositions(dark: &Plane, sharpest: f32, polarity: Polarity) -> impl Iterato
     })
 }
 
-/// The pieces above a level that make the digit.
+/// The pieces above `level` that form the digit.
 fn chosen(dark: &Plane, ink: &Plane, level: f32, sharpest: f32, polarity: Polarity) -> Option<Found> {
     let mask: Vec<bool> = ink.values.iter().map(|&value| value >= level).collect();
     let all = components(&mask, dark.width);
@@ -176,7 +177,7 @@ fn around(pieces: &[Component]) -> Option<(usize, usize, usize, usize)> {
     Some((left, top, right - left + 1, bottom - top + 1))
 }
 
-/// The steps over the outline, as described above; 1 is a step as sharp as the picture's sharpest.
+/// The score of a piece's outline, as described at the top; a step as sharp as the sharpest edges counts 1.
 fn score(piece: &Component, mask: &[bool], dark: &Plane, sharpest: f32) -> f32 {
     let Plane { width, height, ref values } = *dark;
     let mut score = 0.0;
@@ -202,7 +203,7 @@ mod tests {
         logarithmic(&Plane::from_fn(120, 90, level))
     }
 
-    /// A ring: a zero.
+    /// A ring, which looks like a zero.
     fn zero(x: usize, y: usize) -> bool {
         let radius = (x as f32 - 60.0).hypot(y as f32 - 45.0);
         (14.0..20.0).contains(&radius)

@@ -1,25 +1,25 @@
-//! A sheet of paper on a table: it stands out more than what is written on it.
+//! Finds a sheet of paper on a table, because its edges stand out more than the writing on it.
 
 use super::components::components;
 use super::plane::Plane;
 use super::search::Found;
 use super::threshold::otsu;
 
-/// A sheet fills so large a share of the picture,
+/// The share of the image that a sheet fills.
 const SHARE: std::ops::Range<f32> = 0.12..0.97;
-/// and at least this share of the narrowest rectangle around it: an ellipse, which a bold 0 is, fills 0.79.
+/// A sheet fills at least this share of the smallest rectangle around it. An ellipse, such as a bold 0, fills 0.79.
 const RECTANGULAR: f32 = 0.88;
-/// Pixels at a sheet's edge that are partly table.
+/// Width of a sheet's edge, where pixels are partly table, in pixels.
 const EDGE: usize = 3;
-/// What is taken for a sheet at first is that much longer than the digit on it.
+/// What the search finds in the whole image is a sheet if it is at least this many times as long as the digit on it.
 const LONGER: f32 = 1.3;
 
-/// A sheet of paper: the first and last column of it in each row of the picture that it reaches.
+/// A sheet of paper: its first and last column in each row of the image; `None` in rows outside the sheet.
 pub(super) struct Sheet {
     rows: Vec<Option<(usize, usize)>>,
 }
 
-/// The largest light piece and the largest dark piece of a picture, as far as they are rectangles.
+/// The largest light and the largest dark component of an image, if they are rectangles.
 pub(super) fn sheets(picture: &Plane) -> Vec<Sheet> {
     let (low, high) = (picture.quantile(0.0), picture.quantile(1.0));
     if high <= low {
@@ -38,7 +38,7 @@ pub(super) fn sheets(picture: &Plane) -> Vec<Sheet> {
 }
 
 impl Sheet {
-    /// A mask's piece, if it is a sheet.
+    /// The component in the mask, if it is a sheet.
     fn new(mask: &[bool], width: usize) -> Option<Self> {
         let ends =
             |row: &[bool]| Some((row.iter().position(|&inside| inside)?, row.iter().rposition(|&inside| inside)?));
@@ -51,7 +51,7 @@ impl Sheet {
         (SHARE.contains(&share) && area as f32 >= RECTANGULAR * narrowest_rectangle(&points)).then_some(Self { rows })
     }
 
-    /// The picture as if the sheet filled it: what lies beyond it takes the nearest value of the sheet's.
+    /// The image as if the sheet filled it: pixels outside get the nearest value on the sheet.
     pub fn filling(&self, picture: &Plane) -> Plane {
         let inside: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].is_some()).collect();
         let (Some(&top), Some(&bottom)) = (inside.first(), inside.last()) else { return picture.clone() };
@@ -64,11 +64,10 @@ impl Sheet {
         })
     }
 
-    /// Whether what was found in the [`Sheet::filling`] is the digit, and `whole`, found in all of the picture, is not.
+    /// Whether the digit is `found`, in the [`Sheet::filling`], and not `whole`, found in the whole image.
     ///
-    /// The edge of a shadow makes a sheet too, but then the digit may go on beyond it: what is found on a sheet must
-    /// keep clear of the edge, and what was found before must be something larger around it: the sheet itself, or its
-    /// outline.
+    /// The edge of a shadow can look like the edge of a sheet, and then the digit may cross it. So `found` must keep
+    /// clear of the edge, and `whole` must be larger and surround it: the sheet itself, or its outline.
     pub fn holds(&self, found: &Found, whole: Option<&Found>) -> bool {
         let (left, top, width, height) = found.bounds;
         let (right, bottom) = (left + width, top + height);
@@ -95,7 +94,7 @@ impl Sheet {
     }
 }
 
-/// The area of the smallest rectangle around the points, of those turned by at most 15°.
+/// Area of the smallest rectangle around the points, rotated by at most 15°.
 fn narrowest_rectangle(points: &[(f32, f32)]) -> f32 {
     let area = |degrees: i16| {
         let (sin, cos) = f32::from(degrees).to_radians().sin_cos();
@@ -124,7 +123,7 @@ mod tests {
         let turned = move |x: f32, y: f32| (cos * (x - 60.0) + sin * (y - 45.0), cos * (y - 45.0) - sin * (x - 60.0));
         let rectangle = move |x, y| matches!(turned(x, y), (right, down) if right.abs() < 40.0 && down.abs() < 30.0);
         assert!(sheet(rectangle).is_some());
-        // With a hole it is one still.
+        // It is still a sheet with a hole in it.
         let written_on = move |x, y| rectangle(x, y) && (x - 60.0).hypot(y - 45.0) > 12.0;
         assert!(sheet(written_on).is_some());
         let ellipse = move |x, y| matches!(turned(x, y), (right, down) if (right / 30.0).hypot(down / 42.0) < 1.0);

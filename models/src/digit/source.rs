@@ -1,16 +1,16 @@
-//! The picture as it came, and the planes that are made of it.
+//! The original image, and planes of brightness and colour made from it.
 
 use super::plane::{Area, Plane, resampled};
 use image::{DynamicImage, GrayImage, RgbImage};
 use std::borrow::Cow;
 
-/// Pixels in which red, green and blue differ by less than this are grey to the eye, and to a JPEG.
+/// Pixels whose red, green and blue differ by less than this look grey. JPEG compression causes such differences too.
 const COLOURFUL: f32 = 16.0;
 
-/// The weights of red, green and blue in brightness (Rec. 709).
+/// Weights of red, green and blue in the brightness (Rec. 709).
 const BRIGHTNESS: [f32; 3] = [0.2126, 0.7152, 0.0722];
 
-/// A picture of 8 bits.
+/// An image with 8 bits per channel.
 pub(super) enum Source<'a> {
     Grey(Cow<'a, GrayImage>),
     Colour(Cow<'a, RgbImage>),
@@ -34,7 +34,7 @@ impl<'a> Source<'a> {
         (width as usize, height as usize)
     }
 
-    /// A part at another size: brightness 0…255, and red, green and blue if it is in colour.
+    /// A part of the image at another size: its brightness, 0 to 255, then red, green and blue if the part is coloured.
     pub fn planes(&self, area: Area, size: (usize, usize)) -> Vec<Plane> {
         let channels: [Plane; 3] = match self {
             Self::Grey(picture) => {

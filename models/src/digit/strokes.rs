@@ -1,4 +1,4 @@
-//! The ink of the digit alone, large, even in strength and near in thickness to what the network knows.
+//! Extracts the digit's ink from an enlarged view, with even strength and a thickness close to what the network knows.
 
 use super::components::components;
 use super::ground::{brightest, without_dark_strokes};
@@ -9,19 +9,19 @@ use super::{MIN_CONTRAST, overview, thickness};
 use crate::card::Polarity;
 use anyhow::{Result, ensure};
 
-/// The digit's longer side when its strokes are worked on, in pixels.
+/// Longer side of the digit in the enlarged view, in pixels.
 const LARGE: f64 = 100.0;
-/// How much is looked at around the digit, as a share of its longer side.
+/// Margin around the digit in the enlarged view, as a share of its longer side.
 const MARGIN: f64 = 0.2;
-/// A channel of colour is taken if its edges are so much sharper than brightness has.
+/// A colour channel is used instead of the brightness if its edges are sharper by this factor.
 const BETTER: f32 = 1.8;
-/// Ink of this strength holds pieces together.
+/// Ink of at least this strength connects pieces.
 const PALE: f32 = 0.35;
-/// Strokes thinner or thicker than these shares of the digit's longer side are brought there. MNIST's own: 0.09 to
-/// 0.2, measured as `thickness` does.
+/// Strokes are made at least and at most this thick, as shares of the digit's longer side. Strokes in MNIST are 0.09 to
+/// 0.2 thick, as measured by `thickness`.
 const THICKNESS: (f32, f32) = (0.09, 0.17);
 
-/// The digit's ink, 0 (none) to 1, with nothing else in it.
+/// The digit's ink, 0 (none) to 1, without anything else. Fails if there is no ink or if there are several digits.
 pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
     let (width, height) = source.size();
     let size = overview(source);
@@ -39,7 +39,7 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
 
     ensure!(
         digit.digits == 1,
-        "several digits are seen side by side, but the model reads one: crop the image to one digit"
+        "the image shows several digits side by side, but the model reads one: crop it to one digit"
     );
 
     let (area, close) = closer(source, channel, &digit, size);
@@ -53,12 +53,12 @@ pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
 fn no_ink(overview: &Plane) -> String {
     let differ = overview.quantile(1.0) - overview.quantile(0.0);
     format!(
-        "there is no ink in the picture: its grey levels differ by {differ:.0}, and nowhere is there the outline of a \
-         digit. Is it sharp, and is the digit darker or lighter than all around it?"
+        "no ink found in the image: its grey levels differ by {differ:.0}, but none of its edges outlines a digit. Is \
+         it sharp, and is the digit darker or lighter than everything around it?"
     )
 }
 
-/// The digit with some ground around it, [`LARGE`].
+/// The enlarged view: the digit, [`LARGE`] pixels long, with a margin.
 fn closer(source: &Source, channel: usize, digit: &Found, size: (usize, usize)) -> (Area, Plane) {
     let (width, height) = source.size();
     let zoom = (width as f64 / size.0 as f64, height as f64 / size.1 as f64);
@@ -79,8 +79,8 @@ fn closer(source: &Source, channel: usize, digit: &Found, size: (usize, usize)) 
     (area, plane)
 }
 
-/// How strong the ink is, 1 in the middle of strokes and 0 on the ground, however it is lit. What is not `near` the
-/// digit has no say in what ink is: it may be a table, far darker than any pencil.
+/// Strength of the ink: 1 in the middle of strokes and 0 on the background, in any light. Only pixels `near` the digit
+/// decide which level is full ink, because others may be a table, far darker than any pencil.
 fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
     let dark = if polarity == Polarity::DarkOnLight { close.clone() } else { close.map(|level| 255.0 - level) };
     let smooth = dark.smoothed();
@@ -99,7 +99,7 @@ fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
     let (depth, close_by) = (only_near(&depth), only_near(&relative));
     ensure!(
         depth.quantile(0.995) >= MIN_CONTRAST,
-        "there is no ink in the picture: digit and ground differ by {:.0} grey levels, expected at least {MIN_CONTRAST}",
+        "no ink found in the image: digit and background differ by {:.0} grey levels: expected at least {MIN_CONTRAST}",
         depth.quantile(0.995)
     );
     let floor = (2.0 * close_by.quantile(0.25)).min(0.3 * close_by.quantile(0.98));
@@ -110,7 +110,7 @@ fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
     Ok(relative.map(|value| ((value - floor) / (full - floor)).clamp(0.0, 1.0)))
 }
 
-/// Which pixels of the closer look the search had found.
+/// The search's mask, enlarged: which pixels of the enlarged view belong to the digit.
 fn enlarged(
     digit: &Found,
     area: Area,
@@ -127,7 +127,7 @@ fn enlarged(
     rows.flat_map(|y| columns.iter().map(move |x| digit.mask[y * size.0 + x])).collect()
 }
 
-/// The ink of those pieces that the search had found.
+/// The ink of the pieces that the search found.
 fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
     let mask: Vec<bool> = ink.values.iter().map(|&value| value >= PALE).collect();
     let mut kept = vec![false; mask.len()];
@@ -137,7 +137,7 @@ fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
             piece.pixels.iter().for_each(|&pixel| kept[pixel] = true);
         }
     }
-    // The soft edges around the pieces are theirs.
+    // The soft edges around the pieces belong to them.
     let soft = near(&kept, ink.width, 3);
     Plane {
         values: ink.values.iter().zip(&soft).map(|(&value, &soft)| if soft { value } else { 0.0 }).collect(),
@@ -145,14 +145,14 @@ fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
     }
 }
 
-/// Pixels at most so far, along rows and columns, from a true one.
+/// Pixels within `distance` of a true one along rows and columns.
 fn near(mask: &[bool], width: usize, distance: usize) -> Vec<bool> {
     let plane =
         Plane { width, height: mask.len() / width, values: mask.iter().map(|&on| f32::from(u8::from(on))).collect() };
     brightest(&plane, distance).values.iter().map(|&value| value > 0.5).collect()
 }
 
-/// Strokes as thick as the network knows them.
+/// Adjusts the strokes to the [`THICKNESS`] that the network knows.
 fn even(ink: &Plane) -> Plane {
     let pad = (LARGE * 0.1) as usize;
     let padded = Plane::from_fn(ink.width + 2 * pad, ink.height + 2 * pad, |x, y| {

@@ -1,10 +1,10 @@
-//! How thick strokes are, and how they are made thicker or thinner.
+//! Measures how thick strokes are, and makes them thicker or thinner.
 
 use super::plane::Plane;
 
-/// The mean thickness of a shape's strokes in pixels: twice its area by its circumference.
+/// Mean thickness of a shape's strokes in pixels: twice its area divided by its circumference.
 ///
-/// A pixel counts as far as it is covered, and the circumference is the total variation of the coverage.
+/// The area is the sum of the coverage; the circumference is its total variation.
 pub(super) fn of(coverage: &Plane) -> f32 {
     let Plane { width, height, ref values } = *coverage;
     let area: f32 = values.iter().sum();
@@ -20,16 +20,16 @@ pub(super) fn of(coverage: &Plane) -> f32 {
     2.0 * area / circumference.max(1e-6)
 }
 
-/// Moves the outline outwards (or inwards, if negative) by so many pixels; edges are soft over one pixel.
+/// Moves the outline outwards by `by` pixels, or inwards if negative. The new edges are one pixel soft.
 pub(super) fn moved(coverage: &Plane, by: f32) -> Plane {
     let distance = signed_distance(coverage);
     distance.map(|distance| (by - distance + 0.5).clamp(0.0, 1.0))
 }
 
-/// Distance of each pixel to the outline, where the coverage is half: negative inside.
+/// Distance of each pixel to the outline, where the coverage is 0.5; negative inside.
 ///
-/// Two sweeps that carry the nearest pixel of the other side along (Danielsson, "Euclidean distance mapping", 1980);
-/// what the coverage says of the outline's place within a pixel is added.
+/// Two sweeps propagate the nearest pixel on the other side (Danielsson, "Euclidean distance mapping", 1980). The
+/// coverage of that pixel then gives the outline's position within it.
 pub(super) fn signed_distance(coverage: &Plane) -> Plane {
     let inside: Vec<bool> = coverage.values.iter().map(|&value| value >= 0.5).collect();
     let outwards = distance_to(coverage, &inside, true);
@@ -37,7 +37,7 @@ pub(super) fn signed_distance(coverage: &Plane) -> Plane {
     outwards.zip(&inwards, |out, within| if out > 0.0 { out } else { -within })
 }
 
-/// The distance of each pixel that is not on `side` to the outline; 0 for the others.
+/// Distance to the outline of each pixel that is not on `side`; 0 for the others.
 fn distance_to(coverage: &Plane, inside: &[bool], side: bool) -> Plane {
     const FAR: i32 = 1 << 14;
     let Plane { width, height, .. } = *coverage;
@@ -84,7 +84,7 @@ fn distance_to(coverage: &Plane, inside: &[bool], side: bool) -> Plane {
             return FAR as f32;
         }
         let at = (y as i32 + dy) as usize * width + (x as i32 + dx) as usize;
-        // The nearest pixel is covered more than half: the outline lies that much nearer.
+        // The nearest pixel's coverage differs from 0.5, so the outline is that much nearer.
         let beyond = (coverage.values[at] - 0.5).abs();
         (((dx * dx + dy * dy) as f32).sqrt() - beyond).max(0.01)
     })
@@ -102,7 +102,7 @@ mod tests {
     fn the_thickness_of_a_bar_is_its_width() {
         for thickness in [2, 5, 12] {
             let found = of(&bar(thickness));
-            // Its ends are circumference too.
+            // The bar's ends count as circumference too.
             let expected = thickness as f32 * 100.0 / (100.0 + thickness as f32);
             assert!((found - expected).abs() < 0.05 * expected, "{thickness}: {found}");
         }

@@ -1,7 +1,7 @@
-//! From which value on something is ink.
+//! The threshold above which a value is ink.
 
-/// The value that best parts the small from the large of `values` between `low` and `high` (Otsu, "A threshold
-/// selection method from gray-level histograms", 1979); values outside do not count. `low` if there are none.
+/// The threshold between `low` and `high` that best separates small from large `values` (Otsu, "A threshold selection
+/// method from gray-level histograms", 1979). Values below `low` are ignored. Returns `low` if no values are left.
 pub(super) fn otsu(values: impl Iterator<Item = f32>, low: f32, high: f32) -> f32 {
     const LEVELS: usize = 128;
     let step = (high - low) / LEVELS as f32;

@@ -97,7 +97,7 @@ pub struct Confused {
 pub struct ClassFigures {
     /// Images of this class.
     pub support: u64,
-    /// Images classified as this class, rightly or wrongly.
+    /// Images classified as this class, correctly or not.
     pub answered: u64,
     /// Share of the images classified as this class that belong to it, 0 to 1; `None` if there are none.
     pub precision: Option<f64>,

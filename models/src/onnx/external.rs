@@ -57,7 +57,7 @@ pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
     for tensor in model.graph.iter_mut().flat_map(tensors_mut).filter(|tensor| is_external(tensor)) {
         let read = folder.read(tensor).with_context(|| {
             let (name, location) = (&tensor.name, location(tensor));
-            format!("{} keeps its tensor '{name}' in the file '{location}', which cannot be used", path.display())
+            format!("{} stores its tensor '{name}' in the file '{location}', which cannot be used", path.display())
         })?;
         tensor.raw_data = read;
         tensor.external_data.clear();
@@ -100,8 +100,8 @@ impl Folder {
         let name = model.display();
         ensure!(
             model.is_file(),
-            "{name} keeps tensors in other files, which are looked for in the model's folder, but a pipe has no folder: \
-             name the model's file. {REMEDY}"
+            "{name} stores tensors in other files in the model's folder, but a pipe has no folder: name the model's \
+             file. {REMEDY}"
         );
         let path = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let link = model.canonicalize().with_context(|| format!("cannot read {name}"))?;
@@ -128,10 +128,7 @@ impl Folder {
             "its length is {length} bytes: expected {expected} for the shape {:?}",
             tensor.dims
         );
-        ensure!(
-            length <= self.left,
-            "the model and its tensors have more than {MAX_FILE} bytes: expected at most as many"
-        );
+        ensure!(length <= self.left, "the model and its tensors are too large: expected at most {MAX_FILE} bytes");
         self.left -= length;
 
         let file = self.file(location(tensor))?;
@@ -154,7 +151,8 @@ impl Folder {
         let path = self.path.join(location);
         if self.open.as_ref().is_none_or(|(open, _)| *open != path) {
             let real = path.canonicalize();
-            let real = real.with_context(|| format!("cannot read {}: it must lie beside the model", path.display()))?;
+            let real =
+                real.with_context(|| format!("cannot read {}: expected it in the model's folder", path.display()))?;
             let inside = self.real.iter().any(|folder| real.starts_with(folder));
             ensure!(
                 inside,
@@ -221,7 +219,7 @@ mod tests {
         let absolute = outside.path().join("w.bin").display().to_string();
         let own = "only files in the model's own folder";
         let mut cases = vec![
-            (vec![("location", "no.bin")], "no.bin: it must lie beside the model"),
+            (vec![("location", "no.bin")], "no.bin: expected it in the model"),
             (vec![("location", "../w.bin")], own),
             (vec![("location", absolute.as_str())], own),
             (vec![("location", "folder")], "not a regular file"),
@@ -240,7 +238,7 @@ mod tests {
         for (entries, word) in cases {
             let path = written(&folder, &entries);
             let message = format!("{:#}", read(&path).unwrap_err());
-            assert!(message.contains(word) && message.contains("model.onnx keeps its tensor 'w'"), "{message}");
+            assert!(message.contains(word) && message.contains("model.onnx stores its tensor 'w'"), "{message}");
         }
     }
 

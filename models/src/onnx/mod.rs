@@ -44,7 +44,11 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(context)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
-    ensure!(bytes.len() as u64 <= MAX_FILE, "{} has more than {MAX_FILE} bytes: expected a model", path.display());
+    ensure!(
+        bytes.len() as u64 <= MAX_FILE,
+        "{} is too large for a model: expected at most {MAX_FILE} bytes",
+        path.display()
+    );
     Ok(bytes)
 }
 

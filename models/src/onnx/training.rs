@@ -14,16 +14,16 @@ pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
         match node.op_type.as_str() {
             "BatchNormalization" => ensure!(
                 !normalises_by_batch(node, opset),
-                "its BatchNormalization node '{name}' is in training mode, so that an answer depends on the other images \
-                 of its batch. {REMEDY}"
+                "its BatchNormalization node '{name}' is in training mode, so an answer depends on the other images of \
+                 its batch. {REMEDY}"
             ),
             "Dropout" => ensure!(
                 !drops(node, graph, opset),
-                "its Dropout node '{name}' is in training mode, so that answers depend on chance. {REMEDY}"
+                "its Dropout node '{name}' is in training mode, so answers are random. {REMEDY}"
             ),
             operator @ ("Bernoulli" | "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform"
             | "RandomUniformLike") => {
-                bail!("its {operator} node '{name}' draws random numbers, so that answers depend on chance. {REMEDY}")
+                bail!("its {operator} node '{name}' draws random numbers, so answers are random. {REMEDY}")
             }
             _ => {}
         }

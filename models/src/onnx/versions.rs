@@ -27,18 +27,18 @@ pub fn check(model: &ModelProto) -> Result<()> {
     let ir = model.ir_version;
     ensure!(
         (0..=NEWEST_IR).contains(&ir),
-        "its format (IR version {ir}) is not known: expected a version up to {NEWEST_IR}. Save it with an older version of \
-         the program that wrote it"
+        "its IR version {ir} is unknown: expected at most {NEWEST_IR}. Save it with an older version of the program \
+         that wrote it"
     );
     let mut domains = HashSet::new();
     for opset in &model.opset_import {
         let domain = if opset.domain == "ai.onnx" { "" } else { &opset.domain };
-        ensure!(domains.insert(domain), "it asks for two versions of one operator set ('{domain}')");
+        ensure!(domains.insert(domain), "it imports two versions of one operator set ('{domain}')");
     }
     let opset = super::opset(model);
     // Checked first: a model with only unknown operators need not import the standard set.
     operators_are_known(model)?;
-    let opset = opset.context("it does not say which opset it uses")?;
+    let opset = opset.context("it does not declare its opset")?;
     let problem = match opset {
         ..OLDEST_OPSET => "too old",
         OLDEST_OPSET..=NEWEST_OPSET => return Ok(()),
@@ -64,8 +64,8 @@ fn operators_are_known(model: &ModelProto) -> Result<()> {
         _ => "",
     };
     bail!(
-        "its operators {named}{more} are of the domain {domain}{what}: expected an image classifier of standard ONNX \
-         operators"
+        "its operators {named}{more} belong to the domain {domain}{what}: expected an image classifier with standard \
+         ONNX operators"
     )
 }
 
@@ -95,7 +95,7 @@ mod tests {
             (model(8, 6, ""), "its opset 6 is too old: expected 7 to 28"),
             (model(8, 99, ""), "its opset 99 is too new: expected 7 to 28"),
             (model(8, 13, "ai.onnx.ml"), "its operators Relu are of the domain ai.onnx.ml (classical machine learning"),
-            (model(8, 99, "my.own"), "of the domain my.own: expected"),
+            (model(8, 99, "my.own"), "the domain my.own: expected"),
             (ModelProto { opset_import: Vec::new(), ..model(8, 13, "") }, "does not say which opset"),
         ] {
             let message = check(&model).unwrap_err().to_string();

@@ -65,7 +65,7 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
         return decode(&bytes, limits).with_context(not_an_image);
     }
     // A large file is reserved in the memory budget before it is read.
-    ensure!(length <= MAX_BYTES, "{}: it is longer than {MAX_BYTES} bytes", not_an_image());
+    ensure!(length <= MAX_BYTES, "{}: it is larger than {MAX_BYTES} bytes", not_an_image());
     let header = Header::of(BufReader::new(&file), length, limits.max_pixels).with_context(not_an_image)?;
     let (share, reduction) = header.memory(length, limits.rows).with_context(not_an_image)?;
     file.rewind().with_context(cannot_read)?;
@@ -87,7 +87,7 @@ pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve(expected)?;
     source.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= MAX_BYTES, "it is longer than {MAX_BYTES} bytes");
+    ensure!(bytes.len() as u64 <= MAX_BYTES, "it is larger than {MAX_BYTES} bytes");
     Ok(bytes)
 }
 
@@ -119,7 +119,7 @@ impl Header {
         let width = png_width(&mut source)?;
         let reader = ImageReader::new(source).with_guessed_format()?;
         let (size, kind) = match reader.format() {
-            None => bail!("its content is none of the formats this program reads ({FORMATS})"),
+            None => bail!("unknown format: expected one that this program reads ({FORMATS})"),
             Some(ImageFormat::Jpeg) => {
                 let header = jpeg::Header::of(reader.into_inner())?;
                 let (width, height) = header.size;
@@ -139,7 +139,7 @@ impl Header {
         ensure!(pixels > 0, "it has {width}x{height} pixels: expected at least one");
         ensure!(pixels <= max_pixels, "it has {width}x{height} = {pixels} pixels: expected at most {max_pixels}");
         if let Kind::Other(_, _, bytes) = kind {
-            ensure!(bytes <= MAX_BYTES, "it would take {bytes} bytes in memory: expected at most {MAX_BYTES}");
+            ensure!(bytes <= MAX_BYTES, "it would need {bytes} bytes of memory: expected at most {MAX_BYTES}");
         }
         Ok(Self { size, kind })
     }
@@ -226,7 +226,7 @@ fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>, width: u32) ->
     reader.limits(limits);
     reader.into_decoder().map_err(|error| match error {
         ImageError::Limits(_) if is_png => anyhow!(
-            "its metadata (such as EXIF, text or a colour profile) takes more than {} MB: save it without",
+            "its metadata (such as EXIF, text or a colour profile) has more than {} MB: save the image without it",
             metadata::MAX_BYTES / 1_000_000
         ),
         error => error.into(),
@@ -270,9 +270,9 @@ fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
         ColorType::Rgba8 | ColorType::Rgba16 => {
             RgbaImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8)
         }
-        other => bail!("it stores {other:?}: expected 8 or 16 bits per channel"),
+        other => bail!("its colour type is {other:?}: expected 8 or 16 bits per channel"),
     };
-    picture.context("it decodes to another size than its header says")
+    picture.context("its decoded size differs from its header")
 }
 
 #[cfg(test)]
@@ -341,6 +341,6 @@ mod tests {
     #[test]
     fn text_is_not_a_picture() {
         let message = format!("{:#}", read(b"hello, I am a text file").unwrap_err());
-        assert!(message.contains("none of the formats"), "{message}");
+        assert!(message.contains("unknown format"), "{message}");
     }
 }

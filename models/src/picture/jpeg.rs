@@ -42,7 +42,7 @@ impl Header {
             PixelFormat::L8 => (false, 1),
             PixelFormat::RGB24 => (true, 3),
             PixelFormat::CMYK32 => (true, 4),
-            PixelFormat::L16 => bail!("it is a JPEG of more than 8 bits: expected one of 8"),
+            PixelFormat::L16 => bail!("it is a JPEG with more than 8 bits per channel: expected 8"),
         };
         ensure!(
             info.coding_process != CodingProcess::Lossless,
@@ -89,7 +89,7 @@ impl Header {
             jpeg_decoder::Error::Io(error) if error.kind() != ErrorKind::UnexpectedEof => {
                 anyhow::Error::new(error).context("it cannot be decoded now")
             }
-            damage => anyhow::Error::new(damage).context("its data is damaged or lost"),
+            damage => anyhow::Error::new(damage).context("its data is damaged or missing"),
         })?;
         let format = decoder.info().context("it has no frame header")?.pixel_format;
         let (width, height) = (u32::from(width), u32::from(height));
@@ -99,7 +99,7 @@ impl Header {
             PixelFormat::CMYK32 => RgbImage::from_raw(width, height, rgb(decoded)).map(DynamicImage::ImageRgb8),
             PixelFormat::L16 => None,
         };
-        Ok((picture.context("it decodes to another size than its header says")?, exif.map(<[u8]>::to_vec)))
+        Ok((picture.context("its decoded size differs from its header")?, exif.map(<[u8]>::to_vec)))
     }
 }
 
@@ -165,7 +165,7 @@ impl<'a> Guarded<'a> {
     }
 }
 
-const CUT_OFF: &str = "the JPEG data breaks off: is the file truncated?";
+const CUT_OFF: &str = "the JPEG data ends early: is the file truncated?";
 
 /// Returns the next marker and what follows it. Skips the bytes before it, as every decoder does.
 fn next_marker(mut rest: &[u8]) -> Option<(u8, &[u8])> {
@@ -248,7 +248,10 @@ impl Scans {
     /// Reads a scan header (B.2.3).
     fn scan(&mut self, segment: &[u8]) -> Result<Scan> {
         self.count += 1;
-        ensure!(self.count <= MAX_SCANS, "it has more than {MAX_SCANS} scans: save it as a usual JPEG or as PNG");
+        ensure!(
+            self.count <= MAX_SCANS,
+            "it has too many scans: expected at most {MAX_SCANS}; save it as a baseline JPEG or as PNG"
+        );
         let Some((&count, parameters)) = segment.split_first() else { bail!(CUT_OFF) };
         let Some((selectors, &[from, to, approximation])) = parameters.split_at_checked(2 * usize::from(count)) else {
             bail!("its scan header is damaged");
@@ -262,7 +265,7 @@ impl Scans {
         for selector in selectors.chunks_exact(2) {
             let Some(component) = self.components.iter_mut().find(|component| component.identifier == selector[0])
             else {
-                bail!("its scan header names a component that the frame has not");
+                bail!("its scan header names a component that the frame does not have");
             };
             let across = extent(wide, component.sampling.0, most.0);
             let down = extent(high, component.sampling.1, most.1);
@@ -271,7 +274,7 @@ impl Scans {
             ensure!(
                 count > 1 || (across.is_read && down.is_read),
                 "its components are sampled {}x{} and {}x{} and stored one by one, which this program cannot read: \
-                 save it as a usual JPEG or as PNG",
+                 save it as a baseline JPEG or as PNG",
                 most.0,
                 most.1,
                 component.sampling.0,

@@ -48,8 +48,8 @@ impl Budget {
     pub fn take(&self, bytes: u64) -> Result<Share<'_>> {
         ensure!(
             bytes <= self.total,
-            "it takes about {} MB of memory to decode, but images may use at most {} MB, half of what was free: use a \
-             smaller image or allow the program more memory",
+            "decoding it needs about {} MB of memory: expected at most {} MB, half of what was free; use a smaller \
+             image or allow the program more memory",
             megabytes(bytes),
             megabytes(self.total),
         );

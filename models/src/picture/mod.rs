@@ -94,7 +94,7 @@ impl Reader {
             (_, Some(polarity)) => digit::prepare(picture, self.polarity, polarity, size)?.into_raw(),
             (1, None) => cover(picture, size).to_luma8().into_raw(),
             (3, None) => planes(&cover(picture, size).to_rgb8()),
-            (channels, _) => bail!("a picture has no {channels} channels: expected a model of 1 or 3"),
+            (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };
         Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
     }
@@ -193,10 +193,10 @@ pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
     let picture = match channels {
         1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageLuma8),
         3 => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageRgb8),
-        _ => bail!("[{channels}, {height}, {width}] is no picture: expected 1 or 3 channels"),
+        _ => bail!("[{channels}, {height}, {width}] is not an image: expected 1 or 3 channels"),
     };
     let mut bytes = Cursor::new(Vec::new());
-    picture.context("the picture is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
+    picture.context("the image is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
     Ok(bytes.into_inner())
 }
 

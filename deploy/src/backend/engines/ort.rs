@@ -5,8 +5,8 @@ use crate::backend::engine::Registration;
 use crate::backend::{engine::Code, intermediate, library, ort::Session};
 
 /// What to do if the library is not found.
-const LIBRARY: &str = "put its libonnxruntime.so (64-bit systems only) where deploy backends says it looked, or set \
-                       ORT_DYLIB_PATH to it";
+const LIBRARY: &str = "put its libonnxruntime.so (64-bit systems only) where deploy backends says it searched, or set \
+    ORT_DYLIB_PATH to it";
 
 /// ONNX Runtime as it runs by default.
 pub static ORT: Registration = Registration {

@@ -72,7 +72,7 @@ impl Probe {
         let steps = steps(&model);
         expose(&mut model, &steps);
         let bytes = onnx::encode(&model);
-        let open = engine.code()?.layers.with_context(|| format!("{engine} shows no values between the nodes"))?;
+        let open = engine.code()?.layers.with_context(|| format!("{engine} cannot show the values between nodes"))?;
         let source = Source { name, bytes: &bytes, model: &model, interface: &interface };
         let exposed = open(source, engine.device, &steps)?;
         Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
@@ -109,7 +109,7 @@ impl Probe {
         let (input, batch) = (&self.interface.input, self.batch());
         ensure!(
             (1..=batch).contains(&count) && (channels, height, width) == (input.channels, input.height, input.width),
-            "the pictures are [{count}, {channels}, {height}, {width}]: {} takes [{batch}, {}, {}, {}]",
+            "the images are [{count}, {channels}, {height}, {width}]: {} expects [{batch}, {}, {}, {}]",
             self.name,
             input.channels,
             input.height,
@@ -118,7 +118,7 @@ impl Probe {
         let taken = Taken::of(images, self.card.as_ref(), self.interface.takes)?;
         let run = self.exposed.run(taken.view(), &self.steps);
         let outcomes = run.with_context(|| format!("{} failed in {}", self.name, self.exposed.runtime().name))?;
-        ensure!(outcomes.len() == self.steps.len(), "{} yields too few tensors", self.exposed.runtime().name);
+        ensure!(outcomes.len() == self.steps.len(), "{} returned too few tensors", self.exposed.runtime().name);
         Ok(outcomes)
     }
 }

@@ -42,7 +42,7 @@ impl Session {
         let input = TensorRef::from_array_view(pictures.view())?;
         let outputs = self.inner.inner().run(::ort::inputs![input]).context("ONNX Runtime cannot run it")?;
         let outcome = |step: &Step| {
-            let output = outputs.get(&step.tensor).ok_or_else(|| "ONNX Runtime does not yield it".to_owned())?;
+            let output = outputs.get(&step.tensor).ok_or_else(|| "ONNX Runtime does not return it".to_owned())?;
             values(output)
         };
         Ok(steps.iter().map(outcome).collect())
@@ -51,7 +51,7 @@ impl Session {
 
 /// Converts an output to values.
 fn values(output: &DynValue) -> Outcome {
-    let ValueType::Tensor { ty, .. } = output.dtype() else { return Err("it is no tensor".to_owned()) };
+    let ValueType::Tensor { ty, .. } = output.dtype() else { return Err("it is not a tensor".to_owned()) };
     match ty {
         TensorElementType::Float32 => numbers::<f32>(output, "float32", f64::from),
         TensorElementType::Float64 => numbers::<f64>(output, "float64", |value| value),
@@ -65,7 +65,7 @@ fn values(output: &DynValue) -> Outcome {
         TensorElementType::Int64 => numbers::<i64>(output, "int64", |value| value as f64),
         TensorElementType::Bool => numbers::<bool>(output, "bool", f64::from),
         // ort extracts 16-bit floats only if it is built with a type for them.
-        other => Err(format!("elements of the type {other} are not compared")),
+        other => Err(format!("elements of type {other} are not compared")),
     }
 }
 

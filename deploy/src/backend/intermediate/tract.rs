@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tract_core::prelude::*;
 
 /// Why a tensor is unavailable: our own operators fuse several nodes, and tract drops tensors that nothing uses.
-const UNSEEN: &str = "tract computes it in one with other nodes";
+const UNSEEN: &str = "tract fuses it with other nodes";
 
 /// A plan with every tensor as an output.
 struct Plan {
@@ -68,7 +68,7 @@ fn foreign(
     _: usize,
     _: &[Step],
 ) -> Result<(Arc<TypedRunnableModel>, Vec<Option<usize>>, String)> {
-    anyhow::bail!("it is not as train export writes it: rebuild this program with --features onnx")
+    anyhow::bail!("train export does not write such a graph: rebuild this program with --features onnx")
 }
 
 impl Exposed for Plan {
@@ -87,7 +87,7 @@ impl Exposed for Plan {
 impl Plan {
     fn run_batch<T: Datum + Copy + Default>(&self, pictures: ArrayView4<T>) -> Result<Vec<Outcome>> {
         let pictures = filled(pictures, Some(self.batch));
-        let values = pictures.as_slice().context("the pictures are not contiguous")?;
+        let values = pictures.as_slice().context("the images are not contiguous")?;
         let tensor = Tensor::from_shape(pictures.shape(), values)?;
         let run = || self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()));
         let outputs = caught(run).context("tract cannot run it")?;
@@ -119,7 +119,7 @@ fn values(output: &Tensor) -> Outcome {
             let extents = output.cast_to::<i64>().map_err(|error| error.to_string())?;
             numbers::<i64>(&extents, "int64", |value| *value as f64)
         }
-        other => Err(format!("elements of the type {other:?} are not compared")),
+        other => Err(format!("elements of type {other:?} are not compared")),
     }
 }
 

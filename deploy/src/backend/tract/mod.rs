@@ -111,8 +111,8 @@ fn load(source: Source, stock: bool) -> Result<Loaded> {
             }
             Err(_) if cfg!(feature = "onnx") => foreign(source, &lanes)?,
             Err(why) => bail!(
-                "it is not as train export writes it: {why}. This program was built for such files only: rebuild it with \
-                 --features onnx"
+                "train export does not write such a graph: {why}. This program was built only for its files: rebuild \
+                 it with --features onnx"
             ),
         }
     };
@@ -239,14 +239,14 @@ fn run_batch<T: Datum + Copy>(
     pictures: ArrayView4<T>,
     mut rows: ArrayViewMut2<f32>,
 ) -> Result<()> {
-    let values = pictures.as_slice().context("the pictures are not contiguous")?;
+    let values = pictures.as_slice().context("the images are not contiguous")?;
     let tensor = Tensor::from_shape(pictures.shape(), values)?;
     let outputs = state.run(tvec!(tensor.into_tvalue()))?;
-    let output = outputs.first().context("it yields nothing")?.to_plain_array_view::<f32>()?;
+    let output = outputs.first().context("it returned nothing")?.to_plain_array_view::<f32>()?;
     let (count, classes) = rows.dim();
     ensure!(
         output.ndim() == 2 && output.shape()[0] >= count && output.shape()[1] == classes,
-        "it yields scores of the shape {:?}: expected [{count}, {classes}]",
+        "it returned scores of the shape {:?}: expected [{count}, {classes}]",
         output.shape()
     );
     let output = output.into_dimensionality::<ndarray::Ix2>()?;

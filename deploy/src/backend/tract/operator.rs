@@ -89,7 +89,7 @@ impl EvalOp for Operator {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let (found, expected) = ((input.datum_type(), input.len()), self.kernel.takes());
-        ensure!(found == expected, "{} takes {expected:?} numbers, not {found:?}", self.kernel.name());
+        ensure!(found == expected, "{}: expected {expected:?} numbers, found {found:?}", self.kernel.name());
         let mut output = spare::taken(&self.shape)?;
         let room = Arc::get_mut(&mut output).context("a tensor that is in use")?;
         // The kernel overwrites every number of the recycled tensor.

@@ -14,13 +14,13 @@ use tract_core::prelude::*;
 /// Builds a model for one image of this type and shape. Its outputs are the values after all steps if `every` is set,
 /// otherwise only the last.
 pub(super) fn model(chain: Chain, input: TypedFact, lanes: &[Lane], every: bool) -> Result<TypedModel> {
-    let shape = input.shape.as_concrete().context("its pictures have no fixed shape")?.to_vec();
+    let shape = input.shape.as_concrete().context("its input has no fixed shape")?.to_vec();
     let mut wiring = Wiring { model: TypedModel::default(), lanes, wire: OutletId::new(0, 0), shape, count: 0 };
     wiring.wire = wiring.model.add_source("image", input)?;
     let mut wires = Vec::new();
     for step in chain.steps {
         let shape = wiring.shape.clone();
-        wiring.step(step).with_context(|| format!("its step number {} cannot take {shape:?}", wiring.count))?;
+        wiring.step(step).with_context(|| format!("its step {} does not accept the shape {shape:?}", wiring.count))?;
         wires.push(wiring.wire);
     }
     let Wiring { mut model, wire, .. } = wiring;

@@ -140,9 +140,8 @@ fn cold(report: &Report) -> Section {
         let milliseconds = |times: &Summary| format!("{:.1}", 1e3 * times.p50);
         let mut cells = place(&start.runtime).to_vec();
         cells.extend([&start.load_seconds, &start.first_seconds, &start.process_seconds].map(milliseconds));
-        cells.push(
-            start.peak_memory.map_or_else(|| "not told".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6)),
-        );
+        cells
+            .push(start.peak_memory.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6)));
         rows.push(cells);
     }
     Section { title: "Cold start: a process with one prediction, medians; memory of the whole process", rows }

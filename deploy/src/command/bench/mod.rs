@@ -30,13 +30,13 @@ const COLD_STARTS: usize = 5;
 /// Measures how fast a model file runs here: latency, throughput, cold start, and what this program adds to the runtime
 #[derive(Args)]
 #[command(after_help = "\
-The engines take turns, so that a disturbance of the machine affects all of them. A round is a turn of 25 ms for \
-each engine, number of threads and batch size, and one for the engine's own call on the same pictures. Times are \
-medians of all calls; the 95 % interval comes from the medians of the turns. Cold starts are processes of their own, \
-each with one engine and one prediction, the files being in the system's cache.
+The engines take turns, so a disturbance of the machine affects all of them. A round is a turn of 25 ms for each \
+engine, number of threads and batch size, and one for the engine's own call on the same images. Times are medians of \
+all calls; the 95 % interval comes from the medians of the turns. A cold start is a new process with one engine and \
+one prediction; the files are in the system's cache.
 
 With --compare the exit code is 1 if a figure got worse by more than 5 % and by more than three times its own noise. \
-A result of another model is refused; of another machine, shown without a verdict.
+A result for another model is refused; one from another machine is shown without a verdict.
 
 Examples:
   deploy bench model.onnx                             the everyday engines, on one and on all threads
@@ -58,7 +58,7 @@ pub struct Arguments {
     )]
     backend: Option<Engine>,
 
-    /// Several engines: all that are here, or a list such as tract,tract-stock
+    /// Several engines: all that are available, or a list such as tract,tract-stock
     #[arg(
         long,
         value_name = "LIST",
@@ -68,7 +68,7 @@ pub struct Arguments {
     )]
     runtimes: Option<String>,
 
-    /// Only engines that run there: auto (anywhere), cpu, cuda or cuda:N; with --backend ort, where it runs
+    /// Only engines on this device: auto (any), cpu, cuda or cuda:N; with --backend ort, the device it runs on
     #[arg(
         long,
         value_name = "NAME",
@@ -81,11 +81,11 @@ pub struct Arguments {
     #[command(flatten)]
     cuda: CudaArguments,
 
-    /// Numbers of threads on the processor [default: 1, and as many as it runs at once]
+    /// Numbers of CPU threads [default: 1, and one per hardware thread]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = whole::<u16>(1..=1024))]
     threads: Vec<u16>,
 
-    /// Pictures per call
+    /// Images per call
     #[arg(
         long,
         value_name = "N,…",
@@ -103,11 +103,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     rounds: Option<u32>,
 
-    /// An earlier result (JSON) to hold this one against
+    /// An earlier result (JSON) to compare with
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     compare: Option<PathBuf>,
 
-    /// Also write the result as JSON into this file, for --compare
+    /// Also write the result into this file as JSON, for --compare
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
@@ -115,7 +115,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// Only load the model, predict once, and print what it took: what a cold start is
+    /// Cold start: only load the model, predict once, and print the times
     #[arg(long, hide = true)]
     cold_start: bool,
 }
@@ -268,7 +268,7 @@ impl Arguments {
 
     /// The command that starts one engine cold.
     fn command(&self, engine: Engine, threads: usize) -> Result<Command> {
-        let program = std::env::current_exe().context("cannot tell where this program is, to start it cold")?;
+        let program = std::env::current_exe().context("cannot find this program's own file to start it cold")?;
         let mut command = Command::new(program);
         command.args(["bench", "--cold-start", "--backend", &engine.to_string(), "--threads", &threads.to_string()]);
         if engine.registration.cuda {

@@ -119,14 +119,14 @@ fn outcome(engine: Engine, model: &Model, pictures: &Pictures, comparison: Compa
 fn disagreement(document: &Document, one: &Compared) -> String {
     let Agreement { max_difference, mean_difference, beyond_tie, tolerance, .. } = &one.agreement;
     format!(
-        "{} and {} disagree on {}: logits differ by up to {max_difference:.1e}, {mean_difference:.1e} on average (at \
-         most {:.0e} and {:.0e} are rounding), {} beyond a near tie",
+        "{} and {} disagree on {}: logits differ by up to {max_difference:.1e}, {mean_difference:.1e} on average \
+         (limits {:.0e} and {:.0e}), {} beyond a near tie",
         document.reference.engine,
         one.ran.engine,
         document.model,
         tolerance.largest,
         tolerance.mean,
-        counted(*beyond_tie, "other answer")
+        counted(*beyond_tie, "different answer")
     )
 }
 
@@ -136,7 +136,7 @@ fn warn_of_one_answer(logits: &Array2<f32>) {
     let mut answers = logits.rows().into_iter().map(argmax);
     let first = answers.next();
     if logits.nrows() > 1 && answers.all(|answer| Some(answer) == first) {
-        say("note: every image got the same answer, so that equal answers say little here");
+        say("note: every image got the same answer, so agreement proves little here");
     }
 }
 

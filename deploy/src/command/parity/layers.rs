@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, engines: [Engine; 2]) -> Result<()> {
     match document.layers.first_beyond.and_then(|first| document.layers.nodes.get(first)) {
         None => Ok(()),
         Some(first) => Err(anyhow!(
-            "{} and {} part at {}: {}",
+            "{} and {} first differ at {}: {}",
             document.reference.engine,
             document.compared.engine,
             title(first),
@@ -73,20 +73,20 @@ pub(super) fn run(arguments: &Arguments, engines: [Engine; 2]) -> Result<()> {
 fn title(layer: &Layer) -> String {
     let Layer { node, operator, tensor, .. } = layer;
     let node = if node.is_empty() || node == tensor { String::new() } else { format!(" of node '{node}'") };
-    printable(&format!("the {operator}{node} that yields '{tensor}'"))
+    printable(&format!("the {operator}{node} that computes '{tensor}'"))
 }
 
 /// Why a node is beyond the tolerance.
 fn reason(layer: &Layer, tolerance: Tolerance) -> String {
     match (&layer.difference, &layer.problem) {
         (Some(spread), _) if spread.not_finite > 0 => {
-            format!("{} that are no finite numbers in one of them", counted(spread.not_finite as usize, "element"))
+            format!("{} not finite in one of them", counted(spread.not_finite as usize, "element"))
         }
         (Some(Spread { max, mean, relative: Some(relative), relative_mean: Some(relative_mean), .. }), _) => {
             let (one, other) = (share(*relative), share(*relative_mean));
             format!(
                 "it differs by up to {max:.1e}, {mean:.1e} on average, which is {one} and {other} of the tensor's range \
-                 (at most {} and {} are rounding)",
+                 (limits {} and {})",
                 share(f64::from(tolerance.largest)),
                 share(tolerance.mean)
             )
@@ -111,12 +111,12 @@ fn to_text(document: &Document, pictures: &Pictures) -> String {
     let Document { model, reference, compared, layers, .. } = document;
     let verdict = match layers.first_beyond.and_then(|first| layers.nodes.get(first).map(|layer| (first, layer))) {
         None => format!(
-            "agree at every node (at most {} of a tensor's range, {} on average, are rounding)",
+            "agree at every node (limits: {} of a tensor's range, {} on average)",
             share(f64::from(layers.tolerance.largest)),
             share(layers.tolerance.mean)
         ),
         Some((first, layer)) => {
-            format!("PART at node {}, {}\n{}", first + 1, title(layer), reason(layer, layers.tolerance))
+            format!("DIFFER at node {}, {}\n{}", first + 1, title(layer), reason(layer, layers.tolerance))
         }
     };
     let summary = fields(&[
@@ -141,8 +141,8 @@ fn row(index: usize, layer: &Layer, width: usize, first: Option<usize>) -> Vec<S
         format!("{}[{}]", element.unwrap_or_default(), extents.join(", "))
     });
     let mark = match (first == Some(index), beyond, problem) {
-        (true, ..) => "<< parts first".to_owned(),
-        (false, true, _) => "< beyond".to_owned(),
+        (true, ..) => "<< first difference".to_owned(),
+        (false, true, _) => "< beyond limit".to_owned(),
         (false, false, Some(problem)) => problem.clone(),
         (false, false, None) => String::new(),
     };

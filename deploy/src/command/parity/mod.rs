@@ -21,12 +21,12 @@ use serde::Serialize;
 use std::ops::Bound;
 use std::path::PathBuf;
 
-/// Compares engines on the same images; --layers shows where in the graph two of them part
+/// Compares engines on the same images; --layers shows where in the graph two of them first differ
 #[derive(Args)]
 #[command(
     after_help = "deploy backends lists and describes the engines: tract runs with our operators, tract-stock is \
     tract as released.\n\n\
-    The exit code is 1 if logits differ by more than rounding, or an answer by more than a near tie; with --layers, if \
+    The exit code is 1 if logits differ by more than rounding, or an answer beyond a near tie; with --layers, if \
     any tensor differs by more than rounding.\n\n\
     Examples:\n  \
     deploy parity model.onnx                     every engine against ONNX Runtime, on the whole test set\n  \
@@ -58,9 +58,9 @@ pub struct Arguments {
     #[command(flatten)]
     pictures: pictures::Arguments,
 
-    /// Largest difference that counts as rounding, and a tenth of it on average: of two logits [default: 1e-3 and 1e-4; int8:
-    /// 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8: 0.25 and
-    /// 0.005]
+    /// Largest difference that counts as rounding, and a tenth of it on average: between logits [default: 1e-3 and
+    /// 1e-4; int8: 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8:
+    /// 0.25 and 0.005]
     #[arg(long, value_name = "T", value_parser = number::<f32>((Bound::Excluded(0.0), Bound::Unbounded)))]
     tolerance: Option<f32>,
 
@@ -72,8 +72,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "layers")]
     save_worst: Option<PathBuf>,
 
-    /// Compare every tensor between the nodes of the graph, in its order, and show where the two part; ONNX Runtime runs
-    /// the graph as written then
+    /// Compare every tensor of the graph, in order, and show where the engines first differ; ONNX Runtime then runs the
+    /// graph as written
     #[arg(long)]
     layers: bool,
 
@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(
         !compared.contains(&reference),
-        usage(format!("--reference and --compared are both {reference}: name two"))
+        usage(format!("--reference and --compared are both {reference}: name two engines"))
     );
     let first = *compared.first().with_context(|| format!("only {reference} is available: see deploy backends"))?;
     say_notes(&notes);
@@ -117,7 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let shown = reference.for_layers();
     ensure!(
         shown != first.for_layers(),
-        usage(format!("with --layers {shown} shows the tensors of {reference} and of {first}: name two others"))
+        usage(format!("with --layers, {reference} and {first} both run as {shown}: name other engines"))
     );
     layers::run(arguments, [reference, first])
 }

@@ -12,23 +12,23 @@ use ndarray::{Array4, Axis};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Which pictures.
+/// Which images.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Folder with a data set, whose test images are compared: IDX files, or a sub-folder of pictures per class
+    /// Folder with a data set, whose test images are compared: IDX files, or a sub-folder of images per class
     /// [default: the one that scripts/setup fetched for the model's data set]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["pictures", "random"])]
     data: Option<PathBuf>,
 
-    /// Compare on the pictures in and below a folder instead; they need no labels
+    /// Compare on the images in and below a folder instead; they need no labels
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
     pictures: Option<PathBuf>,
 
-    /// Compare on N images of random pixels instead, which prove little about what the network was trained for
+    /// Compare on N images of random pixels instead, which prove little about real images
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000), conflicts_with = "images")]
     random: Option<u32>,
 
-    /// Another seed gives other random pixels [default: 0]
+    /// Seed of the random pixels [default: 0]
     #[arg(long, value_name = "S", value_parser = whole::<u64>(0..=u64::MAX), requires = "random")]
     seed: Option<u64>,
 
@@ -76,7 +76,7 @@ impl Pictures {
         }?;
         if let Some(asked) = asked {
             let all = read.images.len_of(Axis(0));
-            ensure!(asked <= all, "--images {asked}: expected 1 to {all}, the images there are");
+            ensure!(asked <= all, "--images {asked}: expected 1 to {all}, the number of images");
         }
         Ok(read)
     }
@@ -111,7 +111,7 @@ impl Pictures {
             }
         }
         bar.finish_and_clear();
-        ensure!(!kept.is_empty(), "no picture in {} can be read", folder.display());
+        ensure!(!kept.is_empty(), "no image in {} can be read", folder.display());
         let images = Array4::from_shape_vec((kept.len(), input.channels, input.height, input.width), pixels)?;
         Ok(Self { images, source: folder.display().to_string(), kind: Kind::Files(kept) })
     }
@@ -121,17 +121,17 @@ impl Pictures {
         let bytes =
             [count, input.channels, input.height, input.width].iter().try_fold(1_usize, |a, &b| a.checked_mul(b));
         let fits = bytes.is_some_and(|bytes| bytes as u64 <= 1 << 32);
-        ensure!(fits, "--random {count}: so many images of this model would take more than 4 GB of memory");
-        say("note: random pixels prove little about what the network was trained for: compare on pictures of it too");
+        ensure!(fits, "--random {count}: this many images would need more than 4 GB of memory");
+        say("note: random pixels prove little about real images: compare on those too");
         let images = dataset::noise((count, input.channels, input.height, input.width), seed);
         Ok(Self { images, source: format!("random pixels of seed {seed}"), kind: Kind::Noise })
     }
 
-    /// Describes the images: `photos, 12 pictures`.
+    /// Describes the images: `photos, 12 images`.
     pub fn line(&self) -> String {
         let thing = match self.kind {
             Kind::Labelled(..) => "test image",
-            Kind::Files(_) => "picture",
+            Kind::Files(_) => "image",
             Kind::Noise => "random image",
         };
         format!("{}, {}", self.source, counted(self.images.len_of(Axis(0)), thing))

@@ -26,8 +26,7 @@ pub(super) fn to_text(document: &Document, pictures: &Pictures, labels: &[String
     lines.push((
         "logits",
         format!(
-            "differ by up to {max_difference:.1e}, {mean_difference:.1e} on average (at most {:.0e} and {:.0e} are \
-             rounding)",
+            "differ by up to {max_difference:.1e}, {mean_difference:.1e} on average (limits {:.0e} and {:.0e})",
             tolerance.largest, tolerance.mean
         ),
     ));
@@ -50,7 +49,7 @@ fn verdict(agree: bool) -> &'static str {
 
 /// One line for each engine that was compared with the reference.
 fn engines(compared: &[Compared]) -> String {
-    let heading = ["compared", "max diff", "mean diff", "probabilities", "other answers", "beyond near ties", ""];
+    let heading = ["compared", "max diff", "mean diff", "probabilities", "different answers", "beyond a near tie", ""];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for Compared { ran, within_tolerance, agreement, probabilities, .. } in compared {
         rows.push(vec![
@@ -86,7 +85,7 @@ fn histogram(histogram: &Histogram, [reference, compared]: &[String; 2]) -> Stri
 }
 
 fn other_answers(all: &[Named<OtherAnswer>], [reference, compared]: &[String; 2], labels: &[String]) -> String {
-    let mut rows = vec![["other answers", reference, compared, "margin", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![["different answers", reference, compared, "margin", ""].map(str::to_owned).to_vec()];
     for Named { name, found } in all.iter().take(SHOWN) {
         rows.push(vec![
             format!("image {}", name.line(found.image)),

@@ -18,14 +18,14 @@ use std::path::PathBuf;
 const TOP: usize = 3;
 
 const EXAMPLES: &str = "\
-An image that cannot be used is named and skipped, the others are answered, and the exit code is 1.
+An image that cannot be used is reported and skipped, the others are classified, and the exit code is 1.
 
-Names of files are shown as they are, but a byte that is not UTF-8 as \\xff and a backslash before \
-an x as \\x5c; text and messages also show control characters like that (a line feed is \\x0a). With \
-each \\x and its two digits replaced by that byte, the name is the file's again.
+File names are printed unchanged, but a byte that is not UTF-8 appears as \\xff and a backslash before an \
+x as \\x5c. Text and messages also escape control characters (a line feed is \\x0a). Replacing each \\x \
+and its two digits by that byte restores the name.
 
 Examples:
-  deploy predict seven.png                      with the model that this program carries in itself
+  deploy predict seven.png                      with the embedded model
   deploy predict photos/ 'scans/*.jpg' --model pets.onnx --top-k 2
   curl -s https://example.org/seven.png | deploy predict -
   deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'
@@ -40,7 +40,7 @@ fn images_help() -> String {
     )
 }
 
-/// Says what is on images
+/// Classifies images
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -50,34 +50,32 @@ pub struct Arguments {
     #[command(flatten)]
     pub model: ModelArguments,
 
-    /// Answers to show per picture [default: 3]
+    /// Answers to show per image [default: 3]
     #[arg(long, value_name = "K", value_parser = whole::<usize>(1..=MAX_CLASSES as u64))]
     top_k: Option<usize>,
 
-    /// Call a picture "unknown" whose likeliest class is less likely than this, 0 to 1
+    /// Answer "unknown" if the likeliest class has a lower probability than this, 0 to 1
     #[arg(long, value_name = "P", value_parser = number::<f32>(0.0..=1.0))]
     pub threshold: Option<f32>,
 
-    /// text (for people), json (one document), jsonl (a JSON object per line and picture, as soon as it is known) or
-    /// csv
+    /// text (for people), json (one document), jsonl (a JSON object per line and image, as soon as it is known) or csv
     #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Pictures that the runtime is given at once [default: as suits it: tract runs them one by one, ONNX Runtime gets
-    /// 256 per thread, fewer if they are large]
+    /// Images per call of the runtime [default: 1 for tract; 256 per thread for ONNX Runtime, fewer if they are large]
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=u64::from(u16::MAX)))]
     batch: Option<u16>,
 
-    /// Most pixels an image may have; larger ones are refused before they are decoded
+    /// Most pixels per image; larger images are refused before they are decoded
     #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = whole::<u64>(1..=i64::MAX as u64))]
     max_pixels: u64,
 
-    /// How digits stand out: auto (finds it out for each picture), light-on-dark or dark-on-light; for models of digits
+    /// How digits stand out: auto (detected for each image), light-on-dark or dark-on-light; for models of digits
     /// [default: auto]
     #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
     polarity: Option<PolarityChoice>,
 
-    /// Write what the network saw of each picture into this folder, as PNG
+    /// Write each image as the network saw it into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     save_input: Option<PathBuf>,
 }
@@ -95,7 +93,7 @@ pub enum Format {
     Csv,
 }
 
-/// How the digit stands out in the pictures.
+/// How the digit stands out in the images.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PolarityChoice {
     Auto,
@@ -124,7 +122,7 @@ impl Arguments {
                 self.images.iter().find(|path| !is_model(path)).map_or_else(|| "IMG".to_owned(), |path| name(path));
             let model = name(model);
             let remedy = match self.model.model.path() {
-                Some(other) => format!("the model is {} already, and one is used at a time", name(other)),
+                Some(other) => format!("--model already names {}: name only one model", name(other)),
                 None => format!("name it with --model: deploy predict {image} --model {model}"),
             };
             return Err(usage(text::printable(&format!("{model} is a model, not an image: {remedy}"))));
@@ -137,7 +135,7 @@ impl Arguments {
         let is_digit = Reader::digit_polarity(model.input()).is_some();
         ensure!(
             self.polarity.is_none() || is_digit,
-            usage(format!("--polarity is for models of digits: {} takes pictures as they are", model.name()))
+            usage(format!("--polarity has no effect: {} is not a model of digits", model.name()))
         );
         Ok(Settings {
             reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },

@@ -82,8 +82,7 @@ fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
     let paths = inputs.sources.iter().filter_map(Source::path).take(LOOKED_AT);
     if let Some(path) = paths.into_iter().find(is_photograph) {
         say(&format!(
-            "note: {} looks like a photograph, but the model in this program reads only digits: name another with --model \
-             FILE",
+            "note: {} looks like a photograph, but the embedded model reads only digits: name another with --model FILE",
             printable(&files::name(path))
         ));
     }

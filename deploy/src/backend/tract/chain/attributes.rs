@@ -18,7 +18,7 @@ impl<'a> Attributes<'a> {
 
     fn find(&self, name: &str, kind: AttributeType) -> Reading<Option<&'a AttributeProto>> {
         match self.0.attribute.iter().find(|attribute| attribute.name == name) {
-            Some(found) if found.r#type != kind as i32 => foreign(format!("its attribute '{name}' is of another type")),
+            Some(found) if found.r#type != kind as i32 => foreign(format!("its attribute '{name}' has the wrong type")),
             found => Ok(found),
         }
     }

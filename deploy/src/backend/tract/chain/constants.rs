@@ -36,7 +36,7 @@ pub(super) fn constant(tensor: &TensorProto) -> Reading<Constant> {
             Values::Integers(raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())
         }
         Ok(DataType::Uint8) if raw.len() == 1 => Values::Byte(raw[0]),
-        _ => return foreign(format!("its tensor '{}' is of a type that train export does not write", tensor.name)),
+        _ => return foreign(format!("its tensor '{}' has a type that train export does not write", tensor.name)),
     };
     let found = match &values {
         Values::Floats(values) | Values::Halves(values) => values.len(),

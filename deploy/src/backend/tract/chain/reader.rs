@@ -56,9 +56,9 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, node: &'a NodeProto) -> Reading<()> {
         if !matches!(&*node.domain, "" | "ai.onnx") {
-            return foreign("it is no standard operator");
+            return foreign("it is not a standard operator");
         }
-        let [yields] = &node.output[..] else { return foreign("it yields more than one value") };
+        let [yields] = &node.output[..] else { return foreign("it has more than one output") };
         let takes = node.input.first().map_or("", String::as_str);
         if let Some(constant) = self.constants.get(takes) {
             let constant = self.computed(node, constant)?;
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         if takes != self.value {
-            return foreign(format!("it takes '{takes}': expected '{}'", self.value));
+            return foreign(format!("its input is '{takes}': expected '{}'", self.value));
         }
         let attributes = Attributes(node);
         let one = matches!(&*node.op_type, "Cast" | "GlobalAveragePool" | "Flatten" | "Softmax");
@@ -75,16 +75,13 @@ impl<'a> Reader<'a> {
         match (&*node.op_type, pending) {
             ("Cast", Pending::Nothing) if self.steps.is_empty() => {
                 attributes.only(&["to"])?;
-                expect(
-                    attributes.integer("to")? == Some(DataType::Float as i64),
-                    "it casts to something else than float",
-                )?;
+                expect(attributes.integer("to")? == Some(DataType::Float as i64), "expected a cast to float")?;
                 self.pending = Pending::Cast;
             }
             ("Mul", Pending::Cast) => self.pending = Pending::Scaled(self.per_channel(node)?),
             ("Add", Pending::Scaled(scale)) => {
                 let shift = self.per_channel(node)?;
-                expect(shift.len() == scale.len(), "as many shifts as scales are expected")?;
+                expect(shift.len() == scale.len(), "expected as many shifts as scales")?;
                 self.steps.push(Step::Pixels { scale, shift, factors: None });
             }
             ("Resize", Pending::Nothing) => self.resize(node)?,
@@ -99,7 +96,7 @@ impl<'a> Reader<'a> {
                 attributes.only(&[])?;
                 expect(
                     self.range(node)? == (scale, zero),
-                    "another scale or zero point than the value was quantized with",
+                    "expected the scale and zero point that the value was quantized with",
                 )?;
                 self.steps.push(Step::Rounded { scale, zero });
             }
@@ -112,7 +109,7 @@ impl<'a> Reader<'a> {
                 let pooled = self.steps.last() == Some(&Step::Mean);
                 expect(
                     pooled && attributes.integer("axis")?.unwrap_or(1) == 1,
-                    "expected after a pooling, with axis 1",
+                    "expected it after a pooling, with axis 1",
                 )?;
                 self.steps.push(Step::Flattened);
             }
@@ -122,11 +119,11 @@ impl<'a> Reader<'a> {
                 let flat = matches!(self.steps.last(), Some(Step::Linear { .. } | Step::Flattened));
                 expect(
                     flat && matches!(attributes.integer("axis")?, Some(1 | -1)),
-                    "expected of [N, classes], with axis 1",
+                    "expected on [N, classes], with axis 1",
                 )?;
                 self.steps.push(Step::Softmax);
             }
-            _ => return foreign("it is none that train export writes there"),
+            _ => return foreign("train export does not write this operator here"),
         }
         self.value = yields;
         if self.pending == Pending::Nothing {
@@ -144,10 +141,7 @@ impl<'a> Reader<'a> {
         match (&*node.op_type, &constant.values) {
             ("Cast", Values::Halves(values)) => {
                 attributes.only(&["to"])?;
-                expect(
-                    attributes.integer("to")? == Some(DataType::Float as i64),
-                    "it casts to something else than float",
-                )?;
+                expect(attributes.integer("to")? == Some(DataType::Float as i64), "expected a cast to float")?;
                 Ok(Constant { shape, values: Values::Floats(values.clone()) })
             }
             ("DequantizeLinear", Values::Integers(values)) => {
@@ -166,7 +160,7 @@ impl<'a> Reader<'a> {
                 let values = rows.flat_map(|(row, scale)| row.iter().map(move |&value| value as f32 * scale));
                 Ok(Constant { shape, values: Values::Floats(values.collect()) })
             }
-            _ => foreign("it computes with constants what train export does not write"),
+            _ => foreign("train export does not write this operator on constants"),
         }
     }
 
@@ -175,7 +169,7 @@ impl<'a> Reader<'a> {
         let name = node.input.get(index).map_or("", String::as_str);
         match self.constants.get(name) {
             Some(Constant { shape, values: Values::Floats(values) }) => Ok((shape, values)),
-            _ => foreign(format!("its input {index}, '{name}', is no constant of floats")),
+            _ => foreign(format!("its input {index}, '{name}', is not a constant of floats")),
         }
     }
 
@@ -209,15 +203,15 @@ impl<'a> Reader<'a> {
         let attributes = Attributes(node);
         attributes.only(&["mode", "coordinate_transformation_mode"])?;
         let half_pixel = attributes.text("coordinate_transformation_mode")?.is_none_or(|mode| mode == b"half_pixel");
-        expect(attributes.text("mode")? == Some(b"linear") && half_pixel, "expected linear, with half pixels")?;
-        expect(node.input.len() == 3 && node.input[1].is_empty(), "expected factors, and no sizes or region")?;
+        expect(attributes.text("mode")? == Some(b"linear") && half_pixel, "expected mode linear with half pixels")?;
+        expect(node.input.len() == 3 && node.input[1].is_empty(), "expected factors, without sizes or region")?;
         let given = match self.floats(node, 2)? {
             (_, &[1.0, 1.0, rows, columns]) if rows > 0.0 && columns > 0.0 => [rows, columns],
-            _ => return foreign("expected factors of rows and columns only"),
+            _ => return foreign("expected factors for rows and columns only"),
         };
         match self.steps.last_mut() {
             Some(Step::Pixels { factors: factors @ None, .. }) => *factors = Some(given),
-            _ => return foreign("expected right after the pixels"),
+            _ => return foreign("expected it right after the pixels"),
         }
         Ok(())
     }
@@ -227,7 +221,7 @@ impl<'a> Reader<'a> {
         attributes.only(&["kernel_shape", "strides", "pads", "group"])?;
         let (shape, weights) = self.floats(node, 1)?;
         let &[outputs, inputs_per_group, kernel, columns] = shape else {
-            return foreign("expected weights of four axes");
+            return foreign("expected weights with four axes");
         };
         expect(
             kernel == columns && attributes.all("kernel_shape")?.is_none_or(|all| all == kernel),
@@ -267,7 +261,7 @@ impl<'a> Reader<'a> {
             {
                 *clamp = bounds;
             }
-            _ => return foreign("expected once, right after a convolution"),
+            _ => return foreign("expected it once, right after a convolution"),
         }
         Ok(())
     }
@@ -276,7 +270,7 @@ impl<'a> Reader<'a> {
         let attributes = Attributes(node);
         attributes.only(&["transB"])?;
         let (shape, weights) = self.floats(node, 1)?;
-        let &[outputs, _] = shape else { return foreign("expected weights of two axes") };
+        let &[outputs, _] = shape else { return foreign("expected weights with two axes") };
         expect(attributes.integer("transB")? == Some(1) && node.input.len() == 3, "expected transB 1 and a bias")?;
         let (_, bias) = self.floats(node, 2)?;
         expect(bias.len() == outputs, "expected a bias for each output")?;

@@ -53,11 +53,11 @@ fn a_graph_that_means_something_else_is_foreign() {
         (FP32, |graph| attribute(graph, "Conv", "pads").ints[3] = 0, "pads"),
         (FP32, |graph| attribute(graph, "Conv", "kernel_shape").ints = vec![1, 1], "square kernel"),
         (FP32, |graph| node(graph, "Conv").domain = "mine".to_owned(), "standard"),
-        (FP32, |graph| node(graph, "Clip").input[2] = String::new(), "no constant"),
+        (FP32, |graph| node(graph, "Clip").input[2] = String::new(), "not a constant"),
         (FP32, |graph| node(graph, "Clip").input.swap(1, 2), "right after a convolution"),
-        (FP32, |graph| node(graph, "Clip").op_type = "Relu".to_owned(), "none that train export writes"),
-        (FP32, |graph| node(graph, "Mul").op_type = "Div".to_owned(), "none that train export writes"),
-        (FP32, |graph| node(graph, "Add").input[1] = "image".to_owned(), "no constant"),
+        (FP32, |graph| node(graph, "Clip").op_type = "Relu".to_owned(), "train export does not write this operator"),
+        (FP32, |graph| node(graph, "Mul").op_type = "Div".to_owned(), "train export does not write this operator"),
+        (FP32, |graph| node(graph, "Add").input[1] = "image".to_owned(), "not a constant"),
         (FP32, |graph| attribute(graph, "Resize", "mode").s = b"cubic".to_vec(), "linear"),
         (
             FP32,
@@ -71,7 +71,7 @@ fn a_graph_that_means_something_else_is_foreign() {
         (FP32, |graph| node(graph, "GlobalAveragePool").input[0] = "a".to_owned(), "expected 'full'"),
         (INT8, |graph| node(graph, "DequantizeLinear").attribute.push(integer("axis", 1)), "attribute 'axis'"),
         (INT8, |graph| graph.node.iter_mut().for_each(|node| node.attribute.retain(|at| at.name != "axis")), "axis 0"),
-        (INT8, |graph| node(graph, "QuantizeLinear").input[1] = "hi".to_owned(), "another scale"),
+        (INT8, |graph| node(graph, "QuantizeLinear").input[1] = "hi".to_owned(), "expected the scale"),
         (INT8, |graph| node(graph, "QuantizeLinear").input.truncate(2), "zero point"),
     ];
     for (number, (bytes, change, word)) in changes.into_iter().enumerate() {
