@@ -75,7 +75,7 @@ impl Run {
     /// Opens the folder of an existing run for reading. Another process may be training it.
     pub fn open(folder: &Path) -> Result<Self> {
         let run = Self::at(folder);
-        ensure!(run.last().is_file(), "{} holds no run: it has no {LAST}", folder.display());
+        ensure!(run.last().is_file(), "{} is not a run's folder: it has no {LAST}", folder.display());
         Ok(run)
     }
 
@@ -92,7 +92,7 @@ impl Run {
     pub fn newest() -> Result<Self> {
         let newest = Self::all(Path::new(RUNS)).pop();
         let Some(run) = newest else {
-            bail!("found no run in {RUNS}/: name a run's folder or a checkpoint, or train first");
+            bail!("no run in {RUNS}/: give a run's folder or a checkpoint, or train first");
         };
         // Ignores a closed standard error instead of panicking.
         let _ = writeln!(std::io::stderr(), "note: the newest run is {}", run.folder.display());
@@ -138,7 +138,7 @@ impl Run {
         if self.best().is_file() {
             return Ok(());
         }
-        ensure!(is_run(&self.folder), "{folder} holds no run: it has neither {LAST} nor {BEST}");
+        ensure!(is_run(&self.folder), "{folder} is not a run's folder: it has neither {LAST} nor {BEST}");
         let why = match lock::holder(&self.folder) {
             Some(Some(holder)) => format!("it is being trained by {holder}"),
             Some(None) => "it is being trained by another process".to_owned(),
@@ -190,7 +190,7 @@ impl Run {
         }
         ensure!(
             own != Recipe { epochs: own.epochs, ..recipe.clone() },
-            "{} says epochs = {}, but the run has {}: to change that, train --resume {} --epochs {}",
+            "{} says epochs = {}, but the run has {}: to change that, run train --resume {} --epochs {}",
             path.display(),
             own.epochs,
             recipe.epochs,
@@ -198,7 +198,7 @@ impl Run {
             own.epochs
         );
         bail!(
-            "{} is not the recipe the run was started with, and a run continues as it began: undo the change, or start a new run with --recipe",
+            "{} is not the recipe the run was started with, and a run cannot change its recipe: undo the change, or start a new run with --recipe",
             path.display()
         );
     }
@@ -263,7 +263,7 @@ pub fn check_vacant(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    ensure!(folder.is_dir(), "{} is a file: the run needs a folder, choose another with --out", folder.display());
+    ensure!(folder.is_dir(), "{} is a file: choose a folder for the run with --out", folder.display());
     if let Some(holder) = lock::holder(folder) {
         bail!(lock::is_being_trained(folder, holder.as_ref()));
     }
@@ -275,7 +275,7 @@ pub fn check_vacant(folder: &Path) -> Result<()> {
         let known = [RECIPE, HISTORY, lock::NAME].contains(&name.as_ref());
         ensure!(
             known || name.starts_with('.') || name.starts_with(EVENTS),
-            "{} is not empty (it holds {name}) and holds no run: choose a new folder with --out",
+            "{} is not empty (it contains {name}) and is not a run's folder: choose a new folder with --out",
             folder.display()
         );
     }
@@ -286,7 +286,7 @@ fn check_without_checkpoint(folder: &Path) -> Result<()> {
     let run = Run::at(folder);
     ensure!(
         !run.last().exists(),
-        "{} already holds a run: continue it with --resume, or choose another folder with --out",
+        "{} already contains a run: continue it with --resume, or choose another folder with --out",
         folder.display()
     );
     Ok(())
@@ -331,7 +331,7 @@ mod tests {
         std::fs::write(run.last(), b"x").unwrap();
         drop(run);
         let message = Run::create(Some(&out), "quick").unwrap_err().to_string();
-        assert!(message.contains("already holds a run"), "{message}");
+        assert!(message.contains("already contains a run"), "{message}");
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("cat")).unwrap();
         let message = Run::create(Some(folder.path()), "quick").unwrap_err().to_string();
-        assert!(message.contains("is not empty (it holds cat)"), "{message}");
+        assert!(message.contains("is not empty (it contains cat)"), "{message}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
