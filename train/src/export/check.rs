@@ -108,9 +108,9 @@ pub struct Accuracy {
     pub runtimes: BTreeMap<String, Cost>,
 }
 
-/// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is reported, not
-/// an error: see [`Report::verdict`]. Errors if the file holds a wrong number or does not load or run, or if the
-/// network gives the same answer to all images, since agreement would then prove nothing.
+/// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is
+/// reported, not an error: see [`Report::verdict`]. Errors if the file contains a wrong number or does not load or run,
+/// or if the network gives the same answer for all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<Report> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
     let images = with_noise(&material.test.first(IMAGES), noise)?;

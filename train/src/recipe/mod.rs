@@ -116,8 +116,8 @@ fn architectures(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": Kind::ALL.map(Kind::name) })
 }
 
-/// Number format of convolutions in training. Weights, their gradients, the norms' statistics and every evaluation are fp32 in
-/// any case.
+/// Number format of convolutions in training. Weights, their gradients, the norms' statistics and every evaluation are
+/// always fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
