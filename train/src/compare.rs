@@ -64,7 +64,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Reads two or more runs. Errors if a folder is given twice or holds no run.
+    /// Reads two or more runs. Errors if a folder is given twice or contains no run.
     pub fn of(folders: &[PathBuf]) -> Result<Self> {
         let mut seen = BTreeSet::new();
         let mut sides = Vec::new();

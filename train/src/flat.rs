@@ -76,7 +76,7 @@ impl Flat {
 
     /// Copies values `[total]` into the buffer. Errors if the length differs.
     pub fn copy_from(&mut self, values: &Tensor) -> Result<()> {
-        ensure!(values.size() == self.buffer.size(), "{:?} values for a buffer of {:?}", values.size(), self.buffer.size());
+        ensure!(values.size() == self.buffer.size(), "{:?} values for {:?}", values.size(), self.buffer.size());
         let _guard = tch::no_grad_guard();
         self.buffer.f_copy_(values)?;
         Ok(())

@@ -54,7 +54,7 @@ pub struct Run {
 
 impl Run {
     /// Creates and locks the folder of a new run: `out`, or the first free one of `runs/<name>`, `runs/<name>-2`, …
-    /// Errors if `out` already holds a run or other files.
+    /// Errors if `out` already contains a run or other files.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let folder = match out {
             Some(folder) => {
@@ -110,7 +110,7 @@ impl Run {
         runs
     }
 
-    /// Wraps a folder without checking that it holds a run.
+    /// Wraps a folder without checking that it contains a run.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), lock: None }
@@ -180,7 +180,7 @@ impl Run {
     }
 
     /// Checks that `recipe.toml` still matches the run's recipe, except for `epochs` if the run is resumed with a new
-    /// value. Editing the file would have no effect, since the checkpoint holds the recipe; the error says so.
+    /// value. Editing the file would have no effect, since the checkpoint contains the recipe; the error says so.
     pub fn check_recipe(&self, recipe: &Recipe, epochs: Option<usize>) -> Result<()> {
         let path = self.folder.join(RECIPE);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
@@ -257,7 +257,7 @@ pub fn checkpoint_path(named: Option<&Path>) -> Result<PathBuf> {
     Ok(run.best())
 }
 
-/// Checks that a run can be created in a folder: it does not exist, is empty, or holds only files left by a run that
+/// Checks that a run can be created in a folder: it does not exist, is empty, or contains only files left by a run that
 /// ended before its first checkpoint.
 pub fn check_vacant(folder: &Path) -> Result<()> {
     if !folder.exists() {

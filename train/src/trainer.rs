@@ -104,7 +104,7 @@ pub enum Outcome {
     Finished,
     /// The recipe's patience ran out.
     StoppedEarly,
-    /// The run was asked to stop; the last checkpoint holds the step it stopped at.
+    /// The run was asked to stop; the last checkpoint contains the step it stopped at.
     Interrupted,
 }
 

@@ -177,7 +177,7 @@ impl Arguments {
         if self.precision != Precision::Int8 {
             for (flag, given) in [("--calibrate", self.calibrate.is_some()), ("--observer", self.observer.is_some())] {
                 if given {
-                    let message = format!("{flag} has no effect with --precision {}: use it with --precision int8", self.precision);
+                    let message = format!("{flag} has no effect on {}: use it with --precision int8", self.precision);
                     return Err(Cli::command().error(ErrorKind::ArgumentConflict, message).into());
                 }
             }

@@ -300,9 +300,9 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                     Content::Picture
                         if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
                     {
-                        "prepared as pictures: resized and centre-cropped (--content digit: as digits)"
+                        "resized and centre-cropped (--content digit: prepared as digits)"
                     }
-                    Content::Picture => "prepared as pictures: resized and centre-cropped",
+                    Content::Picture => "resized and centre-cropped",
                 }
             ),
         ),

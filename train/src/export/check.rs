@@ -275,7 +275,7 @@ impl Report {
             }
         }
         let noise = if self.noise > 0 {
-            format!("{} of the images are random noise: the test set has only {}\n", self.noise, self.images - self.noise)
+            format!("{} of the images are noise: the test set has only {}\n", self.noise, self.images - self.noise)
         } else {
             String::new()
         };

@@ -90,7 +90,7 @@ pub struct Recipe {
     pub optimizer: OptimizerRecipe,
     /// The learning-rate schedule.
     pub schedule: ScheduleRecipe,
-    /// Random changes to the training images, drawn anew for every image and epoch. All zero: none.
+    /// Random changes to the training images, different for every image and epoch. All zero: none.
     pub augmentation: Augmentation,
 }
 

@@ -118,7 +118,7 @@ fn precision_and_recall(figures: &Figures) -> String {
     }
     let heading = ["class", "images", "precision", "recall", "F1"];
     let caption =
-        "Precision: share of the answers that are right. Recall: share of the class that is recognised. F1: their harmonic mean.";
+        "Precision: share of answers that are right. Recall: share of the class that is recognised. F1: harmonic mean.";
     table("numbers", caption, &heading, &rows)
 }
 

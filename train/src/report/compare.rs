@@ -71,7 +71,7 @@ fn charts(comparison: &Comparison) -> String {
         figure(title, &chart(comparison, id, title, "cross-entropy", y, lines, |value| loss(Some(value))), caption)
     };
     let caution =
-        if comparison.same_data { "" } else { " The runs were trained on different images, so these are not comparable." };
+        if comparison.same_data { "" } else { " The runs were trained on different images: do not compare these." };
     html.push_str(&accuracy(
         "test-accuracy",
         "Test accuracy",
@@ -144,6 +144,6 @@ fn rows(comparison: &Comparison, names: &[&str]) -> String {
             std::iter::once(difference.key.clone()).chain(values).collect()
         })
         .collect();
-    let caption = "Only what differs is shown, and always the accuracies. They are those of each run's best checkpoint.";
+    let caption = "Only what differs is shown, plus the accuracies, which are those of each run's best checkpoint.";
     table("differences", caption, &heading, &rows)
 }
