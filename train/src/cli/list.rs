@@ -96,7 +96,7 @@ impl Arguments {
         // Without the default folder nothing was trained here yet: print an empty list, not an error.
         ensure!(
             folder.is_dir() || folder == Path::new(run::RUNS),
-            "{} does not exist: expected a folder with runs, or a run's folder",
+            "{} is not a folder: expected one with runs, or a run's folder",
             folder.display()
         );
         let runs = if run::is_run(folder) { vec![Run::at(folder)] } else { Run::all(folder) };

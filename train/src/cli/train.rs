@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     /// itself, otherwise picture]
     #[arg(long, value_name = "KIND")]
     content: Option<Shows>,
-    /// The run's folder [default: runs/NAME after the recipe, numbered if it exists]
+    /// The run's folder [default: the recipe's name in runs/, numbered if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume an interrupted run bit for bit; with --epochs N, train it (even if finished) up to N epochs
