@@ -1,7 +1,7 @@
 """How fast `deploy` is: whole processes against Python, threads over a folder, tract with our operators and
-as released, and what our own path adds to the engines. Called by `scripts/bench deploy`.
+as released, and the time that our code adds to the engines. Called by `scripts/bench deploy`.
 
-What is compared takes turns; medians of the turns are printed.
+The programs compared take turns; medians of the turns are printed.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def seconds(*command):
 
 
 def alternating(rounds, commands):
-    """Medians of this many turns, in seconds, after a warm-up turn."""
+    """Median seconds of each command over this many turns, after a warm-up turn."""
     times = {name: [] for name in commands}
     for turn in range(rounds + 1):
         for name, command in commands.items():
@@ -58,7 +58,7 @@ def alternating(rounds, commands):
 
 
 def network(name, flags, folder):
-    """The model file of a network; one that is not shipped is trained for a minute."""
+    """The model file of a network. If the repository has none, one is trained for a minute."""
     if isinstance(flags, str):
         return flags
     run, model = os.path.join(folder, name.replace(" ", "")), os.path.join(folder, f"{name.replace(' ', '')}.onnx")
@@ -75,17 +75,17 @@ def start(rounds, image):
         "ort": [*predict, "ort"],
         "python": [sys.executable, "scripts/bench_predict.py", QUICK, image],
     })
-    print("Whole process, one picture, embedded model, warm file cache")
+    print("Whole process, one image, embedded model, warm file cache")
     for name, label in (("tract", "deploy, tract"), ("ort", "deploy, ONNX Runtime"), ("python", "Python, onnxruntime and Pillow")):
         print(f"  {label:32} {1e3 * times[name]:8.1f} ms   {times['python'] / times[name]:6.1f} x")
 
 
 def folder(rounds, pictures, models):
-    print(f"\nA folder of {PICTURES:,} pictures of 28x28 px, tract, whole process")
+    print(f"\nA folder of {PICTURES:,} images of 28x28 px, tract, whole process")
     for name, model in models:
         predict = [DEPLOY, "predict", pictures, "--format", "csv", "--backend", "tract", "--model", model, "--threads"]
         commands = {threads: [*predict, threads] for threads in ("1", "2")}
-        # Every picture twice: what the second thousand takes has no start of a process in it.
+        # Every image twice: the time of the second thousand excludes the start of the process.
         commands |= {threads + "+": [*command, pictures] for threads, command in commands.items()}
         times = alternating(rounds, commands)
         one, two = (PICTURES / times[threads] for threads in ("1", "2"))
@@ -95,8 +95,8 @@ def folder(rounds, pictures, models):
 
 
 def runtimes(rounds, models):
-    print("\nOne picture, one thread, medians in ms")
-    print(f"  {'':12} {'ort':>8} {'tract':>8} {'released':>8}  own/stock  tract/ort   our path adds: tract, ort (batch 1, 32)")
+    print("\nOne image, one thread, medians in ms")
+    print(f"  {'':12} {'ort':>8} {'tract':>8} {'released':>8}  stock/own  tract/ort   our code adds: tract, ort (batch 1, 32)")
     for name, model in models:
         report = json.loads(bench_export.call(
             DEPLOY, "bench", "--model", model, "--threads", "1", "--batch-sizes", "1,32", "--runtimes", "tract,tract-stock,ort",

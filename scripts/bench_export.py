@@ -1,7 +1,7 @@
 """Size, accuracy and speed of every precision of an exported file. Called by `scripts/bench export`.
 
-The files are exported with `--batch 1`, so that both runtimes take one picture at a time, and answer the test images
-through `deploy eval`. The precisions take turns; medians of the turns are printed.
+The files are exported with `--batch 1`, so that both runtimes process one image at a time, and `deploy eval` runs them
+on the test images. The precisions take turns; medians of the turns are printed.
 """
 
 import argparse
@@ -15,18 +15,18 @@ import tempfile
 
 TRAIN, DEPLOY = "target/release/train", "target/release/deploy"
 PRECISIONS, BACKENDS = ["fp32", "fp16", "int8"], ["tract", "ort"]
-# name, flags of a short training where the run is not there, test images in a turn
+# name, flags of a short training run, test images per turn
 NETWORKS = [
     ("0.25 @ 64", ["--width", "0.25", "--resolution", "64", "--epochs", "1"], 1000),
     ("1.0 @ 32", ["--width", "1.0", "--resolution", "32", "--epochs", "2"], 400),
     ("1.0 @ 224", ["--width", "1.0", "--resolution", "224", "--epochs", "2", "--lr", "0.05"], 40),
 ]
-# Training images of the short trainings: enough that the answers mean something, few enough for 224 px.
+# Training images of these runs: enough for meaningful answers, few enough for 224 px.
 IMAGES = {"0.25 @ 64": 20_000, "1.0 @ 32": 12_000, "1.0 @ 224": 1500}
 
 
 def subset(folder, train, test):
-    """The first images of MNIST as a data set of their own."""
+    """Writes the first images of MNIST as a separate data set."""
     os.makedirs(folder, exist_ok=True)
     for prefix, count in (("train", train), ("t10k", test)):
         for kind, magic, size, extents in (("images-idx3", 0x803, 784, (28, 28)), ("labels-idx1", 0x801, 1, ())):
@@ -87,7 +87,7 @@ def main():
         cells = [cell.ljust(width) if column < 2 else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths))]
         print("  ".join(cells))
     threads = f"{arguments.threads} thread" + ("s" if arguments.threads > 1 else "")
-    print(f"\n{threads}, one picture at a time, medians of {arguments.rounds}; tract and ort: times as fast as fp32")
+    print(f"\n{threads}, one image at a time, medians of {arguments.rounds} turns; tract and ort: speed relative to fp32")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `deploy predict` is compared with: the same prediction as people write it in Python. Called by
+"""The baseline for `deploy predict`: the same prediction as usually written in Python. Called by
 `scripts/bench deploy`."""
 
 import sys

@@ -1,7 +1,7 @@
 """Training steps of `train` against PyTorch in Python, taking turns. Called by `scripts/bench train`.
 
-Each contestant is a process that trains for as many steps as a line on its standard input says and answers with the
-seconds it took. This file is also the PyTorch contestants: `bench_train.py loop a|b WIDTH RESOLUTION BATCH THREADS`.
+Each program reads a number of steps from a line of standard input, trains for that many steps and prints the seconds
+taken. The PyTorch programs are in this file too: `bench_train.py loop a|b WIDTH RESOLUTION BATCH THREADS`.
 """
 
 import argparse
@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 
-# width multiplier, resolution, batch size, steps in a turn
+# width multiplier, resolution, batch size, steps per turn
 SETTINGS = [(0.25, 64, 128, 16), (0.25, 96, 32, 30), (1.0, 32, 128, 8), (1.0, 224, 32, 2)]
 MNIST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".deps", "mnist")
 
 
 def network(width):
-    """MobileNetV1 as the paper's Table 1 has it, one input channel, ten classes."""
+    """MobileNetV1 as in Table 1 of the paper, with one input channel and ten classes."""
     import torch.nn as nn
 
     channels = lambda count: max(int(count * width), 8)
@@ -50,7 +50,7 @@ def images_and_labels():
 
 
 def usual_batches(resolution, batch):
-    """(a) What tutorials write."""
+    """(a) As in tutorials."""
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
@@ -75,7 +75,7 @@ def usual_batches(resolution, batch):
 
 
 def tuned_batches(resolution, batch):
-    """(b) The data as bytes where the network is; whole batches are normalised and resized."""
+    """(b) The data stays on the device as bytes; whole batches are normalised and resized."""
     import torch
     import torch.nn.functional as F
 
@@ -122,7 +122,7 @@ def measure(process, steps):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench train")
     parser.add_argument("ours", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant (default 9)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each program (default: 9)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: one per core)")
     options = parser.parse_args()
     print(f"{options.threads} threads, median of {options.rounds} alternating turns, images per second\n")
@@ -141,7 +141,7 @@ def main():
         }
         seconds = {name: [] for name in running}
         for process in running.values():
-            measure(process, 2)  # memory, caches, oneDNN's choice of kernels
+            measure(process, 2)  # warms up memory, caches and oneDNN's choice of kernels
         for _ in range(options.rounds):
             for name, process in running.items():
                 seconds[name].append(measure(process, steps))

@@ -1,11 +1,11 @@
-# How scripts make Python environments. Sourced, from the root of the repository.
+# Makes Python environments for other scripts, which source this file from the root of the repository.
 
 cache=${MOBILENET_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or MOBILENET_CACHE}/.cache}/mobilenet}
 
 # empty_environment FOLDER PYTHON: makes a virtual environment; "${pip[@]}" then installs into it.
 #
-# Debian keeps what puts pip into an environment in a package of its own, python3-venv. Without it, Python's pip from
-# outside does the work.
+# On Debian, a separate package, python3-venv, puts pip into an environment. Without it, the system's pip installs into
+# the environment from outside.
 empty_environment() {
   local venv=$1 python=$2
   rm -rf "$venv"

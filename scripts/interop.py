@@ -1,4 +1,4 @@
-"""Exported files in runtimes that others wrote, against a PyTorch network of its own. Called by `scripts/interop`."""
+"""Compares exported files in other people's runtimes with an independent PyTorch network. For `scripts/interop`."""
 
 import copy
 import itertools
@@ -30,15 +30,15 @@ from torch import nn
 
 MNIST = Path(".deps/mnist")
 IMAGES = 1000
-# Largest difference of a logit and most other answers, near ties not counted, against PyTorch in fp32 and between two
-# runtimes of one file. What int8 costs depends on the network, and `train export` judges it: a wrong graph costs more.
+# Largest difference of a logit, and most answers that differ beyond a near tie, against PyTorch in fp32 and between two
+# runtimes of one file. The cost of int8 depends on the network, and `train export` judges it; a wrong graph costs more.
 TOLERANCES = {"fp32": (1e-3, 1), "fp16": (0.05, 1), "int8": (math.inf, 20)}
 MUTUAL_TOLERANCES = TOLERANCES | {"fp16": (1e-3, 1)}
-# How much worse our int8 file may be than the one of ONNX Runtime's quantizer.
+# How much worse our int8 file may be than that of ONNX Runtime's quantizer.
 LOST_ACCURACY, EXTRA_BYTES = 0.0005, 0.1
-# Whatever else does not load is an error.
+# Any other failure to load is an error.
 KNOWN_REFUSALS = {
-    ("onnx2torch", "fp16"),  # wants every weight as an initialiser, not behind a Cast
+    ("onnx2torch", "fp16"),  # expects every weight as an initialiser, not behind a Cast
     ("onnx2torch", "int8"),  # has no QuantizeLinear
 }
 
@@ -52,7 +52,7 @@ class Layer(nn.Sequential):
 
 
 class MobileNetV1(nn.Module):
-    """Table 1 of arXiv 1704.04861 behind the preparation of the pictures, written without a look at `train`."""
+    """Image preparation and Table 1 of arXiv 1704.04861, written independently of `train`."""
 
     def __init__(self, architecture: dict, preprocessing: dict):
         super().__init__()
@@ -108,12 +108,12 @@ def torch_name(name: str) -> str:
 def read_network(path: Path) -> MobileNetV1:
     metadata, tensors = read_safetensors(path)
     if (metadata["architecture"]["kind"], metadata["data"]["name"]) != ("mobilenet-v1", "mnist"):
-        sys.exit(f"interop: {path} is not a mobilenet-v1 on MNIST: give the folder of another run")
+        sys.exit(f"interop: {path} is not a mobilenet-v1 trained on MNIST: give the folder of another run")
     network = MobileNetV1(metadata["architecture"], metadata["data"]["preprocessing"]).eval()
     prefix = "average." if metadata["recipe"]["ema"] > 0 else "model."
     shipped = [name for name in tensors if name.startswith(prefix)]
     ours = {torch_name(name.removeprefix(prefix)): tensors[name] for name in shipped}
-    # Counters of batches are only PyTorch's, and mean and std are in the metadata.
+    # The rest are PyTorch's batch counters, and mean and std, which come from the metadata.
     theirs = {name: tensor for name, tensor in network.state_dict().items() if name not in ours}
     assert all(name in ("mean", "std") or name.endswith("num_batches_tracked") for name in theirs), theirs.keys()
     network.load_state_dict(theirs | ours)
@@ -121,7 +121,7 @@ def read_network(path: Path) -> MobileNetV1:
 
 
 def rounded_to_fp16(network: MobileNetV1) -> MobileNetV1:
-    """As the fp16 file has it: batch norms folded in, then the weights rounded, the biases not."""
+    """The network of the fp16 file: batch norms folded in, then the weights rounded, but not the biases."""
     network = copy.deepcopy(network)
     for layer in [module for module in network.modules() if isinstance(module, Layer)]:
         layer.conv, layer.norm = nn.utils.fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity()
@@ -138,7 +138,7 @@ def session(file: Path, as_written: bool = False, optimised: Path | None = None)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimised:
         options.optimized_model_filepath = str(optimised)
-        options.log_severity_level = 3  # that the graph it writes is for this processor
+        options.log_severity_level = 3  # hides the warning that the graph is for this processor only
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
@@ -152,7 +152,7 @@ def opencv_logits(file: Path, images: ndarray, batch: int) -> ndarray:
 
 
 def openvino_model(file: Path) -> openvino.CompiledModel:
-    # Left alone it computes in bf16 where the processor can, which says nothing about the file.
+    # By default it computes in bf16 if the processor supports it, which would hide errors in the file.
     return openvino.Core().compile_model(file, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
 
 
@@ -169,7 +169,7 @@ def deploy(*arguments: str | Path) -> dict:
 
 
 def deploy_logits(file: Path, backend: str, pictures: list[Path], reference: ndarray) -> ndarray:
-    """`deploy` tells probabilities: their logarithms are the logits but for a constant, which the reference lends."""
+    """The logits up to a constant, from the probabilities that `deploy` prints. The reference supplies the constant."""
     options = ["--model", file, "--backend", backend, "--threads", "1", "--top-k", str(reference.shape[1])]
     logits = np.empty_like(reference)
     for row, prediction in zip(logits, deploy("predict", *options, *pictures)["predictions"], strict=True):
@@ -201,7 +201,7 @@ def export(run: str, file: Path, *options: str) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    # OpenCV and OpenVINO begin with places in their own sources.
+    # OpenCV and OpenVINO begin with positions in their source code.
     lines = str(getattr(error, "err", error)).strip("> \n").splitlines()
     telling = [line for line in lines if not line.startswith("Exception from")]
     return f"{type(error).__name__}: {telling[0]}"[:300] if telling else type(error).__name__
@@ -219,7 +219,7 @@ def other_answers(a: ndarray, b: ndarray) -> int:
 def agree(a: ndarray, b: ndarray, tolerance: tuple[float, int]) -> bool:
     largest, most = tolerance
     near = abs(a - b).max() <= largest  # false for NaN
-    # Rounding alone turns an answer into another one whose logit is hardly smaller (as in `deploy/src/agreement.rs`).
+    # Rounding alone can change an answer to one with nearly the same logit (as in `deploy/src/agreement.rs`).
     rows = np.arange(len(a))
     gaps = a[rows, a.argmax(1)] - a[rows, b.argmax(1)]
     others = (gaps > 2 * largest).sum() if math.isfinite(largest) else other_answers(a, b)
@@ -234,7 +234,7 @@ def disagreements(answers: dict[str, ndarray], precision: str, reference: ndarra
     ]
     if found:
         return found
-    # Without the constant that `deploy` does not tell.
+    # `deploy` does not print the constant, so it is removed.
     centred = [(name, logits - logits.mean(1, keepdims=True)) for name, logits in answers.items()]
     for (one, a), (other, b) in itertools.combinations(centred, 2):
         if not agree(a, b, MUTUAL_TOLERANCES[precision]):
@@ -243,7 +243,7 @@ def disagreements(answers: dict[str, ndarray], precision: str, reference: ndarra
 
 
 def print_table(rows: list[list[str]], left: int) -> None:
-    """The first `left` columns to the left, numbers to the right; a row that is short ends in free text."""
+    """Aligns the first `left` columns to the left and the others to the right. A shorter row ends in free text."""
     widths = [max(map(len, column)) for column in zip(*(row for row in rows if len(row) == len(rows[0])))]
     for row in rows:
         cells = [f"{cell:{'<' if i < left else '>'}{widths[i]}}" for i, cell in enumerate(row)]
@@ -257,7 +257,7 @@ def compare(run: str, files: Path, network: MobileNetV1, images: ndarray, labels
     for picture, image in zip(pictures, images):
         cv2.imwrite(str(picture), image[0])
     pytorch = {"fp32": network, "fp16": rounded_to_fp16(network)}
-    rows = [["file", "checker", "runtime", "max diff", "mean diff", "other answers", "accuracy"]]
+    rows = [["file", "checker", "runtime", "max diff", "mean diff", "answers differ", "accuracy"]]
     wrong = []
     for precision in TOLERANCES:
         file = export(run, files / f"{precision}.onnx", "--precision", precision)
@@ -268,8 +268,8 @@ def compare(run: str, files: Path, network: MobileNetV1, images: ndarray, labels
         try:
             check(file)
         except Exception as error:
-            verdict = "refused"
-            wrong.append(f"{precision}: the checker refuses the file: {first_line(error)}")
+            verdict = "rejected"
+            wrong.append(f"{precision}: the checker rejects the file: {first_line(error)}")
         answers = {}
         for name, logits_of in contestants.items():
             try:
@@ -318,7 +318,7 @@ def measurements(file: Path, images: ndarray, picture: Path) -> dict[str, Callab
     return {
         "onnxruntime: load, ms": lambda: milliseconds(lambda: session(file)),
         **latencies(file, images),
-        "deploy, tract: one picture in all, ms": lambda: milliseconds(lambda: deploy("predict", picture, *tract)),
+        "deploy, tract: whole process, ms": lambda: milliseconds(lambda: deploy("predict", picture, *tract)),
         "deploy, tract: test set, images/s": lambda: deploy("eval", "--data", MNIST, *tract)["images_per_second"],
     }
 
@@ -339,7 +339,7 @@ def compared(name: str, values: list[float], form: str = ",.4g") -> list[str]:
 
 def race(run: str, files: Path, network: MobileNetV1, images: ndarray, turns: int) -> None:
     """Prints table 2."""
-    # Without probabilities, which torch's file does not have either.
+    # Without probabilities, as in torch's file.
     ours = export(run, files / "ours.onnx", "--outputs", "logits")
     both = [ours, torch_export(network, images, files / "torch.onnx")]
     picture = files / "picture.png"
@@ -363,7 +363,7 @@ def mix(value: int) -> int:
 
 
 def calibration(run: str) -> ndarray:
-    """The images that `train export` calibrates with: the first that the run fitted its weights to."""
+    """The images that `train export` calibrates with: the first of those that the weights were fitted to."""
     recipe = read_safetensors(Path(run) / "best.safetensors")[0]["recipe"]
     images, held_out = read_images("train"), recipe["hold_out"]
     if held_out == 0:
@@ -382,8 +382,8 @@ class Batches(CalibrationDataReader):
 
 
 def ort_quantize(fp32: Path, images: ndarray, file: Path) -> Path:
-    """As ours: convolutions with what follows them and the classifier's weights, but not what prepares pictures."""
-    logging.getLogger().setLevel(logging.ERROR)  # it asks for batch norms to be folded, which they are
+    """Quantizes the same as we do: convolutions with their activations, and the classifier, but not the preparation."""
+    logging.getLogger().setLevel(logging.ERROR)  # hides the advice to fold batch norms, which they are
     quantize_static(
         fp32,
         file,
@@ -413,11 +413,11 @@ def compare_int8(run: str, files: Path, images: ndarray, labels: ndarray, turns:
     ours = export(run, files / "ours-int8.onnx", "--outputs", "logits", "--precision", "int8")
     both = [ours, ort_quantize(fp32, calibration(run), files / "onnxruntime-int8.onnx")]
     wrong = []
-    # Smallest and largest values seen tell images apart: with others the scales differ by percents. Only onnxruntime
-    # quantizes what the classifier takes, its last.
+    # With other calibration images, the scales would differ by percents. Only onnxruntime quantizes the input of the
+    # classifier: its last scale.
     scales, theirs = map(activation_scales, both)
     if len(theirs) != len(scales) + 1 or not np.allclose(scales, theirs[:-1], rtol=1e-5, atol=0):
-        wrong.append("int8: the activations have other scales than onnxruntime's quantizer finds in the same images")
+        wrong.append("int8: the activation scales differ from those of onnxruntime's quantizer with the same images")
     sizes, rights, graphs = [file.stat().st_size for file in both], [], []
     for file in both:
         optimised = file.with_suffix(".optimised.onnx")
@@ -436,9 +436,9 @@ def compare_int8(run: str, files: Path, images: ndarray, labels: ndarray, turns:
     print(f"accuracy on {len(labels)} test images; 1 thread, medians of {turns} alternating turns\n")
     print_table(rows, 1)
     if rights[1] - rights[0] > LOST_ACCURACY * len(labels):
-        wrong.append("int8: our file is less accurate than the one of onnxruntime's quantizer")
+        wrong.append("int8: our file is less accurate than that of onnxruntime's quantizer")
     if sizes[0] > sizes[1] * (1 + EXTRA_BYTES):
-        wrong.append("int8: our file is larger than the one of onnxruntime's quantizer")
+        wrong.append("int8: our file is larger than that of onnxruntime's quantizer")
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""Writes the card of a shipped model in Markdown, from what the programs printed. Called by `scripts/pretrained`."""
+"""Writes the card of a trained model in Markdown, from the output of the programs. Called by `scripts/pretrained`."""
 
 import json
 import sys
@@ -13,13 +13,13 @@ with open(f"runs/pretrained/{name}/recipe.toml", "rb") as file:
 digits = inputs["content"]["kind"] == "digit"
 
 print(f"# {name}\n")
-print(f"{'Handwritten digits' if digits else 'Pictures'} of {inputs['height']}×{inputs['width']} px, "
+print(f"{'Handwritten digits' if digits else 'Images'} of {inputs['height']}×{inputs['width']} px, "
       f"{len(card['labels'])} classes: {', '.join(card['labels'])}. Made by `scripts/pretrained {name}`.\n")
 rows = [
     ("network", f"{architecture['kind']}, width {architecture['width']}, {architecture['resolution']} px, "
                 f"first stride {architecture['stem_stride']}"),
     ("trained on", f"{training['data_set']}: "
-                   + (f"{training['images']:,} images of the training set; {held_out:,} others chose the epoch"
+                   + (f"{training['images']:,} images of the training set; {held_out:,} others were used to choose the epoch"
                       if held_out else f"all {training['images']:,} images of the training set")),
     ("recipe", f"`{recipe}`, seed {training['seed']}, epoch {training['epochs']}"),
     ("trained with", training["trained_with"]),
@@ -27,7 +27,7 @@ rows = [
     ("test accuracy, ONNX Runtime", f"{100 * ort['accuracy']:.2f} % ({ort['correct']:,} of {ort['images']:,})"),
     ("95 % interval", "{:.2f} % to {:.2f} %".format(*(100 * bound for bound in figures["accuracy_interval"]))),
     ("calibration error (ECE)", f"{100 * figures['calibration']['ece']:.1f} %"),
-    ("multiply-adds", f"{inspected['multiply_adds']:,} a picture"),
+    ("multiply-adds", f"{inspected['multiply_adds']:,} per image"),
     ("parameters in the file", f"{inspected['parameters']:,}"),
     ("size", f"{inspected['bytes']:,} bytes"),
     ("input", f"`{inputs['name']}`, {inputs['element']} [N, {inputs['channels']}, {inputs['height']}, {inputs['width']}]"),
@@ -36,12 +36,12 @@ print("| | |\n|---|---|")
 for row in rows:
     print("| {} | {} |".format(*row))
 recall, weakest = min((entry["recall"], label) for entry, label in zip(figures["classes"], figures["labels"]))
-print(f"\nWeakest class: {weakest}, {100 * recall:.1f} % found.\n")
+print(f"\nWeakest class: {weakest}, recall {100 * recall:.1f} %.\n")
 print("## Limits\n")
 if digits:
-    print("Knows nothing but single digits: whatever else it is shown, it calls a digit. Written as in the United States "
-          "of the\n1990s (MNIST): sevens with a bar and ones with a flag are rarer there than elsewhere.")
+    print("It knows only single digits and classifies everything else as one of them. MNIST's digits were written in "
+          "the United\nStates in the 1990s: sevens with a bar and ones with a flag are rarer there than elsewhere.")
 else:
-    print("Knows nothing but these classes: whatever else it is shown, it calls one of them. Pictures are grey, the thing "
-          "alone,\ncentred and light on black; photographs of everyday scenes are not what it was trained on.")
-print("Trained with label smoothing, it is less sure of its answers than it could be: see the calibration error.")
+    print("It knows only these classes and classifies everything else as one of them. It was trained on grey images of "
+          "a single\nitem, centred and light on black, not on photographs of everyday scenes.")
+print("Trained with label smoothing, it is underconfident: see the calibration error.")

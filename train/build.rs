@@ -1,9 +1,9 @@
-//! Writes libtorch's folder into the run path of every binary and test of this package, so that they start with no
-//! `LD_LIBRARY_PATH`. A run path covers only the package whose build script sets it: the crate `tests` links libtorch
-//! too and names this same file as its build script.
+//! Writes libtorch's folder into the run path of every binary and test of this package, so that they start without
+//! `LD_LIBRARY_PATH`. A run path applies only to the package whose build script sets it. The crate `tests` links
+//! libtorch too, so it uses this file as its build script as well.
 
 fn main() {
-    // Only this: the same file builds two packages, and a path would be looked for in each, and missing in one.
+    // No rerun-if-changed: two packages use this file, and a relative path would not exist in both.
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     // Set by torch-sys's build script for its direct dependents.
     if let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") {

@@ -19,7 +19,7 @@ use train::trainer::{Observer, StepReport, Trainer};
 
 /// The folder in which `scripts/setup` put MNIST. Fails if it is missing.
 pub fn mnist() -> Result<PathBuf> {
-    files::fetched("mnist").context("MNIST is not here: run scripts/setup")
+    files::fetched("mnist").context("MNIST was not found: run scripts/setup")
 }
 
 /// Seed of every network that a test trains: `TEST_SEED`, or 1. No test may depend on it; `scripts/test-seeds` runs the
@@ -167,8 +167,8 @@ pub fn program(name: &'static str) -> Result<PathBuf> {
 /// Builds the programs and returns their folder, that of this test's profile.
 fn build() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
-    let target = folder.parent().context("the profile's folder lies in target")?;
+    let folder = test.ancestors().nth(2).context("the test is not in target/<profile>/deps")?;
+    let target = folder.parent().context("the profile's folder is not in target")?;
     let profile = if folder.ends_with("debug") { "dev" } else { "release" };
     let status = Command::new(env!("CARGO"))
         // The whole workspace: otherwise shared dependencies have other features, and everything is compiled a second
@@ -178,6 +178,6 @@ fn build() -> Result<PathBuf> {
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()?;
-    ensure!(status.success(), "the programs do not build");
+    ensure!(status.success(), "cannot build the programs");
     Ok(folder.to_owned())
 }

@@ -140,7 +140,7 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
 
     let (log, notes) =
         place.output("train", &["--recipe", "own.toml", "--data", "data", "--hold-out", "60", "--threads", "1"]);
-    assert!(log.contains("images to learn from, 60 held out"), "{log}");
+    assert!(log.contains("training images and 60 held out"), "{log}");
     assert!(notes.contains("skipped") && notes.contains("1 hidden, 1 .txt"), "{notes}");
     assert!(notes.contains("cannot be read and are skipped") && notes.contains("two/broken.jpg"), "{notes}");
     place.deploy("digits as image files", 0.8);

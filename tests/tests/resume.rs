@@ -264,7 +264,7 @@ fn checkpoints_that_do_not_fit_are_refused_and_stay_as_they_are() {
 
     let elsewhere = tempfile::tempdir().unwrap();
     let other = tests::subset(elsewhere.path(), 600, 100).unwrap();
-    refused(&["is not what the run was started with", "600 training images"], &["--data", other.to_str().unwrap()]);
+    refused(&["is not the data the run was started with", "600 training images"], &["--data", other.to_str().unwrap()]);
     assert!(fs::read(&last).unwrap() == good);
 }
 

@@ -161,7 +161,7 @@ fn runs_that_start_at_the_same_time_get_folders_of_their_own() {
 #[test]
 fn a_folder_of_something_else_gets_no_run() {
     let place = place();
-    refused(start(place.path(), "1", &["--out", "images"]), &["images is not empty (it holds ", "--out"]);
+    refused(start(place.path(), "1", &["--out", "images"]), &["images is not empty (it contains ", "--out"]);
     assert_eq!(names(&place.path().join("images")), ["lower", "upper"]);
 }
 
@@ -176,12 +176,12 @@ fn a_finished_run_is_extended_and_resumes_bit_for_bit_with_the_threads_it_had() 
     let folder = place.path();
     for run in ["one", "two"] {
         let log = succeed(start(folder, "2", &["--threads", "1", "--out", run]));
-        assert!(log.contains("recipe") && log.contains("2 epochs of 8 images a step"), "{log}");
+        assert!(log.contains("recipe") && log.contains("2 epochs, batch size 8"), "{log}");
         assert!(log.contains("best checkpoint: epoch ") && log.contains("weakest class: "), "{log}");
     }
     let log = succeed(train(folder, &["--resume", "one"]));
     assert!(log.contains("one is finished: 2 epochs done") && log.contains("train --resume one --epochs 3"), "{log}");
-    refused(train(folder, &["--resume", "one", "--epochs", "2"]), &["--epochs 2", "has 2 epochs done already"]);
+    refused(train(folder, &["--resume", "one", "--epochs", "2"]), &["--epochs 2", "has already done 2 epochs"]);
 
     let log = succeed(train(folder, &["--resume", "one", "--epochs", "5"]));
     assert!(log.contains("at epoch 3 of 5") && log.contains("2 epochs planned before"), "{log}");

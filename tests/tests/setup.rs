@@ -175,9 +175,9 @@ fn an_option_that_is_unknown_or_has_no_effect_is_an_error() {
     let sandbox = Sandbox::new("options");
     for (arguments, complaint) in [
         (&["--gpu"][..], "unknown option '--gpu'"),
-        (&["--only"][..], "--only takes libtorch, onnxruntime or mnist"),
+        (&["--only"][..], "--only needs libtorch, onnxruntime or mnist"),
         (&["--only", "cifar"][..], "not 'cifar'"),
-        (&["--cuda", "--only", "mnist"][..], "--cuda changes nothing for MNIST"),
+        (&["--cuda", "--only", "mnist"][..], "--cuda has no effect on MNIST"),
     ] {
         let run = Run::of(sandbox.spawn(arguments, &[]));
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");

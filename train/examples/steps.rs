@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         batch_size: Some(batch_size.parse()?),
         ..Overrides::default()
     })?;
-    let folder = files::fetched("mnist").context("MNIST is not here: run scripts/setup")?;
+    let folder = files::fetched("mnist").context("MNIST was not found: run scripts/setup")?;
     let source = Source::read(&folder, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;
     for line in stdin().lock().lines() {

@@ -1,4 +1,4 @@
-//! A checkpoint: one safetensors file that holds everything a run needs to resume bit for bit, or to be exported.
+//! A checkpoint: one safetensors file with everything a run needs to resume bit for bit, or to be exported.
 //!
 //! Tensors: `model.<name>` (the weights and batch-norm statistics being trained), `average.<name>` (their moving
 //! average, if the recipe has one) and `optimizer.<name>` (the optimizer's state, as flat tensors). Everything else is
@@ -142,7 +142,7 @@ impl Progress {
         let done = self.epochs;
         ensure!(
             epochs > done,
-            "--epochs {epochs}: the run has {} done already, expected more than {done}",
+            "--epochs {epochs}: expected more than {done}, because the run has already done {}",
             text::counted(done, "epoch")
         );
         Ok(())
@@ -243,9 +243,9 @@ const INCOMPLETE: &str = "it is not a complete safetensors file: is it truncated
 /// The metadata in a file's header.
 fn describe(header: &tensor::Metadata) -> Result<Metadata> {
     let text = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-    let text = text.context("it is a safetensors file, but not one that train wrote (no 'checkpoint' metadata)")?;
+    let text = text.context("it is a safetensors file, but train did not write it (no 'checkpoint' metadata)")?;
     let version: Version = serde_json::from_str(text).context("its metadata is broken")?;
-    ensure!(version.format == FORMAT, "its format is {}: this train reads {FORMAT}", version.format);
+    ensure!(version.format == FORMAT, "its format version is {}: this train reads version {FORMAT}", version.format);
     let metadata: Metadata = serde_json::from_str(text).context("its metadata is broken")?;
     metadata.architecture.validate()?;
     Ok(metadata)
@@ -293,7 +293,7 @@ impl Checkpoint {
         let file = SafeTensors::deserialize(bytes).context(INCOMPLETE)?;
         let mut tensors = HashMap::new();
         for (name, view) in file.iter() {
-            ensure!(view.dtype() == Dtype::F32, "tensor {name} is {:?}: expected F32", view.dtype());
+            ensure!(view.dtype() == Dtype::F32, "tensor {name} has type {:?}: expected F32", view.dtype());
             let chunks = view.data().chunks_exact(4);
             let values: Vec<f32> =
                 chunks.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
@@ -374,7 +374,7 @@ impl Checkpoint {
             let Some(tensor) = self.tensors.get(&name) else { bail!("{path} has no tensor {name}") };
             ensure!(
                 tensor.size() == spec.shape,
-                "{path}: tensor {name} is {:?}, its network wants {:?}",
+                "{path}: tensor {name} has shape {:?}: expected {:?}",
                 tensor.size(),
                 spec.shape
             );

@@ -64,7 +64,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Reads two or more runs. Errors if a folder is given twice or holds no run.
+    /// Reads two or more runs. Errors if a folder is given twice or contains no run.
     pub fn of(folders: &[PathBuf]) -> Result<Self> {
         let mut seen = BTreeSet::new();
         let mut sides = Vec::new();
@@ -73,7 +73,7 @@ impl Comparison {
             let own = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
             let name =
                 own.file_name().map_or_else(|| own.display().to_string(), |name| name.to_string_lossy().into_owned());
-            ensure!(seen.insert(own), "{} is named twice: expected different runs", folder.display());
+            ensure!(seen.insert(own), "{} is given twice: expected different runs", folder.display());
             let metadata = Checkpoint::metadata(&run.last())?;
             let mut seconds = run.seconds();
             seconds.resize(metadata.history.len(), 0.0);
@@ -105,7 +105,7 @@ impl Comparison {
         }
         let mut text = blocks.join("\n");
         if !self.same_data {
-            text.push_str("The runs learned from different images: their accuracies do not compare.\n");
+            text.push_str("The runs were trained on different images: do not compare their accuracies.\n");
         }
         text
     }
@@ -183,12 +183,12 @@ fn data(side: &Side) -> Vec<(String, String)> {
     let facts = [
         ("data", data.name.clone()),
         ("folder", data.folder.display().to_string()),
-        ("images to learn from", grouped(data.fitted as u64)),
-        ("images held out", grouped(data.held_out as u64)),
+        ("training images", grouped(data.fitted as u64)),
+        ("held-out images", grouped(data.held_out as u64)),
         ("fingerprint", data.fingerprint.clone()),
         ("classes", data.labels.len().to_string()),
         ("labels", data.labels.join(" ")),
-        ("images are", form),
+        ("image shape", form),
         ("trained with", trained_with.clone()),
     ];
     facts.map(|(key, value)| (key.to_owned(), value)).to_vec()

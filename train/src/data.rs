@@ -27,7 +27,7 @@ impl Images {
     pub fn on_device(set: &Dataset, device: Device) -> Result<Self> {
         let array = set.images();
         let shape: Vec<i64> = array.shape().iter().map(|&extent| extent as i64).collect();
-        let bytes = array.as_slice().context("pictures are not contiguous")?;
+        let bytes = array.as_slice().context("the images are not contiguous in memory")?;
         let labels: Vec<i64> = set.labels().iter().map(|&label| label as i64).collect();
         Ok(Self {
             images: Tensor::f_from_slice(bytes)?.f_view(shape.as_slice())?.f_to(device)?,
@@ -103,7 +103,7 @@ impl TrainingData {
         let channels = all.images.size()[1];
         ensure!(
             preprocessing.mean.len() as i64 == channels && preprocessing.std.len() as i64 == channels,
-            "the recipe's normalization is for {} channels, the pictures have {channels}",
+            "the recipe's normalization is for {} channels, but the images have {channels}",
             preprocessing.mean.len()
         );
         if hold_out == 0 {

@@ -19,7 +19,7 @@ pub fn choose(choice: Device) -> Result<tch::Device> {
         Device::Auto | Device::Cpu => Ok(tch::Device::Cpu),
         Device::Cuda(index) if usize::from(index) < count => Ok(tch::Device::Cuda(usize::from(index))),
         Device::Cuda(index) if count > 0 => {
-            bail!("there is no CUDA device {index}: this machine has {count}, numbered from 0 (see `train devices`)")
+            bail!("no CUDA device {index}: this machine has {count}, numbered from 0 (see `train devices`)")
         }
         Device::Cuda(_) => bail!("CUDA cannot be used: {}", why_no_cuda().unwrap_or_default()),
     }
@@ -140,7 +140,7 @@ pub fn why_no_cuda() -> Option<String> {
         (true, Ok(_)) => {
             let error = tch::Tensor::f_zeros([1], (tch::Kind::Float, tch::Device::Cuda(0))).err();
             let reason = error.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
-            format!("libtorch refuses the device: {}", reason.unwrap_or_else(|| "it counts none".to_owned()))
+            format!("libtorch cannot use the device: {}", reason.unwrap_or_else(|| "it finds none".to_owned()))
         }
     })
 }
@@ -178,14 +178,14 @@ impl Driver {
             let mut count = 0;
             let status = get_count(&raw mut count);
             if status != 0 {
-                bail!("the NVIDIA driver does not count its devices (error {status})");
+                bail!("the NVIDIA driver cannot count its devices (error {status})");
             }
             let mut devices = Vec::new();
             for index in 0..count {
                 let mut name: [c_char; 256] = [0; 256];
                 let mut memory = 0;
                 if get_name(name.as_mut_ptr(), 255, index) != 0 || get_memory(&raw mut memory, index) != 0 {
-                    bail!("the NVIDIA driver does not describe device {index}");
+                    bail!("the NVIDIA driver cannot describe device {index}");
                 }
                 let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
                 devices.push(CudaDevice { index: usize::try_from(index)?, name, memory: memory as u64 });

@@ -74,7 +74,7 @@ pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> 
     let network = checkpoint.shipped(device)?;
     let shape = &images.images.size()[1..];
     let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
-    ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width), the network's are {wanted:?}");
+    ensure!(shape == wanted, "the test images are {shape:?} (channels, height, width): the network expects {wanted:?}");
     let total = images.len();
     let logits = logits_while(&network, &preprocessor, &images.images, &mut |done| {
         progress(done, total);

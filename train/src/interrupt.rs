@@ -34,7 +34,7 @@ pub fn listen() -> Result<()> {
             leave();
         }
     })
-    .context("cannot listen for Ctrl-C")?;
+    .context("cannot install the handler for Ctrl-C")?;
     #[cfg(unix)]
     if hang_up == libc::SIG_IGN {
         // SAFETY: ignoring a signal runs no code of ours.

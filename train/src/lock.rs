@@ -69,7 +69,7 @@ impl Lock {
                     // Ignores a closed standard error instead of panicking.
                     let _ = writeln!(
                         stderr(),
-                        "note: files cannot be locked in {} ({error}): make sure that only one training writes there",
+                        "note: files cannot be locked in {} ({error}): make sure that only one training run writes there",
                         folder.display()
                     );
                     break;
@@ -94,7 +94,7 @@ impl Lock {
         let other = last_holder(&self.folder).filter(|holder| *holder != self.own);
         ensure!(
             self.folder.is_dir() && other.is_none(),
-            "{} was removed or replaced during the training, which ends here: nothing more is written",
+            "{} was removed or replaced during training: the run stops and writes nothing more",
             self.folder.display()
         );
         Ok(())

@@ -248,7 +248,7 @@ impl Network {
     /// Gradients of a scalar `loss` with respect to every parameter, as one flat tensor `[total]` in the order of the
     /// parameters. Errors if `loss` is not a scalar.
     pub fn gradients(&self, loss: &Tensor) -> Result<Tensor> {
-        ensure!(loss.numel() == 1, "a loss of {} numbers: expected one", loss.numel());
+        ensure!(loss.numel() == 1, "the loss has {} numbers: expected one", loss.numel());
         let gradients = Tensor::f_run_backward(&[loss], &self.parameter_views, false, false)?;
         let _guard = tch::no_grad_guard();
         let flat = gradients.iter().map(|gradient| gradient.f_reshape([-1])).collect::<Result<Vec<_>, _>>()?;

@@ -54,7 +54,7 @@ pub struct Run {
 
 impl Run {
     /// Creates and locks the folder of a new run: `out`, or the first free one of `runs/<name>`, `runs/<name>-2`, …
-    /// Errors if `out` already holds a run or other files.
+    /// Errors if `out` already contains a run or other files.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let folder = match out {
             Some(folder) => {
@@ -75,7 +75,7 @@ impl Run {
     /// Opens the folder of an existing run for reading. Another process may be training it.
     pub fn open(folder: &Path) -> Result<Self> {
         let run = Self::at(folder);
-        ensure!(run.last().is_file(), "{} holds no run: it has no {LAST}", folder.display());
+        ensure!(run.last().is_file(), "{} is not a run's folder: it has no {LAST}", folder.display());
         Ok(run)
     }
 
@@ -92,7 +92,7 @@ impl Run {
     pub fn newest() -> Result<Self> {
         let newest = Self::all(Path::new(RUNS)).pop();
         let Some(run) = newest else {
-            bail!("found no run in {RUNS}/: name a run's folder or a checkpoint, or train first");
+            bail!("no run in {RUNS}/: give a run's folder or a checkpoint, or train first");
         };
         // Ignores a closed standard error instead of panicking.
         let _ = writeln!(std::io::stderr(), "note: the newest run is {}", run.folder.display());
@@ -110,7 +110,7 @@ impl Run {
         runs
     }
 
-    /// Wraps a folder without checking that it holds a run.
+    /// Wraps a folder without checking that it contains a run.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), lock: None }
@@ -138,7 +138,7 @@ impl Run {
         if self.best().is_file() {
             return Ok(());
         }
-        ensure!(is_run(&self.folder), "{folder} holds no run: it has neither {LAST} nor {BEST}");
+        ensure!(is_run(&self.folder), "{folder} is not a run's folder: it has neither {LAST} nor {BEST}");
         let why = match lock::holder(&self.folder) {
             Some(Some(holder)) => format!("it is being trained by {holder}"),
             Some(None) => "it is being trained by another process".to_owned(),
@@ -180,7 +180,7 @@ impl Run {
     }
 
     /// Checks that `recipe.toml` still matches the run's recipe, except for `epochs` if the run is resumed with a new
-    /// value. Editing the file would have no effect, since the checkpoint holds the recipe; the error says so.
+    /// value. Editing the file would have no effect, since the checkpoint contains the recipe; the error says so.
     pub fn check_recipe(&self, recipe: &Recipe, epochs: Option<usize>) -> Result<()> {
         let path = self.folder.join(RECIPE);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
@@ -190,7 +190,7 @@ impl Run {
         }
         ensure!(
             own != Recipe { epochs: own.epochs, ..recipe.clone() },
-            "{} says epochs = {}, but the run has {}: to change that, train --resume {} --epochs {}",
+            "{} says epochs = {}, but the run has {}: to change that, run train --resume {} --epochs {}",
             path.display(),
             own.epochs,
             recipe.epochs,
@@ -198,7 +198,7 @@ impl Run {
             own.epochs
         );
         bail!(
-            "{} is not the recipe the run was started with, and a run continues as it began: undo the change, or start a new run with --recipe",
+            "{} is not the recipe the run was started with, and a run cannot change its recipe: undo the change, or start a new run with --recipe",
             path.display()
         );
     }
@@ -257,13 +257,13 @@ pub fn checkpoint_path(named: Option<&Path>) -> Result<PathBuf> {
     Ok(run.best())
 }
 
-/// Checks that a run can be created in a folder: it does not exist, is empty, or holds only files left by a run that
+/// Checks that a run can be created in a folder: it does not exist, is empty, or contains only files left by a run that
 /// ended before its first checkpoint.
 pub fn check_vacant(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    ensure!(folder.is_dir(), "{} is a file: the run needs a folder, choose another with --out", folder.display());
+    ensure!(folder.is_dir(), "{} is a file: choose a folder for the run with --out", folder.display());
     if let Some(holder) = lock::holder(folder) {
         bail!(lock::is_being_trained(folder, holder.as_ref()));
     }
@@ -275,7 +275,7 @@ pub fn check_vacant(folder: &Path) -> Result<()> {
         let known = [RECIPE, HISTORY, lock::NAME].contains(&name.as_ref());
         ensure!(
             known || name.starts_with('.') || name.starts_with(EVENTS),
-            "{} is not empty (it holds {name}) and holds no run: choose a new folder with --out",
+            "{} is not empty (it contains {name}) and is not a run's folder: choose a new folder with --out",
             folder.display()
         );
     }
@@ -286,7 +286,7 @@ fn check_without_checkpoint(folder: &Path) -> Result<()> {
     let run = Run::at(folder);
     ensure!(
         !run.last().exists(),
-        "{} already holds a run: continue it with --resume, or choose another folder with --out",
+        "{} already contains a run: continue it with --resume, or choose another folder with --out",
         folder.display()
     );
     Ok(())
@@ -331,7 +331,7 @@ mod tests {
         std::fs::write(run.last(), b"x").unwrap();
         drop(run);
         let message = Run::create(Some(&out), "quick").unwrap_err().to_string();
-        assert!(message.contains("already holds a run"), "{message}");
+        assert!(message.contains("already contains a run"), "{message}");
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("cat")).unwrap();
         let message = Run::create(Some(folder.path()), "quick").unwrap_err().to_string();
-        assert!(message.contains("is not empty (it holds cat)"), "{message}");
+        assert!(message.contains("is not empty (it contains cat)"), "{message}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

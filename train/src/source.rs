@@ -168,7 +168,7 @@ impl DataFacts {
         // The folder's path and name do not count, nor does the sample, which older checkpoints lack.
         let place =
             Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
-        (place != *self).then(|| "what its images show or how they are divided is not the run's".to_owned())
+        (place != *self).then(|| "its content or its splits differ from the run's".to_owned())
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
             (DataFacts { input, ..facts() }, "images are 1x64x64, the run's are 3x64x64"),
             (DataFacts { fitted: 89, ..facts() }, "99 training images, the run had 100"),
             (DataFacts { fingerprint: "0".into(), ..facts() }, "have changed (fingerprint 0"),
-            (DataFacts { validation: true, ..facts() }, "how they are divided"),
+            (DataFacts { validation: true, ..facts() }, "its content or its splits differ"),
         ] {
             let difference = run.difference(&found).unwrap();
             assert!(difference.contains(word), "{difference}");

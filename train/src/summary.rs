@@ -105,10 +105,10 @@ impl Summary {
             text,
             "\nkernel      height×width, then /stride\n\
              parameters  with batch norm's scale and shift\n\
-             ratio       multiply-adds of a depthwise and pointwise pair over those of one\n\
-             \u{20}           standard convolution in their place: 1/N + 1/D² for N output\n\
-             \u{20}           channels and a D×D kernel. With standard convolutions the network\n\
-             \u{20}           would take {} multiply-adds.",
+             ratio       multiply-adds of a depthwise and pointwise pair, divided by those\n\
+             \u{20}           of the standard convolution that it replaces: 1/N + 1/D² for N\n\
+             \u{20}           output channels and a D×D kernel. With standard convolutions, the\n\
+             \u{20}           network would need {} multiply-adds.",
             grouped(self.standard.multiply_adds)
         );
         text

@@ -115,7 +115,7 @@ impl TensorBoard {
             self.file = None;
             let _ = writeln!(
                 std::io::stderr(),
-                "note: cannot write {}: {error}. The run goes on without it",
+                "note: cannot write {}: {error}. The run continues without it",
                 self.path.display()
             );
         }
@@ -176,7 +176,7 @@ fn new_file(folder: &Path, name: &str) -> Result<(PathBuf, File)> {
             Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
         }
     }
-    bail!("{} holds too many event files named {name}", folder.display())
+    bail!("{} contains too many event files named {name}", folder.display())
 }
 
 /// The hostname, without characters that are unsafe in a file name.

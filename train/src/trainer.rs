@@ -104,7 +104,7 @@ pub enum Outcome {
     Finished,
     /// The recipe's patience ran out.
     StoppedEarly,
-    /// The run was asked to stop; the last checkpoint holds the step it stopped at.
+    /// The run was asked to stop; the last checkpoint contains the step it stopped at.
     Interrupted,
 }
 
@@ -141,7 +141,7 @@ impl Trainer {
         let mut trainer = Self::assemble(recipe.clone(), source, network, average, device)?;
         if let Some(difference) = data.difference(&trainer.facts) {
             bail!(
-                "the data in {} is not what the run was started with ({}): {difference}",
+                "the data in {} is not the data the run was started with ({}): {difference}",
                 source.folder.display(),
                 data.folder.display()
             );
@@ -378,7 +378,7 @@ impl Trainer {
         let values = Vec::<f64>::try_from(Tensor::f_stack(losses, 0)?.f_to_kind(Kind::Double)?)?;
         if let Some(index) = values.iter().position(|loss| !loss.is_finite()) {
             bail!(
-                "the loss became {} in step {} of epoch {} at learning rate {learning_rate}: the run is stopped and its last checkpoint kept. Try a lower --lr, a longer schedule.warm_up or a clip_norm",
+                "the loss became {} in step {} of epoch {} at learning rate {learning_rate}: the run stops and keeps its last checkpoint. Try a lower --lr, a longer schedule.warm_up or a clip_norm",
                 values[index],
                 self.progress.step - values.len() + index + 1,
                 self.progress.epochs + 1,

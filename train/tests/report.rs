@@ -197,8 +197,8 @@ fn labels_the_network_does_not_know_are_an_error() {
         let images = Images::on_device(set, Device::Cpu).unwrap();
         Figures::measure(&checkpoint, &images, "these", &|_, _| ()).unwrap_err().to_string()
     };
-    assert!(measure(&pictures(10, 1, 4)).contains("labels up to 3, but the network knows only 3 classes"));
-    assert!(measure(&pictures(9, 3, 3)).contains("the network's are [1, 12, 12]"));
+    assert!(measure(&pictures(10, 1, 4)).contains("labels up to 3, but the network has only 3 classes"));
+    assert!(measure(&pictures(9, 3, 3)).contains("the network expects [1, 12, 12]"));
 }
 
 /// Does what a user would: trains, remakes the report, evaluates.

@@ -38,7 +38,7 @@ impl Sources {
 
     /// Calls `with` with the font in this file.
     pub fn with_font<T>(&self, name: &str, with: impl FnOnce(&FontRef) -> Result<T>) -> Result<T> {
-        let path = self.fonts.as_ref().context("there are no fonts: run scripts/fonts")?.join(name);
+        let path = self.fonts.as_ref().context("fonts are missing: run scripts/fonts")?.join(name);
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let font = FontRef::try_from_slice(&bytes).with_context(|| format!("{} is not a font", path.display()))?;
         with(&font)

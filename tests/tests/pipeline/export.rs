@@ -279,7 +279,7 @@ fn the_serving_engines_description_is_the_models() {
         // Only the model's folder is left, whatever was there before.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let message = triton::write(&written, folder.path(), false).unwrap_err().to_string();
-        assert!(message.contains("exists already"), "{message}");
+        assert!(message.contains("already exists"), "{message}");
     }
     let fixed = written(&checkpoint, &Settings { batch: Some(4), ..Settings::default() });
     let message = triton::write(&fixed, folder.path(), true).unwrap_err().to_string();

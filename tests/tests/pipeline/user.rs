@@ -39,7 +39,7 @@ fn a_user_trains_exports_and_deploys() {
             .args(["--content", "digit", "--data"])
             .arg(&data),
     );
-    assert!(log.contains("9,500 images to learn from, 500 held out"), "{log}");
+    assert!(log.contains("9,500 training images and 500 held out"), "{log}");
     assert!(log.contains("step 50/190") && log.contains("img/s"), "{log}");
     assert!(log.contains("train export runs/small"), "{log}");
     let recipe = std::fs::read_to_string(folder.join("runs/small/recipe.toml")).unwrap();

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// Default name of the page; `--html` overrides it.
 const PAGE: &str = "compare.html";
 
-/// Compare runs: what differs in recipe, data and results, and a page with their curves in the same charts
+/// Compare runs: differences in recipe, data and results, and a page with their curves in shared charts
 #[derive(Args)]
 #[command(after_help = "Example:\n  train compare runs/quick runs/quick-2 --html both.html")]
 pub(super) struct Arguments {

@@ -13,12 +13,12 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Measure a checkpoint on the test set: accuracy, confusion, precision and recall, calibration, worst mistakes
+/// Evaluate a checkpoint on the test set: accuracy, confusion, precision and recall, calibration, worst mistakes
 #[derive(Args)]
 #[command(
-    after_help = "Of a folder with splits (train and test, by their usual names) the test split is evaluated; of a folder \
-    without splits all images, but of the folder that the run was trained on only the fifth that was kept for the test. \
-    Classes are matched by name.\n\nExamples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the best\n  train eval --data photos --save-mistakes wrong"
+    after_help = "If the folder has splits (train and test, by their usual names), the test split is evaluated. Otherwise all its \
+    images are, or, if the run was trained on this folder, only the fifth that was kept for the test. Classes are \
+    matched by name.\n\nExamples:\n  train eval                              the newest run\n  train eval runs/quick/last.safetensors  its last epoch instead of the best\n  train eval --data photos --save-mistakes wrong"
 )]
 pub(super) struct Arguments {
     /// A run's folder or a checkpoint [default: the newest run in runs/]
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
     device: Device,
-    /// Copy the images that are classified wrongly into this new folder, as TRUE-CLASS/ANSWER-NAME
+    /// Copy the misclassified images into this new folder, as TRUE-CLASS/ANSWER-NAME
     #[arg(long, value_name = "DIR")]
     save_mistakes: Option<PathBuf>,
     /// How to print
@@ -58,7 +58,7 @@ impl Arguments {
         let tests = data::test_set(&checkpoint, self.data.as_deref())?;
         let (test, line) = (Images::on_device(&tests.set, device)?, tests.line(tests.set.len()));
         let figures = data::with_bar("evaluating", |progress| Figures::measure(&checkpoint, &test, &line, progress))
-            .with_context(|| format!("cannot measure {}", path.display()))?;
+            .with_context(|| format!("cannot evaluate {}", path.display()))?;
         if let Some(target) = &self.save_mistakes {
             data::say_line(&mistakes::save_all(&figures.mistakes, &tests.set, target)?);
         }

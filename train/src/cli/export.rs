@@ -23,7 +23,7 @@ use tch::{Device, Tensor};
 /// Default number of calibration images for int8, or all if there are fewer.
 const CALIBRATE: usize = 1000;
 
-/// Write a checkpoint as a self-contained ONNX file, checked in every runtime before it is saved
+/// Export a checkpoint as a self-contained ONNX file, checked in every runtime before it is saved
 #[derive(Args)]
 #[command(after_help = "\
 Precision, and which runtime it is for:
@@ -40,10 +40,10 @@ pub(super) struct Arguments {
     /// A run's folder or a checkpoint [default: the newest run in runs/]
     #[arg(value_name = "RUN")]
     run: Option<PathBuf>,
-    /// Where to write, or - for standard output [default: model.onnx beside the checkpoint]
+    /// Output file, or - for standard output [default: model.onnx beside the checkpoint]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write a model repository, as Triton and the like serve from, into this folder instead of a single file
+    /// Write a model repository for Triton and similar servers into this folder, instead of a single file
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     triton: Option<PathBuf>,
     /// Replace the file if it exists
@@ -52,19 +52,19 @@ pub(super) struct Arguments {
     /// Number format: fp32, fp16 or int8
     #[arg(long, value_name = "NAME", default_value_t = Precision::Fp32, value_parser = one_of::<Precision>(Precision::ALL.map(Precision::name)), hide_possible_values = true)]
     precision: Precision,
-    /// Training images that an int8 file's ranges are taken from [default: 1000, or all if there are fewer]
+    /// Training images to calibrate an int8 file's ranges with [default: 1000, or all if there are fewer]
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     calibrate: Option<u32>,
-    /// How they are taken: min-max, percentile or mse [default: min-max]
+    /// How calibration chooses the ranges: min-max, percentile or mse [default: min-max]
     #[arg(long, value_name = "NAME", value_parser = one_of::<Observer>(Observer::ALL.map(Observer::name)), hide_possible_values = true)]
     observer: Option<Observer>,
-    /// Version of the ONNX operators, 13 to 24
+    /// Version of the ONNX operator set, 13 to 24
     #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
-    /// Images the graph takes at once: a number, or dynamic
+    /// Batch size of the graph: a number, or dynamic
     #[arg(long, value_name = "N", default_value = "dynamic")]
     batch: Batch,
-    /// Whether the graph prepares its images itself (embed), or takes them normalised and resized, as float (none)
+    /// Whether the graph prepares raw images itself (embed) or expects them normalised and resized, as float (none)
     #[arg(long, value_name = "WHERE", default_value = "embed")]
     preprocess: Preprocess,
     /// What the graph returns: logits, probabilities or both
@@ -117,7 +117,7 @@ impl Arguments {
         let to_stdout = output == Path::new("-");
         ensure!(
             !to_stdout || !std::io::stdout().is_terminal(),
-            "the file is not written to a terminal: redirect or pipe standard output"
+            "cannot write an ONNX file to a terminal: redirect or pipe standard output"
         );
         let test = data::test_set(&checkpoint, self.data.as_deref())?.set;
         let training = match settings.precision {
@@ -177,7 +177,7 @@ impl Arguments {
         if self.precision != Precision::Int8 {
             for (flag, given) in [("--calibrate", self.calibrate.is_some()), ("--observer", self.observer.is_some())] {
                 if given {
-                    let message = format!("{flag} has no effect on {}: it is for --precision int8", self.precision);
+                    let message = format!("{flag} has no effect on {}: use it with --precision int8", self.precision);
                     return Err(Cli::command().error(ErrorKind::ArgumentConflict, message).into());
                 }
             }
@@ -220,7 +220,7 @@ impl Arguments {
         let images = self.calibrate.map_or(CALIBRATE.min(available), |images| images as usize);
         ensure!(
             images <= available,
-            "--calibrate {images}: the run has only {available} training images besides those held out. Ask for at most {available}, or leave --calibrate out to use them all"
+            "--calibrate {images}: expected at most {available}, the number of training images that are not held out"
         );
         Ok(data.fit.slice(0, images)?.images)
     }

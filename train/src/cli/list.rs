@@ -37,7 +37,7 @@ enum Format {
     Text,
     /// One document, for programs
     Json,
-    /// One line a run, for spreadsheets
+    /// One line per run, for spreadsheets
     Csv,
 }
 
@@ -96,7 +96,7 @@ impl Arguments {
         // Without the default folder nothing was trained here yet: print an empty list, not an error.
         ensure!(
             folder.is_dir() || folder == Path::new(run::RUNS),
-            "there is no folder {}: expected one with runs, or a run's",
+            "{} is not a folder: expected one with runs, or a run's folder",
             folder.display()
         );
         let runs = if run::is_run(folder) { vec![Run::at(folder)] } else { Run::all(folder) };

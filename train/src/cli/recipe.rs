@@ -12,13 +12,13 @@ use std::process::ExitCode;
 /// Show a recipe with every key explained, or list the built-in ones
 #[derive(Args)]
 #[command(after_help = "\
-Your own recipe sets only what it changes. What it leaves out comes from quick, or \
-from the recipe that its line `base` names. train/recipes/README.md has the rules.
+Your own recipe sets only the keys that it changes. The others come from quick, or \
+from the recipe named in its line `base`. train/recipes/README.md has the rules.
 
 Examples:
   train recipe                       the built-in recipes
-  train recipe quick > mine.toml     a recipe to begin with
-  train recipe mine.toml             what your recipe amounts to")]
+  train recipe quick > mine.toml     a recipe to start from
+  train recipe mine.toml             your recipe with every key filled in")]
 pub(super) struct Arguments {
     /// Built-in recipe or a TOML file; it is printed with the values of its base filled in
     #[arg(value_name = "NAME|FILE", value_parser = Named::with(&NAMES, StringValueParser::new()), hide_possible_values = true)]

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// Channels of the input: 1 for grey images, 3 for colour
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(1..=MAX_CHANNELS as u64))]
     channels: usize,
-    /// Classes
+    /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(2..=MAX_CLASSES as u64))]
     classes: usize,
     /// How to print

@@ -32,7 +32,7 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
-    /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below change it
+    /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below override it
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -41,21 +41,21 @@ pub(super) struct Arguments {
         hide_possible_values = true
     )]
     recipe: String,
-    /// Folder with the data set: IDX files, or a sub-folder of images per class [default: MNIST, as scripts/setup
-    /// fetched it]
+    /// Folder with the data set: IDX files, or a sub-folder of images per class [default: MNIST, fetched by
+    /// scripts/setup]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Names of the classes in order, one a line [default: the folder's labels.txt, or its sub-folders]
+    /// File with the class names in order, one per line [default: the folder's labels.txt, or its sub-folders]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What the images show: digit (any image is prepared as MNIST's authors did) or picture (it is resized) [default:
-    /// digit for the images of MNIST itself, picture for all others]
+    /// What the images show: digit (prepared as MNIST's authors did) or picture (resized) [default: digit for MNIST
+    /// itself, otherwise picture]
     #[arg(long, value_name = "KIND")]
     content: Option<Shows>,
-    /// The run's folder [default: runs/NAME of the recipe, numbered if taken]
+    /// The run's folder [default: the recipe's name in runs/, numbered if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Resume an interrupted run bit for bit; with --epochs N, train it (even a finished one) up to N epochs
+    /// Resume an interrupted run bit for bit; with --epochs N, train it (even if finished) up to N epochs
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
@@ -149,7 +149,7 @@ impl Arguments {
             // Checkpoints store the path, so it must not depend on the working directory.
             Some(folder) => std::path::absolute(folder)?,
             None => files::fetched("mnist")
-                .context("MNIST is not here: run scripts/setup, or name another data set's folder with --data")?,
+                .context("MNIST was not found: run scripts/setup, or give another data set's folder with --data")?,
         };
         if let Some(out) = &self.out {
             run::check_vacant(out)?;
@@ -194,7 +194,7 @@ impl Arguments {
             if threads > cores {
                 let _ = writeln!(
                     std::io::stderr(),
-                    "note: the run had {threads} threads and gets them again, but this machine has {cores} cores:\n      --threads {cores} is faster, and changes the last digits of the result"
+                    "note: the run resumes with its {threads} threads, but this machine has {cores} cores:\n      --threads {cores} is faster, but changes the last digits of the result"
                 );
             }
         }
@@ -208,7 +208,7 @@ impl Arguments {
             // Ignores a closed standard error instead of panicking.
             let _ = writeln!(
                 std::io::stderr(),
-                "note: so far trained with {trained_with},\n      now with {}:\n      the result will differ in the last digits",
+                "note: trained so far with {trained_with},\n      now with {}:\n      the result will differ in the last digits",
                 trainer.trained_with()
             );
         }
@@ -245,7 +245,7 @@ fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
     let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
     let how = match outcome {
         Outcome::StoppedEarly => format!(
-            "stopped early after {} of {}: {} brought no better held-out accuracy",
+            "stopped early after {} of {}: no better held-out accuracy in {}",
             done,
             text::counted(recipe.epochs, "epoch"),
             text::counted(recipe.patience, "epoch")
@@ -254,7 +254,7 @@ fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
     };
     let more = recipe.epochs.max(done + 1).max(done + recipe.epochs.div_ceil(2));
     format!(
-        "{folder} {how}\nto train it for more, up to a total of {more}, say:\n  train --resume {folder} --epochs {more}\n"
+        "{folder} {how}\nto train it further, for example to a total of {more} epochs:\n  train --resume {folder} --epochs {more}\n"
     )
 }
 
@@ -267,17 +267,17 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         trainer.trained_with().to_owned()
     };
     let held_out = match facts.held_out {
-        0 => "none held out: the last epoch is exported".to_owned(),
+        0 => ", none held out: the last epoch is exported".to_owned(),
         count if facts.validation => {
-            format!("{} of the validation split to choose the best epoch", text::grouped(count as u64))
+            format!(" and {} of the validation split to choose the best epoch", text::grouped(count as u64))
         }
-        count => format!("{} held out to choose the best epoch", text::grouped(count as u64)),
+        count => format!(" and {} held out to choose the best epoch", text::grouped(count as u64)),
     };
     let mut fields = vec![
         (
             "recipe",
             format!(
-                "{}, {} of {} images a step, seed {}",
+                "{}, {}, batch size {}, seed {}",
                 recipe.name,
                 text::counted(recipe.epochs, "epoch"),
                 recipe.batch_size,
@@ -288,7 +288,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         (
             "data",
             format!(
-                "{}\n{} images to learn from, {held_out}\n{} to test on, each {}x{} px in {}\n{}",
+                "{}\n{} training images{held_out}\n{} test images, all images {}x{} px in {}\n{}",
                 facts.folder.display(),
                 text::grouped(facts.fitted as u64),
                 text::grouped(trainer.test().len() as u64),
@@ -300,9 +300,9 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                     Content::Picture
                         if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
                     {
-                        "prepared as pictures: resized, and their centre cut out (--content digit: as digits)"
+                        "resized and centre-cropped (--content digit: prepared as digits)"
                     }
-                    Content::Picture => "prepared as pictures: resized, and their centre cut out",
+                    Content::Picture => "resized and centre-cropped",
                 }
             ),
         ),
@@ -321,7 +321,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         if let Some(extension) = progress.extensions.last().filter(|extension| extension.from != recipe.epochs) {
             let _ = write!(
                 from,
-                "\n{} planned before; since epoch {} the learning rate is\nthat of a run of {} (recipe.toml says so too)",
+                "\n{} planned before; since epoch {}, the learning rate is\nthat of a run of {} (recipe.toml is updated)",
                 text::counted(extension.from, "epoch"),
                 extension.after + 1,
                 text::counted(recipe.epochs, "epoch"),
@@ -336,7 +336,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
 fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
     let mut text = match outcome {
         Outcome::StoppedEarly => {
-            format!("stopped early after {}: the held-out accuracy no longer rises\n", duration(seconds))
+            format!("stopped early after {}: the held-out accuracy no longer improves\n", duration(seconds))
         }
         _ => format!("done in {}\n", duration(seconds)),
     };
@@ -374,7 +374,7 @@ fn results(trainer: &Trainer, run: &Run) -> String {
             let _ = writeln!(text, "report: {}", page.display());
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "note: the run has no report: {error:#}");
+            let _ = writeln!(std::io::stderr(), "note: the report was not written: {error:#}");
         }
     }
     let _ = writeln!(text, "next:   train export {}", run.folder().display());

@@ -108,9 +108,9 @@ pub struct Accuracy {
     pub runtimes: BTreeMap<String, Cost>,
 }
 
-/// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is reported, not
-/// an error: see [`Report::verdict`]. Errors if the file holds a wrong number or does not load or run, or if the
-/// network gives the same answer to all images, since agreement would then prove nothing.
+/// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is
+/// reported, not an error: see [`Report::verdict`]. Errors if the file contains a wrong number or does not load or run,
+/// or if the network gives the same answer for all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<Report> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
     let images = with_noise(&material.test.first(IMAGES), noise)?;
@@ -118,7 +118,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
     let answers: BTreeSet<usize> = trained.rows().into_iter().map(argmax).collect();
     ensure!(
         answers.len() > 1,
-        "the network gives one and the same answer to all {} images: agreement on it would prove nothing. Train it first",
+        "the network gives the same answer for all {} images, so agreement would prove nothing: train it first",
         images.len()
     );
     let folded = fold::fold(&checkpoint.shipped(tch::Device::Cpu)?)?;
@@ -227,7 +227,7 @@ impl Report {
             if !agreement.holds() {
                 let Tolerance { largest, mean } = agreement.tolerance;
                 bail!(
-                    "the exported file is wrong in {runtime}: against libtorch {LIBTORCH} its logits differ by up to {:.1e}, {:.1e} on average (allowed: {largest:.0e} and {mean:.0e}), and {} of {} images get another answer that is no near tie. Nothing was written",
+                    "the exported file is wrong in {runtime}: its logits differ from those of libtorch {LIBTORCH} by up to {:.1e}, {:.1e} on average (allowed: {largest:.0e} and {mean:.0e}), and {} of {} images get a different answer that is not a near tie. Nothing was written",
                     agreement.max_difference,
                     agreement.mean_difference,
                     agreement.beyond_tie,
@@ -240,9 +240,9 @@ impl Report {
             let (low, high) = cost.loss_interval;
             ensure!(
                 !cost.proven,
-                "{} costs too much: of the {} {} images {} % are right in {runtime}, {} % were before. {} answers were lost and {} gained, which proves a loss of {} to {} points (95 % interval; allowed: {}). Nothing was written. Calibrate with more images or another observer, or export as fp32",
+                "{} costs too much accuracy: of {} {} images, {} % are right in {runtime} and {} % in the trained network. {} answers were lost and {} gained, which proves a loss of {} to {} points (95 % interval; allowed: {}). Nothing was written. Calibrate with more images or another observer, or export as fp32",
                 self.precision,
-                accuracy.images,
+                grouped(accuracy.images as u64),
                 accuracy.set,
                 points(cost.right),
                 points(accuracy.trained),
@@ -259,7 +259,7 @@ impl Report {
     /// The report as text for people.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let header = ["against libtorch", "images", "max diff", "mean diff", "other answers"];
+        let header = ["against libtorch", "images", "max diff", "mean diff", "answers differ"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let mut missing = String::new();
         for Checked { runtime, outcome } in &self.runtimes {
@@ -308,7 +308,7 @@ impl Accuracy {
             None => format!("{images} images are too few to prove any loss."),
         };
         format!(
-            "\n{}The loss is in points: answers lost (right before, wrong in the file) minus\nanswers gained. A file is refused if it provably loses more than {allowed} points.\n{proof}\n",
+            "\n{}The loss is in points: answers lost (right before, wrong in the file) minus\nanswers gained. A file is rejected if it provably loses more than {allowed} points.\n{proof}\n",
             deploy::text::table(&rows)
         )
     }

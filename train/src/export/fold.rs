@@ -60,7 +60,7 @@ pub fn fold(network: &Network) -> Result<BTreeMap<String, Weights>> {
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
         ensure!(
             finite(&weights.weight) && weights.bias.as_deref().is_none_or(finite),
-            "layer {name} has weights that are no finite numbers: the training diverged"
+            "layer {name} has weights that are not finite: the training diverged"
         );
         folded.insert(layer.name, weights);
     }

@@ -36,10 +36,10 @@ fn ir_version(opset: i64) -> i64 {
 pub fn check_opset(opset: i64) -> Result<()> {
     ensure!(
         opset >= *OPSETS.start(),
-        "opset {opset} is too low: Softmax and the per-channel DequantizeLinear mean what the graph needs from opset {} on",
+        "opset {opset} is too low: the graph needs Softmax and per-channel DequantizeLinear as in opset {} or later",
         OPSETS.start()
     );
-    ensure!(opset <= *OPSETS.end(), "opset {opset} is not known here: {} is the newest", OPSETS.end());
+    ensure!(opset <= *OPSETS.end(), "opset {opset} is not supported: {} is the newest", OPSETS.end());
     Ok(())
 }
 

@@ -132,7 +132,7 @@ impl Written {
     pub fn save(&self, checkpoint: &Checkpoint, material: &Material, output: &Path, overwrite: bool) -> Result<Report> {
         ensure!(
             overwrite || !output.exists(),
-            "{} exists already: give another name with -o, or --overwrite",
+            "{} already exists: give another name with -o, or --overwrite",
             output.display()
         );
         files::write_checked(output, &self.bytes, |temporary| self.check(checkpoint, material, temporary))

@@ -60,7 +60,7 @@ impl Nodes {
         let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         ensure!(
             f16::from_f32(largest).is_finite(),
-            "{name} holds {largest:e}, which fp16 cannot: its largest number is 65504. Export it as fp32"
+            "{name} contains {largest:e}, but the largest fp16 number is 65504: export as fp32"
         );
         let bytes = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
         self.constant(DataType::Float16, name, shape, bytes);

@@ -25,13 +25,18 @@ pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) ->
             let Some(expected) = expected else { continue };
             let name = format!("{layer}.{part}");
             let tensor = tensors.get(name.as_str()).with_context(|| format!("the new file has no {name}"))?;
-            ensure!(tensor.dims == extents, "{name} in the new file is {:?}: expected {extents:?}", tensor.dims);
+            ensure!(tensor.dims == extents, "{name} in the new file has shape {:?}: expected {extents:?}", tensor.dims);
             let found = read(tensor, &tensors)?;
-            ensure!(found.len() == expected.len(), "{name} in the new file has {} numbers", found.len());
+            ensure!(
+                found.len() == expected.len(),
+                "{name} in the new file has {} numbers: expected {}",
+                found.len(),
+                expected.len()
+            );
             for (index, (&(found, error), &expected)) in found.iter().zip(expected).enumerate() {
                 ensure!(
                     (found - f64::from(expected)).abs() <= error.of(f64::from(expected)),
-                    "{name} in the new file holds {found} at {index}, where the network has {expected}. Nothing was written"
+                    "{name} in the new file has {found} at index {index}: expected {expected}. Nothing was written"
                 );
             }
         }
@@ -48,7 +53,7 @@ pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Resul
         };
         ensure!(
             holds("scale", &scale.to_le_bytes()) && holds("zero", &[zero_point]),
-            "the range of {name} in the new file is not the one that was found (scale {scale}, zero point {zero_point}). Nothing was written"
+            "the range of {name} in the new file is wrong: expected scale {scale}, zero point {zero_point}. Nothing was written"
         );
     }
     Ok(())
@@ -66,7 +71,7 @@ pub(super) fn compare_input(graph: &GraphProto, card: &ModelCard) -> Result<()> 
         let bytes: Vec<u8> = expected.iter().flat_map(|value| value.to_le_bytes()).collect();
         ensure!(
             tensor.is_some_and(|tensor| tensor.raw_data == bytes),
-            "{name} in the new file is not what normalises the pixels ({expected:?}). Nothing was written"
+            "{name} in the new file is wrong: expected {expected:?} for the card's normalisation. Nothing was written"
         );
     }
     Ok(())
@@ -118,6 +123,6 @@ fn read(tensor: &TensorProto, all: &BTreeMap<&str, &TensorProto>) -> Result<Vec<
             let channels = stored.chunks(per_channel).zip(&scales);
             channels.flat_map(|(values, &s)| values.iter().map(move |value| (value * s, Error::Step(s)))).collect()
         }
-        _ => bail!("{} in the new file has an element type that is never written", tensor.name),
+        _ => bail!("{} in the new file has an unexpected element type", tensor.name),
     })
 }

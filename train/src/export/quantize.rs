@@ -222,7 +222,7 @@ fn calibrate(
     images: &Tensor,
     observer: Observer,
 ) -> Result<BTreeMap<String, Range>> {
-    ensure!(images.size()[0] > 0, "there are no images to calibrate with");
+    ensure!(images.size()[0] > 0, "no images to calibrate with");
     let body = Body::new(&card.architecture, folded.clone())?;
     let (scale, shift) = card.preprocessing.scale_and_shift();
     let (mut low, mut high) = (0.0_f64, 0.0_f64);

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!  DIR/mnist-quick/config.pbtxt     names, types and shapes; dynamic batching
-//!                  labels.txt       one class a line, in the order of the outputs
+//!                  labels.txt       one class per line, in the order of the outputs
 //!                  1/model.onnx     version 1
 //! ```
 
 use super::Written;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use models::card::{ModelCard, Takes};
 use std::fmt::Write;
 use std::fs;
@@ -31,7 +31,7 @@ pub fn name(card: &ModelCard) -> String {
 /// the batch. Errors if the batch size of the graph is fixed.
 pub fn config(written: &Written) -> Result<String> {
     let (card, settings) = (&written.card, &written.settings);
-    ensure!(settings.batch.is_none(), "a serving engine puts its batches together itself: leave --batch dynamic");
+    ensure!(settings.batch.is_none(), "the server assembles its batches itself: leave --batch dynamic");
     let resolution = card.architecture.resolution;
     let (element, [channels, height, width]) = match card.takes {
         Takes::Pictures => ("TYPE_UINT8", [card.input.channels, card.input.height, card.input.width]),
@@ -60,10 +60,11 @@ pub fn config(written: &Written) -> Result<String> {
 /// a label has more than one line, or the folder exists and `overwrite` is false.
 pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<PathBuf> {
     config(written)?;
-    let broken = written.card.labels.iter().find(|label| label.contains(['\n', '\r']));
-    ensure!(broken.is_none(), "the label {broken:?} has more than one line: labels.txt has one a line");
+    if let Some(label) = written.card.labels.iter().find(|label| label.contains(['\n', '\r'])) {
+        bail!("the label {label:?} has more than one line: labels.txt has one label per line");
+    }
     let target = repository.join(name(&written.card));
-    ensure!(overwrite || !target.exists(), "{} exists already: give another folder, or --overwrite", target.display());
+    ensure!(overwrite || !target.exists(), "{} already exists: give another folder, or --overwrite", target.display());
     Ok(target)
 }
 

@@ -56,7 +56,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let mut keys = vec![Key {
         table: String::new(),
         name: BASE.to_owned(),
-        meaning: "Recipe that missing keys come from: a built-in one, or a TOML file, relative to this file."
+        meaning: "Recipe that supplies the missing keys: a built-in one, or a TOML file, relative to this file."
             .to_owned(),
         accepts: Accepts::Text,
     }];
@@ -174,7 +174,7 @@ pub fn whole<T: TryFrom<u64>>(
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
     move |text| match find(path).map(|key| &key.accepts) {
         Some(Accepts::Whole(range)) => arguments::whole(range.clone())(text),
-        _ => Err(format!("{path} is not a whole number of a recipe")),
+        _ => Err(format!("{path} is not a recipe key for a whole number")),
     }
 }
 
@@ -182,7 +182,7 @@ pub fn whole<T: TryFrom<u64>>(
 pub fn number(path: &'static str) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
     move |text| match find(path).map(|key| &key.accepts) {
         Some(Accepts::Number(interval)) => arguments::number(*interval)(text),
-        _ => Err(format!("{path} is not a number of a recipe")),
+        _ => Err(format!("{path} is not a recipe key for a number")),
     }
 }
 
@@ -214,9 +214,9 @@ impl fmt::Display for Accepts {
         match self {
             Self::Whole(range) => f.write_str(&whole_number(range)),
             Self::Number(interval) => interval.fmt(f),
-            Self::Numbers(interval) => write!(f, "a list, for each channel {interval}"),
+            Self::Numbers(interval) => write!(f, "a list with {interval} for each channel"),
             Self::Switch => f.write_str("true or false"),
-            Self::Text => f.write_str("a text"),
+            Self::Text => f.write_str("a string"),
             Self::OneOf(names) => {
                 for (index, name) in names.iter().enumerate() {
                     let before = match index {

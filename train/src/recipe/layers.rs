@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Table> {
 /// Parses a built-in recipe.
 pub(super) fn built_in(name: &str) -> Result<Table> {
     let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
-    let (_, text) = built_in.with_context(|| format!("there is no built-in recipe '{name}'"))?;
+    let (_, text) = built_in.with_context(|| format!("no built-in recipe '{name}'"))?;
     toml::from_str(text).with_context(|| format!("the built-in recipe {name} is broken"))
 }
 
@@ -73,7 +73,7 @@ fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<T
     let shown = path.display();
     let expected = || format!("expected a TOML file or one of the built-in recipes ({})", NAMES.join(", "));
     ensure!(!path.is_dir(), "{shown} is a folder: {}", expected());
-    ensure!(path.exists(), "there is no recipe '{}': {}", deploy::text::printable(&shown.to_string()), expected());
+    ensure!(path.exists(), "recipe '{}' does not exist: {}", deploy::text::printable(&shown.to_string()), expected());
     ensure!(path.is_file(), "{shown} is not a file: {}", expected());
     let file = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
     if files.contains(&file) {
@@ -82,9 +82,9 @@ fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<T
         bail!("a recipe cannot be based on itself: {}", chain.join(" has the base "));
     }
     let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read {shown}"))?.len();
-    ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes: expected a recipe of at most {MAX_BYTES}");
+    ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes: a recipe may have at most {MAX_BYTES}");
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
-    let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not a text in UTF-8") };
+    let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not UTF-8 text") };
     let folder = file.parent().unwrap_or(folder).to_owned();
     files.push(file);
     layer(&text, &folder, files).with_context(|| format!("{shown} is not a valid recipe"))
@@ -209,7 +209,7 @@ mod tests {
         let file = folder.path().join("latin.toml");
         fs::write(&file, b"name = \"caf\xe9\"").unwrap();
         let message = format!("{:#}", Recipe::find(file.to_str().unwrap()).unwrap_err());
-        assert!(message.contains("not a text in UTF-8"), "{message}");
+        assert!(message.contains("not UTF-8 text"), "{message}");
     }
 
     /// Otherwise the base's learning rate, chosen for another optimizer, would be used.

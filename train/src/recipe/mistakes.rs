@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Result<Table> {
         Err(error) if error.message().contains("as i128") => {
             let digits = error.span().and_then(|span| text.get(span)).unwrap_or_default();
             let line = error.span().map_or(0, |span| line_at(text, span.start));
-            bail!("line {line}: {} is too large: TOML has integers up to 2⁶³ − 1", shown(digits));
+            bail!("line {line}: {} is too large: TOML integers go up to 2⁶³ − 1", shown(digits));
         }
         // The parser's message quotes a line of the file, so it is made printable.
         Err(error) => bail!("{}", error.to_string().trim_end().lines().map(printable).collect::<Vec<_>>().join("\n")),
@@ -88,7 +88,7 @@ fn missing(recipe: &Table, mistakes: &mut Vec<Mistake>) {
     for key in KEYS.iter().filter(|key| !key.table.is_empty()) {
         let table = recipe.get(&key.table).and_then(Value::as_table);
         if table.is_some_and(|table| !table.contains_key(&key.name)) {
-            let what = format!("the table [{}] lacks `{}`: {}", key.table, key.name, key.accepts);
+            let what = format!("the table [{}] needs the key `{}`: {}", key.table, key.name, key.accepts);
             mistakes.push(Mistake { table: key.table.clone(), name: key.name.clone(), what });
         }
     }
@@ -139,7 +139,7 @@ fn short(table: &str) -> String {
 /// The message about a value that a key does not accept.
 fn wrong(key: &Key, value: &Value) -> String {
     let found = match value {
-        Value::String(text) => format!("the text \"{}\"", shown(text)),
+        Value::String(text) => format!("the string \"{}\"", shown(text)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => value.to_string(),
         Value::Datetime(_) => "a date".to_owned(),
         Value::Array(values) => {
@@ -243,7 +243,7 @@ mod tests {
         for (text, message) in [
             (
                 "epochs = \"7\"",
-                "line 1: `epochs`: expected a whole number from 1 to 100,000, found the text \"7\"; write 7 without quotation marks",
+                "line 1: `epochs`: expected a whole number from 1 to 100,000, found the string \"7\"; write 7 without quotation marks",
             ),
             ("epochs = 7.5", "line 1: `epochs`: expected a whole number from 1 to 100,000, found 7.5"),
             ("epochs = -1", "line 1: `epochs`: expected a whole number from 1 to 100,000, found -1"),
@@ -252,13 +252,13 @@ mod tests {
             ("[optimizer]\nnesterov = 1", "line 2: `optimizer.nesterov`: expected true or false, found 1"),
             (
                 "[optimizer]\nkind = \"Adam\"",
-                "line 2: `optimizer.kind`: expected \"sgd\" or \"adamw\", found the text \"Adam\"; did you mean \"adamw\"?",
+                "line 2: `optimizer.kind`: expected \"sgd\" or \"adamw\", found the string \"Adam\"; did you mean \"adamw\"?",
             ),
             (
                 "optimizer = \"adamw\"",
-                "line 1: `optimizer`: expected a table, found the text \"adamw\"; write [optimizer] on a line of its own and its keys below",
+                "line 1: `optimizer`: expected a table, found the string \"adamw\"; write [optimizer] on a line of its own and its keys below",
             ),
-            ("name = 2024-01-01", "line 1: `name`: expected a text, found a date"),
+            ("name = 2024-01-01", "line 1: `name`: expected a string, found a date"),
             (
                 "[normalization]\nmean = 0.5\nstd = [0.0]",
                 "2 mistakes\n  line 2: `normalization.mean`: expected a list, for each channel a number from 0 to 1, found 0.5\n  \
@@ -266,7 +266,7 @@ mod tests {
             ),
             (
                 "seed = 99999999999999999999",
-                "line 1: 99999999999999999999 is too large: TOML has integers up to 2⁶³ − 1",
+                "line 1: 99999999999999999999 is too large: TOML integers go up to 2⁶³ − 1",
             ),
         ] {
             assert_eq!(said(text), message);

@@ -40,57 +40,57 @@ pub const DEFAULT: &str = "quick";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Name of the recipe and of the folders of its runs: letters, digits, `-`, `_` and `.`.
+    /// Name of the recipe and of its runs' folders: letters, digits, `-`, `_` and `.`.
     pub name: String,
     /// Passes over the training images.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
-    /// Images in one step. Images left over at the end of an epoch wait for the next shuffle.
+    /// Images per step. Images left over at the end of an epoch are not used in it.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub batch_size: usize,
-    /// Training images held out to choose the best checkpoint; 0: the last checkpoint is taken.
+    /// Training images held out to choose the best checkpoint; 0: the last checkpoint is used.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub hold_out: usize,
-    /// Steps between two lines of the log.
+    /// Steps between log lines.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub log_every: usize,
-    /// Seed of every random number of the run.
+    /// Seed of all random numbers in the run.
     // TOML has no larger integers.
     #[schemars(range(min = 0, max = i64::MAX))]
     pub seed: u64,
-    /// Share of the target that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
+    /// Share of the target probability that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// Decay per step of the exponential moving average of the weights, which is then what is tested and exported; 0:
+    /// Decay per step of the exponential moving average of the weights. The average is what is tested and exported. 0:
     /// no average.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub ema: f64,
-    /// Training images, without augmentation, on which the statistics of batch norm are measured after every epoch: at
-    /// least a batch. 0: the statistics are those of the augmented images seen in training.
+    /// Training images, without augmentation, on which the batch-norm statistics are measured after every epoch: at
+    /// least a batch. 0: the statistics come from the augmented images seen in training.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub norm_images: usize,
-    /// Longest gradient (L2 norm over all parameters); longer ones are shortened to it. 0: no limit.
+    /// Maximum L2 norm of the gradient over all parameters; larger gradients are scaled down to it. 0: no limit.
     #[schemars(range(min = 0))]
     pub clip_norm: f64,
-    /// Epochs without a better held-out accuracy after which the run ends early; 0: never. Needs `hold_out`.
+    /// Epochs without a better held-out accuracy after which the run stops early; 0: never. Needs `hold_out`.
     #[schemars(range(min = 0, max = 100_000))]
     pub patience: usize,
-    /// Numbers that convolutions, and so most activations, are computed in during training. `auto` is bf16 on CUDA and
-    /// fp32 on the CPU.
+    /// Number format of convolutions, and so of most activations, during training. `auto` is bf16 on CUDA and fp32 on
+    /// the CPU.
     pub precision: Precision,
-    /// Mean and standard deviation that images are normalised with. The line `normalization = "auto"` instead of the
-    /// table measures them on the training images.
+    /// Mean and standard deviation for normalising images. The line `normalization = "auto"` instead of the table
+    /// measures them on the training images.
     // Checkpoints of earlier versions leave it out.
     #[serde(default, with = "normalization")]
     #[schemars(!default, required, with = "normalization::Given", extend("x-or" = normalization::AUTO))]
     pub normalization: Option<Preprocessing>,
     /// The network. Its channels and classes come from the data.
     pub network: NetworkRecipe,
-    /// How gradients become steps.
+    /// The optimizer.
     pub optimizer: OptimizerRecipe,
-    /// The learning rate over the run.
+    /// The learning-rate schedule.
     pub schedule: ScheduleRecipe,
-    /// Random changes to the training images, drawn anew for every image and epoch. All zero: none.
+    /// Random changes to the training images, different for every image and epoch. All zero: none.
     pub augmentation: Augmentation,
 }
 
@@ -98,7 +98,7 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRecipe {
-    /// Body: `mobilenet-v1` is the paper's, `tutorial` the source tutorial's variant.
+    /// Architecture: `mobilenet-v1` is the paper's, `tutorial` the source tutorial's variant.
     #[schemars(schema_with = "architectures")]
     pub arch: Kind,
     /// Width multiplier α.
@@ -116,8 +116,8 @@ fn architectures(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": Kind::ALL.map(Kind::name) })
 }
 
-/// What convolutions are computed in. Weights, their gradients, the norms' statistics and every evaluation are fp32 in
-/// any case.
+/// Number format of convolutions in training. Weights, their gradients, the norms' statistics and every evaluation are
+/// always fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -129,7 +129,7 @@ pub enum Precision {
     Bf16,
 }
 
-/// How gradients become steps.
+/// The optimizer and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerRecipe {
@@ -141,12 +141,12 @@ pub struct OptimizerRecipe {
     /// Momentum of SGD; β₁ of `AdamW`.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub momentum: f64,
-    /// Nesterov's momentum. Needs SGD and a momentum above 0.
+    /// Nesterov momentum. Needs SGD and a momentum above 0.
     pub nesterov: bool,
-    /// Weight decay of the weights of convolutions and classifier.
+    /// Weight decay of convolution and classifier weights.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Whether scales, shifts and biases decay too.
+    /// Whether weight decay also applies to batch-norm scales and shifts and to biases.
     pub decay_norm_and_bias: bool,
 }
 
@@ -167,7 +167,7 @@ pub struct ScheduleRecipe {
     /// Shape: `constant` stays at the peak, `cosine` falls to 0 along half a cosine, `one-cycle` is
     /// `torch.optim.lr_scheduler.OneCycleLR`.
     pub kind: ScheduleKind,
-    /// Share of all steps in which the rate rises to its peak. `one-cycle` needs one above 0.
+    /// Share of all steps during which the rate rises to its peak. `one-cycle` needs a share above 0.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub warm_up: f64,
 }
@@ -191,7 +191,7 @@ pub struct Augmentation {
     /// Rotation by up to this many degrees to either side.
     #[schemars(range(min = 0, max = 180))]
     pub rotation: f64,
-    /// Change of size by up to this share: 0.1 is 0.9 to 1.1 times.
+    /// Scaling by up to this share: 0.1 means 0.9 to 1.1 times the size.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub scale: f64,
     /// Shift by up to this share of the image in both directions.
@@ -255,7 +255,7 @@ impl Recipe {
         let name_is_safe = self.name.chars().all(layers::may_be_in_a_name);
         ensure!(
             !self.name.is_empty() && name_is_safe && !self.name.starts_with('.'),
-            "name '{}': expected letters, digits, '-', '_' and '.', and no '.' in front",
+            "name '{}': expected letters, digits, '-', '_' and '.', and no leading '.'",
             deploy::text::printable(&self.name)
         );
         self.architecture(1, 2)?;
@@ -280,10 +280,10 @@ impl Recipe {
             "optimizer.nesterov has no effect without SGD and a momentum above 0"
         );
         if self.schedule.kind == ScheduleKind::OneCycle {
-            ensure!(self.schedule.warm_up > 0.0, "schedule.warm_up 0: one-cycle needs a share of steps to rise in");
+            ensure!(self.schedule.warm_up > 0.0, "schedule.warm_up 0: expected a share above 0 with one-cycle");
         }
         if self.patience > 0 && self.hold_out == 0 {
-            bail!("patience has no effect without hold_out: early stopping looks at the held-out accuracy");
+            bail!("patience has no effect without hold_out: early stopping uses the held-out accuracy");
         }
         Ok(())
     }
@@ -345,9 +345,9 @@ mod tests {
             ("[optimizer]\nkind = \"adamw\"\nnesterov = true", "nesterov has no effect"),
             ("hold_out = 0\npatience = 3", "patience has no effect"),
             ("norm_images = 100", "norm_images 100 has no effect: expected 0, or at least a batch (128)"),
-            ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "one-cycle needs a share of steps"),
+            ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "expected a share above 0 with one-cycle"),
             ("[normalization]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]", "3 numbers in mean and 1 in std"),
-            ("[normalization]\nmean = [0.5]", "the table [normalization] lacks `std`: a list"),
+            ("[normalization]\nmean = [0.5]", "the table [normalization] needs the key `std`: a list"),
             ("name = \"a/b\"", "name 'a/b': expected letters"),
         ] {
             let text = if text.contains("name") { text.to_owned() } else { format!("name = \"x\"\n{text}") };

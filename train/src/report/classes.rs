@@ -20,8 +20,8 @@ pub(super) fn section(figures: &Figures) -> String {
     let matrix = scrolling("Confusion matrix", &matrix);
     let card = if is_numbered { "card" } else { "card wide" };
     format!(
-        "<section><h2>Which classes</h2><div class=\"pair\">\n<div class=\"{card}\"><h3>Confusion matrix</h3>{matrix}{}\
-         <p class=\"caption\">A row for each true class, a column for each answer.{} {}</p></div>\n\
+        "<section><h2>Classes</h2><div class=\"pair\">\n<div class=\"{card}\"><h3>Confusion matrix</h3>{matrix}{}\
+         <p class=\"caption\">Rows are true classes, columns are answers.{} {}</p></div>\n\
          <div class=\"card\"><h3>Precision and recall</h3>{}</div>\n\
          <div class=\"card wide\"><h3>Most frequent mistakes</h3>{}</div></div></section>\n",
         html_legend(figures, is_numbered),
@@ -43,7 +43,7 @@ fn html_legend(figures: &Figures, is_numbered: bool) -> String {
     let class = if is_numbered { "legend" } else { "legend drawn" };
     let mut html = format!("<div class=\"{class}\">");
     let rows =
-        [("right", "Recognised, share of the class:"), ("wrong", "Taken for another class, share of the class:")];
+        [("right", "Recognised, share of the class:"), ("wrong", "Mistaken for another class, share of the class:")];
     for (swatches, (class, name)) in legend(&figures.metrics.confusion).iter().zip(rows) {
         if swatches.is_empty() {
             continue;
@@ -118,7 +118,7 @@ fn precision_and_recall(figures: &Figures) -> String {
     }
     let heading = ["class", "images", "precision", "recall", "F1"];
     let caption =
-        "Precision: how often an answer is right. Recall: how many of a class are recognised. F1: their harmonic mean.";
+        "Precision: share of answers that are right. Recall: share of the class that is recognised. F1: harmonic mean.";
     table("numbers", caption, &heading, &rows)
 }
 

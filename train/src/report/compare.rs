@@ -71,7 +71,7 @@ fn charts(comparison: &Comparison) -> String {
         figure(title, &chart(comparison, id, title, "cross-entropy", y, lines, |value| loss(Some(value))), caption)
     };
     let caution =
-        if comparison.same_data { "" } else { " The runs learned from different images, so these do not compare." };
+        if comparison.same_data { "" } else { " The runs were trained on different images: do not compare these." };
     html.push_str(&accuracy(
         "test-accuracy",
         "Test accuracy",
@@ -82,7 +82,7 @@ fn charts(comparison: &Comparison) -> String {
         html.push_str(&accuracy(
             "held-out-accuracy",
             "Held-out accuracy",
-            "Share of the held-out images that are classified correctly: what the best epoch is chosen by.",
+            "Share of the held-out images that are classified correctly. The best epoch is chosen by it.",
             |epoch| epoch.held_out_accuracy,
         ));
     }
@@ -144,6 +144,6 @@ fn rows(comparison: &Comparison, names: &[&str]) -> String {
             std::iter::once(difference.key.clone()).chain(values).collect()
         })
         .collect();
-    let caption = "What is the same in all runs is left out, but for the accuracies, which are those of each run's best checkpoint.";
+    let caption = "Only what differs is shown, plus the accuracies, which are those of each run's best checkpoint.";
     table("differences", caption, &heading, &rows)
 }

@@ -20,12 +20,12 @@ const TEST: &str = "test";
 
 /// The section of the page.
 pub(super) fn section(report: &Report) -> String {
-    let mut html = String::from("<section><h2>How it went</h2><div class=\"pair\">\n");
+    let mut html = String::from("<section><h2>Training</h2><div class=\"pair\">\n");
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
     let caption = match report.metadata.data.held_out {
         0 => "Share of the test images that are classified correctly.".to_owned(),
-        _ => "Share of the images that are classified correctly. The best epoch is chosen on the held-out ones, never on the test set.".to_owned(),
+        _ => "Share of the images that are classified correctly. The best epoch is chosen on the held-out images, never on the test set.".to_owned(),
     };
     html.push_str(&figure("Accuracy", &accuracies(report), &caption));
     html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
@@ -141,13 +141,13 @@ fn loss_caption(recipe: &Recipe) -> String {
         reasons.push(format!("label smoothing {}", recipe.label_smoothing));
     }
     if augmented {
-        reasons.push("randomly changed images".to_owned());
+        reasons.push("augmented images".to_owned());
     }
     let train = "The training loss is the mean over the epoch's steps";
     if reasons.is_empty() {
-        return format!("{train}; the others are measured at its end.");
+        return format!("{train}; the other losses are measured after it.");
     }
-    format!("{train}, with {}; the others are measured at its end without.", reasons.join(" and "))
+    format!("{train}, with {}; the other losses are measured after it, without.", reasons.join(" and "))
 }
 
 fn rate_caption(recipe: &Recipe) -> String {
@@ -172,7 +172,7 @@ fn epochs(report: &Report) -> String {
     let held_out = report.history.iter().any(|epoch| epoch.held_out_accuracy.is_some());
     let mut heading = vec!["epoch", "train loss"];
     if held_out {
-        // With hyphens at which a line does not break.
+        // Non-breaking hyphens.
         heading.extend(["held\u{2011}out loss", "held\u{2011}out accuracy"]);
     }
     heading.extend(["test loss", "test accuracy", "time"]);

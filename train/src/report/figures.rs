@@ -64,7 +64,7 @@ impl Figures {
         let largest = truths.iter().max().copied().unwrap_or(0);
         ensure!(
             largest < labels.len(),
-            "the test set has labels up to {largest}, but the network knows only {} classes",
+            "the test set has labels up to {largest}, but the network has only {} classes",
             labels.len()
         );
         let answers = evaluate::answers(checkpoint, test, progress)?;

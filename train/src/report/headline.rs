@@ -47,7 +47,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
     let mut epoch = vec![format!("of {} ({})", report.history.len(), report.ending())];
     epoch.push(match report.metadata.progress.best {
         Some(best) => format!("best on held-out images: {}", percent(Some(best.accuracy))),
-        None => "the last one, none held out".to_owned(),
+        None => "the last one: none held out".to_owned(),
     });
     let total = cost::of(&report.metadata.architecture.layers());
     let mut tiles = vec![
@@ -73,7 +73,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
             (report.metadata.data.fitted / recipe.batch_size * recipe.batch_size * report.history.len()) as f64;
         let speed = format!("{} images per second", grouped((images / seconds).round() as u64));
         tiles.push(Tile {
-            name: "Time to train",
+            name: "Training time",
             value: duration(seconds),
             notes: vec![speed, report.metadata.trained_with.clone()],
         });

@@ -54,14 +54,14 @@ impl Report {
         let folder = run.folder();
         ensure!(
             run.best().is_file(),
-            "{} has no epoch to report on yet: go on with train --resume {}",
+            "{} has no finished epoch yet: continue it with train --resume {}",
             folder.display(),
             folder.display()
         );
         let checkpoint = Checkpoint::read(&run.best())?;
         let last = Checkpoint::metadata(&run.last())?;
         let figures = Figures::measure(&checkpoint, test, evaluated, &|_, _| ())
-            .with_context(|| format!("cannot measure {}", run.best().display()))?;
+            .with_context(|| format!("cannot evaluate {}", run.best().display()))?;
         // Resolves the folder's real name, in case it is given as `.`.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let mut seconds = run.seconds();
@@ -118,7 +118,7 @@ impl Report {
             pictures::section(&self.figures)?,
             setup::sections(self)?,
         ];
-        let footer = "Made by <code>train report</code>, which makes it again from the run's folder.";
+        let footer = "Made by <code>train report</code>, which can write it again from the run's folder.";
         Ok(page(&title, "", &body.concat(), footer))
     }
 }

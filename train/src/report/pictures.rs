@@ -35,7 +35,7 @@ pub(super) fn section(figures: &Figures) -> Result<String> {
     let which = if all > shown {
         format!("The {shown} mistakes with the highest probability, of {} in all", grouped(all as u64))
     } else {
-        format!("All {}, those with the highest probability first", counted(all, "mistake"))
+        format!("All {}, highest probability first", counted(all, "mistake"))
     };
     let _ = writeln!(
         html,
@@ -88,7 +88,7 @@ fn list(mistakes: &[Mistake]) -> String {
         ]);
     }
     let caption = if mistakes.len() > LISTED {
-        format!("The first {LISTED}; all are in train eval --format json.")
+        format!("The first {LISTED}; train eval --format json lists all.")
     } else {
         String::new()
     };
@@ -124,7 +124,7 @@ pub fn data_uri(picture: &Array3<u8>) -> Result<String> {
         3 => RgbImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
         _ => None,
     };
-    let Some(mut drawn) = drawn else { bail!("a picture of {channels} channels cannot be shown: expected 1 or 3") };
+    let Some(mut drawn) = drawn else { bail!("cannot show an image with {channels} channels: expected 1 or 3") };
     if drawn.width().max(drawn.height()) > LONGEST {
         drawn = drawn.resize(LONGEST, LONGEST, FilterType::Triangle);
     }

@@ -28,10 +28,10 @@ pub(super) fn section(figures: &Figures) -> String {
     let verdict = match confidence - figures.metrics.accuracy {
         gap if gap > NEAR => "the network is overconfident",
         gap if gap < -NEAR => "the network is underconfident",
-        _ => "its confidence fits its accuracy",
+        _ => "its confidence matches its accuracy",
     };
     let sentence = format!(
-        "Its answers claim {} on average and are right in {}: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
+        "The mean confidence of the answers is {}, and {} of them are right: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
         percent(Some(confidence)),
         percent(Some(figures.metrics.accuracy)),
         percent(Some(ece)),
@@ -51,7 +51,7 @@ fn bins(figures: &Figures) -> String {
         let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);
         vec![range, grouped(bin.count), percent(bin.confidence), percent(bin.accuracy)]
     });
-    let caption = "Answers by their confidence, the probability of the answer. Bins without answers are left out.";
+    let caption = "Answers by confidence, the probability of the answer. Empty bins are left out.";
     table("numbers", caption, &["confidence", "answers", "mean", "right"], &rows.collect::<Vec<_>>())
 }
 

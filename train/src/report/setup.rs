@@ -16,7 +16,7 @@ pub(super) fn sections(report: &Report) -> Result<String> {
         scrolling("The network's layers", &layers(&Summary::of(&report.metadata.architecture))),
         scrolling("The recipe as TOML", &format!("<pre>{}</pre>", escape(recipe.trim_end()))),
         facts("The run", &run_facts(report)),
-        facts("Where this page was made", &report.machine.facts())
+        facts("The machine that made this page", &report.machine.facts())
     ))
 }
 
@@ -28,7 +28,7 @@ fn run_facts(report: &Report) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("trained on", data.name.clone()),
         ("images", format!("{}×{}×{} (channels, height, width)", input.channels, input.height, input.width)),
-        ("learned from", images(data.fitted)),
+        ("training images", images(data.fitted)),
         ("held out", images(data.held_out)),
         ("tested on", report.figures.evaluated.clone()),
         ("mean, std", format!("{}, {}", numbers(&data.preprocessing.mean), numbers(&data.preprocessing.std))),
@@ -65,7 +65,7 @@ fn layers(summary: &Summary) -> String {
         &format!("{ratio:.3}"),
     ];
     rows.push(total.map(str::to_owned).to_vec());
-    let caption = "Shapes are channels×height×width. The ratio is the multiply-adds of a depthwise and pointwise pair over those of the standard convolution it stands for (arXiv 1704.04861, section 3.1).";
+    let caption = "Shapes are channels×height×width. The ratio is the multiply-adds of a depthwise and pointwise pair, divided by those of the standard convolution that it replaces (arXiv 1704.04861, section 3.1).";
     let heading = ["layer", "operation", "input", "output", "parameters", "multiply-adds", "ratio"];
     table("numbers layers", caption, &heading, &rows)
 }
