@@ -58,10 +58,9 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .with_context(|| format!("unknown architecture '{name}': expected {}", Self::ALL.map(Self::name).join(" or ")))
+        Self::ALL.into_iter().find(|kind| kind.name() == name).with_context(|| {
+            format!("unknown architecture '{name}': expected {}", Self::ALL.map(Self::name).join(" or "))
+        })
     }
 }
 
