@@ -1,11 +1,22 @@
 //! Runs an exported image classifier through tract or ONNX Runtime, and says what really runs.
 //!
-//! * [`model`]: a model file and the engine that runs it; every command works with it.
-//! * [`interface`]: what a model file takes and returns, from its card or its graph.
-//! * [`backend`]: the engines, one file each, and the choice between them.
+//! The commands of the program `deploy` are thin users of this library. Your program can use it in the same way:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/classify.rs")]
+//! ```
+//!
+//! Start reading at [`model::Model`] and [`backend::Backend`]. From an image to its label:
+//!
+//! 1. [`model`] opens a model file. [`interface`] says what the file takes and returns, from its card or its graph, and
+//!    [`backend`] chooses an engine and opens the model in it.
+//! 2. [`inputs`] lists the images, and [`models::picture::Reader`] turns each into the model's input.
+//! 3. [`predict`](mod@predict) runs the images and names the classes; [`pipeline`] decodes ahead while the model runs.
+//!
+//! The other modules:
+//!
 //! * [`embedded`]: the model built into the program.
-//! * [`predict`](mod@predict): classifies images; [`inputs`] lists them, [`saved_inputs`] saves what the network saw,
-//!   and [`pipeline`] decodes ahead while the model runs.
+//! * [`saved_inputs`]: saves what the network saw.
 //! * [`evaluate`](mod@evaluate): measures a model file on a data set; [`confusion_picture`] draws the confusion matrix,
 //!   and [`mistakes`] lists the images behind it.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
@@ -15,6 +26,8 @@
 //!   and man pages.
 //!
 //! Nothing here is specific to MNIST: size, polarity and labels come from the model's card.
+//!
+//! `deploy/README.md` describes the commands, and how to add an engine or an output format.
 
 pub mod agreement;
 pub mod arguments;

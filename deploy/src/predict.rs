@@ -40,7 +40,7 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 /// longer than running them, so the first answers must not wait for hundreds of them.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// How images are read and answers are given.
+/// How images are read and answers are given. By default with all classes and no threshold.
 #[derive(Debug)]
 pub struct Settings {
     /// How images are read.
@@ -54,6 +54,12 @@ pub struct Settings {
     pub batch: Option<usize>,
     /// Where to write what the network saw.
     pub saved: Option<SavedInputs>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { reader: Reader::default(), top: usize::MAX, threshold: 0.0, batch: None, saved: None }
+    }
 }
 
 /// The answer for one image.
@@ -86,7 +92,8 @@ pub struct Answer {
 }
 
 /// Why an image has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{error}")]
 pub struct Failure {
     /// The image's name: its path as [`files::name`] writes it, or `-`.
     pub file: String,

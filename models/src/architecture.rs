@@ -3,7 +3,7 @@
 //! This is the only definition of the network: `train` builds libtorch modules from [`Architecture::layers`], the
 //! exporter writes ONNX nodes from it, and [`crate::cost`] counts its operations.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -58,10 +58,9 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| anyhow::anyhow!("unknown architecture '{name}': expected mobilenet-v1 or tutorial"))
+        Self::ALL.into_iter().find(|kind| kind.name() == name).with_context(|| {
+            format!("unknown architecture '{name}': expected {}", Self::ALL.map(Self::name).join(" or "))
+        })
     }
 }
 
@@ -292,6 +291,15 @@ mod tests {
         expected.extend([(512, 14); 10]);
         expected.extend([(512, 7), (1024, 7), (1024, 7), (1024, 7), (1024, 1), (1000, 1)]);
         assert_eq!(shapes, expected);
+    }
+
+    /// Recipes and cards are read by serde, flags by [`FromStr`].
+    #[test]
+    fn a_kind_has_one_name() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

@@ -117,9 +117,9 @@ pub fn write_idx(folder: &Path, prefix: &str, set: &Dataset) -> Result<()> {
 
 /// A narrow network of this kind, trained on the first 20,000 images of MNIST, once per process.
 pub fn trained(kind: Kind) -> Result<Checkpoint> {
-    static FILES: [OnceLock<std::result::Result<Vec<u8>, String>>; 2] = [OnceLock::new(), OnceLock::new()];
-    let file =
-        FILES[usize::from(kind == Kind::Tutorial)].get_or_init(|| train(kind).map_err(|error| format!("{error:#}")));
+    static FILES: [OnceLock<std::result::Result<Vec<u8>, String>>; Kind::ALL.len()] =
+        [const { OnceLock::new() }; Kind::ALL.len()];
+    let file = FILES[kind as usize].get_or_init(|| train(kind).map_err(|error| format!("{error:#}")));
     match file {
         Ok(bytes) => Checkpoint::from_bytes(Path::new("the small network"), bytes),
         Err(reason) => anyhow::bail!("{reason}"),

@@ -1,10 +1,21 @@
 //! Builds MobileNetV1 with libtorch, trains it and exports it to ONNX.
 //!
-//! How a run works: a [`recipe`] holds the settings. [`data`] keeps the raw images on the device and makes augmented
-//! batches ([`augment`]). The [`network`] is built from [`models::architecture`]. The [`trainer`] drives [`schedule`]
-//! and [`optimizer`], and writes complete [`checkpoint`]s into the [`run`] folder. [`export`] turns a checkpoint into a
-//! self-contained ONNX file and verifies it. [`report`], [`mod@compare`] and [`tensorboard`] show the results. The
-//! [`lock`] lets only one process at a time train a run; [`interrupt`] handles signals.
+//! Start reading at [`trainer::Trainer::run`], the training loop, and at [`export`], which explains the graph node by
+//! node. How a run works:
+//!
+//! 1. [`recipe`] holds the settings: a built-in recipe or a file, changed by the flags of [`cli`].
+//! 2. [`source`] reads the data set. [`data`] keeps the raw images on the device and makes batches, which [`augment`]
+//!    changes at random. [`seed`] derives every random number from the run's seed.
+//! 3. [`network`] builds the network from [`models::architecture`]; [`flat`] keeps its parameters in one tensor.
+//! 4. [`trainer`] drives [`schedule`] and [`optimizer`], tests the network with [`mod@evaluate`], and writes complete
+//!    [`checkpoint`]s into the folder of the [`run`].
+//! 5. [`export`] turns a checkpoint into a self-contained ONNX file, and compares it with the network in every engine.
+//! 6. [`report`], [`mod@compare`], [`tensorboard`] and [`progress`] show the results; [`summary`] shows a network.
+//!
+//! [`lock`] lets only one process at a time train a run, [`interrupt`] handles signals, [`device`] chooses where
+//! libtorch computes, and [`memory`] keeps freed memory for the next step.
+//!
+//! `train/README.md` describes the commands and how to add a recipe or an augmentation.
 
 pub mod augment;
 pub mod checkpoint;

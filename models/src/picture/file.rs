@@ -8,6 +8,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use image::{RgbImage, RgbaImage};
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
@@ -18,23 +19,37 @@ pub const MAX_PIXELS: u64 = 200_000_000;
 /// Most bytes of an image file, and of a decoded image. A JPEG's decoded size is limited by the memory budget instead.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// The supported formats, for messages.
-pub const FORMATS: &str = match (cfg!(feature = "webp"), cfg!(feature = "bmp")) {
-    (true, true) => "PNG, JPEG, WebP, BMP, PNM",
-    (true, false) => "PNG, JPEG, WebP, PNM",
-    (false, true) => "PNG, JPEG, BMP, PNM",
-    (false, false) => "PNG, JPEG, PNM",
-};
+/// The supported formats. They display as a list of their names.
+pub const FORMATS: Formats = Formats(&[
+    ("PNG", ImageFormat::Png),
+    ("JPEG", ImageFormat::Jpeg),
+    #[cfg(feature = "webp")]
+    ("WebP", ImageFormat::WebP),
+    #[cfg(feature = "bmp")]
+    ("BMP", ImageFormat::Bmp),
+    ("PNM", ImageFormat::Pnm),
+]);
+
+/// Image formats with their names.
+pub struct Formats(&'static [(&'static str, ImageFormat)]);
+
+impl Formats {
+    fn contains(&self, format: ImageFormat) -> bool {
+        self.0.iter().any(|(_, known)| *known == format)
+    }
+}
+
+impl fmt::Display for Formats {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
 
 /// Whether a file's extension is that of one of the [`FORMATS`].
 #[must_use]
 pub fn has_picture_ending(path: &Path) -> bool {
-    path.extension().and_then(ImageFormat::from_extension).is_some_and(is_read)
-}
-
-/// JPEG has a separate decoder, so the crate `image` is built without it.
-fn is_read(format: ImageFormat) -> bool {
-    format == ImageFormat::Jpeg || format.reading_enabled()
+    path.extension().and_then(ImageFormat::from_extension).is_some_and(|format| FORMATS.contains(format))
 }
 
 /// An image in memory: upright, 8 bits per channel.
@@ -125,7 +140,7 @@ impl Header {
                 let (width, height) = header.size;
                 ((width.into(), height.into()), Kind::Jpeg(header))
             }
-            Some(format) if !is_read(format) => {
+            Some(format) if !FORMATS.contains(format) => {
                 bail!("it is a {format:?} image: this program was built to read {FORMATS}")
             }
             Some(format) => {
@@ -319,12 +334,25 @@ mod tests {
         assert!(is_in_colour(&folder.path().join("missing.png")).is_err());
     }
 
+    /// Written by the crate `image`, which has a writer for every format that it reads here.
     #[test]
-    fn pictures_are_told_by_their_ending_before_they_are_opened() {
-        for name in ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.pgm", "f.webp"] {
-            assert!(has_picture_ending(Path::new(name)), "{name}");
+    fn every_format_is_known_by_its_ending_and_read_by_its_content() {
+        let picture = RgbImage::from_fn(40, 24, |x, _| image::Rgb([if x < 16 { 250 } else { 5 }; 3]));
+        for &(name, format) in FORMATS.0 {
+            for ending in format.extensions_str() {
+                assert!(has_picture_ending(Path::new(&format!("a.{}", ending.to_uppercase()))), "{name}: {ending}");
+            }
+            let mut file = Cursor::new(Vec::new());
+            picture.write_to(&mut file, format).unwrap();
+            let found = read(&file.into_inner()).unwrap().to_rgb8();
+            assert_eq!(found.dimensions(), (40, 24), "{name}");
+            assert!(found.get_pixel(2, 20)[1] > 240 && found.get_pixel(38, 3)[1] < 15, "{name}");
         }
-        for name in ["a.txt", "b", ".png", "c.tiff", "d.png.part"] {
+    }
+
+    #[test]
+    fn other_files_are_no_pictures_by_their_ending() {
+        for name in ["a.txt", "b", ".png", "c.xcf", "d.png.part"] {
             assert!(!has_picture_ending(Path::new(name)), "{name}");
         }
     }

@@ -21,7 +21,7 @@ Examples:
   train recipe mine.toml             your recipe with every key filled in")]
 pub(super) struct Arguments {
     /// Built-in recipe or a TOML file; it is printed with the values of its base filled in
-    #[arg(value_name = "NAME|FILE", value_parser = Named::with(&NAMES, StringValueParser::new()), hide_possible_values = true)]
+    #[arg(value_name = "NAME|FILE", value_parser = Named::with(NAMES.clone(), StringValueParser::new()), hide_possible_values = true)]
     recipe: Option<String>,
 }
 

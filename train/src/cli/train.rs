@@ -37,7 +37,7 @@ pub(super) struct Arguments {
         long,
         value_name = "NAME|FILE",
         default_value = recipe::DEFAULT,
-        value_parser = Named::with(&recipe::NAMES, StringValueParser::new()),
+        value_parser = Named::with(recipe::NAMES.clone(), StringValueParser::new()),
         hide_possible_values = true
     )]
     recipe: String,

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_printed_recipe_explains_every_key_and_is_the_same_recipe() {
-        for name in NAMES {
+        for name in NAMES.iter() {
             let text = document(name).unwrap();
             assert_eq!(Recipe::parse(&text).unwrap(), Recipe::find(name).unwrap());
             assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");

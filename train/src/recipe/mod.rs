@@ -18,20 +18,21 @@ use models::architecture::{Architecture, Kind, MAX_RESOLUTION, MIN_RESOLUTION};
 use models::card::Preprocessing;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 use toml::Table;
 
 pub use document::document;
 pub use flags::Overrides;
 
 /// The built-in recipes: name and text. Each sets every key.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: &[(&str, &str)] = &[
     (DEFAULT, include_str!("../../recipes/quick.toml")),
     ("best", include_str!("../../recipes/best.toml")),
     ("tutorial", include_str!("../../recipes/tutorial.toml")),
 ];
 
 /// The names of the built-in recipes.
-pub const NAMES: [&str; 3] = [BUILT_IN[0].0, BUILT_IN[1].0, BUILT_IN[2].0];
+pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| BUILT_IN.iter().map(|(name, _)| *name).collect());
 
 /// The recipe used when none is named, and the base of recipes that do not name one.
 pub const DEFAULT: &str = "quick";
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_built_in_recipes_set_every_key_and_survive_writing() {
-        for (name, text) in BUILT_IN {
+        for &(name, text) in BUILT_IN {
             let recipe = Recipe::find(name).unwrap();
             assert_eq!(recipe.name, name);
             assert_eq!(toml::from_str::<Recipe>(text).unwrap(), recipe);

@@ -6,7 +6,7 @@ use super::chart::{Chart, Line};
 use super::figures::percent;
 use super::html::{escape, scrolling, table};
 use crate::progress::duration;
-use crate::recipe::{Recipe, ScheduleKind};
+use crate::recipe::{Augmentation, Recipe, ScheduleKind};
 use crate::run::Epoch;
 use crate::schedule;
 use std::fmt::Write;
@@ -134,13 +134,11 @@ fn rates(report: &Report) -> Chart {
 
 /// The caption of the loss chart: how the training loss differs from the others.
 fn loss_caption(recipe: &Recipe) -> String {
-    let augmentation = recipe.augmentation;
-    let augmented = augmentation.moves() || augmentation.erasing > 0.0;
     let mut reasons = Vec::new();
     if recipe.label_smoothing > 0.0 {
         reasons.push(format!("label smoothing {}", recipe.label_smoothing));
     }
-    if augmented {
+    if recipe.augmentation != Augmentation::default() {
         reasons.push("augmented images".to_owned());
     }
     let train = "The training loss is the mean over the epoch's steps";

@@ -1,5 +1,6 @@
 //! The command line of `predict`.
 
+use super::Format;
 use crate::command::{ModelArguments, ModelSource, text, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -58,8 +59,7 @@ pub struct Arguments {
     #[arg(long, value_name = "P", value_parser = number::<f32>(0.0..=1.0))]
     pub threshold: Option<f32>,
 
-    /// text (for people), json (one document), jsonl (a JSON object per line and image, as soon as it is known) or csv
-    #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text)]
+    #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text, help = Format::help())]
     pub format: Format,
 
     /// Images per call of the runtime [default: 1 for tract; 256 per thread for ONNX Runtime, fewer if they are large]
@@ -78,19 +78,6 @@ pub struct Arguments {
     /// Write each image as the network saw it into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     save_input: Option<PathBuf>,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Aligned columns, for people.
-    Text,
-    /// One document.
-    Json,
-    /// One object per line.
-    Jsonl,
-    /// A table with a header.
-    Csv,
 }
 
 /// How the digit stands out in the images.

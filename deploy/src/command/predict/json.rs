@@ -42,6 +42,10 @@ impl Printer for Document {
         Ok(true)
     }
 
+    fn is_document(&self) -> bool {
+        true
+    }
+
     fn finish(self: Box<Self>) -> Result<()> {
         print_json(&self).map(|_| ())
     }

@@ -1,7 +1,7 @@
 //! `deploy predict`: what do these images show?
 //!
-//! `arguments` turns the command line into settings of [`deploy::predict`]. `text`, `json`, `jsonl` and `csv` print the
-//! results; each implements [`Printer`].
+//! `arguments` turns the command line into settings of [`deploy::predict`]. The results are printed in one of the
+//! [`Format`]s, each in a file of its own that implements [`Printer`].
 
 mod arguments;
 mod csv;
@@ -14,7 +14,7 @@ pub use arguments::Arguments;
 use super::text::{counted, printable};
 use super::{progress, say};
 use anyhow::{Result, ensure};
-use arguments::Format;
+use clap::ValueEnum;
 use deploy::inputs::{Inputs, Source};
 use deploy::model::Model;
 use deploy::predict::{Outcome, Settings, predict};
@@ -30,10 +30,52 @@ const MANY: usize = 16;
 /// Most images that are checked for being photographs.
 const LOOKED_AT: usize = 16;
 
+/// The output formats. The help of `--format` shows the comments.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// for people
+    Text,
+    /// one document
+    Json,
+    /// a JSON object per line and image, as soon as it is known
+    Jsonl,
+    /// a table with a header
+    Csv,
+}
+
+impl Format {
+    /// Lists the formats for `--help`.
+    fn help() -> String {
+        let values = Self::value_variants().iter().filter_map(Self::to_possible_value);
+        let described = values.map(|value| match value.get_help() {
+            Some(about) => format!("{} ({about})", value.get_name()),
+            None => value.get_name().to_owned(),
+        });
+        described.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
+    match arguments.format {
+        Format::Text => {
+            let names = inputs.sources.iter().map(deploy::inputs::Source::name);
+            Box::new(text::Text::of(names, model.labels(), arguments.threshold.is_some()))
+        }
+        Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
+        Format::Jsonl => Box::new(jsonl::Lines),
+        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some())),
+    }
+}
+
 /// Prints results in one format.
 trait Printer {
     /// Prints the next outcomes. Returns false if the reader has closed the output.
     fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool>;
+
+    /// Whether the results are one document, printed at the end, that itself names the model and what runs it.
+    fn is_document(&self) -> bool {
+        false
+    }
 
     /// Prints what can only be printed at the end.
     fn finish(self: Box<Self>) -> Result<()> {
@@ -49,11 +91,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut model = arguments.model.open()?;
     let settings = arguments.settings(&model, &inputs.sources)?;
-    if arguments.format != Format::Json {
+    let mut printer = printer(arguments, &inputs, &model, &settings);
+    if !printer.is_document() {
         say(&format!("{}: {}", model.name(), model.runtime()));
     }
-    let mut printer = printer(arguments, &inputs, &model, &settings);
-    let bar = bar(arguments.format, inputs.sources.len());
+    let bar = bar(printer.as_ref(), inputs.sources.len());
     let mut failed = 0;
     predict(&mut model, &inputs.sources, &settings, |outcomes| {
         for failure in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
@@ -88,21 +130,9 @@ fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
     }
 }
 
-fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
-    match arguments.format {
-        Format::Text => {
-            let names = inputs.sources.iter().map(deploy::inputs::Source::name);
-            Box::new(text::Text::of(names, model.labels(), arguments.threshold.is_some()))
-        }
-        Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
-        Format::Jsonl => Box::new(jsonl::Lines),
-        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some())),
-    }
-}
-
 /// A progress bar for many images, unless the results themselves appear on the terminal one by one.
-fn bar(format: Format, pictures: usize) -> ProgressBar {
-    if pictures < MANY || (format != Format::Json && std::io::stdout().is_terminal()) {
+fn bar(printer: &dyn Printer, pictures: usize) -> ProgressBar {
+    if pictures < MANY || (!printer.is_document() && std::io::stdout().is_terminal()) {
         return ProgressBar::hidden();
     }
     // Cleared even if an error ends the work.
