@@ -1,7 +1,7 @@
-//! Chooses the model that the program carries in itself: `models/pretrained/mnist-quick.onnx`, or the file that the
+//! Chooses the model that is embedded in the program: `models/pretrained/mnist-quick.onnx`, or the file that the
 //! environment variable `DEPLOY_MODEL` names when `deploy` is built.
 //!
-//! What no one could run is refused here, and not on the board.
+//! A file that nobody could run is refused here instead of on the board.
 
 use prost::Message;
 use std::env;
@@ -29,9 +29,9 @@ fn main() -> ExitCode {
 /// Checks the file and tells `src/embedded.rs` where it is.
 fn embed(path: &Path) -> Result<(), String> {
     if !path.is_absolute() {
-        return Err(format!("{VARIABLE} needs an absolute path, because cargo builds in folders of its own"));
+        return Err(format!("{VARIABLE}: expected an absolute path, because cargo builds in other folders"));
     }
-    let name = path.file_stem().and_then(|name| name.to_str()).ok_or("its name is no Unicode")?;
+    let name = path.file_stem().and_then(|name| name.to_str()).ok_or("its name is not valid Unicode")?;
     println!("cargo::rerun-if-changed={}", path.display());
     check(&std::fs::read(path).map_err(|error| error.to_string())?)?;
     println!("cargo::rustc-env=DEPLOY_MODEL_FILE={}", path.display());
@@ -39,17 +39,17 @@ fn embed(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Decodes the outermost fields of the ONNX file (a protobuf `ModelProto`), which fails if the file is cut short. The card
-/// must be there because without it pictures are prepared by guess.
+/// Decodes the outermost fields of the ONNX file (a protobuf `ModelProto`), which fails if the file is cut short. The
+/// card must be there because without it the image preparation would be a guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
 pub fn check(file: &[u8]) -> Result<(), String> {
-    let Outline { graph, metadata } = Outline::decode(file).map_err(|_| "it is no whole ONNX file")?;
+    let Outline { graph, metadata } = Outline::decode(file).map_err(|_| "it is not a complete ONNX file")?;
     if graph.is_none() {
-        return Err("it is no ONNX file: it holds no graph".to_owned());
+        return Err("it is not an ONNX file: it has no graph".to_owned());
     }
     if !metadata.iter().any(|entry| entry.key == "model_card") {
-        return Err("it has no model card: take a file that `train export` wrote".to_owned());
+        return Err("it has no model card: use a file written by `train export`".to_owned());
     }
     Ok(())
 }

@@ -15,11 +15,11 @@ fn refused(bytes: &[u8]) -> String {
 fn only_whole_files_with_a_card_are_embedded() {
     assert_eq!(build::check(MODEL), Ok(()));
     for length in [1, 100, MODEL.len() / 2, MODEL.len() - 1] {
-        assert_eq!(refused(&MODEL[..length]), "it is no whole ONNX file", "{length} bytes");
+        assert_eq!(refused(&MODEL[..length]), "it is not a complete ONNX file", "{length} bytes");
     }
     // The first two bytes are a complete protobuf field.
     for other in [&b""[..], &MODEL[..2], b"no model at all", b"\x89PNG\r\n\x1a\n"] {
-        assert!(refused(other).starts_with("it is no "), "{other:?}");
+        assert!(refused(other).starts_with("it is not a"), "{other:?}");
     }
     let mut model = onnx::parse(MODEL).unwrap();
     model.metadata_props.clear();
