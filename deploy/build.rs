@@ -3,6 +3,7 @@
 //!
 //! A file that nobody could run is refused here instead of on the board.
 
+use prost::Message;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,52 +39,32 @@ fn embed(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Walks the outermost fields of the ONNX file (a protobuf `ModelProto`): a file cut short ends within a field. The
+/// Decodes the outermost fields of the ONNX file (a protobuf `ModelProto`), which fails if the file is cut short. The
 /// card must be there because without it the image preparation would be a guess.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
 pub fn check(file: &[u8]) -> Result<(), String> {
-    const GRAPH: u64 = 7;
-    const METADATA: u64 = 14;
-    let (mut graph, mut card) = (false, false);
-    let mut rest = file;
-    while !rest.is_empty() {
-        let (field, content) = next(&mut rest).ok_or("it is not a complete ONNX file")?;
-        graph |= field == GRAPH;
-        // An entry is `key`, field 1, then `value`.
-        card |= field == METADATA && content.starts_with(b"\x0a\x0amodel_card");
+    let Outline { graph, metadata } = Outline::decode(file).map_err(|_| "it is not a complete ONNX file")?;
+    if graph.is_none() {
+        return Err("it is not an ONNX file: it has no graph".to_owned());
     }
-    match (graph, card) {
-        (false, _) => Err("it is not an ONNX file: it has no graph".to_owned()),
-        (true, false) => Err("it has no model card: use a file written by `train export`".to_owned()),
-        (true, true) => Ok(()),
+    if !metadata.iter().any(|entry| entry.key == "model_card") {
+        return Err("it has no model card: use a file written by `train export`".to_owned());
     }
+    Ok(())
 }
 
-/// The number and bytes of the next field (no bytes for a number), which is taken off `rest`.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
-    let key = varint(rest)?;
-    let length = match key & 7 {
-        0 => varint(rest).map(|_| 0)?,
-        1 => 8,
-        2 => usize::try_from(varint(rest)?).ok()?,
-        5 => 4,
-        _ => return None,
-    };
-    let (content, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some((key >> 3, content))
+/// A `ModelProto` with the fields that are checked; the decoder skips the others.
+#[derive(Message)]
+struct Outline {
+    #[prost(bytes = "vec", optional, tag = "7")]
+    graph: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "14")]
+    metadata: Vec<Entry>,
 }
 
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+#[derive(Message)]
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
 }

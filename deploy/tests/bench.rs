@@ -2,49 +2,17 @@
 #![cfg(feature = "tract")]
 
 mod example;
+mod scene;
 
-use assert_cmd::Command;
 use deploy::bench::Report;
 use example::Example;
+use scene::Scene;
 use serde_json::Value;
-use std::path::PathBuf;
-use tempfile::TempDir;
-
-/// A folder with a model.
-struct Scene {
-    folder: TempDir,
-}
-
-/// The result of a command.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
 
 /// The quickest possible measurement.
 const QUICK: &str = "bench --model example.onnx --backend tract --threads 1 --batch-sizes 1,4 --rounds 6";
 
 impl Scene {
-    fn new() -> Self {
-        let scene = Self { folder: TempDir::new().unwrap() };
-        Example::default().write(scene.folder.path());
-        scene
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn deploy(&self, arguments: &str) -> Said {
-        let mut command = Command::cargo_bin("deploy").unwrap();
-        let output = command.current_dir(self.folder.path()).args(arguments.split_whitespace()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let said = Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
-        assert!(!said.stderr.contains("panicked"), "{arguments}: {}", said.stderr);
-        said
-    }
-
     /// Writes a copy of a result with all times per call multiplied by `factor`.
     fn changed(&self, from: &str, to: &str, factor: f64) {
         let mut report = Report::read(&self.path(from)).unwrap();
@@ -194,7 +162,6 @@ fn a_result_of_another_model_is_refused_before_anything_is_measured() {
 #[test]
 fn a_model_that_cannot_be_used_is_named_once() {
     let scene = Scene::new();
-    std::fs::write(scene.path("empty.onnx"), "").unwrap();
     for (model, words) in [("empty.onnx", "empty.onnx cannot be used"), ("none.onnx", "cannot read none.onnx")] {
         let said = scene.deploy(&format!("bench --model {model} --backend tract --rounds 1"));
         assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));

@@ -3,9 +3,11 @@
 #![cfg(feature = "cuda")]
 
 mod example;
+mod scene;
 
 use assert_cmd::Command;
 use example::Example;
+use scene::Said;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -16,13 +18,6 @@ const VARIABLE: &str = "GPU_ONNXRUNTIME";
 struct Scene {
     folder: TempDir,
     library: Option<PathBuf>,
-}
-
-/// The result of a command.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl Scene {
@@ -56,11 +51,7 @@ impl Scene {
         if let Some(library) = &self.library {
             command.env("ORT_DYLIB_PATH", library);
         }
-        let output = command.current_dir(self.folder.path()).args(arguments.split_whitespace()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let said = Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
-        assert!(!said.stderr.contains("panicked"), "{arguments}: {}", said.stderr);
-        said
+        Said::by(command.current_dir(self.folder.path()).args(arguments.split_whitespace()))
     }
 }
 

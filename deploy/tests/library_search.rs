@@ -2,10 +2,12 @@
 #![cfg(feature = "ort")]
 
 mod example;
+mod scene;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
 use example::Example;
+use scene::Said;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -15,13 +17,6 @@ const TEST_LIMIT: Duration = Duration::from_mins(1);
 /// A folder with a model, an image and what a test adds.
 struct Scene {
     folder: TempDir,
-}
-
-/// The result of a command.
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl Scene {
@@ -54,9 +49,7 @@ impl Scene {
         if let Some(library) = library {
             command.env("ORT_DYLIB_PATH", library);
         }
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Said::by(&mut command)
     }
 
     fn predict(&self, library: &Path, backend: &str) -> Said {

@@ -364,7 +364,7 @@ fn a_broken_graph_is_an_error_and_no_panic() {
         move |model: &mut ModelProto| change(model.graph.as_mut().unwrap())
     };
     assert_refused(&example, graph(|graph| graph.node.truncate(6)), "is one that nothing makes");
-    assert_refused(&example, graph(|graph| drop(graph.node.remove(2))), "Relu node needs 'convolved'");
+    assert_refused(&example, graph(|graph| drop(graph.node.remove(2))), "takes 'convolved', which nothing makes");
     let elsewhere = |graph: &mut models::onnx::proto::GraphProto| {
         graph.initializer[1].set_data_location(DataLocation::External);
     };

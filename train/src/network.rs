@@ -3,9 +3,11 @@
 //! Activations are channels-last in memory if the caller's batch is (see [`crate::data`]): libtorch's convolutions,
 //! norms and clamps preserve the layout, and depthwise convolutions are much faster with it.
 
+use crate::export::fold::Weights;
 use crate::flat::{Flat, Spec};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use models::architecture::{Architecture, Convolution, Layer, Op};
+use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
 /// Epsilon that batch norm adds to the variance; PyTorch's default.
@@ -16,9 +18,15 @@ const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
 /// One step of the forward pass. Tensors are given as indices into the views.
 enum Step {
-    Convolution { convolution: Convolution, weight: usize, norm: Option<Norm> },
+    Convolution { name: String, convolution: Convolution, weight: usize, after: Option<After> },
     Pool,
     Linear { weight: usize, bias: usize },
+}
+
+/// What comes between a convolution and its ReLU6: a batch norm, or a bias if the norm is folded.
+enum After {
+    Norm(Norm),
+    Bias(usize),
 }
 
 /// A batch norm: indices of scale and shift among the parameters, of running mean and variance among the statistics.
@@ -47,6 +55,26 @@ impl Network {
     /// The parameters hold all convolution and classifier weights first, then the scales, shifts and biases, so that
     /// weight decay can skip the latter.
     pub fn zeros(architecture: &Architecture, device: Device) -> Result<Self> {
+        Self::build(architecture, device, false)
+    }
+
+    /// Builds the network on the CPU with its batch norms folded into the convolutions. Errors if a weight or bias is
+    /// missing.
+    pub(crate) fn folded(architecture: &Architecture, weights: &BTreeMap<String, Weights>) -> Result<Self> {
+        let mut network = Self::build(architecture, Device::Cpu, true)?;
+        let mut values = Vec::new();
+        for Spec { name, .. } in network.parameters.specs() {
+            let own = name.rsplit_once('.').and_then(|(layer, part)| {
+                let Weights { weight, bias, .. } = weights.get(layer)?;
+                if part == "weight" { Some(weight) } else { bias.as_ref() }
+            });
+            values.push(Tensor::f_from_slice(own.with_context(|| format!("there is no {name}"))?)?);
+        }
+        network.parameters.copy_from(&Tensor::f_cat(&values, 0)?)?;
+        Ok(network)
+    }
+
+    fn build(architecture: &Architecture, device: Device, folded: bool) -> Result<Self> {
         let layers = architecture.layers();
         let weights: Vec<Spec> = layers.iter().filter_map(weight).collect();
         let decayed = weights.iter().map(Spec::len).sum();
@@ -64,13 +92,17 @@ impl Network {
             steps.push(match *op {
                 Op::Convolution(convolution) => {
                     next_weight += 1;
-                    let norm = convolution.normalised.then(|| Norm {
-                        scale: add(&mut parameters, "norm.scale"),
-                        shift: add(&mut parameters, "norm.shift"),
-                        mean: add(&mut statistics, "norm.mean"),
-                        variance: add(&mut statistics, "norm.variance"),
-                    });
-                    Step::Convolution { convolution, weight, norm }
+                    let after = match (convolution.normalised, folded) {
+                        (false, _) => None,
+                        (true, true) => Some(After::Bias(add(&mut parameters, "bias"))),
+                        (true, false) => Some(After::Norm(Norm {
+                            scale: add(&mut parameters, "norm.scale"),
+                            shift: add(&mut parameters, "norm.shift"),
+                            mean: add(&mut statistics, "norm.mean"),
+                            variance: add(&mut statistics, "norm.variance"),
+                        })),
+                    };
+                    Step::Convolution { name: name.clone(), convolution, weight, after }
                 }
                 Op::GlobalAveragePool => Step::Pool,
                 Op::Linear => {
@@ -180,7 +212,13 @@ impl Network {
     /// the batch's own mean and variance and updates the running ones.
     pub fn forward(&self, batch: &Tensor, training: bool) -> Result<Tensor> {
         let kind = if training { self.training_kind } else { Kind::Float };
-        self.pass(batch, kind, training.then_some(BATCH_NORM_MOMENTUM))
+        self.pass(batch, kind, training.then_some(BATCH_NORM_MOMENTUM), |_, x| Ok(x))
+    }
+
+    /// Logits as from [`Self::forward`] in evaluation. Every activation after a ReLU6 is passed to `tap` with the name
+    /// of its layer and replaced by what `tap` returns.
+    pub(crate) fn tapped(&self, batch: &Tensor, tap: impl FnMut(&str, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        self.pass(batch, Kind::Float, None, tap)
     }
 
     /// Sets the running means and variances of the batch norms to their averages over normalised batches
@@ -193,48 +231,45 @@ impl Network {
         for (index, batch) in batches.into_iter().enumerate() {
             // A momentum of 1/n makes the running statistics the mean over all n batches so far; the first batch
             // replaces the old ones.
-            let _ = self.pass(&batch?, Kind::Float, Some(1.0 / (index + 1) as f64))?;
+            let _ = self.pass(&batch?, Kind::Float, Some(1.0 / (index + 1) as f64), |_, x| Ok(x))?;
         }
         Ok(())
     }
 
     /// The forward pass in `kind`. With `momentum`, batch norm uses the batch's own mean and variance and moves the
-    /// running ones towards them by that fraction.
-    fn pass(&self, batch: &Tensor, kind: Kind, momentum: Option<f64>) -> Result<Tensor> {
+    /// running ones towards them by that fraction. `tap` is as for [`Self::tapped`].
+    fn pass(
+        &self,
+        batch: &Tensor,
+        kind: Kind,
+        momentum: Option<f64>,
+        mut tap: impl FnMut(&str, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let parameter = |index: usize| &self.parameter_views[index];
         let statistic = |index: usize| &self.statistic_views[index];
         let mut x = batch.f_to_kind(kind)?;
         for step in &self.steps {
             x = match step {
-                Step::Convolution { convolution, weight, norm } => {
+                Step::Convolution { name, convolution, weight, after } => {
                     let Convolution { stride, padding, groups, .. } = *convolution;
-                    let (stride, padding) = (stride as i64, padding as i64);
-                    let square = |value: i64| [value, value];
+                    let [stride, padding, dilation] = [stride, padding, 1].map(|value| [value as i64; 2]);
                     // A no-op for fp32.
                     let weight = parameter(*weight).f_to_kind(kind)?;
-                    let x = x.f_conv2d::<&Tensor>(
-                        &weight,
-                        None,
-                        square(stride),
-                        square(padding),
-                        square(1),
-                        groups as i64,
-                    )?;
-                    match norm {
-                        Some(norm) => x
-                            .f_batch_norm(
-                                Some(parameter(norm.scale)),
-                                Some(parameter(norm.shift)),
-                                Some(statistic(norm.mean)),
-                                Some(statistic(norm.variance)),
-                                momentum.is_some(),
-                                momentum.unwrap_or(BATCH_NORM_MOMENTUM),
-                                BATCH_NORM_EPSILON,
-                                true,
-                            )?
-                            .f_relu6_()?,
-                        None => x,
+                    let bias = if let Some(After::Bias(bias)) = after { Some(parameter(*bias)) } else { None };
+                    let mut x = x.f_conv2d(&weight, bias, stride, padding, dilation, groups as i64)?;
+                    if let Some(After::Norm(norm)) = after {
+                        x = x.f_batch_norm(
+                            Some(parameter(norm.scale)),
+                            Some(parameter(norm.shift)),
+                            Some(statistic(norm.mean)),
+                            Some(statistic(norm.variance)),
+                            momentum.is_some(),
+                            momentum.unwrap_or(BATCH_NORM_MOMENTUM),
+                            BATCH_NORM_EPSILON,
+                            true,
+                        )?;
                     }
+                    if after.is_some() { tap(name, x.f_relu6_()?)? } else { x }
                 }
                 Step::Pool => x.f_adaptive_avg_pool2d([1, 1])?,
                 Step::Linear { weight, bias } => {

@@ -111,7 +111,7 @@ pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
         changes.push(change(&new.runtime, "first prediction".to_owned(), &old.first_seconds, &new.first_seconds));
         if let (Some(old), Some(memory)) = (old.peak_memory, new.peak_memory) {
             // Memory use hardly varies, so it counts as free of noise.
-            changes.push(judged(&new.runtime, "peak memory".to_owned(), [old as f64, memory as f64], Some(0.0)));
+            changes.push(judged(&new.runtime, "peak memory".to_owned(), [old as f64, memory as f64], Some(FLOOR)));
         }
     }
     ensure!(!changes.is_empty(), "the two results have no series in common (runtime, device, threads, batch)");
@@ -133,14 +133,19 @@ fn alike(old: &Runtime, new: &Runtime) -> bool {
 }
 
 fn change(runtime: &Runtime, figure: String, before: &Summary, now: &Summary) -> Change {
-    // The difference may come from the noisier of the two.
-    let noise = before.noise.zip(now.noise).map(|(before, now)| f64::max(before, now));
-    judged(runtime, figure, [before.p50, now.p50], noise)
+    judged(runtime, figure, [before.p50, now.p50], threshold(before, now))
 }
 
-fn judged(runtime: &Runtime, figure: String, [before, now]: [f64; 2], noise: Option<f64>) -> Change {
+/// The largest difference between two times, as a share of the lower one, that may be noise. `None` if the noise of one
+/// is unknown.
+#[must_use]
+pub fn threshold(one: &Summary, other: &Summary) -> Option<f64> {
+    // The difference may come from the noisier of the two.
+    Some(FLOOR.max(NOISES * one.noise?.max(other.noise?)))
+}
+
+fn judged(runtime: &Runtime, figure: String, [before, now]: [f64; 2], threshold: Option<f64>) -> Change {
     let change = now / before.max(f64::MIN_POSITIVE) - 1.0;
-    let threshold = noise.map(|noise| FLOOR.max(NOISES * noise));
     let verdict = match threshold {
         None => Verdict::Unknown,
         Some(threshold) if change > threshold => Verdict::Worse,

@@ -23,6 +23,15 @@ pub struct Said {
 }
 
 impl Said {
+    /// Runs a command, which must not panic.
+    pub fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let said = Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+        assert!(!said.stderr.contains("panicked"), "{command:?}: {}", said.stderr);
+        said
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
     }
@@ -57,12 +66,7 @@ impl Scene {
     /// Runs a command with these bytes on standard input.
     pub fn deploy_with_input(&self, arguments: &str, input: Vec<u8>) -> Said {
         let mut command = Command::cargo_bin("deploy").unwrap();
-        command.current_dir(self.folder.path()).args(arguments.split_whitespace()).write_stdin(input);
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let said = Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) };
-        assert!(!said.stderr.contains("panicked"), "{arguments}: {}", said.stderr);
-        said
+        Said::by(command.current_dir(self.folder.path()).args(arguments.split_whitespace()).write_stdin(input))
     }
 
     /// Runs a command that must fail with this code, these words on standard error, and no output.

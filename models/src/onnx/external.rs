@@ -61,7 +61,7 @@ pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
         })?;
         tensor.raw_data = read;
         tensor.external_data.clear();
-        tensor.data_location = None;
+        tensor.set_data_location(DataLocation::Default);
     }
     Ok(encode(&model))
 }

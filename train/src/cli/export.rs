@@ -25,17 +25,7 @@ const CALIBRATE: usize = 1000;
 
 /// Export a checkpoint as a self-contained ONNX file, checked in every runtime before it is saved
 #[derive(Args)]
-#[command(after_help = "\
-Precision, and which runtime it is for:
-  fp32  everywhere
-  fp16  everywhere: half the size, the speed of fp32 (weights are stored in 16 bits, arithmetic stays in 32)
-  int8  ONNX Runtime, or where size counts most: a quarter of the size; tract runs it, but slower than fp32
-
-Examples:
-  train export                             the newest run as model.onnx beside its checkpoint
-  train export runs/best -o best.onnx
-  train export --precision int8 --observer mse -o small.onnx
-  train export -o - | ssh board 'cat > model.onnx'")]
+#[command(after_help = after_help())]
 pub(super) struct Arguments {
     /// A run's folder or a checkpoint [default: the newest run in runs/]
     #[arg(value_name = "RUN")]
@@ -106,6 +96,21 @@ impl std::str::FromStr for Batch {
 enum Preprocess {
     Embed,
     None,
+}
+
+/// The precisions with what each is for, and examples.
+fn after_help() -> String {
+    let precisions = Precision::ALL.map(|precision| format!("  {precision}  {}\n", precision.purpose())).concat();
+    format!(
+        "\
+Precision, and which runtime it is for:
+{precisions}
+Examples:
+  train export                             the newest run as model.onnx beside its checkpoint
+  train export runs/best -o best.onnx
+  train export --precision int8 --observer mse -o small.onnx
+  train export -o - | ssh board 'cat > model.onnx'"
+    )
 }
 
 impl Arguments {

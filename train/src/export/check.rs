@@ -11,7 +11,7 @@
 //! them. The accuracy cost of a precision is measured separately, on images held out of training: see
 //! [`super::paired`].
 
-use super::body::{self, Body};
+use super::body;
 use super::fold::{self, Weights};
 use super::graph::Numbers;
 use super::paired::{self, Changes, Cost};
@@ -194,13 +194,8 @@ pub fn reference(checkpoint: &Checkpoint, images: &Dataset) -> Result<Array2<f32
 
 /// Logits `[N, classes]` of a network with these folded weights in libtorch.
 fn in_libtorch(card: &ModelCard, weights: &BTreeMap<String, Weights>, images: &Dataset) -> Result<Array2<f32>> {
-    let body = Body::new(&card.architecture, weights.clone())?;
-    let mut parts = Vec::new();
-    body::for_batches(card, &Images::on_device(images, tch::Device::Cpu)?.images, |batch| {
-        parts.push(body.forward(batch, |_, value| Ok(value))?);
-        Ok(())
-    })?;
-    evaluate::to_array(&tch::Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?)
+    let images = Images::on_device(images, tch::Device::Cpu)?.images;
+    evaluate::to_array(&body::logits(card, weights, &images, |_, value| Ok(value))?.f_to_kind(Kind::Float)?)
 }
 
 /// Whether the prediction for each image is right.

@@ -9,7 +9,7 @@
 //! Quantization works on the folded weights and the layer list, not on a finished graph: the layer list says which
 //! activations ReLU6 bounds, and every tensor is named after its layer.
 
-use super::body::{Body, for_batches};
+use super::body;
 use super::fold;
 use super::observer::Histogram;
 use anyhow::{Context, Result, ensure};
@@ -142,13 +142,7 @@ impl Quantized {
 
     /// Simulates the int8 graph in libtorch: logits `[N, classes]` of u8 images `[N, C, H, W]`.
     pub fn logits(&self, card: &ModelCard, images: &Tensor) -> Result<Tensor> {
-        let body = Body::new(&card.architecture, self.dequantized())?;
-        let mut parts = Vec::new();
-        for_batches(card, images, |batch| {
-            parts.push(body.forward(batch, |name, value| self.range(name)?.nearest_all(&value))?);
-            Ok(())
-        })?;
-        Ok(Tensor::f_cat(&parts, 0)?)
+        body::logits(card, &self.dequantized(), images, |name, value| self.range(name)?.nearest_all(&value))
     }
 }
 
@@ -222,8 +216,7 @@ fn calibrate(
     images: &Tensor,
     observer: Observer,
 ) -> Result<BTreeMap<String, Range>> {
-    ensure!(images.size()[0] > 0, "no images to calibrate with");
-    let body = Body::new(&card.architecture, folded.clone())?;
+    ensure!(images.size()[0] > 0, "there are no images to calibrate with");
     let (scale, shift) = card.preprocessing.scale_and_shift();
     let (mut low, mut high) = (0.0_f64, 0.0_f64);
     for (scale, shift) in scale.into_iter().zip(shift) {
@@ -231,16 +224,12 @@ fn calibrate(
         (low, high) = (low.min(black), high.max(white));
     }
     let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
-    for_batches(card, images, |batch| {
-        let logits = body.forward(batch, |name, value| {
-            // The input lies between black and white, every other activation between 0 and 6 (ReLU6).
-            let (low, high) = if name == INPUT { (low, high) } else { (0.0, 6.0) };
-            let histogram = histograms.entry(name.to_owned()).or_insert_with(|| Histogram::new(low, high));
-            histogram.add(&value)?;
-            Ok(value)
-        })?;
-        drop(logits);
-        Ok(())
+    body::logits(card, folded, images, |name, value| {
+        // The input lies between black and white, every other activation between 0 and 6 (ReLU6).
+        let (low, high) = if name == INPUT { (low, high) } else { (0.0, 6.0) };
+        let histogram = histograms.entry(name.to_owned()).or_insert_with(|| Histogram::new(low, high));
+        histogram.add(&value)?;
+        Ok(value)
     })?;
     Ok(histograms.into_iter().map(|(name, histogram)| (name, histogram.range(observer))).collect())
 }
