@@ -12,6 +12,7 @@ use crate::schedule;
 use crate::seed::{self, Purpose};
 use anyhow::{Result, bail};
 use models::architecture::Architecture;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Device, Kind, Reduction, Tensor};
@@ -204,7 +205,7 @@ impl Trainer {
         });
         self.recipe.epochs = epochs;
         run.write_recipe(&self.recipe.to_toml()?)?;
-        self.write_checkpoint(run, "last")
+        self.write_checkpoint(run, &run.last())
     }
 
     /// The recipe.
@@ -284,7 +285,7 @@ impl Trainer {
             let trained = self.train_epoch(observer, stop)?;
             let time = started.elapsed().as_secs_f64();
             let Some(epoch) = (if trained { self.finish_epoch(run, observer, stop)? } else { None }) else {
-                self.write_checkpoint(run, "last")?;
+                self.write_checkpoint(run, &run.last())?;
                 return Ok(Outcome::Interrupted);
             };
             seconds.push(time);
@@ -454,13 +455,13 @@ impl Trainer {
             self.progress.best =
                 held_out.map(|Evaluation { loss, accuracy }| Best { epoch: epoch.epoch, accuracy, loss });
             // Best first, then last: a run killed in between resumes from the older `last` and writes both again.
-            self.write_checkpoint(run, "best")?;
+            self.write_checkpoint(run, &run.best())?;
         }
-        self.write_checkpoint(run, "last")?;
+        self.write_checkpoint(run, &run.last())?;
         Ok(Some(epoch))
     }
 
-    fn write_checkpoint(&self, run: &Run, which: &str) -> Result<()> {
+    fn write_checkpoint(&self, run: &Run, path: &Path) -> Result<()> {
         run.check_owned()?;
         let metadata = Metadata {
             format: checkpoint::FORMAT,
@@ -472,7 +473,6 @@ impl Trainer {
             trained_with: self.trained_with.clone(),
             threads: self.threads,
         };
-        let path = if which == "best" { run.best() } else { run.last() };
-        checkpoint::write(&path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
+        checkpoint::write(path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
     }
 }
