@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 use deploy::backend::Options;
-use deploy::inputs::Source;
+use deploy::inputs::ImageSource;
 use deploy::model::Model;
 use deploy::predict::{Settings, predict};
 use std::path::Path;
@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     let [file, image] = &arguments[..] else { bail!("expected a model file and an image") };
     let mut model = Model::open(Path::new(file), &Options::default())?;
     println!("{}", model.runtime());
-    predict(&mut model, &[Source::File(image.into())], &Settings::default(), |outcomes| {
+    predict(&mut model, &[ImageSource::File(image.into())], &Settings::default(), |outcomes| {
         for outcome in outcomes {
             let answer = outcome?;
             println!("{} {:.2} %", answer.label, 100.0 * answer.probability);

@@ -18,7 +18,7 @@ pub struct Tolerance {
 impl Tolerance {
     /// Allows this largest difference, and a tenth of it on average.
     #[must_use]
-    pub fn of(largest: f32) -> Self {
+    pub fn new(largest: f32) -> Self {
         Self { largest, mean: f64::from(largest) / 10.0 }
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
 use models::card::Input;
-use models::picture::Reader;
+use models::image_file::Reader;
 use models::{dataset, files};
 use ndarray::Array3;
 use std::fs;
@@ -18,14 +18,14 @@ const AS_IN_A_SHELL: MatchOptions =
 
 /// Where one image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ImageSource {
     /// A file with any extension.
     File(PathBuf),
     /// Standard input, read to its end.
     StandardInput,
 }
 
-impl Source {
+impl ImageSource {
     /// Its name in results and messages: the path as [`files::name`] writes it, or `-`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -66,7 +66,7 @@ impl Source {
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// In the order in which they were named; those of a folder or a pattern are sorted.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ImageSource>,
     /// What was skipped in folders, for people.
     pub notes: Vec<String>,
 }
@@ -77,11 +77,11 @@ impl Inputs {
     /// A folder stands for the images in and below it, `-` for standard input. An argument with `*`, `?` or `[` that is
     /// not the name of a file is a pattern as in a shell, with `**` for any number of folders. A folder without images
     /// and a pattern without a match are errors. A missing file is not an error here: reading it will report it.
-    pub fn of(arguments: &[PathBuf]) -> Result<Self> {
+    pub fn from_arguments(arguments: &[PathBuf]) -> Result<Self> {
         let mut inputs = Self::default();
         for argument in arguments {
             if argument.as_os_str() == STANDARD_INPUT {
-                inputs.sources.push(Source::StandardInput);
+                inputs.sources.push(ImageSource::StandardInput);
             } else if let Some(pattern) = pattern(argument) {
                 inputs.add_matches(pattern)?;
             } else {
@@ -94,11 +94,11 @@ impl Inputs {
     /// Adds a file, or the images of a folder.
     fn add(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
-            let (pictures, notes) = dataset::pictures_in(path)?;
-            self.sources.extend(pictures.into_iter().map(Source::File));
+            let (images, notes) = dataset::images_in(path)?;
+            self.sources.extend(images.into_iter().map(ImageSource::File));
             self.notes.extend(notes);
         } else {
-            self.sources.push(Source::File(path.to_owned()));
+            self.sources.push(ImageSource::File(path.to_owned()));
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ mod tests {
 
         fn list(&self, arguments: &[&str]) -> Result<Inputs> {
             let at = |argument: &&str| if *argument == "-" { argument.into() } else { self.0.path().join(argument) };
-            Inputs::of(&arguments.iter().map(at).collect::<Vec<_>>())
+            Inputs::from_arguments(&arguments.iter().map(at).collect::<Vec<_>>())
         }
 
         fn names(&self, arguments: &[&str]) -> Vec<String> {

@@ -10,14 +10,14 @@
 //!
 //! 1. [`model`] opens a model file. [`interface`] says what the file takes and returns, from its card or its graph, and
 //!    [`backend`] chooses an engine and opens the model in it.
-//! 2. [`inputs`] lists the images, and [`models::picture::Reader`] turns each into the model's input.
+//! 2. [`inputs`] lists the images, and [`models::image_file::Reader`] turns each into the model's input.
 //! 3. [`predict`](mod@predict) runs the images and names the classes; [`pipeline`] decodes ahead while the model runs.
 //!
 //! The other modules:
 //!
 //! * [`embedded`]: the model built into the program.
 //! * [`saved_inputs`]: saves what the network saw.
-//! * [`evaluate`](mod@evaluate): measures a model file on a data set; [`confusion_picture`] draws the confusion matrix,
+//! * [`evaluate`](mod@evaluate): measures a model file on a data set; [`confusion_svg`] draws the confusion matrix,
 //!   and [`mistakes`] lists the images behind it.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
 //! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
@@ -33,7 +33,7 @@ pub mod agreement;
 pub mod arguments;
 pub mod backend;
 pub mod bench;
-pub mod confusion_picture;
+pub mod confusion_svg;
 pub mod doctor;
 pub mod embedded;
 pub mod evaluate;

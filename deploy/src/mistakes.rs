@@ -1,9 +1,9 @@
 //! Images that were classified wrongly: lists them by name and copies them into a folder.
 
-use crate::inputs::Source;
+use crate::inputs::ImageSource;
 use anyhow::{Context, Result, bail, ensure};
 use models::dataset::Dataset;
-use models::{evaluation, files, picture};
+use models::{evaluation, files, image_file};
 use ndarray::Axis;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -55,7 +55,7 @@ pub fn named<'a>(
     let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| class.to_string());
     let mistake = |wrong: &evaluation::Mistake| Mistake {
         index: wrong.image,
-        file: file(wrong.image).map(|path| Source::File(path.to_owned()).name()),
+        file: file(wrong.image).map(|path| ImageSource::File(path.to_owned()).name()),
         truth: label(wrong.truth),
         answer: label(wrong.answer),
         probability: wrong.probability,
@@ -115,7 +115,7 @@ pub fn save(mistakes: &[Mistake], set: &Dataset, folder: &Path) -> Result<()> {
                 fs::copy(file, &path).with_context(context)?;
             } else {
                 ensure!(mistake.index < set.len(), "the data set has no image {}", mistake.index);
-                let png = picture::png(set.images().index_axis(Axis(0), mistake.index))?;
+                let png = image_file::png(set.images().index_axis(Axis(0), mistake.index))?;
                 fs::write(&path, png).with_context(|| format!("cannot write {}", folder.display()))?;
             }
         }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn listed(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = models::dataset::pictures_in(folder)
+        let mut names: Vec<String> = models::dataset::images_in(folder)
             .unwrap()
             .0
             .iter()

@@ -1,10 +1,10 @@
 //! A model file and the engine that runs it; every command works with it.
 
-use crate::backend::prepared::Prepared;
-use crate::backend::{self, Backend, Engine, Options, Pictures, Runtime, Selection, Source};
+use crate::backend::prepared::DirectCall;
+use crate::backend::{self, Backend, Engine, ImageBatch, ModelFile, Options, Runtime, Selection};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
-use models::card::{Input, ModelCard, Takes};
+use models::card::{GraphInput, Input, ModelCard};
 use models::onnx::proto::ModelProto;
 use models::{dataset, onnx, preprocess};
 use ndarray::{Array2, Array4, ArrayView4, Axis, s};
@@ -30,8 +30,8 @@ impl Model {
 
     /// Opens a model from memory. `name` is its name in messages.
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self> {
-        let Described { model, card, mut interface } = Described::of(name, bytes)?;
-        let source = Source { name, bytes, model: &model, interface: &interface };
+        let Described { model, card, mut interface } = Described::new(name, bytes)?;
+        let source = ModelFile { name, bytes, model: &model, interface: &interface };
         let (mut backend, engine, mut notes) = backend::open(source, options)?;
         if interface.origin.is_some() {
             judge(&mut interface, card.as_ref(), backend.as_mut()).with_context(|| format!("{name} cannot be used"))?;
@@ -83,13 +83,13 @@ impl Model {
     /// For a model that returns probabilities only, these are their logarithms. Errors if the images have another size
     /// than the model's, the engine fails, or its output has a wrong shape or numbers that are not finite.
     pub fn logits(&mut self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
-        let pictures = images.dim().0;
+        let count = images.dim().0;
         let taken = self.taken(images)?;
         let run = self.backend.run(taken.view());
         let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
-            logits.dim() == (pictures, self.labels.len()),
-            "{} returned scores of the shape {:?}: expected [{pictures}, {}]",
+            logits.dim() == (count, self.labels.len()),
+            "{} returned scores of the shape {:?}: expected [{count}, {}]",
             self.name,
             logits.dim(),
             self.labels.len()
@@ -101,8 +101,8 @@ impl Model {
             });
         }
         let broken = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
-        if let Some(picture) = broken {
-            anyhow::bail!("{} returned numbers that are not finite (image {picture}): the model is broken", self.name);
+        if let Some(image) = broken {
+            anyhow::bail!("{} returned numbers that are not finite (image {image}): the model is broken", self.name);
         }
         Ok(logits)
     }
@@ -123,7 +123,7 @@ impl Model {
     }
 
     /// Prepares the engine's own call on these images, for timing. They are as [`Model::logits`] takes them.
-    pub(crate) fn prepared<'a>(&'a mut self, images: ArrayView4<'a, u8>) -> Result<Prepared<'a>> {
+    pub(crate) fn prepared<'a>(&'a mut self, images: ArrayView4<'a, u8>) -> Result<DirectCall<'a>> {
         let taken = self.taken(images)?;
         match self.engine.code()?.prepared {
             Some(prepare) => prepare(self.backend.as_mut(), taken.view()),
@@ -132,7 +132,7 @@ impl Model {
     }
 
     /// Converts images to what the graph takes. Errors if their size is not the model's.
-    fn taken<'a>(&self, images: ArrayView4<'a, u8>) -> Result<Taken<'a>> {
+    fn taken<'a>(&self, images: ArrayView4<'a, u8>) -> Result<GraphImages<'a>> {
         let (_, channels, height, width) = images.dim();
         let Input { channels: c, height: h, width: w, .. } = self.interface.input;
         ensure!(
@@ -140,7 +140,7 @@ impl Model {
             "the images are [{channels}, {height}, {width}]: {} expects [{c}, {h}, {w}]",
             self.name
         );
-        Taken::of(images, self.card.as_ref(), self.interface.takes)
+        GraphImages::new(images, self.card.as_ref(), self.interface.takes)
     }
 }
 
@@ -158,7 +158,7 @@ pub struct Scored {
 impl Scored {
     /// Finds out what a model's scores are; `name` is its name in messages. A file without a card is run on two images
     /// to find out. Errors say why this program cannot run the model.
-    pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+    pub fn new(name: &str, bytes: &[u8]) -> Result<Self> {
         let mut interface = Described::read(bytes)?.interface;
         if interface.origin.is_some() {
             let options = Options { engine: Selection::AutoOnCpu, ..Options::default() };
@@ -175,7 +175,7 @@ fn judge(interface: &mut Interface, card: Option<&ModelCard>, backend: &mut dyn 
     images.index_axis_mut(Axis(0), 0).mapv_inplace(|value| value / 4);
     images.index_axis_mut(Axis(0), 1).mapv_inplace(|value| 255 - value / 2);
     let mut run = |images: ArrayView4<u8>| {
-        let taken = Taken::of(images, card, interface.takes)?;
+        let taken = GraphImages::new(images, card, interface.takes)?;
         backend.run(taken.view()).context("a test run failed")
     };
     let (rows, alone) = (run(images.view())?, run(images.slice(s![..1, .., .., ..]))?);
@@ -194,39 +194,39 @@ pub(crate) struct Described {
 
 impl Described {
     /// Reads a model from memory. `name` is its name in messages.
-    pub fn of(name: &str, bytes: &[u8]) -> Result<Self> {
+    pub fn new(name: &str, bytes: &[u8]) -> Result<Self> {
         Self::read(bytes).with_context(|| format!("{name} cannot be used"))
     }
 
     fn read(bytes: &[u8]) -> Result<Self> {
         let model = onnx::parse(bytes)?;
-        let card = ModelCard::of(&model)?;
-        let interface = Interface::of(&model, card.as_ref())?;
+        let card = ModelCard::from_model(&model)?;
+        let interface = Interface::read(&model, card.as_ref())?;
         Ok(Self { model, card, interface })
     }
 }
 
 /// Images as a graph takes them, normalised here if the graph does not do it.
-pub(crate) enum Taken<'a> {
+pub(crate) enum GraphImages<'a> {
     Bytes(ArrayView4<'a, u8>),
     Normalised(Array4<f32>),
 }
 
-impl<'a> Taken<'a> {
+impl<'a> GraphImages<'a> {
     /// Converts images `[N, C, H, W]` to what the graph takes.
-    pub fn of(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: Takes) -> Result<Self> {
+    pub fn new(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: GraphInput) -> Result<Self> {
         Ok(match (card, takes) {
-            (Some(card), Takes::Normalised) => {
+            (Some(card), GraphInput::Normalised) => {
                 Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution)?)
             }
             _ => Self::Bytes(images),
         })
     }
 
-    pub fn view(&self) -> Pictures<'_> {
+    pub fn view(&self) -> ImageBatch<'_> {
         match self {
-            Self::Bytes(pictures) => Pictures::Bytes(*pictures),
-            Self::Normalised(pictures) => Pictures::Normalised(pictures.view()),
+            Self::Bytes(images) => ImageBatch::Bytes(*images),
+            Self::Normalised(images) => ImageBatch::Normalised(images.view()),
         }
     }
 }

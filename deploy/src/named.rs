@@ -20,7 +20,7 @@ type Parse<T> = fn(&str) -> Result<T, <T as FromStr>::Err>;
 impl Named<()> {
     /// Parses with [`FromStr`].
     #[must_use]
-    pub fn of<T: FromStr>(names: impl Into<Vec<&'static str>>) -> Named<Parse<T>> {
+    pub fn new<T: FromStr>(names: impl Into<Vec<&'static str>>) -> Named<Parse<T>> {
         Named { names: names.into(), parse: T::from_str }
     }
 }

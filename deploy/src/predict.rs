@@ -5,7 +5,7 @@
 //! model runs the previous batch. Either way ([`pipeline`]), memory holds little more than the images in work.
 
 use crate::backend::panic::caught;
-use crate::inputs::Source;
+use crate::inputs::ImageSource;
 use crate::model::Model;
 use crate::pipeline;
 use crate::saved_inputs::SavedInputs;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use models::card::Input;
 use models::evaluation::softmax;
 use models::files;
-use models::picture::Reader;
+use models::image_file::Reader;
 use ndarray::{Array2, Array3, ArrayView1, ArrayView4, Axis};
 use serde::Serialize;
 use std::ops::Range;
@@ -102,7 +102,7 @@ pub struct Failure {
 }
 
 /// The result for one image.
-pub type Outcome = Result<Prediction, Failure>;
+pub type PredictionResult = Result<Prediction, Failure>;
 
 /// Runs the model on all images. `each` receives the outcomes in order, as many at a time as were run together. If it
 /// returns false, the remaining images are skipped.
@@ -111,9 +111,9 @@ pub type Outcome = Result<Prediction, Failure>;
 /// inputs.
 pub fn predict(
     model: &mut Model,
-    sources: &[Source],
+    sources: &[ImageSource],
     settings: &Settings,
-    each: impl FnMut(Vec<Outcome>) -> Result<bool>,
+    each: impl FnMut(Vec<PredictionResult>) -> Result<bool>,
 ) -> Result<()> {
     // An explicit batch size rules out workers.
     let workers = if settings.batch.is_none() { model.workers() } else { Vec::new() };
@@ -128,16 +128,16 @@ pub fn predict(
 fn one_by_one(
     model: &Model,
     workers: Vec<Model>,
-    sources: &[Source],
+    sources: &[ImageSource],
     settings: &Settings,
-    mut each: impl FnMut(Vec<Outcome>) -> Result<bool>,
+    mut each: impl FnMut(Vec<PredictionResult>) -> Result<bool>,
 ) -> Result<()> {
     let shares = shares(sources.len(), workers.len(), SHARE.min(fitting(shape(model.input()))));
     let ahead = AHEAD * workers.len();
     let mut workers: Vec<_> = workers.into_iter().map(|worker| (worker, Vec::new())).collect();
     let Some(tools) = workers.split_first_mut() else { return Ok(()) };
     let answer = |(worker, pixels): &mut (Model, Vec<u8>), share: usize| {
-        let decode = |number: usize| Decoded::of(number, &sources[number], settings, worker.input());
+        let decode = |number: usize| Decoded::read(number, &sources[number], settings, worker.input());
         let decoded = shares[share].clone().map(decode).collect::<Result<Vec<_>>>()?;
         let probabilities = run(worker, &decoded, pixels)?;
         // Free the pixels on the thread that allocated them: freeing them on another thread is slow.
@@ -171,9 +171,9 @@ fn shares(count: usize, workers: usize, most: usize) -> Vec<Range<usize>> {
 /// Decodes images on all threads and runs them together.
 fn in_batches(
     model: &mut Model,
-    sources: &[Source],
+    sources: &[ImageSource],
     settings: &Settings,
-    mut each: impl FnMut(Vec<Outcome>) -> Result<bool>,
+    mut each: impl FnMut(Vec<PredictionResult>) -> Result<bool>,
 ) -> Result<()> {
     let input = model.input().clone();
     let threads = model.runtime().threads;
@@ -181,7 +181,7 @@ fn in_batches(
     let file_bytes = if settings.batch.is_some() { u64::MAX } else { FILE_BYTES };
     let decode = |(): &mut (), number: usize| {
         let source = &sources[number];
-        Ok((source.bytes(), Decoded::of(number, source, settings, &input)?))
+        Ok((source.bytes(), Decoded::read(number, source, settings, &input)?))
     };
     let mut others = vec![(); threads - 1];
     pipeline::ahead(sources.len(), (&mut (), &mut others), size.max(2 * threads), decode, |mut decoded| {
@@ -223,7 +223,7 @@ struct Decoded<P = Array3<u8>> {
 }
 
 impl Decoded {
-    fn of(number: usize, source: &Source, settings: &Settings, input: &Input) -> Result<Self> {
+    fn read(number: usize, source: &ImageSource, settings: &Settings, input: &Input) -> Result<Self> {
         let pixels = guarded(source, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
         let saved = match (&settings.saved, &pixels) {
             (Some(saved), Ok(pixels)) => Some(files::name(&saved.write(number, pixels.view())?)),
@@ -239,7 +239,7 @@ impl Decoded {
 }
 
 /// Reads an image. A decoder that panics is reported as an error of that file.
-fn guarded(source: &Source, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
+fn guarded(source: &ImageSource, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
     caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder crashed", source.name()))?
 }
 
@@ -280,10 +280,10 @@ fn run(model: &mut Model, batch: &[Decoded], pixels: &mut Vec<u8>) -> Result<Arr
 fn outcomes<P>(
     batch: impl IntoIterator<Item = Decoded<P>>,
     probabilities: &Array2<f32>,
-    sources: &[Source],
+    sources: &[ImageSource],
     labels: &[String],
     settings: &Settings,
-) -> Result<Vec<Outcome>> {
+) -> Result<Vec<PredictionResult>> {
     let mut rows = probabilities.axis_iter(Axis(0));
     let outcome = |Decoded { number, pixels, saved, .. }: Decoded<P>| {
         let file = sources[number].name();
@@ -344,11 +344,12 @@ mod tests {
 
     #[test]
     fn a_decoder_that_panics_breaks_its_own_file_only() {
-        let error = guarded(&Source::File("a.png".into()), || panic!("index out of range")).unwrap_err();
+        let error = guarded(&ImageSource::File("a.png".into()), || panic!("index out of range")).unwrap_err();
         assert_eq!(format!("{error:#}"), "a.png cannot be read: its decoder crashed: it panicked: index out of range");
-        let error = guarded(&Source::File("a.png".into()), || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
+        let error =
+            guarded(&ImageSource::File("a.png".into()), || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
         assert_eq!(error.to_string(), "a.png is truncated");
-        assert!(guarded(&Source::File("b.png".into()), || Ok(Array3::zeros((1, 2, 2)))).is_ok());
+        assert!(guarded(&ImageSource::File("b.png".into()), || Ok(Array3::zeros((1, 2, 2)))).is_ok());
     }
 
     #[test]

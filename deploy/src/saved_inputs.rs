@@ -1,8 +1,8 @@
 //! Saves what the network saw of each image as a PNG file.
 
-use crate::inputs::Source;
+use crate::inputs::ImageSource;
 use anyhow::{Context, Result, ensure};
-use models::{files, picture};
+use models::{files, image_file};
 use ndarray::ArrayView3;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -20,13 +20,13 @@ impl SavedInputs {
     /// Creates the folder if it is missing, and gives every image its own file name in it.
     ///
     /// Errors if one of the images lies in the folder, since saving could replace it.
-    pub fn plan(folder: &Path, sources: &[Source]) -> Result<Self> {
+    pub fn plan(folder: &Path, sources: &[ImageSource]) -> Result<Self> {
         let context = || format!("cannot write into {}", files::name(folder));
         fs::create_dir_all(folder).with_context(context)?;
         let real = folder.canonicalize().with_context(context)?;
         let mut parents = HashSet::new();
         for source in sources {
-            let Source::File(path) = source else { continue };
+            let ImageSource::File(path) = source else { continue };
             let parent = match path.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
@@ -45,21 +45,21 @@ impl SavedInputs {
     pub fn write(&self, number: usize, input: ArrayView3<u8>) -> Result<PathBuf> {
         let name = self.names.get(number).with_context(|| format!("image {number} has no name to be saved under"))?;
         let path = self.folder.join(name);
-        files::write_whole(&path, &picture::png(input)?)?;
+        files::write_whole(&path, &image_file::png(input)?)?;
         Ok(path)
     }
 }
 
 /// The image's own name with the extension `.png`. If a name occurs again, it gets a number: `seven-2.png`. Names that
 /// differ only in case count as equal, as they do on some file systems.
-fn names(sources: &[Source]) -> Vec<OsString> {
+fn names(sources: &[ImageSource]) -> Vec<OsString> {
     let mut taken = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let lower = |name: &OsStr| files::name(Path::new(name)).to_lowercase();
-    let name = |source: &Source| {
+    let name = |source: &ImageSource| {
         let stem = match source {
-            Source::File(path) => path.file_stem().unwrap_or_default(),
-            Source::StandardInput => OsStr::new("stdin"),
+            ImageSource::File(path) => path.file_stem().unwrap_or_default(),
+            ImageSource::StandardInput => OsStr::new("stdin"),
         };
         let number = numbers.entry(lower(stem)).or_default();
         loop {
@@ -79,12 +79,15 @@ mod tests {
     use super::*;
     use ndarray::Array3;
 
-    fn sources(names: &[&str]) -> Vec<Source> {
-        names.iter().map(|name| if *name == "-" { Source::StandardInput } else { Source::File(name.into()) }).collect()
+    fn sources(names: &[&str]) -> Vec<ImageSource> {
+        names
+            .iter()
+            .map(|name| if *name == "-" { ImageSource::StandardInput } else { ImageSource::File(name.into()) })
+            .collect()
     }
 
     #[test]
-    fn no_two_pictures_share_a_name() {
+    fn no_two_images_share_a_name() {
         let found =
             names(&sources(&["a/7.png", "b/7.jpg", "7-2.png", "c/7.bmp", "-", "stdin.png", "B/X.png", "x.pgm"]));
         let expected = ["7.png", "7-2.png", "7-2-2.png", "7-3.png", "stdin.png", "stdin-2.png", "X.png", "x-2.png"];
@@ -96,16 +99,16 @@ mod tests {
     fn names_that_are_not_utf8_stay_what_they_are() {
         use std::os::unix::ffi::OsStrExt;
         let sources = [&b"in/a\xff.png"[..], b"in/a\xfe.jpg", br"in/a\xff.png"];
-        let found = names(&sources.map(|path| Source::File(OsStr::from_bytes(path).into())));
+        let found = names(&sources.map(|path| ImageSource::File(OsStr::from_bytes(path).into())));
         assert_eq!(found, [&b"a\xff.png"[..], b"a\xfe.png", br"a\xff.png"].map(OsStr::from_bytes));
     }
 
     #[test]
-    fn pictures_are_never_replaced() {
+    fn images_are_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir_all(at("photos/new")).unwrap();
-        let read = [Source::StandardInput, Source::File(at("photos/a.png"))];
+        let read = [ImageSource::StandardInput, ImageSource::File(at("photos/a.png"))];
         let message = SavedInputs::plan(&at("photos/new/.."), &read).unwrap_err().to_string();
         assert!(message.contains("photos/a.png is in the folder") && message.contains("another"));
         let saved = SavedInputs::plan(&at("photos/new"), &read).unwrap();

@@ -37,7 +37,7 @@ fn run(bytes: &[u8]) -> Option<bool> {
 fn is_small(model: &ModelProto) -> bool {
     let limits =
         Limits { elements: 1 << 20, memory: 1 << 24, values: 1 << 26, multiply_adds: 1 << 24, ..Limits::default() };
-    [1, 32].iter().all(|&batch| Footprint::of(model, batch, &limits).is_ok())
+    [1, 32].iter().all(|&batch| Footprint::estimate(model, batch, &limits).is_ok())
 }
 
 /// How many models ran, how many tract refused, and how many were stopped before that.

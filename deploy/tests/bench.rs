@@ -4,7 +4,7 @@
 mod example;
 mod scene;
 
-use deploy::bench::Report;
+use deploy::bench::BenchReport;
 use example::Example;
 use scene::Scene;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const QUICK: &str = "bench --model example.onnx --backend tract --threads 1 --ba
 impl Scene {
     /// Writes a copy of a result with all times per call multiplied by `factor`.
     fn changed(&self, from: &str, to: &str, factor: f64) {
-        let mut report = Report::read(&self.path(from)).unwrap();
+        let mut report = BenchReport::read(&self.path(from)).unwrap();
         for series in &mut report.series {
             series.seconds.p50 *= factor;
         }
@@ -53,7 +53,7 @@ fn the_json_document_holds_together_and_is_written_whole() {
     assert_eq!(std::fs::read_to_string(scene.path("deep/result.json")).unwrap(), said.stdout);
     let document: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&document["format"], &document["rounds"]), (&Value::from(1), &Value::from(6)));
-    let report = Report::read(&scene.path("deep/result.json")).unwrap();
+    let report = BenchReport::read(&scene.path("deep/result.json")).unwrap();
     let batches: Vec<_> = report.series.iter().map(|series| series.batch).collect();
     assert_eq!(batches, [1, 4]);
     for series in &report.series {

@@ -24,8 +24,8 @@ impl Scene {
     fn new(library: Option<PathBuf>) -> Self {
         let folder = TempDir::new().unwrap();
         Example::default().write(folder.path());
-        let picture = [b"P5 6 8 255\n".to_vec(), example::pictures(1, 1).into_iter().collect()].concat();
-        std::fs::write(folder.path().join("one.pgm"), picture).unwrap();
+        let image = [b"P5 6 8 255\n".to_vec(), example::images(1, 1).into_iter().collect()].concat();
+        std::fs::write(folder.path().join("one.pgm"), image).unwrap();
         Self { folder, library }
     }
 

@@ -54,7 +54,7 @@ fn a_part_of_the_test_set_is_used_on_request() {
 }
 
 #[test]
-fn the_confusion_matrix_is_saved_as_a_picture() {
+fn the_confusion_matrix_is_saved_as_an_image() {
     let scene = Scene::new();
     let said = scene.deploy(&format!("eval {TRACT} --data . --save-confusion out/matrix.svg"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);

@@ -7,7 +7,7 @@ use deploy::backend::Engine;
 use deploy::backend::intermediate::Probe;
 use deploy::embedded::{MODEL, NAME};
 use deploy::parity::layers::{Layer, Layers, compare, tolerance};
-use example::{Example, LABELS, logits_by_hand, pictures};
+use example::{Example, LABELS, images, logits_by_hand};
 use models::card::{ModelCard, Precision};
 use models::dataset;
 use models::onnx;
@@ -44,7 +44,7 @@ fn beyond(layers: &Layers) -> Vec<&str> {
 
 #[test]
 fn the_tensors_are_those_of_the_graph_in_every_runtime() {
-    let images = pictures(1, 1);
+    let images = images(1, 1);
     for engine in engines("the_tensors_are_those_of_the_graph_in_every_runtime") {
         let mut probe = probe(&Example::default().bytes(), engine);
         let names: Vec<_> = probe.steps().iter().map(|step| step.tensor.clone()).collect();
@@ -74,7 +74,7 @@ fn all_engines_agree_at_every_node() {
         Example { batch: Some(4), ..Example::default() },
         Example { outputs: ["", "answer"], ..Example::without_card() },
     ] {
-        let (bytes, images) = (example.bytes(), pictures(6, example.channels));
+        let (bytes, images) = (example.bytes(), images(6, example.channels));
         for &other in &engines[1..] {
             let layers = layers((&bytes, engines[0]), (&bytes, other), images.view());
             assert_eq!((layers.first_beyond, layers.nodes.len()), (None, 8), "{other}: {layers:?}");
@@ -100,7 +100,7 @@ fn changed(bytes: &[u8], initializer: &str, change: impl Fn(f32) -> f32) -> Vec<
 
 #[test]
 fn the_node_whose_weight_was_changed_is_the_first_that_parts() {
-    let (bytes, images) = (Example::default().bytes(), pictures(3, 1));
+    let (bytes, images) = (Example::default().bytes(), images(3, 1));
     let engines = engines("the_node_whose_weight_was_changed_is_the_first_that_parts");
     for (initializer, tensor) in [("scale", "scaled"), ("kernels", "convolved"), ("weights", "logits")] {
         let other = changed(&bytes, initializer, |number| number * 1.01);
@@ -118,7 +118,7 @@ fn the_node_whose_weight_was_changed_is_the_first_that_parts() {
 
 #[test]
 fn a_number_that_is_not_finite_parts() {
-    let (bytes, images) = (Example::default().bytes(), pictures(2, 1));
+    let (bytes, images) = (Example::default().bytes(), images(2, 1));
     for engine in engines("a_number_that_is_not_finite_parts") {
         let other = changed(&bytes, "weights", |_| f32::NAN);
         let layers = layers((&bytes, engine), (&other, engine), images.view());
@@ -134,9 +134,8 @@ fn another_graph_and_another_size_are_refused() {
     let mut model = example.model();
     model.graph.as_mut().unwrap().node[3].op_type = "Sigmoid".into();
     let (mut one, mut other) = (probe(&example.bytes(), tract()), probe(&onnx::encode(&model), tract()));
-    let message = compare(&mut one, &mut other, pictures(1, 1).view(), tolerance(Precision::Fp32), |_| ())
-        .unwrap_err()
-        .to_string();
+    let message =
+        compare(&mut one, &mut other, images(1, 1).view(), tolerance(Precision::Fp32), |_| ()).unwrap_err().to_string();
     assert!(message.contains("different nodes"), "{message}");
     for shape in [(2, 1, 8, 6), (1, 1, 8, 5), (0, 1, 8, 6)] {
         let message = one.run(Array4::zeros(shape).view()).unwrap_err().to_string();
@@ -145,8 +144,8 @@ fn another_graph_and_another_size_are_refused() {
 }
 
 /// Images of MNIST's test set, or noise if it is not here.
-fn images(test: &str, count: usize) -> Array4<u8> {
-    let card = ModelCard::of(&model()).unwrap().unwrap();
+fn images_for(test: &str, count: usize) -> Array4<u8> {
+    let card = ModelCard::from_model(&model()).unwrap().unwrap();
     #[allow(clippy::single_match_else)] // Two places, one beside the other.
     match models::files::fetched("mnist") {
         Some(folder) => {
@@ -168,7 +167,7 @@ fn model() -> ModelProto {
 fn the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found() {
     const TEST: &str = "the_shipped_model_agrees_at_every_node_and_a_changed_weight_in_it_is_found";
     let engines = engines(TEST);
-    let images = images(TEST, 3);
+    let images = images_for(TEST, 3);
     for &other in &engines[1..] {
         let good = layers((MODEL, engines[0]), (MODEL, other), images.view());
         assert_eq!(good.first_beyond, None, "{NAME} in {other}: {:?}", beyond(&good));

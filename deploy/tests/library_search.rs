@@ -23,9 +23,9 @@ impl Scene {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         Example::default().write(folder.path());
-        let pixels = example::pictures(1, 1).into_raw_vec_and_offset().0;
-        let picture = [b"P5 6 8 255\n".to_vec(), pixels].concat();
-        std::fs::write(folder.path().join("one.pgm"), picture).unwrap();
+        let pixels = example::images(1, 1).into_raw_vec_and_offset().0;
+        let image = [b"P5 6 8 255\n".to_vec(), pixels].concat();
+        std::fs::write(folder.path().join("one.pgm"), image).unwrap();
         Self { folder }
     }
 

@@ -4,7 +4,7 @@
 mod example;
 mod scene;
 
-use example::{Example, onnxruntime_for, pictures};
+use example::{Example, images, onnxruntime_for};
 use scene::Scene;
 use serde_json::Value;
 
@@ -20,8 +20,8 @@ fn write_photos(scene: &Scene) {
 }
 
 #[test]
-fn a_folder_of_pictures_needs_no_labels() {
-    if !onnxruntime_for("a_folder_of_pictures_needs_no_labels") {
+fn a_folder_of_images_needs_no_labels() {
+    if !onnxruntime_for("a_folder_of_images_needs_no_labels") {
         return;
     }
     let scene = Scene::new();
@@ -80,8 +80,8 @@ fn the_worst_images_are_listed_and_saved_as_the_network_saw_them() {
     let fits = name.starts_with(&start) && name.ends_with(".png");
     assert!(fits, "{name}");
     let input = example::card(1).input;
-    let saved = models::picture::Reader::default().read(&files[0].path(), &input).unwrap();
-    assert_eq!(saved, pictures(number + 1, 1).index_axis(ndarray::Axis(0), number));
+    let saved = models::image_file::Reader::default().read(&files[0].path(), &input).unwrap();
+    assert_eq!(saved, images(number + 1, 1).index_axis(ndarray::Axis(0), number));
     let said = scene.deploy(&format!("{BOTH} --data . --worst 2"));
     assert_eq!(said.stdout.lines().filter(|line| line.starts_with("image ")).count(), 2, "{}", said.stdout);
     assert!(said.stdout.contains("Differences of logits") && said.stdout.contains('#'), "{}", said.stdout);

@@ -4,9 +4,9 @@
 mod example;
 mod scene;
 
-use example::{Example, LABELS, logits_by_hand, pictures};
+use example::{Example, LABELS, images, logits_by_hand};
 use models::evaluation::{argmax, softmax};
-use models::picture;
+use models::image_file;
 use ndarray::{Array3, Axis};
 use scene::{Said, Scene, TRACT, answers};
 use serde_json::Value;
@@ -18,11 +18,11 @@ use std::io::{BufRead, BufReader};
 const HUGE_PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\0\0\0\0\xa5\xb9\x2a\x9e\0\0\0\x04IDAT\x78\x9c\0\0";
 
-/// Puts `count` [`pictures`] into the sub-folder `photos`, as `00.png` and so on.
+/// Puts `count` [`images`] into the sub-folder `photos`, as `00.png` and so on.
 fn add_photos(scene: &Scene, count: usize) {
     fs::create_dir_all(scene.path("photos")).unwrap();
-    for (n, pixels) in pictures(count, 1).outer_iter().enumerate() {
-        fs::write(scene.path(&format!("photos/{n:02}.png")), picture::png(pixels).unwrap()).unwrap();
+    for (n, pixels) in images(count, 1).outer_iter().enumerate() {
+        fs::write(scene.path(&format!("photos/{n:02}.png")), image_file::png(pixels).unwrap()).unwrap();
     }
 }
 
@@ -36,7 +36,7 @@ fn expected_labels(count: usize) -> Vec<&'static str> {
 }
 
 #[test]
-fn predict_prints_a_line_per_picture_and_says_what_runs() {
+fn predict_prints_a_line_per_image_and_says_what_runs() {
     let scene = Scene::new();
     let said = scene.deploy(&format!("predict picture-0.pgm picture-1.pgm picture-2.pgm {TRACT} --threads 2"));
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -60,7 +60,7 @@ fn predict_prints_one_json_document() {
     assert_eq!(document["model"], "example.onnx");
     assert_eq!(document["runtime"]["name"], "tract");
     assert_eq!(document["predictions"].as_array().unwrap().len(), 2);
-    let expected = softmax(logits_by_hand(pictures(3, 1).view()).view());
+    let expected = softmax(logits_by_hand(images(3, 1).view()).view());
     let prediction = &document["predictions"][1];
     let class = argmax(expected.index_axis(Axis(0), 2));
     assert_eq!(prediction["file"], "picture-2.pgm");
@@ -72,16 +72,16 @@ fn predict_prints_one_json_document() {
 }
 
 #[test]
-fn a_bad_picture_is_named_and_the_rest_is_done() {
+fn a_bad_image_is_named_and_the_rest_is_done() {
     let scene = Scene::new();
-    let pictures = "notes.png picture-0.pgm no-such.png picture-1.pgm";
-    let said = scene.deploy(&format!("predict {pictures} {TRACT}"));
+    let images = "notes.png picture-0.pgm no-such.png picture-1.pgm";
+    let said = scene.deploy(&format!("predict {images} {TRACT}"));
     assert_eq!(said.code, Some(1));
     assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
     for word in ["notes.png is not an image", "cannot read no-such.png", "2 of 4 images could not be used"] {
         assert!(said.stderr.contains(word), "{}", said.stderr);
     }
-    let said = scene.deploy(&format!("predict {pictures} {TRACT} --format json"));
+    let said = scene.deploy(&format!("predict {images} {TRACT} --format json"));
     assert_eq!(said.code, Some(1));
     let document = said.json();
     assert_eq!(document["predictions"].as_array().unwrap().len(), 2);
@@ -138,7 +138,7 @@ fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
     add_photos(&scene, 3);
     fs::write(scene.path("photos/.hidden.png"), "").unwrap();
     fs::write(scene.path("photos/notes.txt"), "").unwrap();
-    let third = picture::png(pictures(3, 1).index_axis(Axis(0), 2)).unwrap();
+    let third = image_file::png(images(3, 1).index_axis(Axis(0), 2)).unwrap();
     let arguments = format!("predict picture-1.pgm photos - picture-[02].pgm {TRACT} --format json");
     let document = scene.deploy_with_input(&arguments, third);
     assert_eq!(document.code, Some(0), "{}", document.stderr);
@@ -155,7 +155,7 @@ fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
 }
 
 #[test]
-fn what_names_no_picture_is_an_error() {
+fn what_names_no_image_is_an_error() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
     scene.assert_fails(
@@ -168,7 +168,7 @@ fn what_names_no_picture_is_an_error() {
 }
 
 #[test]
-fn standard_input_that_is_no_picture_is_named() {
+fn standard_input_that_is_no_image_is_named() {
     let scene = Scene::new();
     let said = scene.deploy_with_input(&format!("predict - {TRACT}"), b"no picture".to_vec());
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
@@ -177,7 +177,7 @@ fn standard_input_that_is_no_picture_is_named() {
 }
 
 #[test]
-fn json_lines_come_one_per_picture_in_order_errors_too() {
+fn json_lines_come_one_per_image_in_order_errors_too() {
     let scene = Scene::new();
     let files = "picture-0.pgm notes.png picture-1.pgm missing.png picture-2.pgm";
     let said = scene.deploy(&format!("predict {files} {TRACT} --format jsonl --batch 2"));
@@ -207,7 +207,7 @@ fn csv_has_a_header_and_comes_back_whatever_the_names() {
     let records: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
     let files: Vec<_> = records.iter().map(|record| &record[0]).collect();
     assert_eq!(files, ["a,\"b\".pgm", "notes.png", "picture-1.pgm"]);
-    let expected = softmax(logits_by_hand(pictures(1, 1).view()).view());
+    let expected = softmax(logits_by_hand(images(1, 1).view()).view());
     let class = answers(1)[0];
     assert_eq!((&records[0][1], &records[0][3], &records[0][4]), (LABELS[class], &*class.to_string(), LABELS[class]));
     for column in [2, 5] {
@@ -245,7 +245,7 @@ fn what_is_not_likely_enough_is_unknown_in_every_format() {
 }
 
 #[test]
-fn a_picture_of_too_many_pixels_is_refused_by_its_header() {
+fn an_image_of_too_many_pixels_is_refused_by_its_header() {
     let scene = Scene::new();
     fs::write(scene.path("huge.png"), HUGE_PNG).unwrap();
     let said = scene.deploy(&format!("predict huge.png picture-0.pgm {TRACT}"));
@@ -288,8 +288,8 @@ fn inputs_are_saved_under_names_of_their_own() {
 fn colours_are_predicted_and_saved_in_colour() {
     let scene = Scene::new();
     fs::write(scene.path("colour.onnx"), Example { channels: 3, ..Example::default() }.bytes()).unwrap();
-    let pixels = pictures(1, 3);
-    fs::write(scene.path("colour.png"), picture::png(pixels.index_axis(Axis(0), 0)).unwrap()).unwrap();
+    let pixels = images(1, 3);
+    fs::write(scene.path("colour.png"), image_file::png(pixels.index_axis(Axis(0), 0)).unwrap()).unwrap();
     let model = "--model colour.onnx --backend tract";
     let said = scene.deploy(&format!("predict colour.png {model} --save-input seen --format json"));
     let class = argmax(logits_by_hand(pixels.view()).row(0));
@@ -312,7 +312,7 @@ fn a_polarity_is_for_models_of_digits() {
         (30..50, 20..30) => 5,
         _ => 128,
     });
-    fs::write(scene.path("bars.png"), picture::png(bars.view()).unwrap()).unwrap();
+    fs::write(scene.path("bars.png"), image_file::png(bars.view()).unwrap()).unwrap();
     let saved = |polarity: &str| {
         let said =
             scene.deploy(&format!("predict bars.png --backend tract --polarity {polarity} --save-input {polarity}"));
@@ -346,8 +346,8 @@ fn a_reader_that_leaves_early_ends_the_work() {
     add_photos(&scene, 60);
     add_endless(&scene);
     // More lines than a pipe holds, followed by an image that the program would wait for if it went on.
-    let pictures = "photos ".repeat(100) + "endless.png";
-    let mut child = start(&scene, &format!("predict {pictures} {TRACT} --format jsonl --batch 1 --threads 2"));
+    let images = "photos ".repeat(100) + "endless.png";
+    let mut child = start(&scene, &format!("predict {images} {TRACT} --format jsonl --batch 1 --threads 2"));
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["file"], "photos/00.png");
@@ -365,7 +365,7 @@ fn a_reader_that_leaves_early_ends_the_work() {
 
 #[test]
 #[cfg(unix)]
-fn answers_do_not_wait_for_the_last_picture_and_a_signal_ends_the_work() {
+fn answers_do_not_wait_for_the_last_image_and_a_signal_ends_the_work() {
     use std::os::unix::process::ExitStatusExt;
     let scene = Scene::new();
     add_photos(&scene, 60);
@@ -395,7 +395,7 @@ fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
     let hue = [[0.9, 0.6, 0.3], [0.3, 0.8, 0.4], [0.4, 0.6, 1.0]];
     let light = |y: usize| 50.0 + 200.0 * y as f32 / 28.0;
     let photograph = Array3::from_shape_fn((3, 28, 28), |(channel, y, x)| (light(y) * hue[3 * x / 28][channel]) as u8);
-    fs::write(scene.path("photograph.png"), picture::png(photograph.view()).unwrap()).unwrap();
+    fs::write(scene.path("photograph.png"), image_file::png(photograph.view()).unwrap()).unwrap();
     let note = "photograph.png looks like a photograph, but the embedded model reads only digits";
     assert!(scene.deploy("predict picture-0.pgm photograph.png --backend tract").stderr.contains(note));
     for quiet in ["picture-0.pgm --backend tract", &format!("photograph.png {TRACT}")] {
@@ -408,10 +408,10 @@ fn the_model_in_the_program_says_of_photographs_that_it_reads_digits() {
 fn names_that_are_not_utf8_stay_apart() {
     use std::os::unix::ffi::OsStrExt;
     let scene = Scene::new();
-    let picture = fs::read(scene.path("picture-0.pgm")).unwrap();
+    let image = fs::read(scene.path("picture-0.pgm")).unwrap();
     fs::create_dir(scene.path("names")).unwrap();
     for name in [&b"a\xfe.pgm"[..], b"a\xff.pgm", br"a\xff.pgm", b"a\n.pgm"] {
-        fs::write(scene.path("names").join(std::ffi::OsStr::from_bytes(name)), &picture).unwrap();
+        fs::write(scene.path("names").join(std::ffi::OsStr::from_bytes(name)), &image).unwrap();
     }
     let said = scene.deploy(&format!("predict names {TRACT} --format jsonl"));
     let files = said.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["file"].clone());

@@ -6,7 +6,7 @@ use deploy::agreement::{FP32_TOLERANCE, Tolerance, compare};
 use deploy::backend::{Device, Engine, Options, Selection};
 use deploy::evaluate::evaluate;
 use deploy::model::Model;
-use example::{Example, LABELS, engines, integer, integers, logits_by_hand, node, pictures};
+use example::{Example, LABELS, engines, images, integer, integers, logits_by_hand, node};
 use models::dataset::Dataset;
 use models::onnx::proto::tensor_proto::{DataLocation, DataType};
 use models::onnx::proto::{ModelProto, NodeProto};
@@ -17,7 +17,7 @@ use prost::Message;
 const EXACT: Tolerance = Tolerance { largest: 1e-5, mean: 1e-5 };
 
 fn assert_answers_as_by_hand(example: &Example, engine: Engine) {
-    let images = pictures(70, example.channels);
+    let images = images(70, example.channels);
     let expected = logits_by_hand(images.view());
     for threads in [1, 3] {
         let mut model = Model::from_bytes("example", &example.bytes(), &engine.options(Some(threads))).unwrap();
@@ -51,7 +51,7 @@ fn a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up() {
 
 #[test]
 fn a_view_with_gaps_is_read_as_it_looks() {
-    let images = pictures(8, 1);
+    let images = images(8, 1);
     let every_other = images.slice(s![..;2, .., .., ..]);
     let flipped = images.slice(s![.., .., ..;-1, ..]);
     for engine in engines("a_view_with_gaps_is_read_as_it_looks") {
@@ -106,7 +106,7 @@ fn our_own_reader_and_tracts_give_the_same_answers() {
 #[cfg(feature = "onnx")]
 #[test]
 fn tract_as_released_gives_the_same_answers_and_is_named_so() {
-    let images = pictures(20, 1);
+    let images = images(20, 1);
     let bytes = Example::default().bytes();
     let mut logits = Vec::new();
     for (engine, said) in [
@@ -148,7 +148,7 @@ fn the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell() {
 
 #[test]
 fn probabilities_alone_become_logits_with_the_same_softmax() {
-    let images = pictures(5, 1);
+    let images = images(5, 1);
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
     for name in ["probabilities", "answer"] {
         let mut model = Example { outputs: ["", name], ..Example::without_card() }.model();
@@ -190,7 +190,7 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
             node("Div", &["e", "sum"], "out", vec![]),
         ],
     ];
-    let images = pictures(5, 1);
+    let images = images(5, 1);
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
     for engine in engines("probabilities_stay_as_they_are_whatever_makes_them") {
         let probabilities = |nodes: &[NodeProto]| {
@@ -251,8 +251,8 @@ fn answers_that_depend_on_the_batch_are_refused() {
 }
 
 #[test]
-fn pictures_of_another_shape_are_refused() {
-    for engine in engines("pictures_of_another_shape_are_refused") {
+fn images_of_another_shape_are_refused() {
+    for engine in engines("images_of_another_shape_are_refused") {
         let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(1))).unwrap();
         for shape in [(1, 1, 8, 5), (1, 3, 8, 6), (2, 1, 6, 8)] {
             let message = model.logits(Array4::zeros(shape).view()).unwrap_err().to_string();
@@ -263,7 +263,7 @@ fn pictures_of_another_shape_are_refused() {
 
 #[test]
 fn an_evaluation_counts_right_answers() {
-    let images = pictures(300, 1);
+    let images = images(300, 1);
     let answers: Vec<_> = logits_by_hand(images.view()).rows().into_iter().map(models::evaluation::argmax).collect();
     assert!((0..3).all(|class| answers.contains(&class)), "the example answers everything alike");
     // Every tenth label is deliberately wrong.
@@ -280,7 +280,7 @@ fn an_evaluation_counts_right_answers() {
 
 #[test]
 fn labels_beyond_the_classes_are_refused() {
-    let data = Dataset::new(pictures(2, 1), vec![0, 3]).unwrap();
+    let data = Dataset::new(images(2, 1), vec![0, 3]).unwrap();
     for engine in engines("labels_beyond_the_classes_are_refused") {
         let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(1))).unwrap();
         let message = evaluate(&mut model, &data, |_| ()).unwrap_err().to_string();
@@ -294,7 +294,7 @@ fn weights_that_are_no_numbers_never_yield_an_answer() {
     model.graph.as_mut().unwrap().initializer[2].float_data[4] = f32::NAN;
     for engine in engines("weights_that_are_no_numbers_never_yield_an_answer") {
         let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
-        let message = model.logits(pictures(1, 1).view()).unwrap_err().to_string();
+        let message = model.logits(images(1, 1).view()).unwrap_err().to_string();
         assert!(message.contains("not finite"), "{message}");
     }
 }
@@ -321,7 +321,7 @@ fn a_file_that_contradicts_its_card_is_refused() {
         }
     };
     assert_refused(&example, card(|card| card.input.width = 28), "expected the one input image uint8 [N, 1, 8, 28]");
-    assert_refused(&example, card(|card| card.input.name = "picture".into()), "found image uint8 [N, 1, 8, 6]");
+    assert_refused(&example, card(|card| card.input.name = "image".into()), "found image uint8 [N, 1, 8, 6]");
     let classes = |card: &mut models::card::ModelCard| {
         card.architecture.classes = 2;
         card.labels.truncate(2);
@@ -404,7 +404,7 @@ fn nodes_may_come_in_any_order() {
     model.graph.as_mut().unwrap().node.reverse();
     for engine in engines("nodes_may_come_in_any_order") {
         let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
-        let images = pictures(3, 1);
+        let images = images(3, 1);
         let logits = model.logits(images.view()).unwrap();
         assert!(compare(logits_by_hand(images.view()).view(), logits.view(), EXACT).unwrap().holds());
     }
@@ -441,7 +441,7 @@ fn cuda_without_cuda_is_an_error() {
 #[test]
 fn all_engines_agree() {
     let engines = engines("all_engines_agree");
-    let (bytes, images) = (Example::default().bytes(), pictures(100, 1));
+    let (bytes, images) = (Example::default().bytes(), images(100, 1));
     let logits = |engine: Engine| {
         Model::from_bytes("example", &bytes, &engine.options(Some(2))).unwrap().logits(images.view()).unwrap()
     };

@@ -17,7 +17,7 @@ pub const METADATA_KEY: &str = "model_card";
 /// The card version that this code writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-/// Name of the graph's input; [`Takes`] describes it.
+/// Name of the graph's input; [`GraphInput`] describes it.
 pub const INPUT: &str = "image";
 /// Name of the logits output: float `[N, classes]`.
 pub const LOGITS: &str = "logits";
@@ -48,13 +48,13 @@ pub struct ModelCard {
     pub preprocessing: Preprocessing,
     /// Whether the graph or its caller does the preprocessing.
     #[serde(default)]
-    pub takes: Takes,
+    pub takes: GraphInput,
     /// Number format of the weights and the arithmetic.
     #[serde(default)]
     pub precision: Precision,
     /// How the activation ranges of an int8 graph were chosen; `None` for other precisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Calibration>,
+    pub calibration: Option<RangeCalibration>,
     /// How the weights were trained.
     pub training: Training,
 }
@@ -62,10 +62,11 @@ pub struct ModelCard {
 /// What the graph expects as its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Takes {
+pub enum GraphInput {
     /// Raw images, uint8 `[N, C, H, W]`: the graph does the [`Preprocessing`].
     #[default]
-    Pictures,
+    #[serde(rename = "images")]
+    Images,
     /// Output of [`crate::preprocess`], float `[N, C, resolution, resolution]`: for pipelines that preprocess images
     /// themselves.
     Normalised,
@@ -86,17 +87,17 @@ pub enum Precision {
 
 /// How the activation ranges of an int8 graph were chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calibration {
+pub struct RangeCalibration {
     /// Number of training images used.
     pub images: usize,
     /// How the ranges were derived from the observed values.
-    pub observer: Observer,
+    pub observer: RangeObserver,
 }
 
 /// How an activation's range is derived from the values observed in calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Observer {
+pub enum RangeObserver {
     /// The smallest to the largest value.
     MinMax,
     /// Cuts off one in ten thousand of the non-zero values, half of them at each end.
@@ -145,7 +146,7 @@ impl FromStr for Precision {
     }
 }
 
-impl Observer {
+impl RangeObserver {
     /// All observers.
     pub const ALL: [Self; 3] = [Self::MinMax, Self::Percentile, Self::Mse];
 
@@ -160,13 +161,13 @@ impl Observer {
     }
 }
 
-impl fmt::Display for Observer {
+impl fmt::Display for RangeObserver {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Observer {
+impl FromStr for RangeObserver {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
@@ -212,8 +213,9 @@ pub enum Content {
         /// Whether the digit is lighter or darker than its background.
         polarity: Polarity,
     },
-    /// Anything: the image is cropped to its centre and resized; see [`crate::picture`].
-    Picture,
+    /// Anything: the image is cropped to its centre and resized; see [`crate::image_file`].
+    #[serde(rename = "image")]
+    Image,
 }
 
 /// Whether ink is lighter or darker than its background.
@@ -280,14 +282,14 @@ pub struct Training {
 
 impl ModelCard {
     /// The card of a model, or `None` if it has none. Fails if the card is invalid or newer than [`FORMAT`].
-    pub fn of(model: &ModelProto) -> Result<Option<Self>> {
+    pub fn from_model(model: &ModelProto) -> Result<Option<Self>> {
         let Some(entry) = model.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
             return Ok(None);
         };
         Self::parse(&entry.value).map(Some).context("its model card (metadata 'model_card') cannot be used")
     }
 
-    /// Parses and validates a card. Fails like [`ModelCard::of`].
+    /// Parses and validates a card. Fails like [`ModelCard::from_model`].
     pub fn parse(json: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -398,7 +400,7 @@ mod tests {
             labels: vec!["zero".into(), "one".into()],
             input: Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
             preprocessing: Preprocessing { mean: vec![0.1307], std: vec![0.3081] },
-            takes: Takes::Pictures,
+            takes: GraphInput::Images,
             precision: Precision::Fp32,
             calibration: None,
             training: Training {
@@ -418,11 +420,11 @@ mod tests {
     #[test]
     fn a_card_comes_back_as_it_was_embedded() {
         let mut model = ModelProto::default();
-        assert_eq!(ModelCard::of(&model).unwrap(), None);
+        assert_eq!(ModelCard::from_model(&model).unwrap(), None);
         card().embed(&mut model).unwrap();
         card().embed(&mut model).unwrap();
         assert_eq!(model.metadata_props.len(), 1);
-        assert_eq!(ModelCard::of(&model).unwrap(), Some(card()));
+        assert_eq!(ModelCard::from_model(&model).unwrap(), Some(card()));
     }
 
     #[test]
@@ -465,8 +467,8 @@ mod tests {
             assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
             assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
         }
-        for observer in Observer::ALL {
-            assert_eq!(observer.to_string().parse::<Observer>().unwrap(), observer);
+        for observer in RangeObserver::ALL {
+            assert_eq!(observer.to_string().parse::<RangeObserver>().unwrap(), observer);
             assert_eq!(serde_json::to_value(observer).unwrap(), observer.name());
         }
         assert!("int4".parse::<Precision>().unwrap_err().to_string().contains("fp32, fp16 or int8"));

@@ -50,7 +50,7 @@ pub fn of_layer(layer: &Layer) -> Cost {
 
 /// The total cost of `layers`.
 #[must_use]
-pub fn of(layers: &[Layer]) -> Cost {
+pub fn count(layers: &[Layer]) -> Cost {
     layers.iter().map(of_layer).sum()
 }
 
@@ -102,7 +102,7 @@ mod tests {
             (0.5, cost(149_497_088, 1_331_592)),
             (0.25, cost(41_030_272, 470_072)),
         ] {
-            assert_eq!(of(&Architecture::imagenet(width, 224).layers()), expected, "width {width}");
+            assert_eq!(count(&Architecture::imagenet(width, 224).layers()), expected, "width {width}");
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn resolutions_cost_what_table_7_prints() {
         for (resolution, multiply_adds) in [(192, 418_121_728), (160, 290_675_200), (128, 186_400_768)] {
-            assert_eq!(of(&Architecture::imagenet(1.0, resolution).layers()), cost(multiply_adds, 4_231_976));
+            assert_eq!(count(&Architecture::imagenet(1.0, resolution).layers()), cost(multiply_adds, 4_231_976));
         }
     }
 
@@ -118,14 +118,14 @@ mod tests {
     #[test]
     fn full_convolutions_cost_what_table_4_prints() {
         let standard = with_standard_convolutions(&Architecture::imagenet(1.0, 224).layers());
-        assert_eq!(of(&standard), cost(4_867_293_184, 29_294_088));
+        assert_eq!(count(&standard), cost(4_867_293_184, 29_294_088));
     }
 
     #[test]
     fn the_tutorials_variant_costs_what_its_layers_add_up_to() {
         let tutorial =
             Architecture { kind: Kind::Tutorial, channels: 1, classes: 10, ..Architecture::imagenet(1.0, 224) };
-        assert_eq!(of(&tutorial.layers()), cost(766_739_456, 6_612_224));
+        assert_eq!(count(&tutorial.layers()), cost(766_739_456, 6_612_224));
     }
 
     /// The paper's equation for the saving, section 3.1: 1/N + 1/D².

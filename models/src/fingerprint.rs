@@ -14,7 +14,7 @@ impl Default for Fingerprint {
 impl Fingerprint {
     /// The fingerprint of `bytes`.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn new(bytes: &[u8]) -> Self {
         Self::default().and(bytes)
     }
 
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn the_fingerprint_is_fnv_1a() {
         for (text, expected) in [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")] {
-            assert_eq!(Fingerprint::of(text.as_bytes()).to_string(), expected);
+            assert_eq!(Fingerprint::new(text.as_bytes()).to_string(), expected);
         }
-        assert_eq!(Fingerprint::of(b"foo").and(b"bar"), Fingerprint::of(b"foobar"));
+        assert_eq!(Fingerprint::new(b"foo").and(b"bar"), Fingerprint::new(b"foobar"));
     }
 }

@@ -124,8 +124,8 @@ mod tests {
     fn bytes_and_extents_are_read() {
         let idx = parse(&LABELS[..], 1).unwrap();
         assert_eq!(idx, Idx { extents: vec![3], data: vec![7, 2, 1] });
-        let pictures = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4];
-        assert_eq!(parse(&pictures[..], 3).unwrap().extents, [1, 2, 2]);
+        let images = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4];
+        assert_eq!(parse(&images[..], 3).unwrap().extents, [1, 2, 2]);
     }
 
     #[test]

@@ -1,24 +1,24 @@
 //! What the first nodes of a graph do to an image, in Rust: for graphs exported without those nodes
-//! ([`Takes::Normalised`]) and for backends that preprocess images themselves.
+//! ([`GraphInput::Normalised`]) and for backends that preprocess images themselves.
 //!
-//! [`Takes::Normalised`]: crate::card::Takes::Normalised
+//! [`GraphInput::Normalised`]: crate::card::GraphInput::Normalised
 
 use crate::card::Preprocessing;
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array4, ArrayView4};
 
 /// Turns images, uint8 `[N, C, H, W]`, into the network's input, float `[N, C, resolution, resolution]`; see
-/// [`Preparation`].
-pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Result<Array4<f32>> {
-    let (count, channels, height, width) = pictures.dim();
+/// [`Preprocessor`].
+pub fn normalised(images: ArrayView4<u8>, preprocessing: &Preprocessing, resolution: usize) -> Result<Array4<f32>> {
+    let (count, channels, height, width) = images.dim();
     let (scale, shift) = preprocessing.scale_and_shift();
     let factors = [factor(height, resolution)?, factor(width, resolution)?];
-    let preparation = Preparation::new([channels, height, width], scale, shift, factors)?;
+    let preparation = Preprocessor::new([channels, height, width], scale, shift, factors)?;
     let mut values = Array4::zeros((count, channels, resolution, resolution));
-    for (picture, mut value) in pictures.outer_iter().zip(values.outer_iter_mut()) {
-        let picture = picture.as_standard_layout();
-        if let (Some(picture), Some(value)) = (picture.as_slice(), value.as_slice_mut()) {
-            preparation.prepare(picture, value);
+    for (image, mut value) in images.outer_iter().zip(values.outer_iter_mut()) {
+        let image = image.as_standard_layout();
+        if let (Some(image), Some(value)) = (image.as_slice(), value.as_slice_mut()) {
+            preparation.prepare(image, value);
         }
     }
     Ok(values)
@@ -28,7 +28,7 @@ pub fn normalised(pictures: ArrayView4<u8>, preprocessing: &Preprocessing, resol
 /// `Resize` in mode `linear`, `half_pixel` (PyTorch's `interpolate`, bilinear, `align_corners=False`, no
 /// anti-aliasing).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preparation {
+pub struct Preprocessor {
     taken: [usize; 3],
     scale: Vec<f32>,
     shift: Vec<f32>,
@@ -48,7 +48,7 @@ struct Between {
     share: f32,
 }
 
-impl Preparation {
+impl Preprocessor {
     /// For images `[C, H, W]`, given as `taken`, whose rows and columns are multiplied by `factors` ([`factor`]).
     /// `scale` and `shift` have one value per channel. Fails if they do not, or if a size is out of range.
     pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, factors: [f32; 2]) -> Result<Self> {
@@ -77,17 +77,17 @@ impl Preparation {
     /// Prepares one image: `[C, H, W]`, values 0 to 255, into `result`, `[C, rows, columns]`.
     ///
     /// # Panics
-    /// If the length of `picture` or `result` does not match.
-    pub fn prepare(&self, picture: &[u8], result: &mut [f32]) {
+    /// If the length of `image` or `result` does not match.
+    pub fn prepare(&self, image: &[u8], result: &mut [f32]) {
         let [channels, height, width] = self.taken;
         let [rows, columns] = self.yielded;
-        assert_eq!(picture.len(), channels * height * width, "bytes of the image");
+        assert_eq!(image.len(), channels * height * width, "bytes of the image");
         assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
         // Columns first: most images are enlarged, so this pass still has few rows. The second pass, between rows,
         // vectorises.
         let mut line = vec![0.0; width];
         let mut narrow = vec![0.0; if self.rows.is_some() { height * columns } else { 0 }];
-        let planes = picture.chunks_exact(height * width).zip(result.chunks_exact_mut(rows * columns));
+        let planes = image.chunks_exact(height * width).zip(result.chunks_exact_mut(rows * columns));
         for ((plane, result), (scale, shift)) in planes.zip(self.scale.iter().zip(&self.shift)) {
             let resized = if self.rows.is_some() { &mut narrow[..] } else { &mut result[..] };
             for (bytes, resized) in plane.chunks_exact(width).zip(resized.chunks_exact_mut(columns)) {
@@ -143,7 +143,7 @@ mod tests {
 
     /// Expected values from `torch.nn.functional.interpolate(x, size=…, mode="bilinear")`, PyTorch 2.13.
     #[test]
-    fn pictures_are_resized_as_pytorch_does() {
+    fn images_are_resized_as_pytorch_does() {
         let bytes = Preprocessing { mean: vec![0.0], std: vec![1.0 / 255.0] };
         let close = |found: Array4<f32>, expected: &[f32]| {
             assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4), "{found}");
@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn each_channel_is_normalised_with_its_own_mean_and_deviation() {
         let preprocessing = Preprocessing { mean: vec![0.5, 0.1, 0.0], std: vec![0.25, 0.5, 1.0] };
-        let pictures = Array4::from_shape_fn((2, 3, 8, 8), |(n, c, y, x)| (n * 100 + c * 50 + y * 8 + x) as u8);
-        let values = normalised(pictures.view(), &preprocessing, 8).unwrap();
+        let images = Array4::from_shape_fn((2, 3, 8, 8), |(n, c, y, x)| (n * 100 + c * 50 + y * 8 + x) as u8);
+        let values = normalised(images.view(), &preprocessing, 8).unwrap();
         for ((n, c, y, x), &value) in values.indexed_iter() {
-            let pixel = f32::from(pictures[[n, c, y, x]]) / 255.0;
+            let pixel = f32::from(images[[n, c, y, x]]) / 255.0;
             assert!((value - (pixel - preprocessing.mean[c]) / preprocessing.std[c]).abs() < 1e-5);
         }
     }

@@ -1,11 +1,11 @@
-//! Any bytes at all, as picture, IDX file, card or model: an answer or an error, never a panic, and never more memory
+//! Any bytes at all, as image, IDX file, card or model: an answer or an error, never a panic, and never more memory
 //! than the file is worth. `tests/fuzz` does the same for as long as one likes.
 
 mod choices;
 
 use choices::{Choices, bytes, changed, seeds};
 use models::card::{Content, Input, ModelCard, Polarity};
-use models::picture::Reader;
+use models::image_file::Reader;
 use models::{idx, onnx};
 
 /// Changes of each seed, and files of random bytes.
@@ -31,11 +31,11 @@ fn everything(target: &str, mut test: impl FnMut(&[u8]) -> bool) -> usize {
 }
 
 #[test]
-fn any_bytes_are_a_picture_or_an_error() {
+fn any_bytes_are_an_image_or_an_error() {
     let reader = Reader { max_pixels: 1 << 16, polarity: None };
     let digit = Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark });
-    let photograph = Input::new(3, 32, 24, Content::Picture);
-    let good = everything("picture", |bytes| {
+    let photograph = Input::new(3, 32, 24, Content::Image);
+    let good = everything("image", |bytes| {
         let one = reader.from_bytes("any", bytes, &digit).is_ok();
         let other = reader.from_bytes("any", bytes, &photograph).is_ok();
         one || other

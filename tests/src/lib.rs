@@ -11,11 +11,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use train::checkpoint::Checkpoint;
-use train::data::Source;
+use train::data::DataSource;
 use train::recipe::Recipe;
 use train::run::{Epoch, Run};
 use train::source::Choices;
-use train::trainer::{Observer, StepReport, Trainer};
+use train::trainer::{StepReport, Trainer, TrainingObserver};
 
 /// The folder in which `scripts/setup` put MNIST. Fails if it is missing.
 pub fn mnist() -> Result<PathBuf> {
@@ -133,7 +133,7 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
     // everything takes many times longer.
     tch::set_num_threads(1);
     let recipe = Recipe::parse(&small_recipe(kind))?;
-    let mut source = Source::read(&mnist()?, recipe.network.resolution, Choices::default(), &|_, _| ())?;
+    let mut source = DataSource::read(&mnist()?, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     source.train = source.train.first(20_000);
     source.test = source.test.first(1000);
     let out = tempfile::tempdir()?;
@@ -148,7 +148,7 @@ fn train(kind: Kind) -> Result<Vec<u8>> {
 /// An observer that prints nothing.
 pub struct Silent;
 
-impl Observer for Silent {
+impl TrainingObserver for Silent {
     fn steps(&mut self, _: &StepReport) {}
     fn epoch(&mut self, _: &Epoch, _: usize, _: f64) {}
 }

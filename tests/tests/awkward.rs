@@ -8,7 +8,7 @@ use deploy::embedded;
 use deploy::model::Model;
 use image::{DynamicImage, GrayImage};
 use models::evaluation::argmax;
-use models::picture::Reader;
+use models::image_file::Reader;
 use ndarray::Axis;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use tests::awkward::{Sources, Specimen};
 const EACH: usize = 120;
 
 /// The result for one image.
-struct Outcome {
+struct KindResult {
     kind: usize,
     index: usize,
     label: u8,
@@ -31,7 +31,7 @@ struct Outcome {
     entry: Option<Entry>,
 }
 
-impl Outcome {
+impl KindResult {
     fn right(&self) -> bool {
         self.answer == Ok(self.label)
     }
@@ -44,7 +44,7 @@ fn model() -> Model {
 
 fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8, String>, Option<Entry>) {
     let input = model.input().clone();
-    let read = Reader::default().from_bytes("picture", &specimen.bytes, &input);
+    let read = Reader::default().from_bytes("image", &specimen.bytes, &input);
     let seen = read
         .as_ref()
         .ok()
@@ -57,16 +57,16 @@ fn answered(model: &mut Model, specimen: &Specimen, sheets: bool) -> (Result<u8,
         Err(error) => Err(format!("{error:#}")),
     };
     let entry = sheets.then(|| {
-        let picture = image::load_from_memory(&specimen.bytes).unwrap();
+        let image = image::load_from_memory(&specimen.bytes).unwrap();
         // A sheet needs neither 16 bits nor 3,000 pixels.
-        let picture = if picture.width() > 800 { picture.thumbnail(800, 800) } else { picture };
-        Entry { picture: DynamicImage::from(picture.to_rgba8()), seen, right: answer == Ok(specimen.label) }
+        let image = if image.width() > 800 { image.thumbnail(800, 800) } else { image };
+        Entry { image: DynamicImage::from(image.to_rgba8()), seen, right: answer == Ok(specimen.label) }
     });
     (answer, entry)
 }
 
 /// Runs the model on all images of the chosen kinds, with one thread per core.
-fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<Outcome> {
+fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<KindResult> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut model = model();
@@ -75,13 +75,13 @@ fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<Outcome> {
             let task = next.fetch_add(1, Ordering::Relaxed);
             let Some(&kind) = chosen.get(task / EACH) else { return found };
             let index = task % EACH;
-            let specimen = kinds::ALL[kind].picture(sources, index).unwrap();
+            let specimen = kinds::ALL[kind].image(sources, index).unwrap();
             let (answer, entry) = answered(&mut model, &specimen, sheets);
-            found.push(Outcome { kind, index, label: specimen.label, origin: specimen.origin, answer, entry });
+            found.push(KindResult { kind, index, label: specimen.label, origin: specimen.origin, answer, entry });
         }
     };
     let threads = thread::available_parallelism().map_or(2, usize::from);
-    let mut found: Vec<Outcome> = thread::scope(|scope| {
+    let mut found: Vec<KindResult> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
@@ -89,12 +89,12 @@ fn outcomes(sources: &Sources, chosen: &[usize], sheets: bool) -> Vec<Outcome> {
     found
 }
 
-fn share(outcomes: &[&Outcome]) -> f64 {
+fn share(outcomes: &[&KindResult]) -> f64 {
     outcomes.iter().filter(|outcome| outcome.right()).count() as f64 / outcomes.len().max(1) as f64
 }
 
 #[test]
-fn the_embedded_model_reads_pictures_as_people_have_them() {
+fn the_embedded_model_reads_images_as_people_have_them() {
     let sources = Sources::load().unwrap();
     if !sources.have_fonts() {
         println!("skipped: printed digits: there are no fonts here: run scripts/fonts");
@@ -107,9 +107,9 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
 
     let mut low = Vec::new();
     let mut shares = Vec::new();
-    println!("{:26}  {:>8}  {:>5}  {:>7}  mistakes", "kind", "pictures", "right", "refused");
+    println!("{:26}  {:>8}  {:>5}  {:>7}  mistakes", "kind", "images", "right", "refused");
     for &kind in &chosen {
-        let of_kind: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.kind == kind).collect();
+        let of_kind: Vec<&KindResult> = outcomes.iter().filter(|outcome| outcome.kind == kind).collect();
         let mut mistakes: BTreeMap<String, usize> = BTreeMap::new();
         for outcome in of_kind.iter().filter(|outcome| !outcome.right()) {
             let answer = outcome.answer.as_ref().map_or("-".to_owned(), u8::to_string);
@@ -128,7 +128,7 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
     let overall = shares.iter().sum::<f64>() / shares.len() as f64;
     println!("{:26}  {:8}  {:5.2}%", "overall", outcomes.len(), overall * 100.0);
 
-    let mut fonts: BTreeMap<&str, Vec<&Outcome>> = BTreeMap::new();
+    let mut fonts: BTreeMap<&str, Vec<&KindResult>> = BTreeMap::new();
     for outcome in outcomes.iter().filter(|outcome| kinds::ALL[outcome.kind].printed) {
         fonts.entry(&outcome.origin).or_default().push(outcome);
     }
@@ -142,7 +142,7 @@ fn the_embedded_model_reads_pictures_as_people_have_them() {
     assert!(overall >= 0.97 || !wanted.is_empty(), "{:.2} % overall", overall * 100.0);
 }
 
-fn write_sheets(folder: &std::path::Path, outcomes: Vec<Outcome>) {
+fn write_sheets(folder: &std::path::Path, outcomes: Vec<KindResult>) {
     std::fs::create_dir_all(folder).unwrap();
     let mut sheets: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     let mut mistakes: Vec<Entry> = Vec::new();

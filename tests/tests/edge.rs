@@ -11,8 +11,8 @@ use image::{GrayImage, ImageFormat};
 use models::architecture::Kind;
 use models::card::Precision;
 use models::dataset::{self, Dataset, Split};
+use models::image_file::FORMATS;
 use models::onnx;
-use models::picture::FORMATS;
 use ndarray::{Array2, Axis};
 use serde_json::Value;
 use std::fs;
@@ -102,14 +102,14 @@ impl Program {
     }
 }
 
-/// A folder with the images in `pictures/`, the same images as a data set in `data/`, and exported models.
+/// A folder with the images in `images/`, the same images as a data set in `data/`, and exported models.
 struct Scene(TempDir);
 
 impl Scene {
     fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let test = dataset::load(&tests::mnist()?, Split::Test)?.first(PICTURES);
-        write_pictures(&folder.path().join("pictures"), &test)?;
+        write_images(&folder.path().join("images"), &test)?;
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
         tests::write_idx(&data, "t10k", &test)?;
@@ -133,15 +133,15 @@ impl Scene {
 }
 
 /// Writes the images unchanged, but every sixth enlarged to the size of users' images.
-fn write_pictures(folder: &Path, set: &Dataset) -> Result<()> {
+fn write_images(folder: &Path, set: &Dataset) -> Result<()> {
     fs::create_dir(folder)?;
     for (index, image) in set.images().axis_iter(Axis(0)).enumerate() {
-        let picture = GrayImage::from_raw(28, 28, image.iter().copied().collect()).context("28×28 pixels")?;
+        let image = GrayImage::from_raw(28, 28, image.iter().copied().collect()).context("28×28 pixels")?;
         let path = folder.join(format!("{index:03}.png"));
         if index % 6 == 0 {
-            image::imageops::resize(&picture, 311, 311, FilterType::CatmullRom).save(path)?;
+            image::imageops::resize(&image, 311, 311, FilterType::CatmullRom).save(path)?;
         } else {
-            picture.save(path)?;
+            image.save(path)?;
         }
     }
     Ok(())
@@ -154,9 +154,9 @@ fn boards_give_the_answers_of_this_machine() {
         return;
     }
     let scene = Scene::new().unwrap();
-    let mut models = vec![("embedded".to_owned(), String::new(), Tolerance::of(TOLERANCE))];
+    let mut models = vec![("embedded".to_owned(), String::new(), Tolerance::new(TOLERANCE))];
     for precision in Precision::ALL {
-        let tolerance = if precision == Precision::Int8 { INT8_TOLERANCE } else { Tolerance::of(TOLERANCE) };
+        let tolerance = if precision == Precision::Int8 { INT8_TOLERANCE } else { Tolerance::new(TOLERANCE) };
         models.push((precision.to_string(), scene.export(precision).unwrap(), tolerance));
     }
     for (name, model, tolerance) in models {
@@ -241,7 +241,7 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
     write("large.pgm", b"P5 65535 65535 255\n")?;
 
     let model = |file: &str, word| Bad { line: format!("predict blank.png --model {file}"), code: 1, word };
-    let picture = |file: &str, word| Bad { line: format!("predict {file}"), code: 1, word };
+    let image = |file: &str, word| Bad { line: format!("predict {file}"), code: 1, word };
     Ok(vec![
         model("short.onnx", "truncated"),
         model("empty.onnx", "empty"),
@@ -250,11 +250,11 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
         model("endless.onnx", "endless.onnx cannot be used"),
         model("bare.onnx", "bare.onnx cannot be used"),
         model("nowhere.onnx", "cannot read nowhere.onnx"),
-        picture("blank.png", "blank.png"),
-        picture("short.png", "short.png"),
-        picture("text.png", "text.png"),
-        picture("large.pgm", "large.pgm"),
-        picture("nowhere.png", "nowhere.png"),
+        image("blank.png", "blank.png"),
+        image("short.png", "short.png"),
+        image("text.png", "text.png"),
+        image("large.pgm", "large.pgm"),
+        image("nowhere.png", "nowhere.png"),
         Bad { line: "eval --data nowhere".to_owned(), code: 1, word: "no folder nowhere" },
         Bad { line: "predict blank.png --threads 0".to_owned(), code: 2, word: "--threads" },
     ])
@@ -291,8 +291,8 @@ fn boards_refuse_bad_input_in_the_same_words() {
 fn a_runtime_that_was_left_out_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for board in Program::boards("a_runtime_that_was_left_out_is_named") {
-        let picture: PathBuf = folder.path().join("blank.png");
-        GrayImage::new(28, 28).save(picture).unwrap();
+        let image: PathBuf = folder.path().join("blank.png");
+        GrayImage::new(28, 28).save(image).unwrap();
         let output = board.run(folder.path(), &["predict", "blank.png", "--backend", "ort"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains("--features ort"), "{}: {said}", board.name);

@@ -117,18 +117,18 @@ fn write_digits(folder: &Path, digits: &Dataset, each: usize) {
         }
         let number = written[label];
         written[label] += 1;
-        let picture = GrayImage::from_raw(28, 28, pixels.iter().copied().collect()).unwrap();
+        let image = GrayImage::from_raw(28, 28, pixels.iter().copied().collect()).unwrap();
         let (width, height) = (20 + (number % 5) as u32 * 9, 24 + (number % 7) as u32 * 6);
-        let picture = imageops::resize(&picture, width, height, FilterType::CatmullRom);
+        let image = imageops::resize(&image, width, height, FilterType::CatmullRom);
         let class = folder.join(classes[label]);
         fs::create_dir_all(&class).unwrap();
-        picture.save(class.join(format!("{number:03}.{}", ["png", "jpg"][number % 2]))).unwrap();
+        image.save(class.join(format!("{number:03}.{}", ["png", "jpg"][number % 2]))).unwrap();
     }
     assert_eq!(written, [each; 3]);
 }
 
 #[test]
-fn digits_as_picture_files_are_trained_exported_and_deployed() {
+fn digits_as_image_files_are_trained_exported_and_deployed() {
     let place = Place::new();
     let data = place.path().join("data");
     let digits = dataset::load(&tests::mnist().unwrap(), Split::Train).unwrap().first(6000);
@@ -160,10 +160,10 @@ fn digits_as_picture_files_are_trained_exported_and_deployed() {
     let right = place.predicted(&files);
     tests::learnt("digits as large drawings", right as f64 / files.len() as f64, 0.7).unwrap();
 
-    a_resumed_run_wants_the_same_pictures(&place);
+    a_resumed_run_wants_the_same_images(&place);
 }
 
-fn a_resumed_run_wants_the_same_pictures(place: &Place) {
+fn a_resumed_run_wants_the_same_images(place: &Place) {
     place.output("train", &["--resume", "runs/own"]);
     // A finished run can only be resumed with more epochs.
     let resume = ["--resume", "runs/own", "--epochs", "9"];
@@ -173,9 +173,9 @@ fn a_resumed_run_wants_the_same_pictures(place: &Place) {
     let message = place.fails("train", &resume);
     // The file was a training image, or it was a test image and a training image took its place.
     assert!(message.contains("training images"), "{message}");
-    let mut picture = image::load_from_memory(&original).unwrap().to_luma8();
-    imageops::invert(&mut picture);
-    picture.save(&file).unwrap();
+    let mut image = image::load_from_memory(&original).unwrap().to_luma8();
+    imageops::invert(&mut image);
+    image.save(&file).unwrap();
     let message = place.fails("train", &[&resume[..], &["--data", "data"]].concat());
     assert!(message.contains("have changed (fingerprint"), "{message}");
     fs::rename(&gone, &file).unwrap();
@@ -200,7 +200,7 @@ fn shape(is_disc: bool, colour: Rgb<u8>, number: u32) -> RgbImage {
 }
 
 #[test]
-fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
+fn coloured_images_in_two_parts_are_trained_exported_and_deployed() {
     let place = Place::new();
     let classes = [
         ("blue disc", true, Rgb([30, 60, 220])),
@@ -212,10 +212,10 @@ fn coloured_pictures_in_two_parts_are_trained_exported_and_deployed() {
             let folder = place.path().join("data").join(part).join(class);
             fs::create_dir_all(&folder).unwrap();
             for number in numbers.clone() {
-                let picture = DynamicImage::from(shape(is_disc, colour, number));
+                let image = DynamicImage::from(shape(is_disc, colour, number));
                 let (ending, format) =
                     if number % 2 == 0 { ("png", ImageFormat::Png) } else { ("jpeg", ImageFormat::Jpeg) };
-                picture.save_with_format(folder.join(format!("{number}.{ending}")), format).unwrap();
+                image.save_with_format(folder.join(format!("{number}.{ending}")), format).unwrap();
             }
         }
     }

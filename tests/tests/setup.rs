@@ -30,7 +30,7 @@ fn the_second_mirror_serves_and_is_named_when_the_first_is_dead() {
     let dead = "http://127.0.0.1:1"; // a privileged port that nobody serves
     let good = Mirror::serving(mnist);
 
-    let run = Run::of(sandbox.setup(&[dead, &good.url]));
+    let run = Run::new(sandbox.setup(&[dead, &good.url]));
 
     assert!(run.succeeded, "{run:?}");
     run.assert_says(&format!("{dead} did not serve {}.gz", FILES[0]));
@@ -44,18 +44,18 @@ fn the_second_mirror_serves_and_is_named_when_the_first_is_dead() {
 }
 
 #[test]
-fn a_picture_file_with_a_flipped_byte_is_refused() {
+fn an_image_file_with_a_flipped_byte_is_refused() {
     let Some(mnist) = mnist() else { return };
     let sandbox = Sandbox::new("flipped-byte");
-    let mut pictures = fs::read(real_mnist().join(PICTURES)).unwrap();
-    pictures[1000] ^= 1;
+    let mut images = fs::read(real_mnist().join(PICTURES)).unwrap();
+    images[1000] ^= 1;
     let flipped = sandbox.dir.join("flipped");
-    fs::write(&flipped, pictures).unwrap();
+    fs::write(&flipped, images).unwrap();
     let mut spoiled = mnist.clone();
     spoiled.insert(PICTURES, Reply::whole(gzip(&flipped)));
 
     let bad = Mirror::serving(spoiled);
-    let run = Run::of(sandbox.setup(&[&bad.url]));
+    let run = Run::new(sandbox.setup(&[&bad.url]));
 
     assert_eq!(run.code, Some(1), "{run:?}");
     run.assert_says(&format!("refused {PICTURES} from {}", bad.url));
@@ -75,7 +75,7 @@ fn a_download_cut_in_the_middle_is_not_trusted() {
         spoiled.insert(PICTURES, mnist[PICTURES].but(End::Cut { length_announced }));
 
         let bad = Mirror::serving(spoiled);
-        let run = Run::of(sandbox.setup(&[&bad.url]));
+        let run = Run::new(sandbox.setup(&[&bad.url]));
 
         assert_eq!(run.code, Some(1), "{run:?}");
         run.assert_says(&format!("{} {complaint} {PICTURES}.gz", bad.url));
@@ -108,7 +108,7 @@ fn a_file_damaged_in_the_cache_is_fetched_again() {
     let Some(mnist) = mnist() else { return };
     let sandbox = Sandbox::new("damaged-cache");
     let good = Mirror::serving(mnist.clone());
-    assert!(Run::of(sandbox.setup(&[&good.url])).succeeded);
+    assert!(Run::new(sandbox.setup(&[&good.url])).succeeded);
     let labels = sandbox.linked("t10k-labels-idx1-ubyte");
     let mut bytes = fs::read(&labels).unwrap();
     bytes[8] ^= 1;
@@ -122,12 +122,12 @@ fn a_second_run_needs_no_network_and_less_than_two_seconds() {
     let Some(mnist) = mnist() else { return };
     let sandbox = Sandbox::new("second-run");
     let good = Mirror::serving(mnist.clone());
-    let first = Run::of(sandbox.setup(&[&good.url]));
+    let first = Run::new(sandbox.setup(&[&good.url]));
     assert!(first.succeeded, "{first:?}");
     assert_eq!(good.requests(), FILES.len());
 
     let start = Instant::now();
-    let second = Run::of(sandbox.setup(&[&good.url]));
+    let second = Run::new(sandbox.setup(&[&good.url]));
     let elapsed = start.elapsed();
 
     assert!(second.succeeded, "{second:?}");
@@ -143,7 +143,7 @@ fn two_runs_at_once_fetch_once() {
     let sandbox = Sandbox::new("two-at-once");
     let good = Mirror::serving(mnist.clone());
 
-    let both = [sandbox.setup(&[&good.url]), sandbox.setup(&[&good.url])].map(Run::of);
+    let both = [sandbox.setup(&[&good.url]), sandbox.setup(&[&good.url])].map(Run::new);
 
     assert!(both.iter().all(|run| run.succeeded), "{both:?}");
     assert_eq!(good.requests(), FILES.len());
@@ -164,7 +164,7 @@ fn the_chosen_set_stays_until_another_is_asked_for() {
     {
         let mut arguments = vec!["--only", "libtorch"];
         arguments.extend(flag);
-        let run = Run::of(sandbox.spawn(&arguments, &[]));
+        let run = Run::new(sandbox.spawn(&arguments, &[]));
         assert!(run.succeeded, "{run:?}");
         assert_eq!(fs::read_to_string(sandbox.dir.join(".deps/libtorch/VARIANT")).unwrap(), expected, "{flag:?}");
     }
@@ -179,7 +179,7 @@ fn an_option_that_is_unknown_or_has_no_effect_is_an_error() {
         (&["--only", "cifar"][..], "not 'cifar'"),
         (&["--cuda", "--only", "mnist"][..], "--cuda has no effect on MNIST"),
     ] {
-        let run = Run::of(sandbox.spawn(arguments, &[]));
+        let run = Run::new(sandbox.spawn(arguments, &[]));
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         run.assert_says(complaint);
     }
@@ -243,7 +243,7 @@ impl Sandbox {
 
     fn assert_a_good_mirror_mends_it(&self, mnist: Files) {
         let good = Mirror::serving(mnist);
-        let run = Run::of(self.setup(&[&good.url]));
+        let run = Run::new(self.setup(&[&good.url]));
         assert!(run.succeeded, "{run:?}");
         assert_eq!(good.requests(), FILES.len(), "something of the earlier run was trusted");
         assert_eq!(sha256(&self.linked(PICTURES)), PICTURES_SHA256);
@@ -267,7 +267,7 @@ struct Run {
 }
 
 impl Run {
-    fn of(child: Child) -> Self {
+    fn new(child: Child) -> Self {
         let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
         Self {
             succeeded: status.success(),

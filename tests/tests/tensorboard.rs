@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use train::run::Epoch;
 use train::tensorboard::TensorBoard;
-use train::trainer::{Observer, StepReport};
+use train::trainer::{StepReport, TrainingObserver};
 
 /// Version of the package, and name of its folder.
 const VERSION: &str = "2.21.0";

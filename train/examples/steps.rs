@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use models::files;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Instant;
-use train::data::Source;
+use train::data::DataSource;
 use train::recipe::{Overrides, Recipe};
 use train::source::Choices;
 use train::trainer::Trainer;
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         ..Overrides::default()
     })?;
     let folder = files::fetched("mnist").context("MNIST was not found: run scripts/setup")?;
-    let source = Source::read(&folder, recipe.network.resolution, Choices::default(), &|_, _| ())?;
+    let source = DataSource::read(&folder, recipe.network.resolution, Choices::default(), &|_, _| ())?;
     let mut trainer = Trainer::new(recipe, &source, tch::Device::Cpu)?;
     for line in stdin().lock().lines() {
         let steps = line?.trim().parse()?;

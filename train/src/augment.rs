@@ -177,7 +177,7 @@ mod tests {
 
     /// With the identity map, one displacement for all pixels is a shift by that amount.
     #[test]
-    fn a_displacement_moves_pixels_by_its_share_of_the_picture() {
+    fn a_displacement_moves_pixels_by_its_share_of_the_image() {
         let images = Tensor::rand([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
         // One pixel to the right is an eighth of the image, 2 / 8 in the coordinates of the grid.

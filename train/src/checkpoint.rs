@@ -9,11 +9,11 @@ use crate::flat::Flat;
 use crate::network::Network;
 use crate::recipe::Recipe;
 use crate::run::Epoch;
-use crate::trainer::Outcome;
+use crate::trainer::RunEnd;
 use anyhow::{Context, Result, bail, ensure};
 use deploy::text;
 use models::architecture::Architecture;
-use models::card::{FORMAT as CARD_FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
+use models::card::{FORMAT as CARD_FORMAT, GraphInput, Input, ModelCard, Precision, Preprocessing, Training};
 use models::files;
 use safetensors::tensor::{self, Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub struct Metadata {
     /// What it is trained on.
     pub data: DataFacts,
     /// How far the run has progressed.
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// The completed epochs.
     pub history: Vec<Epoch>,
     /// The library, device and threads, such as `libtorch 2.13.0 on cpu, 2 threads`. Results are bit-identical only if
@@ -108,7 +108,7 @@ pub struct DataFacts {
 
 /// How far a run has progressed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct RunProgress {
     /// Completed epochs.
     pub epochs: usize,
     /// Steps done in the current epoch.
@@ -124,17 +124,17 @@ pub struct Progress {
     pub extensions: Vec<Extension>,
 }
 
-impl Progress {
+impl RunProgress {
     /// How the run ended: all epochs are done, or its patience ran out. `None` if it has not ended.
     #[must_use]
-    pub fn outcome(&self, recipe: &Recipe) -> Option<Outcome> {
+    pub fn outcome(&self, recipe: &Recipe) -> Option<RunEnd> {
         if self.epochs >= recipe.epochs {
-            return Some(Outcome::Finished);
+            return Some(RunEnd::Finished);
         }
         // Extending a run restarts its patience, so that a run that stopped early can train further.
         let extended = self.extensions.last().map_or(0, |extension| extension.after);
         let best = self.best?.epoch.max(extended);
-        (recipe.patience > 0 && self.epochs >= best + recipe.patience).then_some(Outcome::StoppedEarly)
+        (recipe.patience > 0 && self.epochs >= best + recipe.patience).then_some(RunEnd::StoppedEarly)
     }
 
     /// Errors unless the new total of epochs exceeds the number already done.
@@ -338,7 +338,7 @@ impl Checkpoint {
             labels: data.labels.clone(),
             input: data.input.clone(),
             preprocessing: data.preprocessing.clone(),
-            takes: Takes::default(),
+            takes: GraphInput::default(),
             precision: Precision::default(),
             calibration: None,
             training: Training {
@@ -397,24 +397,24 @@ mod tests {
     #[test]
     fn an_extension_counts_from_where_it_was_made() {
         let extensions = vec![Extension { after: 4, steps: 40, from: 10 }];
-        let progress = Progress { epochs: 4, total_steps: 40, extensions, ..Progress::default() };
+        let progress = RunProgress { epochs: 4, total_steps: 40, extensions, ..RunProgress::default() };
         let recipe = recipe(20, 0);
         assert_eq!((progress.planned(&recipe, 39), progress.planned(&recipe, 40)), (10, 20));
-        assert_eq!(Progress::default().planned(&recipe, 0), 20);
+        assert_eq!(RunProgress::default().planned(&recipe, 0), 20);
         assert!(progress.check_total(4).is_err() && progress.check_total(5).is_ok());
     }
 
     #[test]
     fn patience_starts_anew_with_an_extension() {
         let best = Some(Best { epoch: 2, accuracy: 0.9, loss: 0.1 });
-        let mut progress = Progress { epochs: 5, best, ..Progress::default() };
-        assert_eq!(progress.outcome(&recipe(10, 3)), Some(Outcome::StoppedEarly));
+        let mut progress = RunProgress { epochs: 5, best, ..RunProgress::default() };
+        assert_eq!(progress.outcome(&recipe(10, 3)), Some(RunEnd::StoppedEarly));
         assert_eq!(progress.outcome(&recipe(10, 4)), None);
         progress.extensions.push(Extension { after: 5, steps: 50, from: 10 });
         assert_eq!(progress.outcome(&recipe(10, 3)), None);
         progress.epochs = 8;
-        assert_eq!(progress.outcome(&recipe(10, 3)), Some(Outcome::StoppedEarly));
-        assert_eq!(progress.outcome(&recipe(8, 3)), Some(Outcome::Finished));
+        assert_eq!(progress.outcome(&recipe(10, 3)), Some(RunEnd::StoppedEarly));
+        assert_eq!(progress.outcome(&recipe(8, 3)), Some(RunEnd::Finished));
     }
 
     /// Older checkpoints have neither `threads` nor `extensions`.
@@ -428,7 +428,7 @@ mod tests {
                 "recipe": recipe,
                 "data": {
                     "name": "made", "folder": "made", "labels": ["cat", "ox"],
-                    "input": Input::new(1, 28, 28, models::card::Content::Picture),
+                    "input": Input::new(1, 28, 28, models::card::Content::Image),
                     "preprocessing": { "mean": [0.5], "std": [0.25] },
                     "fitted": 90, "held_out": 10, "fingerprint": "0"
                 },

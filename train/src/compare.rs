@@ -65,7 +65,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Reads two or more runs. Errors if a folder is given twice or contains no run.
-    pub fn of(folders: &[PathBuf]) -> Result<Self> {
+    pub fn read(folders: &[PathBuf]) -> Result<Self> {
         let mut seen = BTreeSet::new();
         let mut sides = Vec::new();
         for folder in folders {
@@ -195,7 +195,7 @@ fn data(side: &Side) -> Vec<(String, String)> {
 }
 
 fn results(side: &Side) -> Vec<(String, String)> {
-    let cost = cost::of(&side.metadata.architecture.layers());
+    let cost = cost::count(&side.metadata.architecture.layers());
     let mut results = vec![("epochs done", side.metadata.progress.epochs.to_string())];
     if let Some(best) = side.best() {
         results.push(("best epoch", best.epoch.to_string()));
@@ -220,7 +220,7 @@ fn results(side: &Side) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{DataFacts, FORMAT, Progress};
+    use crate::checkpoint::{DataFacts, FORMAT, RunProgress};
     use crate::recipe::{BUILT_IN, Recipe};
     use models::card::{Content, Input, Preprocessing};
 
@@ -240,7 +240,7 @@ mod tests {
             name: "made".into(),
             folder: "made".into(),
             labels: vec!["cat".into(), "ox".into()],
-            input: Input::new(1, 28, 28, Content::Picture),
+            input: Input::new(1, 28, 28, Content::Image),
             preprocessing: Preprocessing { mean: vec![0.5], std: vec![0.25] },
             fitted: 90,
             held_out: 0,
@@ -253,7 +253,7 @@ mod tests {
             architecture: recipe.architecture(1, 2).unwrap(),
             recipe,
             data,
-            progress: Progress { epochs: 1, ..Progress::default() },
+            progress: RunProgress { epochs: 1, ..RunProgress::default() },
             history: vec![epoch],
             trained_with: "libtorch on cpu, 1 thread".into(),
             threads: Some(1),

@@ -1,6 +1,6 @@
 //! The data set on the device: raw u8 images, turned into batches for the network.
 
-pub use crate::source::Source;
+pub use crate::source::DataSource;
 
 use crate::augment;
 use crate::recipe::{Augmentation, Recipe};
@@ -85,7 +85,7 @@ pub struct TrainingData {
 impl TrainingData {
     /// Splits the training set of `source` and copies it to the device. Errors if too few images remain for one batch,
     /// or if the recipe's normalization has a different number of channels.
-    pub fn new(source: &Source, recipe: &Recipe, device: Device) -> Result<Self> {
+    pub fn new(source: &DataSource, recipe: &Recipe, device: Device) -> Result<Self> {
         let total = source.train.len();
         // A validation split replaces the images that the recipe would hold out.
         let hold_out = if source.validation.is_some() { 0 } else { recipe.hold_out };
@@ -144,13 +144,13 @@ fn measure(images: &Tensor) -> Result<Preprocessing> {
 }
 
 /// Converts u8 images to the network's input: normalised, at its resolution, channels-last in memory.
-pub struct Preprocessor {
+pub struct TensorPreprocessor {
     scale: Tensor,
     shift: Tensor,
     resolution: i64,
 }
 
-impl Preprocessor {
+impl TensorPreprocessor {
     /// Creates a preprocessor for a network with this resolution.
     pub fn new(preprocessing: &Preprocessing, resolution: usize, device: Device) -> Result<Self> {
         let (scale, shift) = preprocessing.scale_and_shift();
@@ -212,14 +212,14 @@ mod tests {
     use crate::recipe::Overrides;
     use models::card::Content;
 
-    fn source(count: usize, channels: usize) -> Source {
+    fn source(count: usize, channels: usize) -> DataSource {
         let images = Array4::from_shape_fn((count, channels, 4, 6), |(n, c, y, x)| (n * 31 + c * 7 + y * 6 + x) as u8);
         let set = Dataset::new(images, (0..count).map(|n| n % 3).collect()).unwrap();
-        Source {
+        DataSource {
             name: "made".into(),
             folder: "made".into(),
             labels: vec!["a".into(), "b".into(), "c".into()],
-            content: Content::Picture,
+            content: Content::Image,
             train: set.clone(),
             validation: None,
             test: set,
@@ -252,7 +252,8 @@ mod tests {
     fn a_validation_split_is_held_out_in_place_of_training_images() {
         let (whole, validation) = (source(50, 1), source(7, 1).test);
         let data =
-            TrainingData::new(&Source { validation: Some(validation), ..whole }, &recipe(10, 8), Device::Cpu).unwrap();
+            TrainingData::new(&DataSource { validation: Some(validation), ..whole }, &recipe(10, 8), Device::Cpu)
+                .unwrap();
         assert_eq!((data.fit.len(), data.held_out.unwrap().len()), (50, 7));
     }
 
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn evaluation_normalises_each_channel_and_keeps_the_values_in_place() {
         let preprocessing = Preprocessing { mean: vec![0.5, 0.1, 0.0], std: vec![0.25, 0.5, 1.0] };
-        let preprocessor = Preprocessor::new(&preprocessing, 4, Device::Cpu).unwrap();
+        let preprocessor = TensorPreprocessor::new(&preprocessing, 4, Device::Cpu).unwrap();
         let images = Tensor::arange(48, (Kind::Uint8, Device::Cpu)).view([1, 3, 4, 4]);
         let batch = preprocessor.evaluation(&images).unwrap();
         for (channel, y, x) in [(0, 0, 0), (1, 2, 3), (2, 3, 1)] {
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn one_channel_is_marked_channels_last_too() {
         let preprocessor =
-            Preprocessor::new(&Preprocessing { mean: vec![0.0], std: vec![1.0] }, 8, Device::Cpu).unwrap();
+            TensorPreprocessor::new(&Preprocessing { mean: vec![0.0], std: vec![1.0] }, 8, Device::Cpu).unwrap();
         let batch = preprocessor.evaluation(&Tensor::zeros([2, 1, 4, 4], (Kind::Uint8, Device::Cpu))).unwrap();
         assert_eq!((batch.size(), batch.stride()), (vec![2, 1, 8, 8], vec![64, 1, 8, 1]));
     }

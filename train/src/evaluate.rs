@@ -1,10 +1,10 @@
 //! Evaluates a network in libtorch.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Images, Preprocessor};
+use crate::data::{Images, TensorPreprocessor};
 use crate::network::Network;
 use anyhow::{Context, Result, ensure};
-use models::dataset::Progress;
+use models::dataset::ReadProgress;
 use ndarray::Array2;
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -24,7 +24,7 @@ pub struct Evaluation {
 /// done; if it returns false, stops and returns `None`.
 pub fn evaluate(
     network: &Network,
-    preprocessor: &Preprocessor,
+    preprocessor: &TensorPreprocessor,
     images: &Images,
     proceed: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Evaluation>> {
@@ -68,9 +68,9 @@ pub fn to_array(tensor: &Tensor) -> Result<Array2<f32>> {
 /// Runs a checkpoint's exported network on images, on their device, exactly as the evaluation during training does.
 /// `progress` receives the number of images done and the total. Errors if the images do not have the network's input
 /// shape.
-pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> Result<Answers> {
+pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: ReadProgress) -> Result<Answers> {
     let (card, device) = (checkpoint.card(), images.images.device());
-    let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
+    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
     let network = checkpoint.shipped(device)?;
     let shape = &images.images.size()[1..];
     let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];
@@ -85,14 +85,14 @@ pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: Progress) -> 
 }
 
 /// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode. Network and images must be on the same device.
-pub fn logits(network: &Network, preprocessor: &Preprocessor, images: &Tensor) -> Result<Tensor> {
+pub fn logits(network: &Network, preprocessor: &TensorPreprocessor, images: &Tensor) -> Result<Tensor> {
     let logits = logits_while(network, preprocessor, images, &mut |_| true)?;
     logits.context("the evaluation was stopped")
 }
 
 fn logits_while(
     network: &Network,
-    preprocessor: &Preprocessor,
+    preprocessor: &TensorPreprocessor,
     images: &Tensor,
     proceed: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Tensor>> {

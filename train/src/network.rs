@@ -316,17 +316,17 @@ mod tests {
     /// Batch norm with the measured statistics gives the same result as with the batch's own, except that the running
     /// variance divides by n − 1 instead of n.
     #[test]
-    fn measured_norms_are_those_of_the_pictures() {
+    fn measured_norms_are_those_of_the_images() {
         tch::manual_seed(1);
         let mut network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
         let _guard = tch::no_grad_guard();
         let batch = || Tensor::randn([1024, 1, 32, 32], (Kind::Float, Device::Cpu)) * 3.0 + 2.0;
-        let pictures = batch();
-        let expected = network.duplicate().unwrap().forward(&pictures, true).unwrap();
+        let images = batch();
+        let expected = network.duplicate().unwrap().forward(&images, true).unwrap();
         let difference =
-            |network: &Network| (network.forward(&pictures, false).unwrap() - &expected).abs().max().double_value(&[]);
+            |network: &Network| (network.forward(&images, false).unwrap() - &expected).abs().max().double_value(&[]);
         let before = difference(&network);
-        network.measure_norms([Ok(pictures.shallow_clone())]).unwrap();
+        network.measure_norms([Ok(images.shallow_clone())]).unwrap();
         let after = difference(&network);
         assert!(after < 0.05 * before, "{before} {after}");
         // All batches have the same weight, in any order.
@@ -344,13 +344,13 @@ mod tests {
     fn the_network_has_as_many_parameters_as_the_cost_model_counts() {
         for kind in Body::ALL {
             let network = Network::zeros(&small(kind), Device::Cpu).unwrap();
-            let counted = cost::of(&small(kind).layers()).parameters;
+            let counted = cost::count(&small(kind).layers()).parameters;
             assert_eq!(network.parameters().buffer().numel() as u64, counted, "{kind}");
         }
     }
 
     #[test]
-    fn both_kinds_yield_one_row_of_logits_for_each_picture() {
+    fn both_kinds_yield_one_row_of_logits_for_each_image() {
         for kind in Body::ALL {
             let network = Network::initialised(&small(kind), Device::Cpu).unwrap();
             let batch = Tensor::rand([3, 1, 32, 32], (Kind::Float, Device::Cpu));

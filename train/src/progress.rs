@@ -1,7 +1,7 @@
 //! Progress output of a training run: a bar on a terminal, plain lines otherwise.
 
 use crate::run::Epoch;
-use crate::trainer::{EvaluatedOn, EvaluationReport, Observer, StepReport};
+use crate::trainer::{EvaluatedOn, EvaluationReport, StepReport, TrainingObserver};
 use deploy::text::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ const LONGEST: usize = 30;
 const SHORTEST: usize = 8;
 
 /// Prints the progress of a run: lines to standard output and, if that is a terminal, a bar to standard error.
-pub struct Progress {
+pub struct ProgressDisplay {
     bar: Option<ProgressBar>,
     started: Instant,
     /// Steps taken since the start of this process.
@@ -24,7 +24,7 @@ pub struct Progress {
     losses: Vec<f64>,
 }
 
-impl Default for Progress {
+impl Default for ProgressDisplay {
     fn default() -> Self {
         let now = Instant::now();
         let bar = stdout().is_terminal().then(|| {
@@ -41,7 +41,7 @@ impl Default for Progress {
     }
 }
 
-impl Progress {
+impl ProgressDisplay {
     fn line(&self, text: &str) {
         // Ignores a closed pipe, so that training continues.
         let write = || drop(writeln!(stdout(), "{text}"));
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -60,7 +60,7 @@ impl Drop for Progress {
     }
 }
 
-impl Observer for Progress {
+impl TrainingObserver for ProgressDisplay {
     fn steps(&mut self, report: &StepReport) {
         let StepReport { epoch, epochs, step, steps, taken, loss, learning_rate, images, logged } = *report;
         self.images += images;

@@ -4,12 +4,12 @@ use crate::checkpoint::DataFacts;
 use crate::data::{Images, TrainingData};
 use anyhow::{Context, Result};
 use models::card::{Content, Input};
-use models::dataset::{Catalogue, Dataset, Progress, Split, sample};
+use models::dataset::{Catalogue, Dataset, ReadProgress, Split, sample};
 use models::fingerprint::Fingerprint;
 use std::path::{Path, PathBuf};
 
 /// A data set: its name, the content of its images, and its splits.
-pub struct Source {
+pub struct DataSource {
     /// The name of its folder, such as `mnist`.
     pub name: String,
     /// The absolute path it was read from, because a run may be resumed from another working directory.
@@ -54,15 +54,15 @@ pub enum ContentChoice {
 impl<'a> Choices<'a> {
     /// The choices that a run was started with.
     #[must_use]
-    pub fn of(facts: &'a DataFacts) -> Self {
+    pub fn from_facts(facts: &'a DataFacts) -> Self {
         let content = ContentChoice::Given(facts.input.content);
         Self { labels: Some(&facts.labels), content, ignore_validation: !facts.validation }
     }
 }
 
-impl Source {
+impl DataSource {
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
-    pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: Progress) -> Result<Self> {
+    pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: ReadProgress) -> Result<Self> {
         let mut catalogue = Catalogue::open(folder)?;
         let mut notes = catalogue.notes().to_vec();
         if catalogue.test_folder().is_none() {
@@ -119,7 +119,7 @@ impl Source {
 impl DataFacts {
     /// The facts that a run records to find its data again and to tell it from other data.
     #[must_use]
-    pub fn of(source: &Source, data: &TrainingData) -> Self {
+    pub fn new(source: &DataSource, data: &TrainingData) -> Self {
         Self {
             name: source.name.clone(),
             folder: source.folder.clone(),
@@ -132,7 +132,7 @@ impl DataFacts {
                 None => source.train.fingerprint(),
                 Some(validation) => {
                     let both = source.train.fingerprint() + &validation.fingerprint();
-                    Fingerprint::of(both.as_bytes()).to_string()
+                    Fingerprint::new(both.as_bytes()).to_string()
                 }
             },
             sample: sample(&source.train),
@@ -182,7 +182,7 @@ mod tests {
             name: "made".into(),
             folder: "made".into(),
             labels: vec!["cat".into(), "ox".into()],
-            input: Input::new(3, 64, 64, Content::Picture),
+            input: Input::new(3, 64, 64, Content::Image),
             preprocessing: Preprocessing { mean: vec![0.5; 3], std: vec![0.25; 3] },
             fitted: 90,
             held_out: 10,
@@ -225,7 +225,7 @@ mod tests {
             write(&format!("{part}-images-idx3-ubyte"), &[2, side, side], 2 * usize::from(side).pow(2));
             write(&format!("{part}-labels-idx1-ubyte"), &[2], 2);
         }
-        let message = Source::read(folder.path(), 32, Choices::default(), &|_, _| ()).err().unwrap().to_string();
+        let message = DataSource::read(folder.path(), 32, Choices::default(), &|_, _| ()).err().unwrap().to_string();
         assert!(message.contains("the test images are [1, 5, 5]") && message.contains("[1, 4, 4]"), "{message}");
     }
 }

@@ -46,7 +46,7 @@ pub struct Pair {
 impl Summary {
     /// Computes the summary of a network.
     #[must_use]
-    pub fn of(architecture: &Architecture) -> Self {
+    pub fn new(architecture: &Architecture) -> Self {
         let layers = architecture.layers();
         let pair = |index: usize| {
             let depthwise = &layers[index.checked_sub(1)?];
@@ -64,8 +64,8 @@ impl Summary {
         };
         Self {
             layers: layers.iter().enumerate().map(row).collect(),
-            total: cost::of(&layers),
-            standard: cost::of(&cost::with_standard_convolutions(&layers)),
+            total: cost::count(&layers),
+            standard: cost::count(&cost::with_standard_convolutions(&layers)),
             architecture: architecture.clone(),
         }
     }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_table_says_what_the_paper_prints() {
-        let summary = Summary::of(&Architecture::imagenet(1.0, 224));
+        let summary = Summary::new(&Architecture::imagenet(1.0, 224));
         let text = summary.to_text();
         assert!(text.contains("568,740,352") && text.contains("4,231,976"), "{text}");
         assert!(text.contains("4,867,293,184"), "{text}");
@@ -159,7 +159,7 @@ mod tests {
         let smallest = Architecture { channels: 1, classes: 2, stem_stride: 1, ..Architecture::imagenet(0.1, 8) };
         let tutorial = Architecture { kind: Kind::Tutorial, ..Architecture::imagenet(1.0, 224) };
         for architecture in [largest, smallest, tutorial, Architecture::imagenet(1.0, 224)] {
-            let text = Summary::of(&architecture).to_text();
+            let text = Summary::new(&architecture).to_text();
             let width = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(width <= 80, "{width}\n{text}");
             // The multiply-adds column is right-aligned with its title.

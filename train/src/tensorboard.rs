@@ -6,7 +6,7 @@
 //! same folder and tells readers to discard the steps that it repeats.
 
 use crate::run::Epoch;
-use crate::trainer::{Observer, StepReport};
+use crate::trainer::{StepReport, TrainingObserver};
 use anyhow::{Context, Result, bail};
 use prost::Message;
 use std::fs::File;
@@ -122,7 +122,7 @@ impl TensorBoard {
     }
 }
 
-impl Observer for TensorBoard {
+impl TrainingObserver for TensorBoard {
     fn steps(&mut self, report: &StepReport) {
         let seconds = self.since.elapsed().as_secs_f64();
         self.since = Instant::now();

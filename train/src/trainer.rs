@@ -1,7 +1,7 @@
 //! The training loop.
 
-use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Extension, Metadata, Progress};
-use crate::data::{Images, Preprocessor, Source, TrainingData};
+use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Extension, Metadata, RunProgress};
+use crate::data::{DataSource, Images, TensorPreprocessor, TrainingData};
 use crate::device;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
@@ -21,7 +21,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 const REPORT_EVERY: usize = 10;
 
 /// Receives progress reports from the training loop.
-pub trait Observer {
+pub trait TrainingObserver {
     /// Called after every few steps.
     fn steps(&mut self, report: &StepReport);
     /// Called during the evaluation after an epoch.
@@ -31,7 +31,7 @@ pub trait Observer {
 }
 
 /// Notifies several observers in order.
-impl Observer for Vec<Box<dyn Observer>> {
+impl TrainingObserver for Vec<Box<dyn TrainingObserver>> {
     fn steps(&mut self, report: &StepReport) {
         for observer in self {
             observer.steps(report);
@@ -100,7 +100,7 @@ pub enum EvaluatedOn {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunEnd {
     /// All epochs are done.
     Finished,
     /// The recipe's patience ran out.
@@ -115,11 +115,11 @@ pub struct Trainer {
     data: TrainingData,
     facts: DataFacts,
     test: Images,
-    preprocessor: Preprocessor,
+    preprocessor: TensorPreprocessor,
     network: Network,
     average: Option<Network>,
     optimizer: Optimizer,
-    progress: Progress,
+    progress: RunProgress,
     history: Vec<Epoch>,
     trained_with: String,
     threads: Option<i32>,
@@ -127,7 +127,7 @@ pub struct Trainer {
 
 impl Trainer {
     /// Starts a new run with freshly initialised weights.
-    pub fn new(recipe: Recipe, source: &Source, device: Device) -> Result<Self> {
+    pub fn new(recipe: Recipe, source: &DataSource, device: Device) -> Result<Self> {
         let architecture = recipe.architecture(source.input().channels, source.labels.len())?;
         seed::set(recipe.seed, Purpose::Weights, 0);
         let network = Network::initialised(&architecture, device)?;
@@ -136,7 +136,7 @@ impl Trainer {
     }
 
     /// Resumes a run from a checkpoint. Errors if the data is not what the run was started with.
-    pub fn resume(checkpoint: &Checkpoint, source: &Source, device: Device) -> Result<Self> {
+    pub fn resume(checkpoint: &Checkpoint, source: &DataSource, device: Device) -> Result<Self> {
         let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
         let mut trainer = Self::assemble(recipe.clone(), source, network, average, device)?;
@@ -157,7 +157,7 @@ impl Trainer {
 
     fn assemble(
         recipe: Recipe,
-        source: &Source,
+        source: &DataSource,
         mut network: Network,
         average: Option<Network>,
         device: Device,
@@ -169,8 +169,8 @@ impl Trainer {
         };
         network.set_training_kind(if mixed { Kind::BFloat16 } else { Kind::Float });
         let data = TrainingData::new(source, &recipe, device)?;
-        let facts = DataFacts::of(source, &data);
-        let preprocessor = Preprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
+        let facts = DataFacts::new(source, &data);
+        let preprocessor = TensorPreprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
         let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
         let trained_with = device::running_on(device) + if mixed { ", bfloat16" } else { "" };
         Ok(Self {
@@ -182,7 +182,7 @@ impl Trainer {
             network,
             average,
             optimizer,
-            progress: Progress::default(),
+            progress: RunProgress::default(),
             history: Vec::new(),
             trained_with,
             threads: (device == Device::Cpu).then(tch::get_num_threads),
@@ -240,7 +240,7 @@ impl Trainer {
 
     /// How far the run has progressed.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &RunProgress {
         &self.progress
     }
 
@@ -270,7 +270,7 @@ impl Trainer {
     /// Trains until all epochs are done, patience runs out, or `stop` is set. Evaluates the network and writes a
     /// checkpoint after every epoch. When `stop` is set, finishes the current step and writes a checkpoint. Errors if
     /// the loss is no longer finite.
-    pub fn run(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+    pub fn run(&mut self, run: &Run, observer: &mut dyn TrainingObserver, stop: &AtomicBool) -> Result<RunEnd> {
         let mut seconds = run.seconds();
         seconds.resize(self.history.len(), 0.0);
         if !self.history.is_empty() {
@@ -286,7 +286,7 @@ impl Trainer {
             let time = started.elapsed().as_secs_f64();
             let Some(epoch) = (if trained { self.finish_epoch(run, observer, stop)? } else { None }) else {
                 self.write_checkpoint(run, &run.last())?;
-                return Ok(Outcome::Interrupted);
+                return Ok(RunEnd::Interrupted);
             };
             seconds.push(time);
             run.write_history(&self.history, &seconds)?;
@@ -295,7 +295,7 @@ impl Trainer {
     }
 
     /// Takes the remaining steps of the epoch; returns false if it was stopped before the last one.
-    fn train_epoch(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+    fn train_epoch(&mut self, observer: &mut dyn TrainingObserver, stop: &AtomicBool) -> Result<bool> {
         let order = self.data.order(self.recipe.seed, self.progress.epochs)?;
         let steps = self.steps_per_epoch();
         // Losses stay on the device until they are reported: reading each one would synchronise with the GPU after
@@ -337,7 +337,7 @@ impl Trainer {
         let mut order = self.data.order(self.recipe.seed, self.progress.epochs)?;
         for _ in 0..count {
             if self.progress.step >= self.steps_per_epoch() {
-                self.progress = Progress { epochs: self.progress.epochs + 1, step: 0, ..self.progress.clone() };
+                self.progress = RunProgress { epochs: self.progress.epochs + 1, step: 0, ..self.progress.clone() };
                 order = self.data.order(self.recipe.seed, self.progress.epochs)?;
             }
             let (loss, used) = self.step(&order)?;
@@ -407,7 +407,12 @@ impl Trainer {
 
     /// Evaluates the network, records the epoch and writes the checkpoints; `None` if it was stopped before that. A run
     /// resumed from there re-estimates the batch-norm statistics, with the same result.
-    fn finish_epoch(&mut self, run: &Run, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Option<Epoch>> {
+    fn finish_epoch(
+        &mut self,
+        run: &Run,
+        observer: &mut dyn TrainingObserver,
+        stop: &AtomicBool,
+    ) -> Result<Option<Epoch>> {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -428,7 +433,7 @@ impl Trainer {
             None => None,
         };
         let Some(test) = measure(EvaluatedOn::Test, &self.test)? else { return Ok(None) };
-        let Progress { step, total_steps, loss_sum, .. } = self.progress;
+        let RunProgress { step, total_steps, loss_sum, .. } = self.progress;
         let total = (self.steps_per_epoch() * self.recipe.epochs) as u64;
         let epoch = Epoch {
             epoch: self.progress.epochs + 1,
@@ -445,7 +450,7 @@ impl Trainer {
             test_accuracy: test.accuracy,
         };
         self.history.push(epoch);
-        self.progress = Progress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
+        self.progress = RunProgress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
         // Without held-out images there is nothing to choose by, so the last epoch counts as the best.
         let improved = match (held_out, self.progress.best) {
             (Some(Evaluation { loss, accuracy }), Some(best)) => best.is_beaten_by(accuracy, loss),

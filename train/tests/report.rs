@@ -10,12 +10,12 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use tch::Device;
 use train::checkpoint::{self, Checkpoint};
-use train::data::{Images, Source};
+use train::data::{DataSource, Images};
 use train::network::Network;
 use train::recipe::Recipe;
-use train::report::{self, Figures, Report};
+use train::report::{self, Figures, RunReport};
 use train::run::{Epoch, Run};
-use train::trainer::{Observer, Trainer};
+use train::trainer::{Trainer, TrainingObserver};
 
 /// Class names that would break unescaped HTML.
 const LABELS: [&str; 3] = ["zero", "<script>alert(1)</script>", "\"R&D\""];
@@ -33,7 +33,7 @@ fn recipe(epochs: usize, hold_out: usize) -> String {
 }
 
 /// Noisy 12×12 images with one bright vertical stripe, whose position is the class.
-fn pictures(count: usize, channels: usize, classes: usize) -> Dataset {
+fn images(count: usize, channels: usize, classes: usize) -> Dataset {
     let value = |(n, c, y, x): (usize, usize, usize, usize)| {
         let noise = (n * 31 + c * 17 + y * 7 + x * 3) % 60;
         (noise + if x / 3 == n % classes { 180 } else { 0 }) as u8
@@ -42,25 +42,25 @@ fn pictures(count: usize, channels: usize, classes: usize) -> Dataset {
         .unwrap()
 }
 
-fn source(channels: usize, labels: &[&str]) -> Source {
-    Source {
+fn source(channels: usize, labels: &[&str]) -> DataSource {
+    DataSource {
         name: "made <up>".into(),
         folder: "nowhere".into(),
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
-        content: Content::Picture,
-        train: pictures(40, channels, labels.len()),
+        content: Content::Image,
+        train: images(40, channels, labels.len()),
         validation: None,
-        test: pictures(30, channels, labels.len()),
+        test: images(30, channels, labels.len()),
         notes: Vec::new(),
     }
 }
 
 /// Trains a tiny network into `folder`.
-fn trained(folder: &Path, recipe: &str, source: &Source) -> (Run, Trainer) {
+fn trained(folder: &Path, recipe: &str, source: &DataSource) -> (Run, Trainer) {
     tch::set_num_threads(1);
     let run = Run::create(Some(&folder.join("run")), "tiny").unwrap();
     let mut trainer = Trainer::new(Recipe::parse(recipe).unwrap(), source, Device::Cpu).unwrap();
-    let mut nobody: Vec<Box<dyn Observer>> = Vec::new();
+    let mut nobody: Vec<Box<dyn TrainingObserver>> = Vec::new();
     trainer.run(&run, &mut nobody, &AtomicBool::new(false)).unwrap();
     (run, trainer)
 }
@@ -114,7 +114,7 @@ fn the_page_says_what_was_measured() {
     assert_eq!(html.matches("src=\"").count(), html.matches("src=\"data:image/png;base64,").count());
     assert_eq!(
         html,
-        Report::of(&run, trainer.test(), "the test split of made <up>").unwrap().to_html().unwrap(),
+        RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap().to_html().unwrap(),
         "the same run, another page"
     );
 }
@@ -129,7 +129,7 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
     let nothing = Network::zeros(&metadata.architecture, Device::Cpu).unwrap();
     checkpoint::write(&run.best(), &metadata, &nothing, None, &[]).unwrap();
 
-    let report = Report::of(&run, trainer.test(), "the test split of made <up>").unwrap();
+    let report = RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap();
     let figures = &report.figures;
     assert_eq!((figures.metrics.accuracy, figures.mistakes.len()), (0.5, 15));
     assert_eq!(figures.metrics.confusion.counts, [vec![15, 0], vec![15, 0]]);
@@ -149,7 +149,7 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
 fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let (run, trainer) = trained(folder.path(), &recipe(1, 0), &source(1, &LABELS));
-    let mut report = Report::of(&run, trainer.test(), "the test split of made <up>").unwrap();
+    let mut report = RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap();
     let html = report.to_html().unwrap();
     assert_well_formed(&html);
     assert!(!html.contains("held-out accuracy"), "nothing was held out");
@@ -197,8 +197,8 @@ fn labels_the_network_does_not_know_are_an_error() {
         let images = Images::on_device(set, Device::Cpu).unwrap();
         Figures::measure(&checkpoint, &images, "these", &|_, _| ()).unwrap_err().to_string()
     };
-    assert!(measure(&pictures(10, 1, 4)).contains("labels up to 3, but the network has only 3 classes"));
-    assert!(measure(&pictures(9, 3, 3)).contains("the network expects [1, 12, 12]"));
+    assert!(measure(&images(10, 1, 4)).contains("labels up to 3, but the network has only 3 classes"));
+    assert!(measure(&images(9, 3, 3)).contains("the network expects [1, 12, 12]"));
 }
 
 /// Does what a user would: trains, remakes the report, evaluates.
@@ -209,7 +209,7 @@ fn what_eval_and_report_print_is_what_history_says() {
     let data = folder.join("stripes");
     fs::create_dir(&data).unwrap();
     for (prefix, count) in [("train", 60), ("t10k", 45)] {
-        let set = pictures(count, 1, 3);
+        let set = images(count, 1, 3);
         let header = |extents: &[u32]| {
             let extents: Vec<u8> = extents.iter().flat_map(|extent| extent.to_be_bytes()).collect();
             [vec![0, 0, 8, extents.len() as u8 / 4], extents].concat()

@@ -38,11 +38,11 @@ impl Binding {
     }
 
     /// Runs one batch `[N, C, H, W]`. The result holds only the bound output.
-    pub fn run<'a, T>(&'a mut self, session: &'a mut Session, pictures: ArrayView4<T>) -> Result<SessionOutputs<'a>>
+    pub fn run<'a, T>(&'a mut self, session: &'a mut Session, images: ArrayView4<T>) -> Result<SessionOutputs<'a>>
     where
         T: PrimitiveTensorElementType + Copy + Debug + 'static,
     {
-        let shape = pictures.shape();
+        let shape = images.shape();
         let input = match &mut self.input {
             Some((held, tensor)) if held == shape => tensor,
             other => {
@@ -54,7 +54,7 @@ impl Binding {
                 &mut other.insert((shape.to_owned(), tensor)).1
             }
         };
-        input.try_extract_array_mut::<T>()?.assign(&pictures);
+        input.try_extract_array_mut::<T>()?.assign(&images);
         // Binding copies the input to the device.
         self.bound.bind_input(&self.input_name, &*input)?;
         self.bound.synchronize_inputs()?;

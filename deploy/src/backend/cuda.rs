@@ -6,7 +6,7 @@
 use super::library::{self, Library};
 use super::ort::commit;
 use super::status::Found;
-use super::{Source, nvidia};
+use super::{ModelFile, nvidia};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::type_proto::{Tensor, Value};
@@ -172,7 +172,7 @@ fn one_node(element: DataType, operator: &str) -> Vec<u8> {
 }
 
 /// Loads the model and returns which providers run it. Errors if CUDA runs none of its nodes.
-pub fn commit_and_read_back(builder: SessionBuilder, source: Source) -> Result<(Session, String)> {
+pub fn commit_and_read_back(builder: SessionBuilder, source: ModelFile) -> Result<(Session, String)> {
     let (session, nodes) = profiled(builder, source)?;
     let provider = sentence(&nodes);
     ensure!(
@@ -184,7 +184,7 @@ pub fn commit_and_read_back(builder: SessionBuilder, source: Source) -> Result<(
 }
 
 /// Loads the model, runs one black image under ONNX Runtime's profiler and counts the nodes of each provider.
-fn profiled(builder: SessionBuilder, source: Source) -> Result<(Session, BTreeMap<String, usize>)> {
+fn profiled(builder: SessionBuilder, source: ModelFile) -> Result<(Session, BTreeMap<String, usize>)> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder for ONNX Runtime's profile")?;
     let builder = builder.with_profiling(folder.path().join("profile")).map_err(ort::Error::<()>::from)?;
     let mut session = commit(builder, source)?;
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::backend::Options;
     use crate::interface::{Interface, Scores};
-    use models::card::{Content, Input, Takes};
+    use models::card::{Content, GraphInput, Input};
 
     #[test]
     fn providers_are_counted_from_a_profile() {
@@ -267,13 +267,13 @@ mod tests {
             Ok(library) => library,
             Err(reason) => return println!("skipped: what_really_runs_is_read_back: {reason}"),
         };
-        let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Picture) };
+        let input = Input { name: "x".into(), ..Input::new(1, 2, 3, Content::Image) };
         let (output, scores) = ("y".into(), Scores::Logits);
-        let (takes, picture) = (Takes::Pictures, [1, 2, 3]);
+        let (takes, image) = (GraphInput::Images, [1, 2, 3]);
         let interface = Interface {
             input,
             takes,
-            picture,
+            image,
             batch: None,
             at_once: 1,
             output,
@@ -285,7 +285,7 @@ mod tests {
         };
         let bytes = one_node(DataType::Uint8, "Abs");
         let model = models::onnx::parse(&bytes).unwrap();
-        let source = Source { name: "one node", bytes: &bytes, model: &model, interface: &interface };
+        let source = ModelFile { name: "one node", bytes: &bytes, model: &model, interface: &interface };
         // Without CUDA registered, only the CPU provider may show up.
         let builder = || crate::backend::ort::builder(library, &Options::default(), false).unwrap();
         let (_, nodes) = profiled(builder(), source).unwrap();

@@ -46,8 +46,8 @@ pub fn check(path: &Path) -> Result<(), String> {
     file.by_ref().take(64).read_to_end(&mut start).map_err(cannot_read)?;
     let built = match start.get(..5) {
         _ if start.is_empty() => return Err("an empty file: expected a shared library".to_owned()),
-        Some(b"\x7fELF\x01") => Built::of::<FileHeader32<Endianness>>(file, length),
-        Some(b"\x7fELF\x02") => Built::of::<FileHeader64<Endianness>>(file, length),
+        Some(b"\x7fELF\x01") => Built::read::<FileHeader32<Endianness>>(file, length),
+        Some(b"\x7fELF\x02") => Built::read::<FileHeader64<Endianness>>(file, length),
         _ => {
             let known = OTHER_FORMATS.iter().find(|(mark, _)| start.starts_with(mark));
             let text =
@@ -68,7 +68,7 @@ struct Built {
 }
 
 impl Built {
-    fn of<H: FileHeader<Endian = Endianness>>(file: File, length: u64) -> Result<Self, String> {
+    fn read<H: FileHeader<Endian = Endianness>>(file: File, length: u64) -> Result<Self, String> {
         let broken = |error: object::Error| format!("truncated or broken: {error}; it has {length} bytes");
         let data = ReadCache::new(file);
         let header = H::parse(&data).map_err(broken)?;

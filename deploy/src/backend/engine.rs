@@ -3,9 +3,9 @@
 use super::engines::ENGINES;
 use super::intermediate::{Exposed, Step};
 use super::options::{Options, Selection};
-use super::prepared::Prepared;
+use super::prepared::DirectCall;
 use super::status::{Found, Status};
-use super::{Backend, Pictures, Source};
+use super::{Backend, ImageBatch, ModelFile};
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct Code {
     /// Finds out whether it can be used on this device. An error says why not, and what to do.
     pub find: fn(u16) -> Result<Found>,
     /// Makes a model ready to run.
-    pub open: fn(Source, u16, &Options) -> Result<Box<dyn Backend>>,
+    pub open: fn(ModelFile, u16, &Options) -> Result<Box<dyn Backend>>,
     /// The engine's own call, for `deploy bench`; `None` if that is [`Backend::run`].
     pub prepared: Option<Prepare>,
     /// Makes a model ready to show the tensors of these steps, for `deploy parity --layers`.
@@ -48,10 +48,10 @@ pub struct Code {
 
 /// Makes an engine's own call on these images ready, and nothing around it: no checks, no scores. It tells what
 /// [`Backend::run`] and [`crate::model::Model::logits`] add. The backend is one that the engine opened.
-pub type Prepare = for<'a> fn(&'a mut dyn Backend, Pictures) -> Result<Prepared<'a>>;
+pub type Prepare = for<'a> fn(&'a mut dyn Backend, ImageBatch) -> Result<DirectCall<'a>>;
 
 /// Opens a model with every tensor as an output.
-pub type Expose = fn(Source, u16, &[Step]) -> Result<Box<dyn Exposed>>;
+pub type Expose = fn(ModelFile, u16, &[Step]) -> Result<Box<dyn Exposed>>;
 
 impl Registration {
     /// An engine for comparisons, without properties and without code: what entries of the table start from.

@@ -49,7 +49,7 @@ pub trait Backend: Any + Send {
     /// images into the batches that suit it best, or that the file fixes.
     ///
     /// The images must have the model's element type and shape. [`crate::model::Model::logits`] checks this.
-    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>>;
+    fn run(&mut self, images: ImageBatch) -> Result<Array2<f32>>;
 
     /// Returns one worker per thread, all sharing the model. Empty if the backend runs batches instead. A caller can then
     /// decode, run and answer an image on one thread, and no thread waits for another.
@@ -58,9 +58,9 @@ pub trait Backend: Any + Send {
     }
 }
 
-/// Images in the form that a graph takes ([`models::card::Takes`]).
+/// Images in the form that a graph takes ([`models::card::GraphInput`]).
 #[derive(Clone, Copy)]
-pub enum Pictures<'a> {
+pub enum ImageBatch<'a> {
     /// Raw images, `[N, C, H, W]`, values 0 to 255.
     Bytes(ArrayView4<'a, u8>),
     /// Normalised, `[N, C, resolution, resolution]`.
@@ -68,16 +68,16 @@ pub enum Pictures<'a> {
 }
 
 /// The images of a batch, padded with empty ones if the file fixes a larger batch.
-fn filled<T: Copy + Default>(pictures: ArrayView4<T>, batch: Option<usize>) -> CowArray<T, Ix4> {
-    let (count, channels, height, width) = pictures.dim();
+fn filled<T: Copy + Default>(images: ArrayView4<T>, batch: Option<usize>) -> CowArray<T, Ix4> {
+    let (count, channels, height, width) = images.dim();
     match batch {
         Some(batch) if batch > count => {
             let mut filled = Array4::from_elem((batch, channels, height, width), T::default());
-            filled.slice_mut(s![..count, .., .., ..]).assign(&pictures);
+            filled.slice_mut(s![..count, .., .., ..]).assign(&images);
             filled.into()
         }
-        _ if pictures.is_standard_layout() => pictures.into(),
-        _ => pictures.as_standard_layout().into_owned().into(),
+        _ if images.is_standard_layout() => images.into(),
+        _ => images.as_standard_layout().into_owned().into(),
     }
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for Runtime {
 
 /// A model to be opened.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct ModelFile<'a> {
     /// What messages call it.
     pub name: &'a str,
     /// The ONNX file.
@@ -120,7 +120,7 @@ pub struct Source<'a> {
 
 /// Makes a model ready to run in the engine that the options select. Says which one that is, and in notes why it is not
 /// a better one.
-pub(crate) fn open(source: Source, options: &Options) -> Result<(Box<dyn Backend>, Engine, Vec<String>)> {
+pub(crate) fn open(source: ModelFile, options: &Options) -> Result<(Box<dyn Backend>, Engine, Vec<String>)> {
     options.validate()?;
     let (engine, notes) = options.engine.settle()?;
     let backend = (engine.code()?.open)(source, engine.device, options)?;

@@ -2,8 +2,8 @@
 
 use super::binding::Binding;
 use super::library::{self, Library};
-use super::prepared::{self, Prepared};
-use super::{Backend, Options, Pictures, Runtime, Source, filled};
+use super::prepared::{self, DirectCall};
+use super::{Backend, ImageBatch, ModelFile, Options, Runtime, filled};
 use anyhow::{Context, Result, anyhow, ensure};
 use models::onnx;
 use models::onnx::proto::ModelProto;
@@ -26,7 +26,7 @@ pub struct Session {
 
 impl Session {
     /// Loads a model on the CPU. `as_written` leaves out ONNX Runtime's optimisations of the graph.
-    pub fn on_cpu(source: Source, options: &Options, as_written: bool) -> Result<Self> {
+    pub fn on_cpu(source: ModelFile, options: &Options, as_written: bool) -> Result<Self> {
         let library = library::load()?;
         let session = commit(builder(library, options, as_written)?, source)?;
         let provider = <ort::ep::CPU as ort::ep::ExecutionProvider>::NAME;
@@ -36,7 +36,7 @@ impl Session {
 
     /// Loads a model on the CUDA device of this number.
     #[cfg(feature = "cuda")]
-    pub fn on_cuda(source: Source, options: &Options, number: u16, as_written: bool) -> Result<Self> {
+    pub fn on_cuda(source: ModelFile, options: &Options, number: u16, as_written: bool) -> Result<Self> {
         use super::cuda;
         let library = library::load()?;
         let builder = cuda::register(library, builder(library, options, as_written)?, number, options.cuda)?;
@@ -46,7 +46,7 @@ impl Session {
         Ok(Self { binding: Some(binding), ..Self::new(session, source, runtime) })
     }
 
-    fn new(session: ort::session::Session, source: Source, runtime: Runtime) -> Self {
+    fn new(session: ort::session::Session, source: ModelFile, runtime: Runtime) -> Self {
         Self {
             inner: session,
             output: source.interface.output.clone(),
@@ -95,7 +95,7 @@ pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
 }
 
 /// Loads the model into a session.
-pub(crate) fn commit(mut builder: SessionBuilder, source: Source) -> Result<ort::session::Session> {
+pub(crate) fn commit(mut builder: SessionBuilder, source: ModelFile) -> Result<ort::session::Session> {
     builder.commit_from_memory(source.bytes).with_context(|| format!("ONNX Runtime cannot load {}", source.name))
 }
 
@@ -104,21 +104,21 @@ impl Backend for Session {
         &self.runtime
     }
 
-    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>> {
-        match pictures {
-            Pictures::Bytes(pictures) => self.run_all(pictures),
-            Pictures::Normalised(pictures) => self.run_all(pictures),
+    fn run(&mut self, images: ImageBatch) -> Result<Array2<f32>> {
+        match images {
+            ImageBatch::Bytes(images) => self.run_all(images),
+            ImageBatch::Normalised(images) => self.run_all(images),
         }
     }
 }
 
 impl Session {
     /// Prepares ONNX Runtime's own call on these images.
-    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, images: ImageBatch) -> Result<DirectCall<'a>> {
         let Self { inner, at_once, batch, .. } = prepared::opened(backend)?;
-        match pictures {
-            Pictures::Bytes(pictures) => prepared::in_ort(inner, *at_once, *batch, pictures),
-            Pictures::Normalised(pictures) => prepared::in_ort(inner, *at_once, *batch, pictures),
+        match images {
+            ImageBatch::Bytes(images) => prepared::in_ort(inner, *at_once, *batch, images),
+            ImageBatch::Normalised(images) => prepared::in_ort(inner, *at_once, *batch, images),
         }
     }
 
@@ -127,14 +127,14 @@ impl Session {
         &mut self.inner
     }
 
-    fn run_all<T>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>>
+    fn run_all<T>(&mut self, images: ArrayView4<T>) -> Result<Array2<f32>>
     where
         T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
     {
-        let count = pictures.dim().0;
+        let count = images.dim().0;
         let mut scores = Array2::zeros((count, self.classes));
         let mut done = 0;
-        for batch in pictures.axis_chunks_iter(Axis(0), self.at_once) {
+        for batch in images.axis_chunks_iter(Axis(0), self.at_once) {
             let wanted = batch.dim().0;
             let batch = filled(batch, self.batch);
             let outputs = match &mut self.binding {

@@ -7,7 +7,7 @@ use ndarray::{ArrayView4, Axis};
 use std::any::Any;
 
 /// Runs the same images at every call and discards the scores.
-pub type Prepared<'a> = Box<dyn FnMut() -> Result<()> + Send + 'a>;
+pub type DirectCall<'a> = Box<dyn FnMut() -> Result<()> + Send + 'a>;
 
 /// Returns a backend as what its engine opened.
 pub fn opened<T: Backend>(backend: &mut dyn Backend) -> Result<&mut T> {
@@ -21,12 +21,12 @@ pub fn in_ort<'a, T>(
     session: &'a mut ort::session::Session,
     most: usize,
     fixed: Option<usize>,
-    pictures: ArrayView4<T>,
-) -> Result<Prepared<'a>>
+    images: ArrayView4<T>,
+) -> Result<DirectCall<'a>>
 where
     T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug + Default + 'static,
 {
-    let batches = pictures.axis_chunks_iter(Axis(0), fixed.unwrap_or(most));
+    let batches = images.axis_chunks_iter(Axis(0), fixed.unwrap_or(most));
     let tensors = batches.map(|batch| ort::value::Tensor::from_array(filled(batch, fixed).into_owned()));
     let tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
     Ok(Box::new(move || {
@@ -44,13 +44,13 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
     plan: &std::sync::Arc<tract_core::prelude::TypedRunnableModel>,
     batch: usize,
     threads: usize,
-    pictures: ArrayView4<T>,
-) -> Result<Prepared<'static>> {
+    images: ArrayView4<T>,
+) -> Result<DirectCall<'static>> {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tract_core::prelude::{IntoTensor, TValue, tvec};
 
-    let batches = pictures.axis_chunks_iter(Axis(0), batch);
-    let tensors = batches.map(|pictures| TValue::from(filled(pictures, Some(batch)).into_owned().into_tensor()));
+    let batches = images.axis_chunks_iter(Axis(0), batch);
+    let tensors = batches.map(|images| TValue::from(filled(images, Some(batch)).into_owned().into_tensor()));
     let tensors: Vec<_> = tensors.collect();
     let threads = threads.min(tensors.len()).max(1);
     let mut states = (0..threads).map(|_| plan.spawn()).collect::<Result<Vec<_>, _>>()?;

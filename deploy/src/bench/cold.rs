@@ -84,7 +84,7 @@ fn start(command: &mut Command) -> Result<(Start, f64)> {
 fn summary(starts: &[(Start, f64)]) -> Option<ColdStart> {
     // Each process counts as a turn with a single time.
     let summary = |seconds: &dyn Fn(&(Start, f64)) -> f64| {
-        Summary::of(&starts.iter().map(|start| vec![seconds(start)]).collect::<Vec<_>>())
+        Summary::from_turns(&starts.iter().map(|start| vec![seconds(start)]).collect::<Vec<_>>())
     };
     Some(ColdStart {
         runtime: starts.first()?.0.runtime.clone(),

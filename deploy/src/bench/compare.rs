@@ -1,6 +1,6 @@
 //! Compares a result with an earlier one and flags only changes beyond the noise of both.
 
-use super::Report;
+use super::BenchReport;
 use super::measure::Series;
 use super::statistics::Summary;
 use crate::backend::Runtime;
@@ -67,7 +67,7 @@ impl Comparison {
 }
 
 /// Errors if two results are of different files: then their figures cannot be compared.
-pub fn same_model(now: &super::Subject, before: &Report) -> Result<()> {
+pub fn same_model(now: &super::Subject, before: &BenchReport) -> Result<()> {
     ensure!(
         now.fingerprint == before.model.fingerprint,
         "the earlier result is for another model ({}, {} bytes): compare it only with results for that file",
@@ -78,7 +78,7 @@ pub fn same_model(now: &super::Subject, before: &Report) -> Result<()> {
 }
 
 /// Compares two results of the same file ([`same_model`]). Errors if they have no series in common.
-pub fn compare(now: &Report, before: &Report) -> Result<Comparison> {
+pub fn compare(now: &BenchReport, before: &BenchReport) -> Result<Comparison> {
     same_model(&now.model, before)?;
     let mut notes = Vec::new();
     let other_machine =

@@ -40,10 +40,10 @@ impl Conditions {
     pub fn now() -> Self {
         let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").trim().to_owned();
         let governor = Some(governor).filter(|governor| !governor.is_empty());
-        Self { governor, ..Self::of(&read("/proc/cpuinfo"), &read("/proc/loadavg")) }
+        Self { governor, ..Self::parse(&read("/proc/cpuinfo"), &read("/proc/loadavg")) }
     }
 
-    fn of(cpuinfo: &str, loadavg: &str) -> Self {
+    fn parse(cpuinfo: &str, loadavg: &str) -> Self {
         let flags: Vec<_> = value(cpuinfo, ':', &["flags", "Features"]).unwrap_or_default().split(' ').collect();
         Self {
             features: FEATURES.iter().filter(|name| flags.contains(*name)).map(|&name| name.to_owned()).collect(),
@@ -109,17 +109,17 @@ mod tests {
     #[test]
     fn what_the_kernel_tells_becomes_causes_one_can_act_on() {
         let cpuinfo = "processor\t: 0\nflags\t\t: fpu avx avx2 fma hypervisor avx512_vnni\n";
-        let busy = Conditions::of(cpuinfo, "2.63 3.15 2.94 1/200 4711\n");
+        let busy = Conditions::parse(cpuinfo, "2.63 3.15 2.94 1/200 4711\n");
         assert_eq!(busy.features, ["avx", "avx2", "fma", "avx512_vnni"]);
         assert_eq!((busy.load_average, busy.virtual_machine), (Some(2.63), true));
         let causes = Conditions { governor: Some("powersave".into()), ..busy }.causes(2).join("\n");
         for words in ["load average 2.6 on 2 processors", "governor powersave", "virtual machine"] {
             assert!(causes.contains(words), "{causes}");
         }
-        let idle = Conditions::of("Features\t: fp asimd asimddp\n", "0.03 0.1 0.2 1/200 4711\n");
+        let idle = Conditions::parse("Features\t: fp asimd asimddp\n", "0.03 0.1 0.2 1/200 4711\n");
         assert_eq!(idle.features, ["asimd", "asimddp"]);
         assert!(Conditions { governor: Some("performance".into()), ..idle }.causes(4).is_empty());
-        assert_eq!(Conditions::of("", ""), Conditions::default());
+        assert_eq!(Conditions::parse("", ""), Conditions::default());
     }
 
     /// Expected values from GNU coreutils: `date --utc --date=@SECONDS +%FT%TZ`.

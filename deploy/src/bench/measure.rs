@@ -128,7 +128,7 @@ fn noise(model: &Model, count: usize) -> Array4<u8> {
 }
 
 fn series(turns: &Turns, runtime: &Runtime) -> Option<Series> {
-    let (seconds, raw_seconds) = (Summary::of(&turns.own)?, Summary::of(&turns.raw)?);
+    let (seconds, raw_seconds) = (Summary::from_turns(&turns.own)?, Summary::from_turns(&turns.raw)?);
     let images_per_second = turns.batch as f64 / seconds.p50.max(f64::MIN_POSITIVE);
     let added = added(&turns.own, &turns.raw)?;
     Some(Series { runtime: runtime.clone(), batch: turns.batch, images_per_second, seconds, raw_seconds, added })

@@ -1,7 +1,7 @@
 //! Measures how fast a model file runs here: `deploy bench`.
 //!
 //! [`cold`] measures starts in separate processes, and [`measure`](mod@measure) the warm times of all runtimes in
-//! [`turn`]s. [`statistics`] summarises them, and [`conditions`] records what may have disturbed them. A [`Report`]
+//! [`turn`]s. [`statistics`] summarises them, and [`conditions`] records what may have disturbed them. A [`BenchReport`]
 //! holds it all, and [`compare`](mod@compare) compares it with an earlier one.
 
 pub mod cold;
@@ -40,15 +40,15 @@ pub struct Subject {
 impl Subject {
     /// Describes the model in a file with these bytes.
     #[must_use]
-    pub fn of(name: &str, bytes: &[u8]) -> Self {
-        let fingerprint = format!("{:016x}", Fingerprint::of(bytes).value());
+    pub fn new(name: &str, bytes: &[u8]) -> Self {
+        let fingerprint = format!("{:016x}", Fingerprint::new(bytes).value());
         Self { name: name.to_owned(), bytes: bytes.len(), fingerprint }
     }
 }
 
 /// The document that `--format json` prints and `--compare` reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct BenchReport {
     format: u32,
     /// When it was measured, in UTC.
     pub date: String,
@@ -72,7 +72,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl BenchReport {
     /// Assembles a report. `notes` are remarks about the models.
     #[must_use]
     pub fn new(
@@ -148,16 +148,16 @@ pub(crate) mod tests {
         };
         let step = noise / statistics::noise(&[0.9, 0.9, 0.95, 1.0, 1.05, 1.1, 1.1]).unwrap();
         let turns = [-2.0, -1.0, 0.0, 1.0, 2.0, 2.0, -2.0].map(|n| vec![seconds * (1.0 + n * 0.05 * step)]);
-        let summary = Summary::of(&turns).unwrap();
+        let summary = Summary::from_turns(&turns).unwrap();
         let added = Added { seconds: 0.0, share: 0.0, interval: None };
         let images_per_second = batch as f64 / seconds;
         Series { runtime, batch, images_per_second, seconds: summary.clone(), raw_seconds: summary, added }
     }
 
-    pub(crate) fn report(series: Vec<Series>) -> Report {
+    pub(crate) fn report(series: Vec<Series>) -> BenchReport {
         let measurement = Measurement { series, rounds: 7, seconds: 1.0 };
-        let subject = Subject::of("a.onnx", b"bytes");
-        Report::new(subject, Conditions::default(), measurement, Vec::new(), Vec::new())
+        let subject = Subject::new("a.onnx", b"bytes");
+        BenchReport::new(subject, Conditions::default(), measurement, Vec::new(), Vec::new())
     }
 
     #[test]
@@ -177,16 +177,16 @@ pub(crate) mod tests {
         let path = folder.path().join("result.json");
         let report = report(vec![series("tract", 1, 1e-3, 0.02)]);
         std::fs::write(&path, serde_json::to_string(&report).unwrap()).unwrap();
-        assert_eq!(Report::read(&path).unwrap(), report);
+        assert_eq!(BenchReport::read(&path).unwrap(), report);
         let message = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            format!("{:#}", Report::read(&path).unwrap_err())
+            format!("{:#}", BenchReport::read(&path).unwrap_err())
         };
         assert!(message("{}").contains("is not a result of deploy bench --format json"));
         assert!(message(r#"{"format": 1}"#).contains("missing field"));
         assert!(message(r#"{"format": 2, "new": 1}"#).contains("expected 1; measure again"));
         assert!(message("hello").contains("is not a result"));
-        let missing = format!("{:#}", Report::read(&folder.path().join("none.json")).unwrap_err());
+        let missing = format!("{:#}", BenchReport::read(&folder.path().join("none.json")).unwrap_err());
         assert!(missing.contains("cannot read") && missing.contains("none.json"), "{missing}");
     }
 }

@@ -40,7 +40,7 @@ pub struct Summary {
 impl Summary {
     /// Summarises turns of times; `None` if there are no times.
     #[must_use]
-    pub fn of(turns: &[Vec<f64>]) -> Option<Self> {
+    pub fn from_turns(turns: &[Vec<f64>]) -> Option<Self> {
         let times = sorted(turns.iter().flatten().copied());
         let (&min, &max) = (times.first()?, times.last()?);
         let medians = sorted(turns.iter().filter_map(|turn| quantile(&sorted(turn.iter().copied()), 0.5)));
@@ -124,7 +124,7 @@ mod tests {
     /// Expected values: `numpy.percentile(times, [50, 90, 99])` and `numpy.mean(times)` of numpy 2.4.6.
     #[test]
     fn quantiles_are_those_of_numpy() {
-        let summary = Summary::of(&[TIMES.to_vec()]).unwrap();
+        let summary = Summary::from_turns(&[TIMES.to_vec()]).unwrap();
         assert_near(summary.p50, 1.035);
         assert_near(summary.p90, 1.29);
         assert_near(summary.p99, 3.258);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn noise_is_the_deviation_of_the_turns_medians() {
         let turns: Vec<_> = TIMES.iter().map(|&time| vec![time, time, 9.0 * time]).collect();
-        assert_near(Summary::of(&turns).unwrap().noise.unwrap(), 0.057_298_636_463_984_82);
+        assert_near(Summary::from_turns(&turns).unwrap().noise.unwrap(), 0.057_298_636_463_984_82);
         assert_eq!(noise(&[1.0, 1.0]), None);
         assert_eq!(noise(&[1.0, 1.0, 1.0]), Some(0.0));
         assert_eq!(noise(&[0.0, 0.0, 0.0]), None);
@@ -161,6 +161,6 @@ mod tests {
     fn a_quantile_of_few_values_is_one_of_them() {
         assert_eq!((quantile(&[], 0.5), quantile(&[7.0], 0.99)), (None, Some(7.0)));
         assert_eq!((quantile(&[1.0, 2.0], 0.0), quantile(&[1.0, 2.0], 1.0)), (Some(1.0), Some(2.0)));
-        assert!(Summary::of(&[]).is_none() && Summary::of(&[vec![]]).is_none());
+        assert!(Summary::from_turns(&[]).is_none() && Summary::from_turns(&[vec![]]).is_none());
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueHint};
 use deploy::arguments::whole;
 use deploy::backend::{Engine, Runtime};
-use deploy::confusion_picture;
+use deploy::confusion_svg;
 use deploy::evaluate::{Evaluation, evaluate};
 use deploy::mistakes::{self, Mistake};
 use deploy::model::Model;
@@ -42,7 +42,7 @@ pub struct Arguments {
         long,
         value_name = "LIST",
         conflicts_with_all = ["backend", "device"],
-        value_parser = Named::of::<String>(names(["all"])),
+        value_parser = Named::new::<String>(names(["all"])),
         hide_possible_values = true,
         help = format!("Measure in several engines, one after the other: all that are available, or a list such as \
             tract,ort from {}", Engine::names())
@@ -104,7 +104,7 @@ struct InRuntime {
 }
 
 impl InRuntime {
-    fn of(engine: Engine, evaluation: &Evaluation) -> Self {
+    fn new(engine: Engine, evaluation: &Evaluation) -> Self {
         let Evaluation { runtime, seconds, images_per_second, metrics, .. } = evaluation.clone();
         let (correct, accuracy, loss) = (metrics.correct, metrics.accuracy, metrics.loss);
         Self { engine, runtime, correct, accuracy, loss, seconds, images_per_second }
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let data = first(tests.set, arguments.images)?;
 
     let evaluations = measure(models, &data).with_context(|| format!("cannot evaluate on {}", folder.display()))?;
-    let runtimes = engines.iter().zip(&evaluations).map(|(&engine, evaluation)| InRuntime::of(engine, evaluation));
+    let runtimes = engines.iter().zip(&evaluations).map(|(&engine, evaluation)| InRuntime::new(engine, evaluation));
     let runtimes = runtimes.collect();
     let evaluation = evaluations.into_iter().next().context("nothing was evaluated")?;
     let mistakes = mistakes::named(&evaluation.mistakes, &labels, |image| data.file(image));
@@ -171,7 +171,7 @@ fn save_confusion(document: &Document, path: &Path) -> Result<()> {
     let Document { model, labels, evaluation, .. } = document;
     // The file name alone: the folder says little below an image.
     let title = Path::new(model).file_name().map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
-    let svg = confusion_picture::svg(&title, &evaluation.metrics, labels);
+    let svg = confusion_svg::svg(&title, &evaluation.metrics, labels);
     files::write_whole(path, svg.as_bytes())?;
     say(&format!("confusion matrix: {}", path.display()));
     Ok(())

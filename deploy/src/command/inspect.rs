@@ -5,7 +5,7 @@ use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
 use deploy::model::Scored;
-use models::card::{Calibration, Content, METADATA_KEY, ModelCard, Polarity, Takes};
+use models::card::{Content, GraphInput, METADATA_KEY, ModelCard, Polarity, RangeCalibration};
 use models::cost;
 use models::onnx::proto::{FunctionProto, ModelProto, NodeProto};
 use models::onnx::{self, Signature, TensorInfo, external};
@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         _ => document,
     };
-    let scores = whole.and_then(|whole| Scored::of(&document.model, &whole));
+    let scores = whole.and_then(|whole| Scored::new(&document.model, &whole));
     let document = match scores {
         Ok(scores) => Document { scores: Some(scores), ..document },
         Err(error) => Document { problem: Some(format!("{error:#}")), ..document },
@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
     let operators = operators(model);
     // This command must show files with a broken card too.
-    let (card, card_error) = match ModelCard::of(model) {
+    let (card, card_error) = match ModelCard::from_model(model) {
         Ok(card) => (card, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
@@ -122,7 +122,7 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
         opset: onnx::opset(model),
         opsets: model.opset_import.iter().map(|opset| (standard(&opset.domain), opset.version)).collect(),
         parameters: onnx::parameters(model),
-        multiply_adds: card.as_ref().map(|card| cost::of(&card.architecture.layers()).multiply_adds),
+        multiply_adds: card.as_ref().map(|card| cost::count(&card.architecture.layers()).multiply_adds),
         signature: onnx::signature(model)?,
         nodes: operators.values().sum(),
         operators,
@@ -232,14 +232,14 @@ fn card_fields(card: &ModelCard) -> String {
     let content = match input.content {
         Content::Digit { polarity: Polarity::LightOnDark } => "one digit, light on dark",
         Content::Digit { polarity: Polarity::DarkOnLight } => "one digit, dark on light",
-        Content::Picture => "any image",
+        Content::Image => "any image",
     };
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.2} %", share * 100.0));
     fields(&[
         ("architecture", {
             let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
-            let cost = grouped(cost::of(&architecture.layers()).multiply_adds);
+            let cost = grouped(cost::count(&architecture.layers()).multiply_adds);
             let stride = architecture.stem_stride;
             format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds per image")
         }),
@@ -251,12 +251,12 @@ fn card_fields(card: &ModelCard) -> String {
         (
             "graph input",
             match card.takes {
-                Takes::Pictures => "raw images".to_owned(),
-                Takes::Normalised => "floats, normalised and resized by the caller (deploy does)".to_owned(),
+                GraphInput::Images => "raw images".to_owned(),
+                GraphInput::Normalised => "floats, normalised and resized by the caller (deploy does)".to_owned(),
             },
         ),
         ("precision", {
-            let ranges = card.calibration.map(|Calibration { images, observer }| {
+            let ranges = card.calibration.map(|RangeCalibration { images, observer }| {
                 format!(", ranges from {} ({observer})", counted(images, "training image"))
             });
             format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), card.precision.purpose())

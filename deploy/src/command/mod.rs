@@ -46,7 +46,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
         long,
         value_name = "NAME",
         default_value = AUTO,
-        value_parser = Named::of::<Selection>(names([AUTO])),
+        value_parser = Named::new::<Selection>(names([AUTO])),
         hide_possible_values = true,
         help = backend_help()
     )]
@@ -57,7 +57,7 @@ pub struct ModelArguments<M: Args + ModelSource = ModelFlag> {
         long,
         value_name = "NAME",
         default_value_t = Device::Auto,
-        value_parser = Named::of::<Device>(&Device::NAMES),
+        value_parser = Named::new::<Device>(&Device::NAMES),
         hide_possible_values = true
     )]
     device: Device,
@@ -106,7 +106,7 @@ pub struct CudaArguments {
     /// How cuDNN chooses its convolutions: exhaustive (tries all: slow first run), heuristic (quick) or default (no
     /// search) [default: exhaustive]
     #[cfg(feature = "cuda")]
-    #[arg(long, value_name = "NAME", value_parser = Named::of::<Search>(&Search::NAMES), hide_possible_values = true)]
+    #[arg(long, value_name = "NAME", value_parser = Named::new::<Search>(&Search::NAMES), hide_possible_values = true)]
     cudnn_search: Option<Search>,
 
     /// Most CUDA memory for ONNX Runtime's tensors, in bytes; libraries and their workspaces are not counted [default:

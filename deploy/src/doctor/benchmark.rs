@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-/// Pictures per call where many are to be classified.
+/// Images per call where many are to be classified.
 pub const MANY: usize = 8;
 
 /// A model file: what messages call it, its path unless it is the embedded one, and its bytes.
@@ -43,11 +43,11 @@ pub struct Entry {
     pub engine: Engine,
     /// What ran.
     pub runtime: Runtime,
-    /// Pictures per call.
+    /// Images per call.
     pub batch: usize,
     /// Seconds per call.
     pub seconds: Summary,
-    /// Pictures per second, by the median.
+    /// Images per second, by the median.
     pub images_per_second: f64,
 }
 
@@ -77,7 +77,7 @@ pub struct Benchmark {
     pub under_load: UnderLoad,
     /// The most memory that this process had in use, in bytes: with all models in all runtimes at once.
     pub peak_memory: Option<u64>,
-    /// Whether many pictures at once were left out, because they would have taken too long.
+    /// Whether many images at once were left out, because they would have taken too long.
     pub only_single: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    /// Opens all models in all these runtimes, on one and on all threads, and runs one picture in each: what a runtime
+    /// Opens all models in all these runtimes, on one and on all threads, and runs one image in each: what a runtime
     /// cannot do may come to light only then. A file that is no model is an error; one that a runtime does not run, a
     /// failure.
     pub fn make(candidates: &'a [Candidate], engines: &[Engine]) -> Result<Self> {
@@ -97,7 +97,7 @@ impl<'a> Ready<'a> {
         let mut ready = Self { models: Vec::new(), places: Vec::new(), failures: Vec::new() };
         let mut first = None;
         for candidate in candidates {
-            let card = Described::of(&candidate.name, &candidate.bytes)?.card;
+            let card = Described::new(&candidate.name, &candidate.bytes)?.card;
             same_network(&mut first, candidate, card)?;
             for &engine in engines {
                 // CUDA leaves the processor's threads nothing to do, and on a single processor one is all.
@@ -185,7 +185,7 @@ fn open(candidate: &Candidate, engine: Engine, threads: usize) -> Result<Model> 
     Ok(model)
 }
 
-/// How long one black picture takes.
+/// How long one black image takes.
 fn seconds(model: &mut Model) -> Result<f64> {
     let input = model.input();
     let black = Array4::zeros((1, input.channels, input.height, input.width));

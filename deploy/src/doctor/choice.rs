@@ -15,10 +15,10 @@ const NOISES: f64 = 3.0;
 /// Noise beyond which nothing can be told apart.
 const MOST: f64 = 0.5;
 
-/// What to take for so many pictures at once.
+/// What to take for so many images at once.
 #[derive(Clone, Debug, Serialize)]
 pub struct Choice {
-    /// Pictures at once.
+    /// Images at once.
     pub batch: usize,
     /// What messages call the model.
     pub model: String,
@@ -165,7 +165,7 @@ pub(crate) mod tests {
             engine: engine.parse().unwrap(),
             runtime,
             batch,
-            seconds: Summary::of(&turns).unwrap(),
+            seconds: Summary::from_turns(&turns).unwrap(),
             images_per_second: batch as f64 / seconds,
         }
     }

@@ -25,7 +25,7 @@ use state::State;
 
 /// The document that `deploy doctor --format json` prints.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Diagnosis {
     /// Version of this program.
     pub deploy: &'static str,
     /// What this board is.
@@ -36,13 +36,13 @@ pub struct Report {
     pub runtimes: Vec<Status>,
     /// What was measured, if anything.
     pub benchmark: Option<Benchmark>,
-    /// What to take, by the benchmark: for one picture at a time, and for many if that was measured.
+    /// What to take, by the benchmark: for one image at a time, and for many if that was measured.
     pub choices: Vec<Choice>,
     /// What is wrong, the gravest first.
     pub findings: Vec<Finding>,
 }
 
-impl Report {
+impl Diagnosis {
     /// Draws the conclusions from what was seen.
     #[must_use]
     pub fn new(board: Board, state: State, runtimes: Vec<Status>, benchmark: Option<Benchmark>) -> Self {

@@ -10,7 +10,7 @@ pub use scores::Scores;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::architecture::MAX_CLASSES;
-use models::card::{Content, Input, LOGITS, MAX_INPUT, ModelCard, PROBABILITIES, Takes};
+use models::card::{Content, GraphInput, Input, LOGITS, MAX_INPUT, ModelCard, PROBABILITIES};
 use models::onnx::limits::{self, Footprint, Limits};
 use models::onnx::proto::{GraphProto, ModelProto};
 use models::onnx::{self, Signature, TensorInfo, training, versions};
@@ -37,9 +37,9 @@ pub struct Interface {
     /// The images that the model takes.
     pub input: Input,
     /// Whether the graph takes the images themselves or normalised ones.
-    pub takes: Takes,
+    pub takes: GraphInput,
     /// Shape of one image as the graph takes it, `[C, H, W]`.
-    pub picture: [usize; 3],
+    pub image: [usize; 3],
     /// Batch size, if the file fixes it.
     pub batch: Option<usize>,
     /// Most images to run at once: the fixed batch, or as many as the limits of memory and time allow.
@@ -61,7 +61,7 @@ pub struct Interface {
 impl Interface {
     /// Reads the interface of a model and its card, if it has one. Errors if the model needs more memory or time than
     /// the default [`Limits`] allow.
-    pub fn of(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
+    pub fn read(model: &ModelProto, card: Option<&ModelCard>) -> Result<Self> {
         let limits = Limits::default();
         versions::check(model)?;
         limits::check(model, &limits)?;
@@ -76,7 +76,7 @@ impl Interface {
         }?;
         if interface.batch.is_none() {
             // The limit on multiply-adds grows with the batch. Work that does not grow must fit the limit for one image.
-            Footprint::of(model, 1, &limits)?;
+            Footprint::estimate(model, 1, &limits)?;
         }
         let batches = interface.batch.map_or(OPEN_BATCHES.to_vec(), |batch| vec![batch]);
         let footprint = interface.within(model, &batches, &limits)?;
@@ -123,7 +123,7 @@ impl Interface {
         let mut outcome = Err(anyhow!("no batch to run"));
         for &batch in batches {
             self.at_once = batch;
-            outcome = Footprint::of(model, batch, limits);
+            outcome = Footprint::estimate(model, batch, limits);
             if outcome.is_ok() {
                 break;
             }
@@ -152,21 +152,21 @@ impl Interface {
 /// Checks the graph against the card and returns the interface.
 fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Result<Interface> {
     let (input, classes) = (&card.input, card.labels.len());
-    let (element, picture) = match card.takes {
-        Takes::Pictures => ("uint8", [input.channels, input.height, input.width]),
-        Takes::Normalised => {
+    let (element, image) = match card.takes {
+        GraphInput::Images => ("uint8", [input.channels, input.height, input.width]),
+        GraphInput::Normalised => {
             let resolution = card.architecture.resolution;
             ("float", [input.channels, resolution, resolution])
         }
     };
     let fits = |found: &TensorInfo| {
         let extents = found.axes::<4>().map(|[_, channels, height, width]| [channels, height, width]);
-        found.name == input.name && found.element == element && extents == Some(picture.map(Some))
+        found.name == input.name && found.element == element && extents == Some(image.map(Some))
     };
     let found = match &signature.inputs[..] {
         [found] if fits(found) => found,
         _ => {
-            let [channels, height, width] = picture;
+            let [channels, height, width] = image;
             let expected = format!("{} {element} [N, {channels}, {height}, {width}]", input.name);
             bail!("expected the one input {expected}, found {}", list(&signature.inputs))
         }
@@ -185,7 +185,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
         ),
     };
     let output = if scores == Scores::Logits { LOGITS } else { PROBABILITIES };
-    let origin = Origin::of(graph, output);
+    let origin = Origin::find(graph, output);
     ensure!(
         scores == Scores::Probabilities || !matches!(origin.maker, Maker::Softmax | Maker::Sigmoid),
         "its output {LOGITS} is made by {}: expected logits",
@@ -197,7 +197,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
     Ok(Interface {
         input: input.clone(),
         takes: card.takes,
-        picture,
+        image,
         batch: batch(found)?,
         at_once: 1,
         output: output.to_owned(),
@@ -257,7 +257,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     })?;
     let classes = output.axes().and_then(|[_, classes]| classes).unwrap_or(UNTOLD);
 
-    let origin = Origin::of(graph, &output.name);
+    let origin = Origin::find(graph, &output.name);
     let scores = if origin.maker == Maker::Softmax { Scores::Probabilities } else { Scores::Logits };
     let colour = if channels == 1 { "grey" } else { "RGB" };
     let note = format!(
@@ -265,9 +265,9 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
          and classes named by number",
     );
     Ok(Interface {
-        input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Picture) },
-        takes: Takes::Pictures,
-        picture: [channels, height, width],
+        input: Input { name: image.name.clone(), ..Input::new(channels, height, width, Content::Image) },
+        takes: GraphInput::Images,
+        image: [channels, height, width],
         batch: batch(image)?,
         at_once: 1,
         output: output.name.clone(),

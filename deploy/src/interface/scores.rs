@@ -95,7 +95,7 @@ const MIXING: [&str; 16] = [
 
 impl Origin {
     /// Walks back from an output through the nodes that keep its numbers.
-    pub fn of(graph: &GraphProto, output: &str) -> Self {
+    pub fn find(graph: &GraphProto, output: &str) -> Self {
         let makers: HashMap<&str, &NodeProto> =
             graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
         let (mut value, mut after) = (output, Vec::new());
@@ -246,7 +246,7 @@ mod tests {
                 ..NodeProto::default()
             }
         };
-        Origin::of(&GraphProto { node: nodes.iter().map(node).collect(), ..GraphProto::default() }, "out")
+        Origin::find(&GraphProto { node: nodes.iter().map(node).collect(), ..GraphProto::default() }, "out")
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Comparison {
     /// Compares the logits `[N, classes]` of the same images and keeps the `worst` most different images.
     ///
     /// Errors if the shapes differ, if there are no logits, or if a logit or a difference is not finite.
-    pub fn of(
+    pub fn new(
         reference: ArrayView2<f32>,
         compared: ArrayView2<f32>,
         tolerance: Tolerance,
@@ -133,11 +133,11 @@ mod tests {
     use ndarray::array;
 
     #[test]
-    fn the_worst_pictures_and_the_other_answers_are_named() {
+    fn the_worst_images_and_the_other_answers_are_named() {
         let reference = array![[1.0, 2.0], [5.0, 1.0], [0.0, 0.01], [3.0, 3.0]];
         let compared = array![[1.0, 2.0], [0.0, 1.0], [0.02, 0.01], [3.0, 3.5]];
         let tolerance = Tolerance { largest: 0.1, mean: 1.0 };
-        let comparison = Comparison::of(reference.view(), compared.view(), tolerance, 2).unwrap();
+        let comparison = Comparison::new(reference.view(), compared.view(), tolerance, 2).unwrap();
         let worst: Vec<_> = comparison.worst.iter().map(|apart| (apart.image, apart.max_difference)).collect();
         assert_eq!(worst, [(1, 5.0), (3, 0.5)]);
         assert_eq!(comparison.worst[0].compared_logits, [0.0, 1.0]);
@@ -152,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_equal_logits_are_not_among_the_worst() {
+    fn images_of_equal_logits_are_not_among_the_worst() {
         let (one, other) = (array![[1.0, 2.0], [3.0, 4.0]], array![[1.0, 2.0], [3.0, 4.5]]);
-        let comparison = Comparison::of(one.view(), other.view(), Tolerance::of(1.0), 9).unwrap();
+        let comparison = Comparison::new(one.view(), other.view(), Tolerance::new(1.0), 9).unwrap();
         assert_eq!(comparison.worst.iter().map(|apart| apart.image).collect::<Vec<_>>(), [1]);
     }
 }

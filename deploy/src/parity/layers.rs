@@ -5,7 +5,7 @@
 //! is therefore the one to look at; later ones mostly inherit its difference.
 
 use crate::agreement::Tolerance;
-use crate::backend::intermediate::{Outcome, Probe, Values};
+use crate::backend::intermediate::{Probe, StepValues, Values};
 use anyhow::{Result, ensure};
 use models::card::Precision;
 use ndarray::{ArrayView4, Axis};
@@ -130,7 +130,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, reference: Outcome, compared: Outcome) {
+    fn add(&mut self, reference: StepValues, compared: StepValues) {
         let (one, other) = match (reference, compared) {
             (Ok(one), Ok(other)) => (one, other),
             (Err(problem), _) | (_, Err(problem)) => {
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[allow(clippy::unnecessary_wraps)] // An outcome is a result.
-    fn values(numbers: &[f64]) -> Outcome {
+    fn values(numbers: &[f64]) -> StepValues {
         Ok(Values { element: "float32", shape: vec![numbers.len()], numbers: numbers.to_vec() })
     }
 

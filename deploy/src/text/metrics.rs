@@ -2,7 +2,7 @@
 
 use super::{grouped, printable, table};
 use crate::mistakes::Mistake;
-use models::evaluation::{Calibration, ClassFigures, Confusion, Metrics};
+use models::evaluation::{ClassFigures, Confusion, Metrics, Reliability};
 use std::fmt::Write as _;
 
 /// Most rows in a table of classes.
@@ -204,7 +204,7 @@ pub fn mistakes(confusion: &Confusion, labels: &[String]) -> String {
 
 /// The reliability diagram as a table: for each bin, the mean confidence and the share of right answers.
 #[must_use]
-pub fn calibration(calibration: &Calibration) -> String {
+pub fn calibration(calibration: &Reliability) -> String {
     let mut rows = vec![["confidence", "answers", "mean", "right"].map(str::to_owned).to_vec()];
     for bin in calibration.bins.iter().filter(|bin| bin.count > 0) {
         let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);

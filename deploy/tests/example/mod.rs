@@ -5,7 +5,7 @@
 
 use deploy::backend::Engine;
 use models::architecture::{Architecture, Kind};
-use models::card::{Content, FORMAT, Input, ModelCard, Precision, Preprocessing, Takes, Training};
+use models::card::{Content, FORMAT, GraphInput, Input, ModelCard, Precision, Preprocessing, Training};
 use models::onnx::proto::attribute_proto::AttributeType;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
@@ -41,7 +41,7 @@ fn weight(hidden: usize, class: usize) -> f32 {
 }
 
 /// Images that differ from each other, `[N, C, 8, 6]`: horizontal stripes, vertical stripes and points, in turn.
-pub fn pictures(count: usize, channels: usize) -> Array4<u8> {
+pub fn images(count: usize, channels: usize) -> Array4<u8> {
     Array4::from_shape_fn((count, channels, HEIGHT, WIDTH), |(n, c, y, x)| {
         let light = match n % 3 {
             0 => y % 4 < 2,
@@ -188,10 +188,10 @@ pub fn card(channels: usize) -> ModelCard {
             channels,
             height: HEIGHT,
             width: WIDTH,
-            content: Content::Picture,
+            content: Content::Image,
         },
         preprocessing: Preprocessing { mean: vec![0.0; channels], std: vec![1.0; channels] },
-        takes: Takes::Pictures,
+        takes: GraphInput::Images,
         precision: Precision::Fp32,
         calibration: None,
         training: Training {
@@ -249,15 +249,15 @@ fn value(name: &str, element: DataType, shape: &[Option<i64>]) -> ValueInfoProto
     ValueInfoProto { name: name.into(), r#type: kind, ..ValueInfoProto::default() }
 }
 
-/// Writes `count` of [`pictures`] as the test part of an IDX data set, labelled by `label`.
+/// Writes `count` of [`images`] as the test part of an IDX data set, labelled by `label`.
 pub fn write_data_set(folder: &Path, count: usize, label: impl Fn(usize) -> u8) {
     let extents = |kind: u8, extents: &[usize]| {
         let extents = extents.iter().flat_map(|&extent| u32::try_from(extent).unwrap().to_be_bytes());
         [0, 0, 8, kind].into_iter().chain(extents).collect::<Vec<_>>()
     };
-    let mut images = extents(3, &[count, HEIGHT, WIDTH]);
-    images.extend(pictures(count, 1));
-    std::fs::write(folder.join("t10k-images-idx3-ubyte"), images).unwrap();
+    let mut bytes = extents(3, &[count, HEIGHT, WIDTH]);
+    bytes.extend(images(count, 1));
+    std::fs::write(folder.join("t10k-images-idx3-ubyte"), bytes).unwrap();
     let mut labels = extents(1, &[count]);
     labels.extend((0..count).map(label));
     std::fs::write(folder.join("t10k-labels-idx1-ubyte"), labels).unwrap();

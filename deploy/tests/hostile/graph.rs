@@ -55,7 +55,7 @@ fn shape(model: &ModelProto, name: &str) -> Option<Vec<u64>> {
     let mut model = model.clone();
     model.graph.as_mut()?.output = vec![ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }];
     let limits = Limits { elements: 1 << 20, memory: 1 << 24, ..Limits::default() };
-    Footprint::of(&model, 1, &limits).ok()?.outputs.remove(name)
+    Footprint::estimate(&model, 1, &limits).ok()?.outputs.remove(name)
 }
 
 /// A node that takes `first`, with constants that fit its operator and the shape, or do not.

@@ -3,7 +3,7 @@
 //! Each test file compiles this module and uses its own part of it.
 #![allow(dead_code, missing_docs)]
 
-use crate::example::{Example, LABELS, logits_by_hand, pictures, write_data_set};
+use crate::example::{Example, LABELS, images, logits_by_hand, write_data_set};
 use assert_cmd::Command;
 use models::evaluation::argmax;
 use serde_json::Value;
@@ -41,9 +41,9 @@ impl Scene {
     pub fn new() -> Self {
         let scene = Self { folder: TempDir::new().unwrap() };
         Example::default().write(scene.folder.path());
-        for (n, picture) in pictures(3, 1).outer_iter().enumerate() {
-            let picture = [b"P5 6 8 255\n".to_vec(), picture.iter().copied().collect()].concat();
-            std::fs::write(scene.path(&format!("picture-{n}.pgm")), picture).unwrap();
+        for (n, image) in images(3, 1).outer_iter().enumerate() {
+            let image = [b"P5 6 8 255\n".to_vec(), image.iter().copied().collect()].concat();
+            std::fs::write(scene.path(&format!("picture-{n}.pgm")), image).unwrap();
         }
         let answers = answers(90);
         // Every tenth image is labelled wrongly.
@@ -82,9 +82,9 @@ impl Scene {
     }
 }
 
-/// The classes of the first [`pictures`], computed by hand.
+/// The classes of the first [`images`], computed by hand.
 pub fn answers(count: usize) -> Vec<usize> {
-    logits_by_hand(pictures(count, 1).view()).rows().into_iter().map(argmax).collect()
+    logits_by_hand(images(count, 1).view()).rows().into_iter().map(argmax).collect()
 }
 
 pub const TRACT: &str = "--model example.onnx --backend tract";

@@ -1,6 +1,6 @@
 //! The contents of a data folder: its classes, the format of its images, and its splits.
 
-use super::class_folders::{ClassFolders, Picture, TestSource};
+use super::class_folders::{ClassFolders, ImagePath, TestSource};
 use super::labels::{Names, UnknownClasses};
 use super::{Dataset, Split, decode, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+pub type ReadProgress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// One split of a data set, in memory.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Catalogue {
 #[derive(Debug)]
 enum Form {
     Idx,
-    Pictures(ClassFolders),
+    Folders(ClassFolders),
 }
 
 impl Catalogue {
@@ -44,7 +44,7 @@ impl Catalogue {
              --data",
             folder.display()
         );
-        let form = if idx_files::are_in(folder) { Form::Idx } else { Form::Pictures(ClassFolders::list(folder)?) };
+        let form = if idx_files::are_in(folder) { Form::Idx } else { Form::Folders(ClassFolders::list(folder)?) };
         Ok(Self { name: name(folder), folder: folder.to_owned(), form, renamed: false })
     }
 
@@ -72,7 +72,7 @@ impl Catalogue {
     pub fn notes(&self) -> &[String] {
         match &self.form {
             Form::Idx => &[],
-            Form::Pictures(folders) => &folders.notes,
+            Form::Folders(folders) => &folders.notes,
         }
     }
 
@@ -81,7 +81,7 @@ impl Catalogue {
     pub fn content(&self) -> Result<Content> {
         Ok(match self.form {
             Form::Idx if idx_files::are_mnist(&self.folder)? => Content::Digit { polarity: Polarity::LightOnDark },
-            _ => Content::Picture,
+            _ => Content::Image,
         })
     }
 
@@ -103,7 +103,7 @@ impl Catalogue {
     /// Whether the folder has a validation split.
     #[must_use]
     pub fn has_validation(&self) -> bool {
-        matches!(&self.form, Form::Pictures(folders) if folders.has_validation())
+        matches!(&self.form, Form::Folders(folders) if folders.has_validation())
     }
 
     /// The folder of the test images; `None` if a fifth of each class is kept for the test instead.
@@ -111,7 +111,7 @@ impl Catalogue {
     pub fn test_folder(&self) -> Option<&Path> {
         match &self.form {
             Form::Idx => Some(&self.folder),
-            Form::Pictures(folders) => match &folders.test_source {
+            Form::Folders(folders) => match &folders.test_source {
                 TestSource::Folder(folder) => Some(folder),
                 TestSource::Fifth => None,
             },
@@ -123,7 +123,7 @@ impl Catalogue {
     /// sorted. Fails if there are fewer than two.
     pub fn labels(&self) -> Result<Vec<String>> {
         let labels = match &self.form {
-            Form::Pictures(folders) => folders.classes.clone(),
+            Form::Folders(folders) => folders.classes.clone(),
             Form::Idx => match self.names()? {
                 Names::Given(names) => names,
                 Names::Numbers => {
@@ -151,9 +151,9 @@ impl Catalogue {
                 let (height, width) = idx_files::size(&self.folder, Split::Train)?;
                 (1, height, width)
             }
-            Form::Pictures(folders) => {
-                let pictures = folders.pictures(&self.folder, Split::Train)?;
-                let paths: Vec<&Path> = pictures.iter().map(|picture| picture.path.as_path()).collect();
+            Form::Folders(folders) => {
+                let images = folders.images(&self.folder, Split::Train)?;
+                let paths: Vec<&Path> = images.iter().map(|image| image.path.as_path()).collect();
                 (if decode::any_in_colour(&paths) { 3 } else { 1 }, resolution, resolution)
             }
         };
@@ -162,13 +162,13 @@ impl Catalogue {
 
     /// Reads one split as the network's input. Classes are matched by name: a label is an index into `labels`. For
     /// evaluation the folder may lack some of the classes; the training split must have an image of each.
-    pub fn read(&self, split: Split, labels: &[String], input: &Input, progress: Progress) -> Result<Reading> {
+    pub fn read(&self, split: Split, labels: &[String], input: &Input, progress: ReadProgress) -> Result<Reading> {
         let reading = match &self.form {
             Form::Idx => self.read_idx(split, labels, input),
-            Form::Pictures(folders) => {
-                let listed = folders.pictures(&self.folder, split)?;
+            Form::Folders(folders) => {
+                let listed = folders.images(&self.folder, split)?;
                 let what = format!("{} images in {}", split.name(), self.folder.display());
-                self.read_pictures(folders, listed, &what, labels, input, progress)
+                self.read_images(folders, listed, &what, labels, input, progress)
             }
         }?;
         if split == Split::Train {
@@ -191,15 +191,15 @@ impl Catalogue {
         &self,
         labels: &[String],
         input: &Input,
-        progress: Progress,
+        progress: ReadProgress,
     ) -> Result<(Reading, Vec<bool>)> {
-        let Form::Pictures(folders) = &self.form else {
+        let Form::Folders(folders) = &self.form else {
             bail!("{} has its own test split", self.folder.display());
         };
         let what = format!("images in {}", self.folder.display());
-        let reading = self.read_pictures(folders, &folders.all(), &what, labels, input, progress)?;
+        let reading = self.read_images(folders, &folders.all(), &what, labels, input, progress)?;
         let test: BTreeSet<&Path> =
-            folders.pictures(&self.folder, Split::Test)?.iter().map(|picture| picture.path.as_path()).collect();
+            folders.images(&self.folder, Split::Test)?.iter().map(|image| image.path.as_path()).collect();
         let is_test =
             (0..reading.set.len()).map(|image| reading.set.file(image).is_some_and(|file| test.contains(file)));
         let is_test = is_test.collect();
@@ -255,25 +255,25 @@ impl Catalogue {
         Ok(((0..set.classes()).collect(), if self.renamed { Vec::new() } else { vec![note] }))
     }
 
-    fn read_pictures(
+    fn read_images(
         &self,
         folders: &ClassFolders,
-        listed: &[Picture],
+        listed: &[ImagePath],
         what: &str,
         labels: &[String],
         input: &Input,
-        progress: Progress,
+        progress: ReadProgress,
     ) -> Result<Reading> {
         let places: Vec<Option<usize>> =
             folders.classes.iter().map(|class| labels.iter().position(|label| label == class)).collect();
         let unknown = folders.classes.iter().zip(&places).filter(|(_, place)| place.is_none());
         let unknown: Vec<String> = unknown.map(|(class, _)| class.clone()).collect();
         ensure!(unknown.is_empty(), UnknownClasses::new(&self.folder, &unknown, labels));
-        let pictures: Vec<(&Path, usize)> = listed
+        let images: Vec<(&Path, usize)> = listed
             .iter()
-            .map(|Picture { path, class, .. }| (path.as_path(), places[*class].unwrap_or_default()))
+            .map(|ImagePath { path, class, .. }| (path.as_path(), places[*class].unwrap_or_default()))
             .collect();
-        decode::read(what, &pictures, input, progress)
+        decode::read(what, &images, input, progress)
     }
 }
 
@@ -288,12 +288,12 @@ fn name(folder: &Path) -> String {
 mod tests {
     use super::*;
     use crate::dataset::test_set;
-    use crate::picture;
+    use crate::image_file;
     use image::{GrayImage, Luma, RgbImage};
     use ndarray::Axis;
     use std::fs;
 
-    fn silent() -> Progress<'static> {
+    fn silent() -> ReadProgress<'static> {
         &|_, _| ()
     }
 
@@ -313,13 +313,13 @@ mod tests {
     }
 
     /// Writes grey images of various sizes into two class folders, ten each.
-    fn pictures(folder: &Path) {
+    fn images(folder: &Path) {
         for (class, grey) in [("day", 200), ("night", 10)] {
             fs::create_dir_all(folder.join(class)).unwrap();
             for number in 0..10 {
-                let picture = GrayImage::from_fn(20 + number, 15, |x, y| Luma([grey + (x + y) as u8]));
+                let image = GrayImage::from_fn(20 + number, 15, |x, y| Luma([grey + (x + y) as u8]));
                 let ending = if number % 2 == 0 { "png" } else { "jpg" };
-                picture.save(folder.join(class).join(format!("{number}.{ending}"))).unwrap();
+                image.save(folder.join(class).join(format!("{number}.{ending}"))).unwrap();
             }
         }
     }
@@ -333,11 +333,11 @@ mod tests {
     }
 
     #[test]
-    fn idx_pictures_keep_their_size_and_must_fit_the_model() {
+    fn idx_images_keep_their_size_and_must_fit_the_model() {
         let folder = tempfile::tempdir().unwrap();
         idx(folder.path());
         let catalogue = Catalogue::open(folder.path()).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, Content::Picture).unwrap());
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, Content::Image).unwrap());
         // Numbers that do not occur are not classes.
         assert_eq!(labels, ["0", "1", "3"]);
         assert_eq!((input.channels, input.height, input.width), (1, 2, 2));
@@ -355,7 +355,7 @@ mod tests {
     fn idx_labels_find_their_place_by_name() {
         let folder = tempfile::tempdir().unwrap();
         idx(folder.path());
-        let input = Catalogue::open(folder.path()).unwrap().input(64, Content::Picture).unwrap();
+        let input = Catalogue::open(folder.path()).unwrap().input(64, Content::Image).unwrap();
         let read = |labels: &[&str]| test_set(folder.path(), &strings(labels), &input, None, silent());
         // Without class names, and if no label is a number, the numbers are indices; a note says so.
         let set = read(&["a", "b", "c", "d"]).unwrap();
@@ -386,34 +386,34 @@ mod tests {
         idx(&root);
         let catalogue = Catalogue::open(&root).unwrap();
         // A folder's name says nothing about the images.
-        assert_eq!(catalogue.content().unwrap(), Content::Picture);
+        assert_eq!(catalogue.content().unwrap(), Content::Image);
         assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::LightOnDark });
         let path = root.join("train-images-idx3-ubyte");
         let light = fs::read(&path).unwrap()[..16].iter().copied().chain([250; 12]).collect::<Vec<u8>>();
         fs::write(path, light).unwrap();
         assert_eq!(catalogue.digits().unwrap(), Content::Digit { polarity: Polarity::DarkOnLight });
-        pictures(folder.path().join("files").as_path());
+        images(folder.path().join("files").as_path());
         let message = Catalogue::open(&folder.path().join("files")).unwrap().digits().unwrap_err().to_string();
         assert!(message.contains("only the images in IDX files"), "{message}");
     }
 
     /// Training and prediction prepare a file identically.
     #[test]
-    fn pictures_are_read_as_they_are_predicted() {
+    fn images_are_read_as_they_are_predicted() {
         let folder = tempfile::tempdir().unwrap();
-        pictures(folder.path());
+        images(folder.path());
         let catalogue = Catalogue::open(folder.path()).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(12, Content::Picture).unwrap());
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(12, Content::Image).unwrap());
         assert_eq!(labels, ["day", "night"]);
-        assert_eq!((input.channels, input.height, input.width, input.content), (1, 12, 12, Content::Picture));
-        let Form::Pictures(folders) = &catalogue.form else { panic!("{catalogue:?}") };
+        assert_eq!((input.channels, input.height, input.width, input.content), (1, 12, 12, Content::Image));
+        let Form::Folders(folders) = &catalogue.form else { panic!("{catalogue:?}") };
         for (split, count) in [(Split::Train, 16), (Split::Test, 4)] {
             let Reading { set, notes } = catalogue.read(split, &labels, &input, silent()).unwrap();
             assert!(notes.is_empty(), "{notes:?}");
             assert_eq!(set.images().dim(), (count, 1, 12, 12));
-            let files = folders.pictures(folder.path(), split).unwrap();
+            let files = folders.images(folder.path(), split).unwrap();
             for ((file, found), &label) in files.iter().zip(set.images().axis_iter(Axis(0))).zip(set.labels()) {
-                assert_eq!(found, picture::Reader::default().read(&file.path, &input).unwrap());
+                assert_eq!(found, image_file::Reader::default().read(&file.path, &input).unwrap());
                 assert!(file.path.starts_with(folder.path().join(&labels[label])));
             }
         }
@@ -423,20 +423,20 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_in_colour_makes_three_channels() {
+    fn an_image_in_colour_makes_three_channels() {
         let folder = tempfile::tempdir().unwrap();
-        pictures(folder.path());
+        images(folder.path());
         for number in 10..15 {
             RgbImage::new(9, 9).save(folder.path().join(format!("day/{number}.png"))).unwrap();
         }
-        assert_eq!(Catalogue::open(folder.path()).unwrap().input(12, Content::Picture).unwrap().channels, 3);
+        assert_eq!(Catalogue::open(folder.path()).unwrap().input(12, Content::Image).unwrap().channels, 3);
     }
 
     #[test]
     fn class_folders_find_their_place_among_a_models_labels_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        pictures(folder.path());
-        let input = Catalogue::open(folder.path()).unwrap().input(8, Content::Picture).unwrap();
+        images(folder.path());
+        let input = Catalogue::open(folder.path()).unwrap().input(8, Content::Image).unwrap();
         let labels = ["night", "dusk", "day"].map(str::to_owned);
         let labels_found = read_test(folder.path(), &labels, &input).unwrap().labels().to_vec();
         assert_eq!([0, 1, 2].map(|class| labels_found.iter().filter(|&&label| label == class).count()), [10, 0, 10]);
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn a_class_by_itself_cannot_be_learnt() {
         let folder = tempfile::tempdir().unwrap();
-        pictures(folder.path());
+        images(folder.path());
         fs::remove_dir_all(folder.path().join("day")).unwrap();
         let message = Catalogue::open(folder.path()).unwrap().labels().unwrap_err().to_string();
         assert!(message.contains("contains one class"), "{message}");
@@ -467,7 +467,7 @@ mod tests {
         }
         let catalogue = Catalogue::open(folder).unwrap();
         let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(64, catalogue.content().unwrap()).unwrap());
-        assert_eq!((catalogue.name(), input.content), ("fashion-mnist", Content::Picture));
+        assert_eq!((catalogue.name(), input.content), ("fashion-mnist", Content::Image));
         assert_eq!((labels.len(), labels[5].as_str()), (10, "Sandal"));
         assert!(read_test(folder, &(0..10).map(|class| class.to_string()).collect::<Vec<_>>(), &input).is_err());
         for (split, each) in [(Split::Train, 6000), (Split::Test, 1000)] {

@@ -16,7 +16,7 @@ const TEST_SHARE: usize = 5;
 
 /// A listed image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Picture {
+pub(super) struct ImagePath {
     /// Sort key of the images; see [`rank`].
     rank: u64,
     /// Path of the file.
@@ -34,9 +34,9 @@ pub(super) struct ClassFolders {
     pub notes: Vec<String>,
     /// Where the test images come from.
     pub test_source: TestSource,
-    train: Option<Vec<Picture>>,
-    validation: Option<Vec<Picture>>,
-    test: Option<Vec<Picture>>,
+    train: Option<Vec<ImagePath>>,
+    validation: Option<Vec<ImagePath>>,
+    test: Option<Vec<ImagePath>>,
     /// A class with a single image, which cannot be split.
     lonely: Option<String>,
 }
@@ -51,12 +51,12 @@ pub(super) enum TestSource {
 }
 
 /// The images of one split, by class name.
-type Part = BTreeMap<String, Vec<Picture>>;
+type Part = BTreeMap<String, Vec<ImagePath>>;
 
 impl ClassFolders {
     /// Lists the folder `given`. Fails if it has no class folders, or if a class folder has no images.
     pub fn list(given: &Path) -> Result<Self> {
-        let Layout { root, splits, beside } = Layout::of(given)?;
+        let Layout { root, splits, beside } = Layout::find(given)?;
         let mut skipped = Skipped::default();
         let entries = entries(&root, &mut skipped)?;
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
@@ -65,7 +65,7 @@ impl ClassFolders {
             "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{}: \
              name another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_picture) { ", only images outside class folders" } else { "" }
+            if entries.iter().any(Entry::is_image) { ", only images outside class folders" } else { "" }
         );
         skipped.beside(&entries);
         skipped.folders = beside;
@@ -106,7 +106,7 @@ impl ClassFolders {
 
     /// Keeps a fifth of each class for the test.
     fn divided(whole: Part, notes: Vec<String>) -> Result<Self> {
-        let lonely = whole.iter().find(|(_, pictures)| pictures.len() == 1).map(|(class, _)| class.clone());
+        let lonely = whole.iter().find(|(_, images)| images.len() == 1).map(|(class, _)| class.clone());
         let (train, test) = split(whole);
         Self::joined(Path::new(""), [Some(train), None, Some(test)], TestSource::Fifth, notes, lonely)
     }
@@ -135,20 +135,20 @@ impl ClassFolders {
             );
         }
         let numbered = |part: Part| {
-            let pictures = part.into_iter().flat_map(|(name, pictures)| {
+            let images = part.into_iter().flat_map(|(name, images)| {
                 let class = classes.iter().position(|class| *class == name).unwrap_or_default();
-                pictures.into_iter().map(move |picture| Picture { class, ..picture })
+                images.into_iter().map(move |image| ImagePath { class, ..image })
             });
-            let mut pictures: Vec<Picture> = pictures.collect();
-            pictures.sort_unstable();
-            pictures
+            let mut images: Vec<ImagePath> = images.collect();
+            images.sort_unstable();
+            images
         };
         let [train, validation, test] = parts.map(|part| part.map(numbered));
         Ok(Self { classes, notes, test_source, train, validation, test, lonely })
     }
 
     /// The images of one split, in an order that mixes the classes, so the first few are a fair sample.
-    pub fn pictures(&self, root: &Path, split: Split) -> Result<&[Picture]> {
+    pub fn images(&self, root: &Path, split: Split) -> Result<&[ImagePath]> {
         let found = match split {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
@@ -178,7 +178,7 @@ impl ClassFolders {
     }
 
     /// All images of a folder without a test split: first the training images, then those kept for the test.
-    pub fn all(&self) -> Vec<Picture> {
+    pub fn all(&self) -> Vec<ImagePath> {
         [&self.train, &self.test].into_iter().flatten().flatten().cloned().collect()
     }
 }
@@ -202,11 +202,11 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
         let name =
             name.with_context(|| format!("the name of the class folder {} is not UTF-8: rename it", folder.display()))?;
         let mut within = Skipped::default();
-        let paths = listing::pictures_below(folder, above.clone(), &mut within)?;
-        ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_pictures(folder));
+        let paths = listing::images_below(folder, above.clone(), &mut within)?;
+        ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_images(folder));
         skipped.add(within);
-        let picture = |path: PathBuf| Picture { rank: rank(parent, &path), path, class: 0 };
-        part.insert(name, paths.into_iter().map(picture).collect());
+        let image = |path: PathBuf| ImagePath { rank: rank(parent, &path), path, class: 0 };
+        part.insert(name, paths.into_iter().map(image).collect());
     }
     Ok(part)
 }
@@ -219,11 +219,11 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
 /// again, or keep `train` and `test` in separate folders.
 fn split(whole: Part) -> (Part, Part) {
     let (mut train, mut test) = (Part::new(), Part::new());
-    for (class, mut pictures) in whole {
-        pictures.sort_unstable();
-        let kept = ((pictures.len() + TEST_SHARE / 2) / TEST_SHARE).max(1).min(pictures.len() - 1);
-        train.insert(class.clone(), pictures.split_off(kept));
-        test.insert(class, pictures);
+    for (class, mut images) in whole {
+        images.sort_unstable();
+        let kept = ((images.len() + TEST_SHARE / 2) / TEST_SHARE).max(1).min(images.len() - 1);
+        train.insert(class.clone(), images.split_off(kept));
+        test.insert(class, images);
     }
     (train, test)
 }
@@ -265,8 +265,8 @@ mod tests {
     }
 
     fn names(list: &ClassFolders, root: &Path, split: Split) -> Vec<String> {
-        let pictures = list.pictures(root, split).unwrap().iter();
-        pictures.map(|picture| picture.path.strip_prefix(root).unwrap().display().to_string()).collect()
+        let images = list.images(root, split).unwrap().iter();
+        images.map(|image| image.path.strip_prefix(root).unwrap().display().to_string()).collect()
     }
 
     #[test]
@@ -288,8 +288,8 @@ mod tests {
             assert!((5..=40).contains(&kept), "{kept} of hundred {hundred}");
         }
         assert!(!train.is_sorted() && !test.is_sorted());
-        let firsts = lists[0].pictures(one.path(), Split::Train).unwrap()[..600].iter();
-        assert!(firsts.filter(|picture| picture.class != 2).count() > 1);
+        let firsts = lists[0].images(one.path(), Split::Train).unwrap()[..600].iter();
+        assert!(firsts.filter(|image| image.class != 2).count() > 1);
     }
 
     fn listed(names: &[&str]) -> (tempfile::TempDir, ClassFolders) {
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(list.classes, ["a", "b"]);
         assert_eq!(names(&list, folder.path(), Split::Test), ["test/b/3.png"]);
         assert_eq!(names(&list, folder.path(), Split::Validation), ["val/a/4.png"]);
-        assert_eq!(list.pictures(folder.path(), Split::Test).unwrap()[0].class, 1);
+        assert_eq!(list.images(folder.path(), Split::Test).unwrap()[0].class, 1);
         let notes = list.notes.join("\n");
         assert!(notes.contains("1 .txt") && notes.contains("more: it is outside the data set"), "{notes}");
     }
@@ -383,12 +383,12 @@ mod tests {
     #[test]
     fn a_folder_for_evaluation_needs_no_training_images() {
         let (folder, list) = listed(&["test/a/1.png"]);
-        assert_eq!(list.pictures(folder.path(), Split::Test).unwrap().len(), 1);
-        let message = list.pictures(folder.path(), Split::Train).unwrap_err().to_string();
+        assert_eq!(list.images(folder.path(), Split::Test).unwrap().len(), 1);
+        let message = list.images(folder.path(), Split::Train).unwrap_err().to_string();
         assert!(message.contains("has no train split"), "{message}");
         let (folder, list) = listed(&["a/1.png", "b/1.png", "b/2.png"]);
         assert_eq!(list.all().len(), 3);
-        let message = list.pictures(folder.path(), Split::Train).unwrap_err().to_string();
+        let message = list.images(folder.path(), Split::Train).unwrap_err().to_string();
         assert!(message.contains("folder a contains one image: expected at least two"), "{message}");
     }
 

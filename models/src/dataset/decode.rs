@@ -1,8 +1,8 @@
 //! Reads many image files into one array, in parallel, and reports those that cannot be read.
 
-use super::{Dataset, MAX_BYTES, Progress, Reading};
+use super::{Dataset, MAX_BYTES, ReadProgress, Reading};
 use crate::card::Input;
-use crate::picture;
+use crate::image_file;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ndarray::Array4;
 use std::path::Path;
@@ -13,18 +13,18 @@ use std::thread;
 /// Most unreadable images that a message names; the others are only counted.
 const NAMED: usize = 10;
 
-/// Reads `pictures` (path and class) as the network's input ([`picture::Reader::read`]), in parallel but in order.
+/// Reads `images` (path and class) as the network's input ([`image_file::Reader::read`]), in parallel but in order.
 /// Messages call them `what`.
 ///
 /// Unreadable images are skipped and named in the notes. Fails if there are more than [`tolerated`].
-pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progress: Progress) -> Result<Reading> {
+pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, progress: ReadProgress) -> Result<Reading> {
     let length = input.channels * input.height * input.width;
-    let bytes = length as u64 * pictures.len() as u64;
+    let bytes = length as u64 * images.len() as u64;
     ensure!(
         bytes <= MAX_BYTES,
         "{} {what} of {}x{}x{} bytes need {:.1} GB of memory: expected at most {:.1} GB; choose a lower --resolution, \
          or use fewer",
-        pictures.len(),
+        images.len(),
         input.channels,
         input.height,
         input.width,
@@ -32,16 +32,16 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
         MAX_BYTES as f64 / 1e9,
     );
     let mut values = Vec::new();
-    values.try_reserve_exact(length * pictures.len()).with_context(|| {
-        format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", pictures.len())
+    values.try_reserve_exact(length * images.len()).with_context(|| {
+        format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", images.len())
     })?;
-    values.resize(length * pictures.len(), 0);
-    let failures = fill(&mut values, length, pictures, input, progress)?;
-    report(what, pictures.len(), &failures)?;
+    values.resize(length * images.len(), 0);
+    let failures = fill(&mut values, length, images, input, progress)?;
+    report(what, images.len(), &failures)?;
 
-    let (mut labels, mut files) = (Vec::with_capacity(pictures.len()), Vec::with_capacity(pictures.len()));
+    let (mut labels, mut files) = (Vec::with_capacity(images.len()), Vec::with_capacity(images.len()));
     let mut unreadable = failures.iter().map(|(index, _)| *index).peekable();
-    for (index, (path, class)) in pictures.iter().enumerate() {
+    for (index, (path, class)) in images.iter().enumerate() {
         if unreadable.next_if_eq(&index).is_none() {
             values.copy_within(index * length..(index + 1) * length, labels.len() * length);
             labels.push(*class);
@@ -52,7 +52,7 @@ pub(super) fn read(what: &str, pictures: &[(&Path, usize)], input: &Input, progr
     let shape = (labels.len(), input.channels, input.height, input.width);
     let set = Dataset::new(Array4::from_shape_vec(shape, values)?, labels)?.with_files(files)?;
     let notes = (!failures.is_empty()).then(|| {
-        format!("{} of {} {what} cannot be read and are skipped:{}", failures.len(), pictures.len(), list(&failures))
+        format!("{} of {} {what} cannot be read and are skipped:{}", failures.len(), images.len(), list(&failures))
     });
     Ok(Reading { set, notes: notes.into_iter().collect() })
 }
@@ -64,12 +64,12 @@ type Failure = (usize, anyhow::Error);
 fn fill(
     values: &mut [u8],
     length: usize,
-    pictures: &[(&Path, usize)],
+    images: &[(&Path, usize)],
     input: &Input,
-    progress: Progress,
+    progress: ReadProgress,
 ) -> Result<Vec<Failure>> {
     let done = AtomicUsize::new(0);
-    let places = Mutex::new(pictures.iter().zip(values.chunks_exact_mut(length.max(1))).enumerate());
+    let places = Mutex::new(images.iter().zip(values.chunks_exact_mut(length.max(1))).enumerate());
     let work = || {
         let mut failures = Vec::new();
         loop {
@@ -78,15 +78,15 @@ fn fill(
             let Some((index, ((path, _), place))) = places.lock().ok().and_then(|mut places| places.next()) else {
                 return failures;
             };
-            match picture::Reader::default().read(path, input) {
+            match image_file::Reader::default().read(path, input) {
                 Ok(values) => place.iter_mut().zip(values).for_each(|(place, value)| *place = value),
                 Err(error) => failures.push((index, error)),
             }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, pictures.len());
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
         }
     };
     let mut failures = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads(pictures.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads(images.len())).map(|_| scope.spawn(work)).collect();
         let mut failures = Vec::new();
         for thread in threads {
             failures.extend(thread.join().map_err(|_| anyhow!("an image could not be decoded: its decoder crashed"))?);
@@ -98,21 +98,21 @@ fn fill(
 }
 
 /// Whether any of the images is stored in colour. Unreadable images are ignored.
-pub(super) fn any_in_colour(pictures: &[&Path]) -> bool {
+pub(super) fn any_in_colour(images: &[&Path]) -> bool {
     let found = AtomicBool::new(false);
     let next = AtomicUsize::new(0);
     let work = || {
-        while let Some(path) = pictures.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(path) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
             if found.load(Ordering::Relaxed) {
                 return;
             }
-            if picture::is_in_colour(path).unwrap_or(false) {
+            if image_file::is_in_colour(path).unwrap_or(false) {
                 found.store(true, Ordering::Relaxed);
             }
         }
     };
     thread::scope(|scope| {
-        for _ in 0..threads(pictures.len()) {
+        for _ in 0..threads(images.len()) {
             scope.spawn(work);
         }
     });
@@ -120,23 +120,23 @@ pub(super) fn any_in_colour(pictures: &[&Path]) -> bool {
 }
 
 /// One thread per core, but no more than there are images.
-fn threads(pictures: usize) -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(pictures)
+fn threads(images: usize) -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(images)
 }
 
 /// How many of this many images may be unreadable: 1 in 100; in small sets 1 in 10, up to ten; always at least one. A
 /// larger number indicates a wrong folder, a broken disk or an aborted copy.
-fn tolerated(pictures: usize) -> usize {
-    (pictures / 100).max((pictures / 10).min(10)).max(1)
+fn tolerated(images: usize) -> usize {
+    (images / 100).max((images / 10).min(10)).max(1)
 }
 
 /// Fails if too many images could not be read, or all of them.
-fn report(what: &str, pictures: usize, failures: &[Failure]) -> Result<()> {
-    if failures.len() > tolerated(pictures) || failures.len() == pictures {
+fn report(what: &str, images: usize, failures: &[Failure]) -> Result<()> {
+    if failures.len() > tolerated(images) || failures.len() == images {
         bail!(
-            "{} of {pictures} {what} cannot be read: expected at most {}; repair or remove them{}",
+            "{} of {images} {what} cannot be read: expected at most {}; repair or remove them{}",
             failures.len(),
-            tolerated(pictures).min(pictures - 1),
+            tolerated(images).min(images - 1),
             list(failures)
         );
     }
@@ -160,12 +160,12 @@ mod tests {
     use std::path::PathBuf;
 
     fn input() -> Input {
-        Input::new(1, 8, 8, Content::Picture)
+        Input::new(1, 8, 8, Content::Image)
     }
 
     /// Writes `count` images, each filled with its number as grey level. Those for which `is_broken` is true are not
     /// images.
-    fn pictures(folder: &Path, count: u8, is_broken: impl Fn(u8) -> bool) -> Vec<PathBuf> {
+    fn images(folder: &Path, count: u8, is_broken: impl Fn(u8) -> bool) -> Vec<PathBuf> {
         (0..count)
             .map(|number| {
                 let path = folder.join(format!("{number}.png"));
@@ -180,18 +180,18 @@ mod tests {
     }
 
     fn read_all(paths: &[PathBuf]) -> Result<Reading> {
-        let pictures: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
-        read("test images in x", &pictures, &input(), &|_, _| ())
+        let images: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
+        read("test images in x", &images, &input(), &|_, _| ())
     }
 
     #[test]
     fn the_order_stays_and_what_cannot_be_read_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = pictures(folder.path(), 200, |number| number % 15 == 0 && number < 150);
+        let paths = images(folder.path(), 200, |number| number % 15 == 0 && number < 150);
         let Reading { set, notes } = read_all(&paths).unwrap();
         assert_eq!(set.len(), 190);
-        for (picture, &label) in set.images().outer_iter().zip(set.labels()) {
-            assert!(picture.iter().all(|&value| usize::from(value) == label), "{label}");
+        for (image, &label) in set.images().outer_iter().zip(set.labels()) {
+            assert!(image.iter().all(|&value| usize::from(value) == label), "{label}");
         }
         let [note] = &notes[..] else { panic!("{notes:?}") };
         assert!(note.contains("10 of 200 test images in x cannot be read") && note.contains("15.png"), "{note}");
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn too_many_that_cannot_be_read_are_an_error_that_names_the_first() {
         let folder = tempfile::tempdir().unwrap();
-        let message = read_all(&pictures(folder.path(), 60, |number| number >= 45)).err().unwrap().to_string();
+        let message = read_all(&images(folder.path(), 60, |number| number >= 45)).err().unwrap().to_string();
         assert!(message.contains("15 of 60") && message.contains("45.png"), "{message}");
         assert!(message.contains("54.png") && !message.contains("55.png"), "{message}");
         assert!(message.contains("and 5 more"), "{message}");
-        assert!(read_all(&pictures(folder.path(), 1, |_| true)).is_err());
+        assert!(read_all(&images(folder.path(), 1, |_| true)).is_err());
     }
 
     #[test]
@@ -214,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn one_coloured_picture_makes_a_coloured_set() {
+    fn one_coloured_image_makes_a_coloured_set() {
         let folder = tempfile::tempdir().unwrap();
-        let mut paths = pictures(folder.path(), 30, |number| number == 3);
+        let mut paths = images(folder.path(), 30, |number| number == 3);
         let any = |paths: &[PathBuf]| any_in_colour(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
         assert!(!any(&paths));
         paths.push(folder.path().join("colour.png"));
@@ -227,8 +227,8 @@ mod tests {
     #[test]
     fn more_than_fits_in_memory_is_an_error_with_numbers() {
         let large = Input { channels: 3, height: 4096, width: 4096, ..input() };
-        let pictures = vec![(Path::new("a.png"), 0); 200];
-        let message = read("pictures", &pictures, &large, &|_, _| ()).err().unwrap().to_string();
+        let images = vec![(Path::new("a.png"), 0); 200];
+        let message = read("images", &images, &large, &|_, _| ()).err().unwrap().to_string();
         assert!(message.contains("200 pictures of 3x4096x4096") && message.contains("10.1 GB"), "{message}");
         assert!(message.contains("8.6 GB") && message.contains("--resolution"), "{message}");
     }

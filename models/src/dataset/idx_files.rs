@@ -63,7 +63,7 @@ pub(super) fn are_mnist(folder: &Path) -> Result<bool> {
     if idx::extents(&path, 3)? != [60_000, 28, 28] {
         return Ok(false);
     }
-    Ok(Fingerprint::of(&idx::read(&path, 3)?.data).value() == MNIST)
+    Ok(Fingerprint::new(&idx::read(&path, 3)?.data).value() == MNIST)
 }
 
 /// The file's path. Fails with the expected name if there is none.
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_and_labels_are_joined() {
+    fn images_and_labels_are_joined() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!are_in(folder.path()));
         write(folder.path(), "t10k-images.idx3-ubyte", &[2, 1, 3], &[1, 2, 3, 4, 5, 6]);

@@ -28,7 +28,7 @@ impl Names {
         if file.is_file() {
             return Ok(Self::Given(read_labels(&file)?));
         }
-        let fingerprint = training_labels.map(|labels| Fingerprint::of(labels).to_string());
+        let fingerprint = training_labels.map(|labels| Fingerprint::new(labels).to_string());
         let known = KNOWN.iter().find(|(known, _)| Some(*known) == fingerprint.as_deref());
         Ok(known.map_or(Self::Numbers, |(_, text)| Self::Given(text.lines().map(str::to_owned).collect())))
     }

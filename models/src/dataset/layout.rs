@@ -15,7 +15,7 @@ const DEPTH: usize = 3;
 
 /// Words that may be added to a split's name, and names of folders that merely wrap others.
 const COMMON: [&str; 14] = [
-    "data", "dataset", "set", "split", "images", "image", "imgs", "img", "pictures", "photos", "samples", "seg", "png",
+    "data", "dataset", "set", "split", "images", "image", "imgs", "img", "images", "photos", "samples", "seg", "png",
     "jpg",
 ];
 
@@ -28,7 +28,7 @@ enum Name {
 }
 
 impl Name {
-    fn of(folder: &str) -> Option<Self> {
+    fn find(folder: &str) -> Option<Self> {
         let lower = folder.to_lowercase();
         let words = lower.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty());
         let word = words.filter(|word| !COMMON.contains(word)).collect::<String>();
@@ -58,7 +58,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Finds the class folders in and below `given`. Fails if the layout is ambiguous, and says how to resolve it.
-    pub fn of(given: &Path) -> Result<Self> {
+    pub fn find(given: &Path) -> Result<Self> {
         let mut root = given.to_owned();
         for _ in 0..DEPTH {
             match wrapped(&root, DEPTH)? {
@@ -68,7 +68,7 @@ impl Layout {
         }
         let folders = folders(&root)?;
         let named: Vec<(&Entry, Name)> =
-            folders.iter().filter_map(|folder| Some((folder, Name::of(&folder.name)?))).collect();
+            folders.iter().filter_map(|folder| Some((folder, Name::find(&folder.name)?))).collect();
         let holding: Vec<_> = named.iter().filter(|(folder, _)| has_folders(folder)).collect();
         let plain = Self { root: root.clone(), splits: Vec::new(), beside: Vec::new() };
         if holding.is_empty() {
@@ -90,7 +90,7 @@ impl Layout {
                 return Ok(plain);
             }
             let other =
-                folders.iter().filter(|folder| Name::of(&folder.name).is_none()).find(|folder| has_images(folder));
+                folders.iter().filter(|folder| Name::find(&folder.name).is_none()).find(|folder| has_images(folder));
             if let (1, Some(other)) = (named.len(), other) {
                 bail!(
                     "{}: {}/ could be a split with class folders, or a class like {}/: rename it if it is a class; \
@@ -125,7 +125,7 @@ impl Layout {
         }
         for folder in folders {
             if !self.splits.iter().any(|(_, path)| *path == folder.path) {
-                let reason = if Name::of(&folder.name).is_some() {
+                let reason = if Name::find(&folder.name).is_some() {
                     "its images are not in class folders, so they have no labels"
                 } else {
                     "it is outside the data set's splits"
@@ -136,11 +136,11 @@ impl Layout {
         for (_, path) in &mut self.splits {
             // Some archives have training_set/training_set/, others train/images/.
             let inner = self::folders(path)?;
-            let has_images = listing::entries(path, &mut Skipped::default())?.iter().any(Entry::is_picture);
+            let has_images = listing::entries(path, &mut Skipped::default())?.iter().any(Entry::is_image);
             if let ([only], false) = (&inner[..], has_images) {
                 let same =
-                    path.file_name().is_some_and(|name| Name::of(&name.to_string_lossy()) == Name::of(&only.name));
-                if (same && Name::of(&only.name).is_some() || is_common(&only.name)) && has_folders(only) {
+                    path.file_name().is_some_and(|name| Name::find(&name.to_string_lossy()) == Name::find(&only.name));
+                if (same && Name::find(&only.name).is_some() || is_common(&only.name)) && has_folders(only) {
                     path.clone_from(&only.path);
                 }
             }
@@ -153,19 +153,19 @@ impl Layout {
 fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
     let listed = entries(root, &mut Skipped::default())?;
     let folders: Vec<&Entry> = listed.iter().filter(|entry| entry.is_folder).collect();
-    if listed.iter().any(Entry::is_picture) || folders.iter().any(|folder| Name::of(&folder.name).is_some()) {
+    if listed.iter().any(Entry::is_image) || folders.iter().any(|folder| Name::find(&folder.name).is_some()) {
         return Ok(None);
     }
     let mut holders = Vec::new();
     for folder in &folders {
         let inner = self::folders(&folder.path)?;
         let mut found = Vec::new();
-        for name in inner.iter().filter_map(|inner| Name::of(&inner.name)) {
+        for name in inner.iter().filter_map(|inner| Name::find(&inner.name)) {
             if !found.contains(&name) {
                 found.push(name);
             }
         }
-        let with_classes = inner.iter().any(|inner| Name::of(&inner.name).is_some() && has_folders(inner));
+        let with_classes = inner.iter().any(|inner| Name::find(&inner.name).is_some() && has_folders(inner));
         if found.len() >= 2 || (with_classes && folders.len() == 1) {
             holders.push((*folder, with_classes));
         }
@@ -182,7 +182,7 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
         [(only, true)] => {
             let others = folders.iter().filter(|folder| folder.path != only.path);
             for other in others {
-                let below = listing::pictures_below(&other.path, HashSet::new(), &mut Skipped::default())?;
+                let below = listing::images_below(&other.path, HashSet::new(), &mut Skipped::default())?;
                 ensure!(
                     below.is_empty(),
                     "{}: {}/ contains the splits of a data set, and {}/ beside it contains images: name one of them as \
@@ -234,7 +234,7 @@ fn has_folders(folder: &Entry) -> bool {
 
 /// Whether a folder directly contains images.
 fn has_images(folder: &Entry) -> bool {
-    entries(&folder.path, &mut Skipped::default()).is_ok_and(|listed| listed.iter().any(Entry::is_picture))
+    entries(&folder.path, &mut Skipped::default()).is_ok_and(|listed| listed.iter().any(Entry::is_image))
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
             (&["cat", "trains", "contest", "tested", "validity", "images", "set", "bullet train", ""], None),
         ] {
             for name in names {
-                assert_eq!(Name::of(name), expected, "{name}");
+                assert_eq!(Name::find(name), expected, "{name}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Lists image files in and below a folder, and counts what is skipped.
 
-use crate::picture;
+use crate::image_file;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 /// files without an image extension, and symlinks to folders already listed.
 ///
 /// Fails if a folder cannot be listed, or if there are no images.
-pub fn pictures_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
+pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let mut skipped = Skipped::default();
-    let mut pictures = pictures_below(folder, HashSet::new(), &mut skipped)?;
-    ensure!(!pictures.is_empty(), "the folder {}", skipped.no_pictures(folder));
-    pictures.sort_unstable();
-    Ok((pictures, skipped.notes(folder)))
+    let mut images = images_below(folder, HashSet::new(), &mut skipped)?;
+    ensure!(!images.is_empty(), "the folder {}", skipped.no_images(folder));
+    images.sort_unstable();
+    Ok((images, skipped.notes(folder)))
 }
 
 /// All image files in and below a folder. Symlinks are followed, but each folder is listed only once, so cycles end.
 /// Folders in `seen` are skipped.
-pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
+pub(super) fn images_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
     let (mut found, mut pending) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = pending.pop() {
         if !seen.insert(resolved(&folder)?) {
@@ -31,7 +31,7 @@ pub(super) fn pictures_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped:
         for entry in entries(&folder, skipped)? {
             if entry.is_folder {
                 pending.push(entry.path);
-            } else if entry.is_picture() {
+            } else if entry.is_image() {
                 found.push(entry.path);
             } else {
                 skipped.file(&entry.path);
@@ -61,8 +61,8 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Whether it is an image, judged by its extension.
-    pub fn is_picture(&self) -> bool {
-        self.is_file && picture::has_picture_ending(&self.path)
+    pub fn is_image(&self) -> bool {
+        self.is_file && image_file::has_image_ending(&self.path)
     }
 }
 
@@ -114,7 +114,7 @@ impl Skipped {
     /// Counts the files beside the class folders.
     pub fn beside(&mut self, entries: &[Entry]) {
         for entry in entries.iter().filter(|entry| !entry.is_folder) {
-            if entry.is_picture() { self.loose += 1 } else { self.file(&entry.path) }
+            if entry.is_image() { self.loose += 1 } else { self.file(&entry.path) }
         }
     }
 
@@ -145,9 +145,9 @@ impl Skipped {
     }
 
     /// Message that a folder has no images, with what it has instead.
-    pub fn no_pictures(&self, folder: &Path) -> String {
+    pub fn no_images(&self, folder: &Path) -> String {
         let others = self.names().map_or_else(String::new, |others| format!(", only {others}"));
-        format!("{} contains no images ({}){others}", folder.display(), picture::FORMATS)
+        format!("{} contains no images ({}){others}", folder.display(), image_file::FORMATS)
     }
 
     /// Notes for the user who gave the folder `root`.
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pictures_of_a_folder_are_sorted_and_the_rest_is_counted() {
+    fn the_images_of_a_folder_are_sorted_and_the_rest_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::create_dir_all(root.join("b/deep")).unwrap();
@@ -173,13 +173,13 @@ mod tests {
         for file in ["c.png", "b/z.jpg", "b/deep/y.webp", "a.PNG", ".hidden.png", "b/notes.txt", "empty/one.txt"] {
             fs::write(root.join(file), "").unwrap();
         }
-        let (pictures, notes) = pictures_in(root).unwrap();
-        let names: Vec<_> = pictures.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        let (images, notes) = images_in(root).unwrap();
+        let names: Vec<_> = images.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.PNG", "b/deep/y.webp", "b/z.jpg", "c.png"]);
         assert!(notes.len() == 1 && notes[0].ends_with("1 hidden, 2 .txt"), "{notes:?}");
-        let message = pictures_in(&root.join("empty")).unwrap_err().to_string();
+        let message = images_in(&root.join("empty")).unwrap_err().to_string();
         assert!(message.contains("empty contains no images (PNG, ") && message.ends_with(", only 1 .txt"), "{message}");
-        assert!(pictures_in(&root.join("missing")).is_err());
+        assert!(images_in(&root.join("missing")).is_err());
     }
 
     #[cfg(unix)]
@@ -200,7 +200,7 @@ mod tests {
         symlink(root.join("nowhere"), root.join("class/broken.png")).unwrap();
         let mut skipped = Skipped::default();
         let outside = HashSet::from([resolved(root).unwrap()]);
-        let mut found = pictures_below(&root.join("class"), outside, &mut skipped).unwrap();
+        let mut found = images_below(&root.join("class"), outside, &mut skipped).unwrap();
         found.sort_unstable();
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.png", "broken.png", "b.jpg", "c.png"]);

@@ -16,10 +16,10 @@ mod noise;
 mod sample;
 mod test_set;
 
-pub use catalogue::{Catalogue, Progress, Reading};
+pub use catalogue::{Catalogue, ReadProgress, Reading};
 pub use idx_files::load;
 pub use labels::{UnknownClasses, read_labels};
-pub use listing::pictures_in;
+pub use listing::images_in;
 pub use noise::noise;
 pub use sample::sample;
 pub use test_set::{TestSet, Trained, test_set};
@@ -67,8 +67,8 @@ pub struct Dataset {
 impl Dataset {
     /// Joins `images` `[N, C, H, W]` with their labels. Fails if their numbers differ or if there are no images.
     pub fn new(images: Array4<u8>, labels: Vec<usize>) -> Result<Self> {
-        let pictures = images.len_of(Axis(0));
-        ensure!(pictures == labels.len(), "{pictures} images, but {} labels", labels.len());
+        let count = images.len_of(Axis(0));
+        ensure!(count == labels.len(), "{count} images, but {} labels", labels.len());
         ensure!(!images.is_empty(), "expected at least one image");
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
         Ok(Self { images, labels, files: Vec::new() })
@@ -141,7 +141,7 @@ impl Dataset {
         let numbers: Vec<u8> = numbers.flat_map(|&number| (number as u64).to_le_bytes()).collect();
         // The array is always contiguous, so the default is never used.
         let pixels = self.images.as_slice().unwrap_or_default();
-        Fingerprint::of(&numbers).and(pixels).to_string()
+        Fingerprint::new(&numbers).and(pixels).to_string()
     }
 }
 

@@ -6,7 +6,7 @@ use ndarray::Array4;
 /// `[N, C, H, W]` uniformly distributed random pixels, 0 to 255. The same seed gives the same pixels on every machine.
 #[must_use]
 pub fn noise(shape: (usize, usize, usize, usize), seed: u64) -> Array4<u8> {
-    let mut state = Fingerprint::of(&seed.to_le_bytes());
+    let mut state = Fingerprint::new(&seed.to_le_bytes());
     Array4::from_shape_simple_fn(shape, || {
         state = state.and(&[1]);
         state.spread() as u8

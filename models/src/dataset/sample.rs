@@ -29,7 +29,7 @@ pub(super) fn found(sample: &[String], set: &Dataset) -> usize {
 fn fingerprints(set: &Dataset) -> impl Iterator<Item = u64> {
     let images = set.images.axis_iter(Axis(0));
     // Each image is contiguous because the whole set is.
-    images.map(|image| Fingerprint::of(image.as_slice().unwrap_or_default()).spread())
+    images.map(|image| Fingerprint::new(image.as_slice().unwrap_or_default()).spread())
 }
 
 #[cfg(test)]

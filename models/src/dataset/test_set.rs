@@ -1,7 +1,7 @@
 //! Chooses the images to evaluate a model on: everything in a folder, except images the model was trained on.
 
 use super::sample::found;
-use super::{Catalogue, Dataset, Progress, Reading};
+use super::{Catalogue, Dataset, ReadProgress, Reading};
 use crate::card::Input;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ pub fn test_set(
     labels: &[String],
     input: &Input,
     trained: Option<Trained>,
-    progress: Progress,
+    progress: ReadProgress,
 ) -> Result<TestSet> {
     let mut catalogue = Catalogue::open(folder)?;
     if trained.is_some_and(|trained| trained.own) {
@@ -166,7 +166,7 @@ mod tests {
 
     fn trained_on(root: &Path) -> Model {
         let catalogue = Catalogue::open(root).unwrap();
-        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Picture).unwrap());
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Image).unwrap());
         let set = catalogue.read(Split::Train, &labels, &input, &|_, _| ()).unwrap().set;
         Model { labels, input, sample: sample(&set), fingerprint: set.fingerprint() }
     }

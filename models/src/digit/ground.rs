@@ -85,8 +85,8 @@ mod tests {
     fn strokes_go_and_shadows_stay() {
         let paper = |x: usize, y: usize| if x < 30 { 0.4 } else { 0.9 } + 0.001 * y as f32;
         let stroke = |x: usize, y: usize| (x.abs_diff(15) < 3 || x.abs_diff(45) < 3) && y > 10 && y < 40;
-        let picture = Plane::from_fn(60, 50, |x, y| paper(x, y) - if stroke(x, y) { 0.3 } else { 0.0 });
-        let ground = without_dark_strokes(&picture, 5);
+        let image = Plane::from_fn(60, 50, |x, y| paper(x, y) - if stroke(x, y) { 0.3 } else { 0.0 });
+        let ground = without_dark_strokes(&image, 5);
         for (found, expected) in ground.values.iter().zip(&Plane::from_fn(60, 50, paper).values) {
             assert!((found - expected).abs() < 0.02, "{found} {expected}");
         }

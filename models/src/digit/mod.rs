@@ -25,7 +25,7 @@ use crate::card::Polarity;
 use anyhow::{Result, ensure};
 use image::{DynamicImage, GrayImage};
 use plane::Plane;
-use source::Source;
+use source::Original;
 
 /// Longer side of the image in which the digit is searched, in pixels, at most.
 const OVERVIEW: usize = 160;
@@ -35,23 +35,23 @@ const MIN_CONTRAST: f32 = 12.0;
 
 /// Prepares an image of one digit for a network whose images have `size` `(width, height)` and the given polarity.
 ///
-/// `found` is the polarity of `picture`; `None` detects it. An image that already has this size and polarity is
+/// `found` is the polarity of `image`; `None` detects it. An image that already has this size and polarity is
 /// returned unchanged. In any other image, the digit is found in any light and among other things, its ink is made
 /// evenly bright, scaled to the box and centred by mass. Fails if the image has no ink or shows several digits.
 pub fn prepare(
-    picture: &DynamicImage,
+    image: &DynamicImage,
     found: Option<Polarity>,
     polarity: Polarity,
     size: (u32, u32),
 ) -> Result<GrayImage> {
-    ensure!(picture.width() > 0 && picture.height() > 0, "the image has no pixels");
-    if (picture.width(), picture.height()) == size {
-        let grey = picture.to_luma8();
+    ensure!(image.width() > 0 && image.height() > 0, "the image has no pixels");
+    if (image.width(), image.height()) == size {
+        let grey = image.to_luma8();
         if fits(&grey, found, polarity) {
             return Ok(grey);
         }
     }
-    let ink = strokes::ink(&Source::new(picture), found)?;
+    let ink = strokes::ink(&Original::new(image), found)?;
     let digit = field::centred(&ink, (size.0 as usize, size.1 as usize));
     let levels = digit.values.iter().map(|value| (value * 255.0).round() as u8);
     let levels = levels.map(|level| if polarity == Polarity::DarkOnLight { 255 - level } else { level });
@@ -61,16 +61,16 @@ pub fn prepare(
 
 /// Whether an image of the network's size also has its polarity. The polarity is light on dark if the border is darker
 /// than the middle between the darkest and the lightest pixel.
-fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> bool {
+fn fits(image: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> bool {
     let (darkest, lightest) =
-        picture.pixels().fold((u8::MAX, u8::MIN), |(low, high), pixel| (low.min(pixel[0]), high.max(pixel[0])));
+        image.pixels().fold((u8::MAX, u8::MIN), |(low, high), pixel| (low.min(pixel[0]), high.max(pixel[0])));
     if f32::from(lightest - darkest) < MIN_CONTRAST {
         return false;
     }
     found.unwrap_or_else(|| {
-        let (width, height) = picture.dimensions();
+        let (width, height) = image.dimensions();
         let border =
-            picture.enumerate_pixels().filter(|(x, y, _)| *x == 0 || *y == 0 || x + 1 == width || y + 1 == height);
+            image.enumerate_pixels().filter(|(x, y, _)| *x == 0 || *y == 0 || x + 1 == width || y + 1 == height);
         let levels: Vec<f32> = border.map(|(_, _, pixel)| f32::from(pixel[0])).collect();
         let border = Plane { width: levels.len(), height: 1, values: levels };
         let dark = border.quantile(0.5) <= f32::midpoint(f32::from(darkest), f32::from(lightest));
@@ -79,7 +79,7 @@ fn fits(picture: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> boo
 }
 
 /// Size of the whole image scaled down to at most [`OVERVIEW`] pixels on the longer side.
-fn overview(source: &Source) -> (usize, usize) {
+fn overview(source: &Original) -> (usize, usize) {
     let (width, height) = source.size();
     let scale = (OVERVIEW as f64 / width.max(height) as f64).min(1.0);
     let shrunk = |extent: usize| ((extent as f64 * scale).round() as usize).max(1);
@@ -93,8 +93,8 @@ mod tests {
 
     const SIZE: (u32, u32) = (28, 28);
 
-    fn light_on_dark(picture: impl Into<DynamicImage>) -> Result<GrayImage> {
-        prepare(&picture.into(), None, Polarity::LightOnDark, SIZE)
+    fn light_on_dark(image: impl Into<DynamicImage>) -> Result<GrayImage> {
+        prepare(&image.into(), None, Polarity::LightOnDark, SIZE)
     }
 
     /// A seven drawn with two strokes, in an image of this size.
@@ -128,9 +128,9 @@ mod tests {
     fn light_that_falls_off_does_not_matter() {
         let expected = light_on_dark(drawn(300, 0, 255)).unwrap();
         let lit = |x: u32, y: u32, level: f32| level * (1.0 - 0.6 * x as f32 / 300.0) * if y > 140 { 0.6 } else { 1.0 };
-        let picture =
+        let image =
             GrayImage::from_fn(300, 300, |x, y| Luma([lit(x, y, if seven(300, x, y) { 40.0 } else { 240.0 }) as u8]));
-        let difference = difference(&expected, &light_on_dark(picture).unwrap());
+        let difference = difference(&expected, &light_on_dark(image).unwrap());
         assert!(difference < 12.0, "{difference:.1} grey levels");
     }
 
@@ -140,8 +140,8 @@ mod tests {
         for (ink, ground) in
             [([255, 235, 80], [250; 3]), ([200, 30, 30], [20, 20, 110]), ([40, 90, 200], [130, 70, 60])]
         {
-            let picture = RgbImage::from_fn(300, 300, |x, y| Rgb(if seven(300, x, y) { ink } else { ground }));
-            let difference = difference(&expected, &light_on_dark(picture).unwrap());
+            let image = RgbImage::from_fn(300, 300, |x, y| Rgb(if seven(300, x, y) { ink } else { ground }));
+            let difference = difference(&expected, &light_on_dark(image).unwrap());
             assert!(difference < 8.0, "{ink:?} on {ground:?}: {difference:.1} grey levels");
         }
     }
@@ -170,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fitting_picture_is_not_touched_and_its_inverse_is_turned_round() {
-        let picture = drawn(28, 255, 0);
-        let whole = |picture: &GrayImage, found| prepare(&picture.clone().into(), found, Polarity::LightOnDark, SIZE);
-        assert_eq!(whole(&picture, None).unwrap(), picture);
-        assert_eq!(whole(&picture, Some(Polarity::LightOnDark)).unwrap(), picture);
-        let mut inverted = picture.clone();
+    fn a_fitting_image_is_not_touched_and_its_inverse_is_turned_round() {
+        let image = drawn(28, 255, 0);
+        let whole = |image: &GrayImage, found| prepare(&image.clone().into(), found, Polarity::LightOnDark, SIZE);
+        assert_eq!(whole(&image, None).unwrap(), image);
+        assert_eq!(whole(&image, Some(Polarity::LightOnDark)).unwrap(), image);
+        let mut inverted = image.clone();
         image::imageops::invert(&mut inverted);
         for found in [None, Some(Polarity::DarkOnLight)] {
             let digit = whole(&inverted, found).unwrap();
@@ -183,18 +183,18 @@ mod tests {
             assert!(digit.pixels().any(|pixel| pixel[0] > 250));
         }
         assert!(
-            whole(&picture, Some(Polarity::DarkOnLight)).is_ok_and(|digit| digit != picture)
-                || whole(&picture, Some(Polarity::DarkOnLight)).is_err()
+            whole(&image, Some(Polarity::DarkOnLight)).is_ok_and(|digit| digit != image)
+                || whole(&image, Some(Polarity::DarkOnLight)).is_err()
         );
     }
 
     #[test]
-    fn a_picture_without_ink_says_so() {
+    fn an_image_without_ink_says_so() {
         // Deterministic noise of 24 grey levels.
         let noise = |x: u32, y: u32| {
             (x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35) >> 24
         };
-        let pictures = [
+        let images = [
             ("black", GrayImage::from_pixel(50, 40, Luma([0]))),
             ("white", GrayImage::from_pixel(500, 400, Luma([255]))),
             ("black, 28×28", GrayImage::from_pixel(28, 28, Luma([0]))),
@@ -202,8 +202,8 @@ mod tests {
             ("a gradient", GrayImage::from_fn(300, 200, |x, _| Luma([(x / 2 + 80) as u8]))),
             ("a shadow", GrayImage::from_fn(300, 200, |x, _| Luma([if x < 110 { 110 } else { 220 }]))),
         ];
-        for (name, picture) in pictures {
-            match light_on_dark(picture) {
+        for (name, image) in images {
+            match light_on_dark(image) {
                 Ok(_) => panic!("{name}: a digit was found"),
                 Err(error) => assert!(error.to_string().contains("no ink"), "{name}: {error}"),
             }
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn several_digits_are_an_error() {
         for count in 2..6 {
-            let picture = GrayImage::from_fn(120 * count, 160, |x, y| {
+            let image = GrayImage::from_fn(120 * count, 160, |x, y| {
                 Luma([if seven(120, x % 120, y.saturating_sub(20)) { 30 } else { 230 }])
             });
-            let message = light_on_dark(picture).unwrap_err().to_string();
+            let message = light_on_dark(image).unwrap_err().to_string();
             assert!(message.contains("several digits"), "{count}: {message}");
         }
     }
@@ -230,7 +230,7 @@ mod tests {
                 ("ruled", &|_, y| on_line(y)),
                 ("dotted", &|x, y| on_line(x) && on_line(y)),
             ] {
-                let picture = |digit: bool| {
+                let image = |digit: bool| {
                     GrayImage::from_fn(300, 400, |x, y| {
                         Luma([if digit && seven(300, x, y) {
                             20
@@ -241,24 +241,23 @@ mod tests {
                         }])
                     })
                 };
-                match light_on_dark(picture(false)) {
+                match light_on_dark(image(false)) {
                     Ok(_) => panic!("{name}, {pitch} px: a digit was found"),
                     Err(error) => assert!(error.to_string().contains("no ink"), "{name}, {pitch} px: {error}"),
                 }
-                assert!(light_on_dark(picture(true)).is_ok(), "{name}, {pitch} px: no digit was found");
+                assert!(light_on_dark(image(true)).is_ok(), "{name}, {pitch} px: no digit was found");
             }
         }
     }
 
     /// They must not panic; the result does not matter.
     #[test]
-    fn no_picture_is_too_small_or_too_narrow() {
+    fn no_image_is_too_small_or_too_narrow() {
         for (width, height) in [(1, 1), (2, 1), (1, 2), (3, 3), (1, 5000), (5000, 1), (7, 900), (28, 27), (64, 2)] {
             for ink in [0, 255] {
-                let picture =
-                    GrayImage::from_fn(width, height, |x, y| Luma([if (x ^ y) & 3 == 1 { ink } else { 128 }]));
-                let _ = light_on_dark(picture.clone());
-                let _ = prepare(&DynamicImage::from(picture).into_rgb8().into(), None, Polarity::DarkOnLight, (1, 1));
+                let image = GrayImage::from_fn(width, height, |x, y| Luma([if (x ^ y) & 3 == 1 { ink } else { 128 }]));
+                let _ = light_on_dark(image.clone());
+                let _ = prepare(&DynamicImage::from(image).into_rgb8().into(), None, Polarity::DarkOnLight, (1, 1));
             }
         }
     }

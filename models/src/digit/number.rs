@@ -32,7 +32,7 @@ struct Column {
 }
 
 impl Column {
-    fn of(piece: &Component) -> Self {
+    fn new(piece: &Component) -> Self {
         Self { left: piece.left, right: piece.right, top: piece.top, bottom: piece.bottom }
     }
 
@@ -75,19 +75,19 @@ pub(super) struct Row {
 /// The row of digits that the first piece belongs to. `pieces` come with their scores, best first.
 pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
     let Some((best, main)) = pieces.first() else { return Row { digits: 1, score: 0.0 } };
-    let first = Column::of(main);
+    let first = Column::new(main);
     let clearness = best / main.extent() as f32;
     let in_row: Vec<&(f32, Component)> = pieces
         .iter()
         .filter(|(score, piece)| {
-            let column = Column::of(piece);
+            let column = Column::new(piece);
             let lower = column.height().min(first.height());
             lower >= HEIGHT * column.height().max(first.height())
                 && column.level(first) >= 0.5 * lower
                 && score / piece.extent() as f32 >= CLEARNESS * clearness
         })
         .collect();
-    let mut row: Vec<Column> = in_row.iter().map(|(_, piece)| Column::of(piece)).collect();
+    let mut row: Vec<Column> = in_row.iter().map(|(_, piece)| Column::new(piece)).collect();
     let tallest = row.iter().map(|column| column.height()).fold(0.0, f32::max);
     row.retain(|column| column.height() >= HEIGHT * tallest);
     row.sort_by_key(|column| column.left);
@@ -113,7 +113,7 @@ pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
     }
     let together = run.iter().copied().reduce(Column::with).unwrap_or(first);
     if run.len() > 1 && together.width() > TOGETHER * together.height() {
-        let stands = |piece: &Component| run.iter().any(|column| column.shared(Column::of(piece)) > 0.0);
+        let stands = |piece: &Component| run.iter().any(|column| column.shared(Column::new(piece)) > 0.0);
         let score = in_row.iter().filter(|(_, piece)| stands(piece)).map(|(score, _)| score).sum();
         return Row { digits: run.len(), score };
     }

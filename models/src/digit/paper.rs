@@ -20,14 +20,14 @@ const LONG: f32 = 3.0;
 const PATTERN: usize = 12;
 
 /// Whether a piece is a ruled line or a grid of such lines.
-pub(super) fn is_ruling(piece: &Component, picture: &Plane) -> bool {
-    let (right, bottom) = (picture.width - 1, picture.height - 1);
+pub(super) fn is_ruling(piece: &Component, image: &Plane) -> bool {
+    let (right, bottom) = (image.width - 1, image.height - 1);
     let touched = [piece.left == 0, piece.right == right, piece.top == 0, piece.bottom == bottom];
     let sides = touched.iter().filter(|&&side| side).count();
     if sides == 0 {
         return false;
     }
-    is_line(piece, picture, touched) || is_band(piece, touched) || (sides > 1 && contacts(piece, picture) > CONTACTS)
+    is_line(piece, image, touched) || is_band(piece, touched) || (sides > 1 && contacts(piece, image) > CONTACTS)
 }
 
 /// The background between two ruled lines: a filled box as wide as the image, but not as high.
@@ -37,7 +37,7 @@ fn is_band(piece: &Component, [left, right, top, bottom]: [bool; 4]) -> bool {
 }
 
 /// A thin straight piece that ends at the border, such as a ruled line or the edge of a sheet.
-fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool; 4]) -> bool {
+fn is_line(piece: &Component, image: &Plane, [left, right, top, bottom]: [bool; 4]) -> bool {
     let extent = piece.extent() as f32;
     let thickness = piece.pixels.len() as f32 / extent;
     let through = (left && right) || (top && bottom);
@@ -45,9 +45,9 @@ fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool
         return true;
     }
     let (depth, ends, room) = if piece.width() > piece.height() {
-        (piece.height(), left || right, picture.height)
+        (piece.height(), left || right, image.height)
     } else {
-        (piece.width(), top || bottom, picture.width)
+        (piece.width(), top || bottom, image.width)
     };
     // In a narrow image, a 1 can be as thin.
     let roomy = room as f32 > 0.3 * extent;
@@ -55,8 +55,8 @@ fn is_line(piece: &Component, picture: &Plane, [left, right, top, bottom]: [bool
 }
 
 /// How many times a piece touches the border.
-fn contacts(piece: &Component, picture: &Plane) -> usize {
-    let (width, height) = (picture.width, picture.height);
+fn contacts(piece: &Component, image: &Plane) -> usize {
+    let (width, height) = (image.width, image.height);
     // Positions along the border, clockwise from the upper left corner.
     let place = |&pixel: &usize| {
         let (x, y) = (pixel % width, pixel / width);

@@ -199,7 +199,7 @@ fn score(piece: &Component, mask: &[bool], dark: &Plane, sharpest: f32) -> f32 {
 mod tests {
     use super::*;
 
-    fn picture(level: impl Fn(usize, usize) -> f32) -> Plane {
+    fn image(level: impl Fn(usize, usize) -> f32) -> Plane {
         logarithmic(&Plane::from_fn(120, 90, level))
     }
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn either_polarity_is_found() {
         for (ink, ground, polarity) in [(30.0, 220.0, Polarity::DarkOnLight), (220.0, 30.0, Polarity::LightOnDark)] {
-            let found = digit(&picture(|x, y| if zero(x, y) { ink } else { ground }), None).unwrap();
+            let found = digit(&image(|x, y| if zero(x, y) { ink } else { ground }), None).unwrap();
             assert_eq!(found.polarity, polarity);
             assert_eq!(found.bounds, (41, 26, 39, 39));
         }
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_shadow_over_the_digit_does_not_matter() {
         let shadow = |x: usize| if x < 58 { 0.45 } else { 1.0 };
-        let found = digit(&picture(|x, y| shadow(x) * if zero(x, y) { 40.0 } else { 220.0 }), None).unwrap();
+        let found = digit(&image(|x, y| shadow(x) * if zero(x, y) { 40.0 } else { 220.0 }), None).unwrap();
         assert_eq!(found.polarity, Polarity::DarkOnLight);
         let (left, top, width, height) = found.bounds;
         assert!(left.abs_diff(41) < 2 && top.abs_diff(26) < 2 && width.abs_diff(39) < 4 && height.abs_diff(39) < 4);
@@ -229,15 +229,15 @@ mod tests {
 
     #[test]
     fn a_shadow_alone_is_no_digit() {
-        assert!(digit(&picture(|x, _| if x < 50 { 100.0 } else { 200.0 }), None).is_none());
-        assert!(digit(&picture(|x, y| 240.0 - x as f32 - y as f32), None).is_none());
+        assert!(digit(&image(|x, _| if x < 50 { 100.0 } else { 200.0 }), None).is_none());
+        assert!(digit(&image(|x, y| 240.0 - x as f32 - y as f32), None).is_none());
     }
 
     #[test]
     fn the_table_around_the_sheet_is_not_the_ground() {
         let sheet = |x: usize, y: usize| (12..110).contains(&x) && (10..82).contains(&y);
         let found = digit(
-            &picture(|x, y| {
+            &image(|x, y| {
                 if zero(x, y) {
                     40.0
                 } else if sheet(x, y) {
@@ -257,7 +257,7 @@ mod tests {
         let speck =
             |x: usize, y: usize| (62..64).contains(&x) && (70..72).contains(&y) || x < 9 && x > 6 && y < 8 && y > 5;
         let bar = |x: usize, y: usize| (50..80).contains(&x) && (18..22).contains(&y);
-        let found = digit(&picture(|x, y| if zero(x, y) || speck(x, y) || bar(x, y) { 40.0 } else { 220.0 }), None);
+        let found = digit(&image(|x, y| if zero(x, y) || speck(x, y) || bar(x, y) { 40.0 } else { 220.0 }), None);
         assert_eq!(found.unwrap().bounds, (41, 18, 39, 47));
     }
 }

@@ -20,19 +20,19 @@ pub(super) struct Sheet {
 }
 
 /// The largest light and the largest dark component of an image, if they are rectangles.
-pub(super) fn sheets(picture: &Plane) -> Vec<Sheet> {
-    let (low, high) = (picture.quantile(0.0), picture.quantile(1.0));
+pub(super) fn sheets(image: &Plane) -> Vec<Sheet> {
+    let (low, high) = (image.quantile(0.0), image.quantile(1.0));
     if high <= low {
         return Vec::new();
     }
-    let threshold = otsu(picture.values.iter().copied(), low, high);
+    let threshold = otsu(image.values.iter().copied(), low, high);
     let largest = |light: bool| {
-        let mask: Vec<bool> = picture.values.iter().map(|&value| (value >= threshold) == light).collect();
-        let pieces = components(&mask, picture.width).into_iter();
+        let mask: Vec<bool> = image.values.iter().map(|&value| (value >= threshold) == light).collect();
+        let pieces = components(&mask, image.width).into_iter();
         let piece = pieces.max_by_key(|piece| piece.pixels.len())?;
         let mut mask = vec![false; mask.len()];
         piece.pixels.iter().for_each(|&pixel| mask[pixel] = true);
-        Sheet::new(&mask, picture.width)
+        Sheet::new(&mask, image.width)
     };
     [true, false].into_iter().filter_map(largest).collect()
 }
@@ -52,15 +52,15 @@ impl Sheet {
     }
 
     /// The image as if the sheet filled it: pixels outside get the nearest value on the sheet.
-    pub fn filling(&self, picture: &Plane) -> Plane {
+    pub fn filling(&self, image: &Plane) -> Plane {
         let inside: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].is_some()).collect();
-        let (Some(&top), Some(&bottom)) = (inside.first(), inside.last()) else { return picture.clone() };
+        let (Some(&top), Some(&bottom)) = (inside.first(), inside.last()) else { return image.clone() };
         let edge = EDGE.min((bottom - top) / 2);
-        Plane::from_fn(picture.width, picture.height, |x, y| {
+        Plane::from_fn(image.width, image.height, |x, y| {
             let row = y.clamp(top + edge, bottom - edge);
-            let (first, last) = self.rows[row].unwrap_or((0, picture.width - 1));
+            let (first, last) = self.rows[row].unwrap_or((0, image.width - 1));
             let edge = EDGE.min((last - first) / 2);
-            picture.values[row * picture.width + x.clamp(first + edge, last - edge)]
+            image.values[row * image.width + x.clamp(first + edge, last - edge)]
         })
     }
 
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn the_table_takes_the_sheets_values() {
         let paper = |x: f32, y: f32| (20.0..100.0).contains(&x) && (10.0..80.0).contains(&y);
-        let picture = Plane::from_fn(120, 90, |x, y| if paper(x as f32, y as f32) { x as f32 } else { -1.0 });
-        let filled = sheet(paper).unwrap().filling(&picture);
+        let image = Plane::from_fn(120, 90, |x, y| if paper(x as f32, y as f32) { x as f32 } else { -1.0 });
+        let filled = sheet(paper).unwrap().filling(&image);
         for (index, &value) in filled.values.iter().enumerate() {
             assert_eq!(value, ((index % 120) as f32).clamp(23.0, 96.0));
         }

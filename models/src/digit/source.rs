@@ -11,16 +11,16 @@ const COLOURFUL: f32 = 16.0;
 const BRIGHTNESS: [f32; 3] = [0.2126, 0.7152, 0.0722];
 
 /// An image with 8 bits per channel.
-pub(super) enum Source<'a> {
+pub(super) enum Original<'a> {
     Grey(Cow<'a, GrayImage>),
     Colour(Cow<'a, RgbImage>),
 }
 
-impl<'a> Source<'a> {
-    pub fn new(picture: &'a DynamicImage) -> Self {
-        match picture {
-            DynamicImage::ImageLuma8(picture) => Self::Grey(Cow::Borrowed(picture)),
-            DynamicImage::ImageRgb8(picture) => Self::Colour(Cow::Borrowed(picture)),
+impl<'a> Original<'a> {
+    pub fn new(image: &'a DynamicImage) -> Self {
+        match image {
+            DynamicImage::ImageLuma8(image) => Self::Grey(Cow::Borrowed(image)),
+            DynamicImage::ImageRgb8(image) => Self::Colour(Cow::Borrowed(image)),
             other if other.color().has_color() => Self::Colour(Cow::Owned(other.to_rgb8())),
             other => Self::Grey(Cow::Owned(other.to_luma8())),
         }
@@ -28,8 +28,8 @@ impl<'a> Source<'a> {
 
     pub fn size(&self) -> (usize, usize) {
         let (width, height) = match self {
-            Self::Grey(picture) => picture.dimensions(),
-            Self::Colour(picture) => picture.dimensions(),
+            Self::Grey(image) => image.dimensions(),
+            Self::Colour(image) => image.dimensions(),
         };
         (width as usize, height as usize)
     }
@@ -37,11 +37,11 @@ impl<'a> Source<'a> {
     /// A part of the image at another size: its brightness, 0 to 255, then red, green and blue if the part is coloured.
     pub fn planes(&self, area: Area, size: (usize, usize)) -> Vec<Plane> {
         let channels: [Plane; 3] = match self {
-            Self::Grey(picture) => {
-                let [grey] = resampled(picture.as_raw(), self.size(), area, size);
+            Self::Grey(image) => {
+                let [grey] = resampled(image.as_raw(), self.size(), area, size);
                 return vec![grey];
             }
-            Self::Colour(picture) => resampled(picture.as_raw(), self.size(), area, size),
+            Self::Colour(image) => resampled(image.as_raw(), self.size(), area, size),
         };
         let [red, green, blue] = &channels;
         let least = red.zip(green, f32::min).zip(blue, f32::min);

@@ -4,7 +4,7 @@ use super::components::components;
 use super::ground::{brightest, without_dark_strokes};
 use super::plane::{Area, Plane};
 use super::search::{self, Found};
-use super::source::Source;
+use super::source::Original;
 use super::{MIN_CONTRAST, overview, thickness};
 use crate::card::Polarity;
 use anyhow::{Result, ensure};
@@ -22,7 +22,7 @@ const PALE: f32 = 0.35;
 const THICKNESS: (f32, f32) = (0.09, 0.17);
 
 /// The digit's ink, 0 (none) to 1, without anything else. Fails if there is no ink or if there are several digits.
-pub(super) fn ink(source: &Source, found: Option<Polarity>) -> Result<Plane> {
+pub(super) fn ink(source: &Original, found: Option<Polarity>) -> Result<Plane> {
     let (width, height) = source.size();
     let size = overview(source);
     let planes = source.planes(Area::whole(width, height), size);
@@ -59,7 +59,7 @@ fn no_ink(overview: &Plane) -> String {
 }
 
 /// The enlarged view: the digit, [`LARGE`] pixels long, with a margin.
-fn closer(source: &Source, channel: usize, digit: &Found, size: (usize, usize)) -> (Area, Plane) {
+fn closer(source: &Original, channel: usize, digit: &Found, size: (usize, usize)) -> (Area, Plane) {
     let (width, height) = source.size();
     let zoom = (width as f64 / size.0 as f64, height as f64 / size.1 as f64);
     let (left, top, across, down) = digit.bounds;
@@ -159,7 +159,7 @@ fn even(ink: &Plane) -> Plane {
         let inside = (pad..pad + ink.width).contains(&x) && (pad..pad + ink.height).contains(&y);
         if inside { ink.values[(y - pad) * ink.width + x - pad] } else { 0.0 }
     });
-    let thickness = thickness::of(&padded);
+    let thickness = thickness::measure(&padded);
     let (thin, thick) = (THICKNESS.0 * LARGE as f32, THICKNESS.1 * LARGE as f32);
     if (thin..=thick).contains(&thickness) {
         return padded;

@@ -5,7 +5,7 @@ use super::plane::Plane;
 /// Mean thickness of a shape's strokes in pixels: twice its area divided by its circumference.
 ///
 /// The area is the sum of the coverage; the circumference is its total variation.
-pub(super) fn of(coverage: &Plane) -> f32 {
+pub(super) fn measure(coverage: &Plane) -> f32 {
     let Plane { width, height, ref values } = *coverage;
     let area: f32 = values.iter().sum();
     let value = |x: usize, y: usize| if x < width && y < height { values[y * width + x] } else { 0.0 };
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn the_thickness_of_a_bar_is_its_width() {
         for thickness in [2, 5, 12] {
-            let found = of(&bar(thickness));
+            let found = measure(&bar(thickness));
             // The bar's ends count as circumference too.
             let expected = thickness as f32 * 100.0 / (100.0 + thickness as f32);
             assert!((found - expected).abs() < 0.05 * expected, "{thickness}: {found}");
@@ -122,6 +122,6 @@ mod tests {
         let empty = Plane::zeros(5, 4);
         assert!(moved(&empty, 3.0).values.iter().all(|&value| value == 0.0));
         assert!(moved(&empty.map(|_| 1.0), -3.0).values.iter().all(|&value| value == 1.0));
-        assert_eq!(of(&empty), 0.0);
+        assert_eq!(measure(&empty), 0.0);
     }
 }

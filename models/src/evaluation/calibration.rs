@@ -8,7 +8,7 @@ pub const BINS: usize = 15;
 /// How well a classifier's confidence matches its accuracy (Guo et al., "On Calibration of Modern Neural Networks",
 /// arXiv 1706.04599, section 2).
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Calibration {
+pub struct Reliability {
     /// Expected calibration error, 0 to 1: the mean gap between confidence and accuracy over the bins, weighted by the
     /// number of predictions in each (equation 3). 0 if there are no predictions.
     pub ece: f64,
@@ -33,11 +33,11 @@ pub struct Bin {
     pub accuracy: Option<f64>,
 }
 
-impl Calibration {
+impl Reliability {
     /// Bins predictions, each given as its confidence (the largest probability, 0 to 1) and whether it was right. A
     /// confidence of NaN counts as 0.
     #[must_use]
-    pub fn of(answers: impl IntoIterator<Item = (f32, bool)>) -> Self {
+    pub fn from_answers(answers: impl IntoIterator<Item = (f32, bool)>) -> Self {
         let mut tallies = [(0_u64, 0_u64, 0.0_f64); BINS];
         for (confidence, right) in answers {
             let confidence = if confidence.is_nan() { 0.0 } else { f64::from(confidence).clamp(0.0, 1.0) };
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn the_expected_calibration_error_is_that_of_equation_3() {
         let answers = [(0.75, true), (0.75, false), (0.95, true), (0.97, true), (1.0, true)];
-        let calibration = Calibration::of(answers);
+        let calibration = Reliability::from_answers(answers);
         close(calibration.ece, 0.116);
         let bin = calibration.bins[11];
         assert_eq!((bin.count, bin.right, bin.accuracy), (2, 1, Some(0.5)));
@@ -91,13 +91,14 @@ mod tests {
 
     #[test]
     fn answers_as_sure_as_they_are_right_have_no_error() {
-        close(Calibration::of([(0.5, true), (0.5, false)]).ece, 0.0);
-        close(Calibration::of([(1.0, false); 7]).ece, 1.0);
+        close(Reliability::from_answers([(0.5, true), (0.5, false)]).ece, 0.0);
+        close(Reliability::from_answers([(1.0, false); 7]).ece, 1.0);
     }
 
     #[test]
     fn bins_reach_up_to_their_upper_end_and_every_answer_is_in_one() {
-        let calibration = Calibration::of([(0.0, false), (0.2, true), (0.21, true), (1.0, true), (f32::NAN, false)]);
+        let calibration =
+            Reliability::from_answers([(0.0, false), (0.2, true), (0.21, true), (1.0, true), (f32::NAN, false)]);
         let counts: Vec<_> = calibration.bins.iter().map(|bin| bin.count).collect();
         assert_eq!(counts.iter().sum::<u64>(), 5);
         assert_eq!((counts[0], counts[3], counts[14]), (2, 2, 1), "0.2_f32 is above 3/15");
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn no_answers_are_no_error_and_no_mean() {
-        let calibration = Calibration::of([]);
+        let calibration = Reliability::from_answers([]);
         assert_eq!((calibration.ece, calibration.bins.len()), (0.0, BINS));
         assert!(calibration.bins.iter().all(|bin| bin.confidence.is_none() && bin.accuracy.is_none()));
     }

@@ -123,7 +123,7 @@ mod tests {
 
     /// Worked out by hand: 8 of 10 cats are recognised; 1 of 30 dogs and 3 of 10 birds are mistaken for cats.
     #[test]
-    fn precision_and_recall_are_of_answers_and_of_pictures() {
+    fn precision_and_recall_are_of_answers_and_of_images() {
         let confusion = Confusion { counts: vec![vec![8, 2, 0], vec![1, 29, 0], vec![3, 7, 0]] };
         let [cat, dog, bird] = confusion.classes()[..] else { panic!("three classes") };
         assert_eq!((cat.support, cat.answered), (10, 12));

@@ -1,6 +1,6 @@
 //! All metrics of a classifier on labelled images, tallied batch by batch.
 
-use super::{Bin, Calibration, ClassFigures, Confusion, argmax, interval, log_softmax, softmax};
+use super::{Bin, ClassFigures, Confusion, Reliability, argmax, interval, log_softmax, softmax};
 use ndarray::ArrayView2;
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub struct Metrics {
     /// The confusion matrix.
     pub confusion: Confusion,
     /// How well the confidence matches the accuracy.
-    pub calibration: Calibration,
+    pub calibration: Reliability,
 }
 
 impl Metrics {
@@ -80,7 +80,7 @@ impl Tally {
             accuracy_interval: interval(confusion.correct(), confusion.total()),
             loss: loss / images.max(1) as f64,
             classes: confusion.classes(),
-            calibration: Calibration::of(confidences),
+            calibration: Reliability::from_answers(confidences),
             confusion,
         }
     }

@@ -1,6 +1,6 @@
 //! Metrics of a classifier.
 //!
-//! [`Confusion`] is the confusion matrix, with precision and recall per class; [`Calibration`] compares confidence with
+//! [`Confusion`] is the confusion matrix, with precision and recall per class; [`Reliability`] compares confidence with
 //! accuracy; [`interval`] gives the confidence interval of a share. [`Metrics`] holds all of them, tallied batch by
 //! batch ([`Tally`]).
 
@@ -9,7 +9,7 @@ mod confusion;
 mod metrics;
 mod mistakes;
 
-pub use calibration::{BINS, Bin, Calibration};
+pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::{ClassFigures, Confused, Confusion};
 pub use metrics::{Metrics, Tally};
 pub use mistakes::{Mistake, mistakes, sort_by_certainty};

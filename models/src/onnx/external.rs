@@ -52,7 +52,7 @@ pub fn embedded(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
     if files(&model).is_empty() {
         return Ok(bytes);
     }
-    let mut folder = Folder::of(path, bytes.len() as u64)?;
+    let mut folder = Folder::new(path, bytes.len() as u64)?;
     drop(bytes);
     for tensor in model.graph.iter_mut().flat_map(tensors_mut).filter(|tensor| is_external(tensor)) {
         let read = folder.read(tensor).with_context(|| {
@@ -96,7 +96,7 @@ struct Folder {
 
 impl Folder {
     /// `read` bytes of [`MAX_FILE`] are already used.
-    fn of(model: &Path, read: u64) -> Result<Self> {
+    fn new(model: &Path, read: u64) -> Result<Self> {
         let name = model.display();
         ensure!(
             model.is_file(),

@@ -22,7 +22,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 
 /// Bytes from a seed.
 pub fn bytes(seed: u64, count: usize) -> Vec<u8> {
-    let start = Fingerprint::of(&seed.to_le_bytes());
+    let start = Fingerprint::new(&seed.to_le_bytes());
     (0..count).map(|index| start.and(&index.to_le_bytes()).spread() as u8).collect()
 }
 

@@ -1,10 +1,10 @@
-//! Fuzz targets: `picture`, `idx`, `card`, `onnx_load` (bytes) and `onnx_graph` (graphs), and what they share with the
+//! Fuzz targets: `image`, `idx`, `card`, `onnx_load` (bytes) and `onnx_graph` (graphs), and what they share with the
 //! tests that run with every `cargo test` (`models/tests/arbitrary.rs`, `deploy/tests/arbitrary.rs`). To run one, with
 //! `cargo install cargo-fuzz` and a nightly toolchain, in this folder:
 //!
 //! ```sh
-//! mkdir -p corpus/picture
-//! cargo +nightly fuzz run --fuzz-dir . picture corpus/picture seeds/picture -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
+//! mkdir -p corpus/image
+//! cargo +nightly fuzz run --fuzz-dir . image corpus/image seeds/image -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048
 //! ```
 //!
 //! `seeds/` is in git; what fuzzing adds, `corpus/` and `artifacts/`, is not. What broke something becomes a seed, which
@@ -24,7 +24,7 @@ use models::onnx::limits::{Footprint, Limits};
 use ndarray::Array4;
 use std::sync::Once;
 
-/// Opens a model in tract and lets it judge a black picture.
+/// Opens a model in tract and lets it judge a black image.
 ///
 /// The limits that hold for users are for a machine: a model may ask for gigabytes and minutes. Here each must be done
 /// in seconds, so a larger one is only held to the limits and not run.
@@ -32,7 +32,7 @@ pub fn load(bytes: &[u8]) {
     quiet();
     let limits =
         Limits { elements: 1 << 22, memory: 1 << 26, values: 1 << 28, multiply_adds: 1 << 26, ..Limits::default() };
-    let small = |batch| onnx::parse(bytes).is_ok_and(|model| Footprint::of(&model, batch, &limits).is_ok());
+    let small = |batch| onnx::parse(bytes).is_ok_and(|model| Footprint::estimate(&model, batch, &limits).is_ok());
     // What no batch fits is refused, or larger than here.
     if !small(1) {
         return;

@@ -7,27 +7,27 @@ use jpeg_encoder::{ColorType, Encoder};
 use std::io::Cursor;
 
 /// Encodes an image in this format.
-pub fn file(picture: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
+pub fn file(image: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format)?;
+    image.write_to(&mut bytes, format)?;
     Ok(bytes.into_inner())
 }
 
 /// Encodes a JPEG with this quality, 1 to 100. Below 90 its chroma is subsampled (4:2:0), as in a camera's.
-pub fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+pub fn jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let (width, height) = (u16::try_from(picture.width())?, u16::try_from(picture.height())?);
-    Encoder::new(&mut bytes, quality).encode(picture, width, height, ColorType::Rgb)?;
+    let (width, height) = (u16::try_from(image.width())?, u16::try_from(image.height())?);
+    Encoder::new(&mut bytes, quality).encode(image, width, height, ColorType::Rgb)?;
     Ok(bytes)
 }
 
 /// Encodes an image in a random common format.
-pub fn any(picture: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
+pub fn any(image: RgbImage, random: &mut Random) -> Result<Vec<u8>> {
     let format =
         *random.pick(&[ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Pnm]);
     match format {
-        ImageFormat::Jpeg => jpeg(&picture, 75 + random.below(20) as u8),
-        format => file(&picture.into(), format),
+        ImageFormat::Jpeg => jpeg(&image, 75 + random.below(20) as u8),
+        format => file(&image.into(), format),
     }
 }
 

@@ -7,7 +7,7 @@ pub struct Random(u64);
 impl Random {
     /// The generator for image `index` of a kind.
     #[must_use]
-    pub fn of(kind: &str, index: usize) -> Self {
+    pub fn new(kind: &str, index: usize) -> Self {
         let seed = kind.bytes().fold(index as u64 + 1, |seed, byte| mixed(seed ^ u64::from(byte)));
         Self(seed | 1)
     }

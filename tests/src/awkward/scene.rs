@@ -35,9 +35,9 @@ impl Scene {
     pub fn texture(&mut self, random: &mut Random, grain: f32, strength: f32) {
         let textures = [grain, 4.0 * grain].map(|grain| (grain, Texture::new(random)));
         let columns: [Vec<Place>; 2] =
-            textures.each_ref().map(|(grain, _)| (0..self.width).map(|x| Place::of(x as f32 / grain)).collect());
+            textures.each_ref().map(|(grain, _)| (0..self.width).map(|x| Place::new(x as f32 / grain)).collect());
         for (y, row) in self.pixels.chunks_mut(self.width).enumerate() {
-            let [fine, coarse] = textures.each_ref().map(|(grain, texture)| texture.row(Place::of(y as f32 / grain)));
+            let [fine, coarse] = textures.each_ref().map(|(grain, texture)| texture.row(Place::new(y as f32 / grain)));
             for (pixel, (&first, &second)) in row.iter_mut().zip(columns[0].iter().zip(&columns[1])) {
                 let light = 1.0 + strength * (first.between(&fine) + second.between(&coarse));
                 *pixel = pixel.map(|level| level * light);

@@ -10,7 +10,7 @@ const COLUMNS: u32 = 8;
 /// One image and its result.
 pub struct Entry {
     /// The image as decoded.
-    pub picture: DynamicImage,
+    pub image: DynamicImage,
     /// The network's input; `None` if the image was refused.
     pub seen: Option<GrayImage>,
     /// Whether the prediction was right.
@@ -29,7 +29,7 @@ pub fn drawn(entries: &[Entry]) -> RgbImage {
             let frame = RgbImage::from_pixel(width, height, Rgb([255, 0, 0]));
             imageops::replace(&mut sheet, &frame, left.into(), top.into());
         }
-        let small = entry.picture.resize(CELL, CELL, FilterType::Triangle).into_rgba8();
+        let small = entry.image.resize(CELL, CELL, FilterType::Triangle).into_rgba8();
         for (x, y, pixel) in small.enumerate_pixels() {
             let ground = sheet.get_pixel_mut(left + 4 + x, top + 4 + y);
             let share = |ink: u8, under: u8| {

@@ -16,7 +16,7 @@ impl Texture {
     /// The value at a position: −0.5 to 0.5.
     #[must_use]
     pub fn at(&self, x: f32, y: f32) -> f32 {
-        Place::of(x).between(&self.row(Place::of(y)))
+        Place::new(x).between(&self.row(Place::new(y)))
     }
 
     /// The values at all integer columns of the row at `down`. Computed once for a whole row of pixels.
@@ -40,7 +40,7 @@ pub struct Place {
 impl Place {
     /// The position of coordinate `at`.
     #[must_use]
-    pub fn of(at: f32) -> Self {
+    pub fn new(at: f32) -> Self {
         let before = at.floor();
         let share = at - before;
         let wrap = |at: i64| at as usize % SIDE;

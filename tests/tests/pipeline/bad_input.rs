@@ -66,7 +66,7 @@ fn broken_data_files_are_named_and_no_run_is_started() {
 }
 
 #[test]
-fn a_picture_that_is_text_is_named_and_the_others_are_predicted() {
+fn an_image_that_is_text_is_named_and_the_others_are_predicted() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     fs::write(file("model.onnx"), model()).unwrap();

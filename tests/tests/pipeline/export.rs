@@ -5,7 +5,7 @@ use deploy::agreement::{compare, tolerance};
 use deploy::backend::{Engine, ort};
 use deploy::model::Model;
 use models::architecture::Kind;
-use models::card::{Calibration, Observer, Precision, Takes};
+use models::card::{GraphInput, Precision, RangeCalibration, RangeObserver};
 use models::dataset::{self, Dataset, Split};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, TensorProto};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use tch::Tensor;
 use train::checkpoint::Checkpoint;
 use train::data::Images;
-use train::export::check::{Material, Report};
+use train::export::check::{CheckReport, Material};
 use train::export::{Outputs, Settings, Written, triton};
 
 /// MNIST training images for calibration.
@@ -32,11 +32,11 @@ fn written(checkpoint: &Checkpoint, settings: &Settings) -> Written {
     Written::new(checkpoint, settings, Some(&calibration())).unwrap()
 }
 
-fn of(precision: Precision) -> Settings {
+fn settings(precision: Precision) -> Settings {
     Settings { precision, ..Settings::default() }
 }
 
-fn prove(checkpoint: &Checkpoint, written: &Written, images: usize) -> Result<Report> {
+fn prove(checkpoint: &Checkpoint, written: &Written, images: usize) -> Result<CheckReport> {
     let test = test_images(images);
     written.prove(checkpoint, &Material { test: &test, judges: (&test, "test") })
 }
@@ -53,16 +53,16 @@ fn operators(graph: &GraphProto) -> BTreeMap<&str, usize> {
 fn every_precision_of_both_networks_passes_its_check() {
     for kind in Kind::ALL {
         let checkpoint = tests::trained(kind).unwrap();
-        let fp32 = written(&checkpoint, &of(Precision::Fp32)).bytes.len();
+        let fp32 = written(&checkpoint, &settings(Precision::Fp32)).bytes.len();
         for (precision, largest) in [(Precision::Fp32, 1.0), (Precision::Fp16, 0.53), (Precision::Int8, 0.32)] {
-            let written = written(&checkpoint, &of(precision));
+            let written = written(&checkpoint, &settings(precision));
             let report = prove(&checkpoint, &written, 1000).unwrap();
             println!("{kind} {precision}\n{}", report.to_text());
             // The five: the folded network in libtorch, tract with our operators and as released, and ONNX Runtime with
             // and without graph optimisations.
             assert_eq!(report.runtimes.len(), 5);
             assert!(written.bytes.len() as f64 <= largest * fp32 as f64, "{kind} {precision}");
-            let again = self::written(&checkpoint, &of(precision));
+            let again = self::written(&checkpoint, &settings(precision));
             assert!(again.bytes == written.bytes, "{kind} {precision}: not the same bytes again");
         }
     }
@@ -72,9 +72,9 @@ fn every_precision_of_both_networks_passes_its_check() {
 #[test]
 fn onnx_runtime_runs_every_convolution_of_an_int8_file_in_integers() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
-    for observer in Observer::ALL {
-        let written = written(&checkpoint, &Settings { observer, ..of(Precision::Int8) });
-        assert_eq!(written.card.calibration, Some(Calibration { images: 300, observer }));
+    for observer in RangeObserver::ALL {
+        let written = written(&checkpoint, &Settings { observer, ..settings(Precision::Int8) });
+        assert_eq!(written.card.calibration, Some(RangeCalibration { images: 300, observer }));
         let rewritten = ort::rewritten("int8", &written.bytes).unwrap();
         let operators = operators(rewritten.graph.as_ref().unwrap());
         assert_eq!((operators.get("QLinearConv"), operators.get("Conv")), (Some(&27), None), "{operators:?}");
@@ -85,7 +85,7 @@ fn onnx_runtime_runs_every_convolution_of_an_int8_file_in_integers() {
 fn a_file_without_fp16_arithmetic_runs_as_fp32_does_in_onnx_runtime() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
     let rewritten = |precision| {
-        let model = ort::rewritten("model", &written(&checkpoint, &of(precision)).bytes).unwrap();
+        let model = ort::rewritten("model", &written(&checkpoint, &settings(precision)).bytes).unwrap();
         let graph = model.graph.unwrap();
         operators(&graph).into_iter().map(|(name, count)| (name.to_owned(), count)).collect::<BTreeMap<_, _>>()
     };
@@ -108,12 +108,12 @@ fn the_same_in_every_form(checkpoint: &Checkpoint) {
     };
     let logits = |written: &Written, engine| open(written, engine).logits(test.images()).unwrap();
     for precision in Precision::ALL {
-        let plain = of(precision);
+        let plain = settings(precision);
         let expected = logits(&written(checkpoint, &plain), ort);
         for settings in [
             Settings { batch: Some(1), ..plain.clone() },
             Settings { batch: Some(8), ..plain.clone() },
-            Settings { takes: Takes::Normalised, ..plain.clone() },
+            Settings { takes: GraphInput::Normalised, ..plain.clone() },
             Settings { outputs: Outputs::Logits, ..plain.clone() },
             Settings { outputs: Outputs::Probabilities, ..plain.clone() },
             Settings { opset: 24, ..plain.clone() },
@@ -151,15 +151,15 @@ fn the_graphs_signature_is_what_was_asked_for() {
     };
     for precision in Precision::ALL {
         assert_eq!(
-            signature(&of(precision)),
+            signature(&settings(precision)),
             ["image uint8 [N, 1, 28, 28]", "logits float [N, 10]", "probabilities float [N, 10]"]
         );
         let other = Settings {
             batch: Some(3),
-            takes: Takes::Normalised,
+            takes: GraphInput::Normalised,
             outputs: Outputs::Probabilities,
             opset: 19,
-            ..of(precision)
+            ..settings(precision)
         };
         assert_eq!(signature(&other), ["image float [3, 1, 32, 32]", "probabilities float [3, 10]"]);
     }
@@ -209,7 +209,7 @@ fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
     let test = test_images(300);
     let material = Material { test: &test, judges: (&test, "test") };
     for precision in Precision::ALL {
-        let mut file = written(&checkpoint, &of(precision));
+        let mut file = written(&checkpoint, &settings(precision));
         let good = file.bytes.clone();
         let layers: Vec<String> = file.card.architecture.layers().into_iter().map(|layer| layer.name).collect();
         let mut faults: Vec<(String, Fault)> = vec![
@@ -262,7 +262,7 @@ fn the_serving_engines_description_is_the_models() {
     let folder = tempfile::tempdir().unwrap();
     for settings in [
         Settings::default(),
-        Settings { takes: Takes::Normalised, outputs: Outputs::Probabilities, ..of(Precision::Int8) },
+        Settings { takes: GraphInput::Normalised, outputs: Outputs::Probabilities, ..settings(Precision::Int8) },
     ] {
         let written = written(&checkpoint, &settings);
         let model = triton::write(&written, folder.path(), true).unwrap();

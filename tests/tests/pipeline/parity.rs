@@ -101,8 +101,8 @@ fn the_batch_does_not_change_the_answers() {
         let mut model = open(&bytes, engine);
         let together = model.logits(test.images().slice(s![..33, .., .., ..])).unwrap();
         for index in [0, 7, 32] {
-            let picture: Array4<u8> = test.images().slice(s![index..=index, .., .., ..]).to_owned();
-            let alone = model.logits(picture.view()).unwrap();
+            let image: Array4<u8> = test.images().slice(s![index..=index, .., .., ..]).to_owned();
+            let alone = model.logits(image.view()).unwrap();
             let agreement = compare(together.slice(s![index..=index, ..]), alone.view(), FP32_TOLERANCE).unwrap();
             assert!(agreement.max_difference < 1e-4, "{engine:?}: {agreement:?}");
         }

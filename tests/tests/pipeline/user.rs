@@ -111,12 +111,12 @@ fn predict_finds_the_digits(folder: &Path, data: &Path, model: &[&str], least: f
     let mut files = Vec::new();
     for index in 0..20 {
         let pixels = test.images().index_axis(ndarray::Axis(0), index).iter().copied().collect();
-        let picture = GrayImage::from_raw(28, 28, pixels).unwrap();
-        let mut drawing = image::imageops::resize(&picture, 140, 140, image::imageops::FilterType::CatmullRom);
+        let image = GrayImage::from_raw(28, 28, pixels).unwrap();
+        let mut drawing = image::imageops::resize(&image, 140, 140, image::imageops::FilterType::CatmullRom);
         image::imageops::invert(&mut drawing);
-        for (kind, picture) in [("small", picture), ("large", drawing)] {
+        for (kind, image) in [("small", image), ("large", drawing)] {
             let name = format!("{kind}-{index}.png");
-            picture.save(folder.join(&name)).unwrap();
+            image.save(folder.join(&name)).unwrap();
             files.push((name, test.labels()[index].to_string()));
         }
     }

@@ -61,7 +61,7 @@ fn entry(side: &Side) -> Entry<'_> {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let comparison = Comparison::of(&self.runs)?;
+        let comparison = Comparison::read(&self.runs)?;
         let page = match self.html {
             Some(page) => page,
             // A folder given as `.` or `..` must be resolved to find its parent.

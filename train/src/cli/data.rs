@@ -1,7 +1,7 @@
 //! How every command opens a data folder: it shows a progress bar on a terminal and prints notes to standard error.
 
 use crate::checkpoint::Checkpoint;
-use crate::data::Source;
+use crate::data::DataSource;
 use crate::source::Choices;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,9 +9,9 @@ use models::dataset::{self, TestSet, Trained};
 use std::io::{Write, stderr};
 use std::path::Path;
 
-/// Reads a data set for training; see [`Source::read`].
-pub(super) fn source(folder: &Path, resolution: usize, choices: Choices) -> Result<Source> {
-    let source = with_bar("reading", |progress| Source::read(folder, resolution, choices, progress))?;
+/// Reads a data set for training; see [`DataSource::read`].
+pub(super) fn source(folder: &Path, resolution: usize, choices: Choices) -> Result<DataSource> {
+    let source = with_bar("reading", |progress| DataSource::read(folder, resolution, choices, progress))?;
     say(&source.notes);
     Ok(source)
 }
@@ -35,7 +35,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
 }
 
 /// Runs `read` with a progress bar that counts images.
-pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::Progress) -> T) -> T {
+pub(super) fn with_bar<T>(what: &'static str, read: impl FnOnce(dataset::ReadProgress) -> T) -> T {
     let bar = ProgressBar::no_length().with_prefix(what);
     if let Ok(style) = ProgressStyle::with_template("{prefix} images  {wide_bar}  {pos}/{len}") {
         bar.set_style(style);

@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 use deploy::arguments::{one_of, whole};
 use deploy::text;
-use models::card::{Observer, Precision, Takes};
+use models::card::{GraphInput, Precision, RangeObserver};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000))]
     calibrate: Option<u32>,
     /// How calibration chooses the ranges: min-max, percentile or mse [default: min-max]
-    #[arg(long, value_name = "NAME", value_parser = one_of::<Observer>(Observer::ALL.map(Observer::name)), hide_possible_values = true)]
-    observer: Option<Observer>,
+    #[arg(long, value_name = "NAME", value_parser = one_of::<RangeObserver>(RangeObserver::ALL.map(RangeObserver::name)), hide_possible_values = true)]
+    observer: Option<RangeObserver>,
     /// Version of the ONNX operator set, 13 to 24
     #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
@@ -193,8 +193,8 @@ impl Arguments {
             opset: self.opset,
             batch: self.batch.0,
             takes: match self.preprocess {
-                Preprocess::Embed => Takes::Pictures,
-                Preprocess::None => Takes::Normalised,
+                Preprocess::Embed => GraphInput::Images,
+                Preprocess::None => GraphInput::Normalised,
             },
             outputs: self.outputs,
         };
@@ -206,9 +206,9 @@ impl Arguments {
     fn training(&self, checkpoint: &Checkpoint) -> Result<TrainingData> {
         let metadata = &checkpoint.metadata;
         let folder = self.data.as_deref().unwrap_or(&metadata.data.folder);
-        let source = data::source(folder, metadata.architecture.resolution, Choices::of(&metadata.data))?;
+        let source = data::source(folder, metadata.architecture.resolution, Choices::from_facts(&metadata.data))?;
         let data = TrainingData::new(&source, &metadata.recipe, Device::Cpu)?;
-        let found = DataFacts::of(&source, &data);
+        let found = DataFacts::new(&source, &data);
         if let Some(difference) = metadata.data.difference(&found) {
             bail!(
                 "{} is not the data the run was trained on: {difference}. {} needs the run's own training images",

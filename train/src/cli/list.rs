@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, Metadata};
 use crate::lock;
 use crate::recipe::Recipe;
 use crate::run::{self, Run};
-use crate::trainer::Outcome;
+use crate::trainer::RunEnd;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use deploy::text::{self, printable};
@@ -100,7 +100,7 @@ impl Arguments {
             folder.display()
         );
         let runs = if run::is_run(folder) { vec![Run::at(folder)] } else { Run::all(folder) };
-        let rows: Vec<Row> = runs.iter().map(Row::of).collect();
+        let rows: Vec<Row> = runs.iter().map(Row::new).collect();
         match self.format {
             Format::Json => text::print_json(&rows)?,
             Format::Csv => text::print(&csv(&rows)?)?,
@@ -112,7 +112,7 @@ impl Arguments {
 }
 
 impl Row {
-    fn of(run: &Run) -> Self {
+    fn new(run: &Run) -> Self {
         // Resolves the folder's real name, in case it is given as `.`.
         let folder = run.folder().canonicalize().unwrap_or_else(|_| run.folder().to_owned());
         let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
@@ -158,8 +158,8 @@ impl Row {
         self.test_accuracy = epoch.map(|epoch| epoch.test_accuracy);
         if self.state != State::Running {
             match progress.outcome(&recipe) {
-                Some(Outcome::Finished) => self.state = State::Finished,
-                Some(Outcome::StoppedEarly) => self.state = State::StoppedEarly,
+                Some(RunEnd::Finished) => self.state = State::Finished,
+                Some(RunEnd::StoppedEarly) => self.state = State::StoppedEarly,
                 _ => {}
             }
         }
@@ -343,7 +343,7 @@ mod tests {
         let _lock = lock::Lock::acquire(&live, 5e9).unwrap();
         place("no-run");
 
-        let rows: Vec<Row> = Run::all(folder.path()).iter().map(Row::of).collect();
+        let rows: Vec<Row> = Run::all(folder.path()).iter().map(Row::new).collect();
         let states = |rows: &[Row]| rows.iter().map(|row| (row.run.clone(), row.state)).collect::<Vec<_>>();
         let found = states(&rows);
         assert_eq!(found.len(), 3, "{found:?}");

@@ -38,7 +38,7 @@ impl Arguments {
         let Self { arch: kind, width, resolution, channels, classes, stem_stride, format } = self;
         let architecture = Architecture { kind, width, resolution, channels, classes, stem_stride };
         architecture.validate()?;
-        let summary = Summary::of(&architecture);
+        let summary = Summary::new(&architecture);
         match format {
             Format::Text => text::print(&summary.to_text())?,
             Format::Json => text::print_json(&summary)?,

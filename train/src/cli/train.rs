@@ -4,13 +4,13 @@ use super::data;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::interrupt;
-use crate::progress::{Progress, duration};
+use crate::progress::{ProgressDisplay, duration};
 use crate::recipe::{self, Overrides, Recipe, keys};
 use crate::report;
 use crate::run::{self, Run};
 use crate::source::{Choices, ContentChoice};
 use crate::tensorboard::TensorBoard;
-use crate::trainer::{Observer, Outcome, Trainer};
+use crate::trainer::{RunEnd, Trainer, TrainingObserver};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::ValueEnum;
@@ -48,8 +48,8 @@ pub(super) struct Arguments {
     /// File with the class names in order, one per line [default: the folder's labels.txt, or its sub-folders]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What the images show: digit (prepared as MNIST's authors did) or picture (resized) [default: digit for MNIST
-    /// itself, otherwise picture]
+    /// What the images show: digit (prepared as MNIST's authors did) or image (resized) [default: digit for MNIST
+    /// itself, otherwise image]
     #[arg(long, value_name = "KIND")]
     content: Option<Shows>,
     /// The run's folder [default: the recipe's name in runs/, numbered if it exists]
@@ -107,7 +107,7 @@ impl Arguments {
         text::print(&introduction(&trainer, &run, self.device, device, self.threads.is_some()))?;
 
         let began = Instant::now();
-        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Progress::default())];
+        let mut observers: Vec<Box<dyn TrainingObserver>> = vec![Box::new(ProgressDisplay::default())];
         if self.tensorboard {
             observers.push(Box::new(TensorBoard::create(run.folder(), trainer.progress().total_steps)?));
         }
@@ -118,7 +118,7 @@ impl Arguments {
         drop(observers);
         let outcome = outcome?;
         let seconds = began.elapsed().as_secs_f64();
-        if outcome == Outcome::Interrupted {
+        if outcome == RunEnd::Interrupted {
             let folder = run.folder().display();
             text::print(&format!(
                 "interrupted after {}; to continue:\n  train --resume {folder}\n",
@@ -158,7 +158,7 @@ impl Arguments {
         let content = match self.content {
             None => ContentChoice::FromData,
             Some(Shows::Digit) => ContentChoice::Digits,
-            Some(Shows::Picture) => ContentChoice::Given(Content::Picture),
+            Some(Shows::Image) => ContentChoice::Given(Content::Image),
         };
         let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
         let source = data::source(&folder, recipe.network.resolution, choices)?;
@@ -199,7 +199,7 @@ impl Arguments {
             }
         }
         let folder = self.data.as_deref().unwrap_or(&data.folder);
-        let source = data::source(folder, recipe.network.resolution, Choices::of(data))?;
+        let source = data::source(folder, recipe.network.resolution, Choices::from_facts(data))?;
         let mut trainer = Trainer::resume(&checkpoint, &source, device)?;
         if let Some(epochs) = self.epochs {
             trainer.extend(&run, epochs)?;
@@ -237,14 +237,14 @@ impl Arguments {
 #[allow(missing_docs)]
 enum Shows {
     Digit,
-    Picture,
+    Image,
 }
 
 /// The message that a run has ended and how to train it further.
-fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: Outcome) -> String {
+fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: RunEnd) -> String {
     let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
     let how = match outcome {
-        Outcome::StoppedEarly => format!(
+        RunEnd::StoppedEarly => format!(
             "stopped early after {} of {}: no better held-out accuracy in {}",
             done,
             text::counted(recipe.epochs, "epoch"),
@@ -297,12 +297,12 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                 if facts.input.channels == 1 { "grey" } else { "colour" },
                 match facts.input.content {
                     Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content picture: resized)",
-                    Content::Picture
+                    Content::Image
                         if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
                     {
                         "resized and centre-cropped (--content digit: prepared as digits)"
                     }
-                    Content::Picture => "resized and centre-cropped",
+                    Content::Image => "resized and centre-cropped",
                 }
             ),
         ),
@@ -333,9 +333,9 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
 }
 
 /// A message about how the run ended, and the best checkpoint.
-fn conclusion(trainer: &Trainer, run: &Run, outcome: Outcome, seconds: f64) -> String {
+fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds: f64) -> String {
     let mut text = match outcome {
-        Outcome::StoppedEarly => {
+        RunEnd::StoppedEarly => {
             format!("stopped early after {}: the held-out accuracy no longer improves\n", duration(seconds))
         }
         _ => format!("done in {}\n", duration(seconds)),
@@ -365,7 +365,7 @@ fn results(trainer: &Trainer, run: &Run) -> String {
         text::counted(trainer.test().len(), "image")
     );
     let written =
-        report::Report::of(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
+        report::RunReport::measure(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
     bar.finish_and_clear();
     match written {
         Ok((page, report)) => {

@@ -2,7 +2,7 @@
 
 use super::fold::Weights;
 use super::quantize::INPUT;
-use crate::data::Preprocessor;
+use crate::data::TensorPreprocessor;
 use crate::network::Network;
 use anyhow::Result;
 use models::card::ModelCard;
@@ -22,7 +22,7 @@ pub(super) fn logits(
 ) -> Result<Tensor> {
     let _guard = tch::no_grad_guard();
     let network = Network::folded(&card.architecture, weights)?;
-    let preprocessor = Preprocessor::new(&card.preprocessing, card.architecture.resolution, Device::Cpu)?;
+    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, Device::Cpu)?;
     let total = images.size()[0];
     let mut parts = Vec::new();
     for start in (0..total).step_by(BATCH) {

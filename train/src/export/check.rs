@@ -56,7 +56,7 @@ pub struct Material<'a> {
 
 /// The result of a check: each runtime compared with libtorch.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// Number format of the file.
     pub precision: Precision,
     /// Images compared.
@@ -77,13 +77,13 @@ pub struct Checked {
     pub runtime: String,
     /// How well it agrees with libtorch, or why it was not run.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: EngineResult,
 }
 
 /// Result of a comparison with one runtime.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum EngineResult {
     /// The runtime ran the file; this is how well it agrees.
     Agreement(Agreement),
     /// The runtime is not available on this machine, for this reason.
@@ -109,9 +109,9 @@ pub struct Accuracy {
 }
 
 /// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is
-/// reported, not an error: see [`Report::verdict`]. Errors if the file contains a wrong number or does not load or run,
+/// reported, not an error: see [`CheckReport::verdict`]. Errors if the file contains a wrong number or does not load or run,
 /// or if the network gives the same answer for all images, since agreement would then prove nothing.
-pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<Report> {
+pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<CheckReport> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
     let images = with_noise(&material.test.first(IMAGES), noise)?;
     let trained = reference(checkpoint, &images)?;
@@ -129,7 +129,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         numbers::compare_ranges(&graph, quantized)?;
     }
     let own = in_libtorch(&written.card, &folded, &images)?;
-    let outcome = Outcome::Agreement(agreement::compare(trained.view(), own.view(), FP32_TOLERANCE)?);
+    let outcome = EngineResult::Agreement(agreement::compare(trained.view(), own.view(), FP32_TOLERANCE)?);
     let mut runtimes = vec![Checked { runtime: format!("libtorch {LIBTORCH}, batch norms folded"), outcome }];
 
     let expected = match written.numbers() {
@@ -163,10 +163,11 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
             let cost = Changes::between(before, &after).cost(share(&after), ALLOWED_LOSS);
             costs.insert(model.runtime().name.clone(), cost);
         }
-        runtimes.push(Checked { runtime, outcome: Outcome::Agreement(agreement) });
+        runtimes.push(Checked { runtime, outcome: EngineResult::Agreement(agreement) });
     }
-    runtimes
-        .extend(absent.into_iter().map(|one| Checked { runtime: one.engines, outcome: Outcome::Missing(one.reason) }));
+    runtimes.extend(
+        absent.into_iter().map(|one| Checked { runtime: one.engines, outcome: EngineResult::Missing(one.reason) }),
+    );
     let accuracy = before.map(|before| Accuracy {
         images: judges.len(),
         set,
@@ -176,7 +177,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
             .map(|lost| lost as f64 / judges.len() as f64),
         runtimes: costs,
     });
-    Ok(Report { precision: written.card.precision, images: images.len(), noise, runtimes, accuracy })
+    Ok(CheckReport { precision: written.card.precision, images: images.len(), noise, runtimes, accuracy })
 }
 
 /// Appends `count` images of random pixels, with a fixed seed.
@@ -213,12 +214,12 @@ fn points(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }
 
-impl Report {
+impl CheckReport {
     /// Returns an error if any runtime that ran disagrees with libtorch, or if the file provably loses more accuracy
     /// than allowed.
     pub fn verdict(&self) -> Result<()> {
         for Checked { runtime, outcome } in &self.runtimes {
-            let Outcome::Agreement(agreement) = outcome else { continue };
+            let EngineResult::Agreement(agreement) = outcome else { continue };
             if !agreement.holds() {
                 let Tolerance { largest, mean } = agreement.tolerance;
                 bail!(
@@ -259,14 +260,14 @@ impl Report {
         let mut missing = String::new();
         for Checked { runtime, outcome } in &self.runtimes {
             match outcome {
-                Outcome::Agreement(agreement) => rows.push(vec![
+                EngineResult::Agreement(agreement) => rows.push(vec![
                     runtime.clone(),
                     agreement.images.to_string(),
                     format!("{:.1e}", agreement.max_difference),
                     format!("{:.1e}", agreement.mean_difference),
                     agreement.other_argmax.to_string(),
                 ]),
-                Outcome::Missing(reason) => drop(writeln!(missing, "{runtime} was not checked: {reason}")),
+                EngineResult::Missing(reason) => drop(writeln!(missing, "{runtime} was not checked: {reason}")),
             }
         }
         let noise = if self.noise > 0 {

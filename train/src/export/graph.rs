@@ -6,7 +6,7 @@ use super::nodes::{Nodes, integer, integers, tensor, text};
 use super::quantize::{self, Quantized, Range};
 use anyhow::{Context, Result, ensure};
 use models::architecture::{Convolution, Op};
-use models::card::{LOGITS, ModelCard, PROBABILITIES, Takes};
+use models::card::{GraphInput, LOGITS, ModelCard, PROBABILITIES};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto};
 use models::preprocess::factor;
@@ -91,16 +91,16 @@ pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<
 
     let (input, classes) = (&card.input, card.architecture.classes);
     let resolution = card.architecture.resolution;
-    let (element, picture) = match card.takes {
-        Takes::Pictures => (DataType::Uint8, [input.channels, input.height, input.width]),
-        Takes::Normalised => (DataType::Float, [input.channels, resolution, resolution]),
+    let (element, image) = match card.takes {
+        GraphInput::Images => (DataType::Uint8, [input.channels, input.height, input.width]),
+        GraphInput::Normalised => (DataType::Float, [input.channels, resolution, resolution]),
     };
     let outputs = settings.outputs.names();
     let graph = GraphProto {
         name: card.architecture.kind.name().to_owned(),
         node: graph.nodes.nodes,
         initializer: graph.nodes.initializers,
-        input: vec![tensor(&input.name, element, settings.batch, &picture)],
+        input: vec![tensor(&input.name, element, settings.batch, &image)],
         output: outputs.iter().map(|name| tensor(name, DataType::Float, settings.batch, &[classes])).collect(),
         ..GraphProto::default()
     };
@@ -125,8 +125,8 @@ impl Graph<'_> {
     /// unless the caller prepares the images itself.
     fn input(&mut self, card: &ModelCard) -> Result<String> {
         let x = match card.takes {
-            Takes::Normalised => card.input.name.clone(),
-            Takes::Pictures => self.preprocessing(card)?,
+            GraphInput::Normalised => card.input.name.clone(),
+            GraphInput::Images => self.preprocessing(card)?,
         };
         self.quantized(x, quantize::INPUT)
     }

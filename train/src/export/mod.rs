@@ -69,7 +69,7 @@ pub use graph::OPSET;
 pub use settings::{Outputs, Settings};
 
 use crate::checkpoint::Checkpoint;
-use crate::export::check::{Material, Report};
+use crate::export::check::{CheckReport, Material};
 use crate::export::fold::Weights;
 use crate::export::graph::Numbers;
 use crate::export::quantize::Quantized;
@@ -129,7 +129,13 @@ impl Written {
 
     /// Checks the file and writes it to `output`. On failure nothing is left behind. Errors if `output` exists and
     /// `overwrite` is false, or if the check fails.
-    pub fn save(&self, checkpoint: &Checkpoint, material: &Material, output: &Path, overwrite: bool) -> Result<Report> {
+    pub fn save(
+        &self,
+        checkpoint: &Checkpoint,
+        material: &Material,
+        output: &Path,
+        overwrite: bool,
+    ) -> Result<CheckReport> {
         ensure!(
             overwrite || !output.exists(),
             "{} already exists: give another name with -o, or --overwrite",
@@ -139,14 +145,14 @@ impl Written {
     }
 
     /// Checks the file in a temporary folder, for a caller that stores the bytes itself.
-    pub fn prove(&self, checkpoint: &Checkpoint, material: &Material) -> Result<Report> {
+    pub fn prove(&self, checkpoint: &Checkpoint, material: &Material) -> Result<CheckReport> {
         let folder = tempfile::tempdir()?;
         files::write_checked(&folder.path().join("model.onnx"), &self.bytes, |path| {
             self.check(checkpoint, material, path)
         })
     }
 
-    fn check(&self, checkpoint: &Checkpoint, material: &Material, file: &Path) -> Result<Report> {
+    fn check(&self, checkpoint: &Checkpoint, material: &Material, file: &Path) -> Result<CheckReport> {
         let report = check::check(checkpoint, self, file, material)?;
         report.verdict()?;
         Ok(report)

@@ -8,7 +8,7 @@ use super::fold::Weights;
 use super::quantize::{Quantized, Range};
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
-use models::card::{ModelCard, Takes};
+use models::card::{GraphInput, ModelCard};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, TensorProto};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub(super) fn compare(graph: &GraphProto, folded: &BTreeMap<String, Weights>) ->
             );
             for (index, (&(found, error), &expected)) in found.iter().zip(expected).enumerate() {
                 ensure!(
-                    (found - f64::from(expected)).abs() <= error.of(f64::from(expected)),
+                    (found - f64::from(expected)).abs() <= error.allowed(f64::from(expected)),
                     "{name} in the new file has {found} at index {index}: expected {expected}. Nothing was written"
                 );
             }
@@ -62,7 +62,7 @@ pub(super) fn compare_ranges(graph: &GraphProto, quantized: &Quantized) -> Resul
 /// Compares the scale and shift that normalise the pixels with the card's, which must be bit-identical. Does nothing if
 /// the graph has no preprocessing.
 pub(super) fn compare_input(graph: &GraphProto, card: &ModelCard) -> Result<()> {
-    if card.takes == Takes::Normalised {
+    if card.takes == GraphInput::Normalised {
         return Ok(());
     }
     let (scale, shift) = card.preprocessing.scale_and_shift();
@@ -88,7 +88,7 @@ enum Error {
 }
 
 impl Error {
-    fn of(self, expected: f64) -> f64 {
+    fn allowed(self, expected: f64) -> f64 {
         match self {
             Self::None => 0.0,
             Self::Half => (expected.abs() * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25)),

@@ -2,16 +2,16 @@
 
 use super::quantize::Range;
 use anyhow::Result;
-use models::card::Observer;
+use models::card::RangeObserver;
 use tch::{Kind, Tensor};
 
 /// Bins of a histogram: eight for each of the 256 quantization steps of the full range.
 const BINS: usize = 2048;
 
-/// Share of the values that [`Observer::Percentile`] cuts off, half at each end.
+/// Share of the values that [`RangeObserver::Percentile`] cuts off, half at each end.
 const CUT_OFF: f64 = 1e-4;
 
-/// Number of ranges that [`Observer::Mse`] tries, from 1 % to 100 % of the range seen.
+/// Number of ranges that [`RangeObserver::Mse`] tries, from 1 % to 100 % of the range seen.
 const CANDIDATES: usize = 100;
 
 /// A histogram of an activation's values between two fixed limits.
@@ -43,16 +43,16 @@ impl Histogram {
     }
 
     /// The range that `observer` chooses. If no values were seen, the range of 0 alone.
-    pub fn range(&self, observer: Observer) -> Range {
+    pub fn range(&self, observer: RangeObserver) -> Range {
         let Some((low, high)) = self.seen else { return Range::between(0.0, 0.0) };
         let (low, high) = (low.min(0.0), high.max(0.0));
         match observer {
-            Observer::MinMax => Range::between(low, high),
-            Observer::Percentile => {
+            RangeObserver::MinMax => Range::between(low, high),
+            RangeObserver::Percentile => {
                 let (below, above) = self.percentiles();
                 Range::between(below.max(low), above.min(high))
             }
-            Observer::Mse => {
+            RangeObserver::Mse => {
                 let shrunk = (1..=CANDIDATES).rev().map(|part| {
                     let share = part as f64 / CANDIDATES as f64;
                     Range::between(low * share, high * share)
@@ -115,9 +115,9 @@ mod tests {
     fn min_max_keeps_everything_that_was_seen() {
         let values = Tensor::from_slice(&[0.0_f32, 1.0, 3.0]);
         let mut histogram = histogram(&values);
-        assert_eq!(histogram.range(Observer::MinMax), Range::between(0.0, 3.0));
+        assert_eq!(histogram.range(RangeObserver::MinMax), Range::between(0.0, 3.0));
         histogram.add(&Tensor::from_slice(&[4.5_f32])).unwrap();
-        assert_eq!(histogram.range(Observer::MinMax), Range::between(0.0, 4.5));
+        assert_eq!(histogram.range(RangeObserver::MinMax), Range::between(0.0, 4.5));
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         // Uniform up to 1, plus one value in a hundred thousand at 6.
         let values = Tensor::linspace(0.0, 1.0, 100_000, (Kind::Float, Device::Cpu));
         let values = Tensor::cat(&[values, Tensor::from_slice(&[6.0_f32])], 0);
-        let range = histogram(&values).range(Observer::Percentile);
+        let range = histogram(&values).range(RangeObserver::Percentile);
         assert!((f64::from(range.scale) * 255.0 - 1.0).abs() < 0.01, "{range:?}");
     }
 
@@ -135,14 +135,14 @@ mod tests {
     fn the_smallest_error_for_a_normal_distribution_is_where_the_literature_has_it() {
         tch::manual_seed(1);
         let values = Tensor::randn([4_000_000], (Kind::Float, Device::Cpu)).relu();
-        let range = histogram(&values).range(Observer::Mse);
+        let range = histogram(&values).range(RangeObserver::Mse);
         let reach = f64::from(range.scale) * 255.0;
         assert!((4.0..4.4).contains(&reach), "{reach} standard deviations");
     }
 
     #[test]
     fn what_was_never_seen_has_a_range_all_the_same() {
-        for observer in Observer::ALL {
+        for observer in RangeObserver::ALL {
             assert_eq!(Histogram::new(0.0, 6.0).range(observer).zero_point, 0);
             assert_eq!(histogram(&Tensor::zeros([4], (Kind::Float, Device::Cpu))).range(observer).scale, 1.0);
         }

@@ -14,7 +14,7 @@ use super::fold;
 use super::observer::Histogram;
 use anyhow::{Context, Result, ensure};
 use models::architecture::{Convolution, Form, Op};
-use models::card::{ModelCard, Observer};
+use models::card::{ModelCard, RangeObserver};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
@@ -152,7 +152,7 @@ pub fn quantize(
     card: &ModelCard,
     folded: &BTreeMap<String, fold::Weights>,
     images: &Tensor,
-    observer: Observer,
+    observer: RangeObserver,
 ) -> Result<Quantized> {
     let ranges = calibrate(card, folded, images, observer)?;
     let mut layers = BTreeMap::new();
@@ -214,7 +214,7 @@ fn calibrate(
     card: &ModelCard,
     folded: &BTreeMap<String, fold::Weights>,
     images: &Tensor,
-    observer: Observer,
+    observer: RangeObserver,
 ) -> Result<BTreeMap<String, Range>> {
     ensure!(images.size()[0] > 0, "there are no images to calibrate with");
     let (scale, shift) = card.preprocessing.scale_and_shift();

@@ -2,7 +2,7 @@
 
 use super::graph::{OPSET, check_opset};
 use anyhow::{Result, bail, ensure};
-use models::card::{Calibration, LOGITS, ModelCard, Observer, PROBABILITIES, Precision, Takes};
+use models::card::{GraphInput, LOGITS, ModelCard, PROBABILITIES, Precision, RangeCalibration, RangeObserver};
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,13 +15,13 @@ pub struct Settings {
     /// Number format.
     pub precision: Precision,
     /// The calibration observer of an int8 file; other precisions ignore it.
-    pub observer: Observer,
+    pub observer: RangeObserver,
     /// ONNX operator-set version.
     pub opset: i64,
     /// Fixed batch size of the graph; `None` makes it dynamic.
     pub batch: Option<usize>,
     /// The input that the graph takes.
-    pub takes: Takes,
+    pub takes: GraphInput,
     /// The outputs that it returns.
     pub outputs: Outputs,
 }
@@ -30,10 +30,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             precision: Precision::Fp32,
-            observer: Observer::MinMax,
+            observer: RangeObserver::MinMax,
             opset: OPSET,
             batch: None,
-            takes: Takes::Pictures,
+            takes: GraphInput::Images,
             outputs: Outputs::Both,
         }
     }
@@ -52,7 +52,7 @@ impl Settings {
     /// images, recorded only for int8.
     #[must_use]
     pub fn card(&self, network: ModelCard, calibrated: usize) -> ModelCard {
-        let calibration = Calibration { images: calibrated, observer: self.observer };
+        let calibration = RangeCalibration { images: calibrated, observer: self.observer };
         ModelCard {
             takes: self.takes,
             precision: self.precision,

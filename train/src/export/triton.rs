@@ -9,7 +9,7 @@
 
 use super::Written;
 use anyhow::{Context, Result, bail, ensure};
-use models::card::{ModelCard, Takes};
+use models::card::{GraphInput, ModelCard};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub fn config(written: &Written) -> Result<String> {
     ensure!(settings.batch.is_none(), "the server assembles its batches itself: leave --batch dynamic");
     let resolution = card.architecture.resolution;
     let (element, [channels, height, width]) = match card.takes {
-        Takes::Pictures => ("TYPE_UINT8", [card.input.channels, card.input.height, card.input.width]),
-        Takes::Normalised => ("TYPE_FP32", [card.input.channels, resolution, resolution]),
+        GraphInput::Images => ("TYPE_UINT8", [card.input.channels, card.input.height, card.input.width]),
+        GraphInput::Normalised => ("TYPE_FP32", [card.input.channels, resolution, resolution]),
     };
     let mut text = format!(
         "name: \"{}\"\nbackend: \"onnxruntime\"\nmax_batch_size: {MAX_BATCH}\n\

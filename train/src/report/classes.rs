@@ -2,7 +2,7 @@
 
 use super::figures::{Figures, percent};
 use super::html::{escape, scrolling, table};
-use deploy::confusion_picture::{Drawing, NUMBERED, depth, largest_mistake, legend, words};
+use deploy::confusion_svg::{Drawing, NUMBERED, depth, largest_mistake, legend, words};
 use deploy::text::{self, counted, grouped};
 use std::fmt::Write;
 
@@ -97,7 +97,7 @@ fn numbered(figures: &Figures) -> String {
 }
 
 fn drawn(figures: &Figures) -> String {
-    let Drawing { width, height, elements } = Drawing::of(&figures.metrics.confusion, &figures.labels);
+    let Drawing { width, height, elements } = Drawing::new(&figures.metrics.confusion, &figures.labels);
     format!(
         "<svg class=\"matrix\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"matrix-title matrix-desc\"><title id=\"matrix-title\">Confusion matrix</title><desc id=\"matrix-desc\">{} of {} classes; the most frequent mistakes are listed below.</desc>\n{elements}</svg>",
         counted(figures.metrics.images, "test image"),

@@ -1,6 +1,6 @@
 //! The training curves: loss, accuracy and learning rate over the epochs, as charts and as a table.
 
-use super::Report;
+use super::RunReport;
 use super::axis::Axis;
 use super::chart::{Chart, Line};
 use super::figures::percent;
@@ -19,7 +19,7 @@ const HELD_OUT: &str = "held-out";
 const TEST: &str = "test";
 
 /// The section of the page.
-pub(super) fn section(report: &Report) -> String {
+pub(super) fn section(report: &RunReport) -> String {
     let mut html = String::from("<section><h2>Training</h2><div class=\"pair\">\n");
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
@@ -57,12 +57,12 @@ pub(super) fn values(lines: &[Line]) -> Vec<f64> {
     lines.iter().flat_map(|line| line.points.iter().map(|&(_, value)| value)).collect()
 }
 
-fn mark(report: &Report) -> Option<(f64, String)> {
+fn mark(report: &RunReport) -> Option<(f64, String)> {
     let shipped = report.shipped();
     (report.history.len() > 1).then(|| (shipped as f64, format!("best: epoch {shipped}")))
 }
 
-fn losses(report: &Report) -> Chart {
+fn losses(report: &RunReport) -> Chart {
     let history = &report.history;
     let mut lines = vec![
         line(TRAIN, history, |epoch| Some(epoch.train_loss)),
@@ -82,7 +82,7 @@ fn losses(report: &Report) -> Chart {
     }
 }
 
-fn accuracies(report: &Report) -> Chart {
+fn accuracies(report: &RunReport) -> Chart {
     let history = &report.history;
     let mut lines = vec![
         line(HELD_OUT, history, |epoch| epoch.held_out_accuracy),
@@ -102,7 +102,7 @@ fn accuracies(report: &Report) -> Chart {
 }
 
 /// The learning-rate chart: the part of the schedule that is done, and the rest as planned.
-fn rates(report: &Report) -> Chart {
+fn rates(report: &RunReport) -> Chart {
     let Recipe { schedule, ref optimizer, epochs, .. } = report.metadata.recipe;
     let progress = &report.metadata.progress;
     // Exact, because the best checkpoint is written at the end of an epoch.
@@ -166,7 +166,7 @@ pub(super) fn loss(loss: Option<f64>) -> String {
     loss.filter(|loss| loss.is_finite()).map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}"))
 }
 
-fn epochs(report: &Report) -> String {
+fn epochs(report: &RunReport) -> String {
     let held_out = report.history.iter().any(|epoch| epoch.held_out_accuracy.is_some());
     let mut heading = vec!["epoch", "train loss"];
     if held_out {

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use deploy::mistakes::{self, Mistake};
 pub use deploy::text::percent;
 use deploy::text::{self, printable};
-use models::dataset::Progress;
+use models::dataset::ReadProgress;
 use models::evaluation::{self, Metrics, Tally};
 use ndarray::Array3;
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub struct Shown {
 impl Figures {
     /// Evaluates a checkpoint's exported network on test images, on the device of the images. `evaluated` describes the
     /// images. Errors if a label is not one of the network's classes.
-    pub fn measure(checkpoint: &Checkpoint, test: &Images, evaluated: &str, progress: Progress) -> Result<Self> {
+    pub fn measure(checkpoint: &Checkpoint, test: &Images, evaluated: &str, progress: ReadProgress) -> Result<Self> {
         let metadata = &checkpoint.metadata;
         let labels = metadata.data.labels.clone();
         let truths: Vec<usize> = Vec::<i64>::try_from(&test.labels)?.into_iter().map(|label| label as usize).collect();

@@ -1,6 +1,6 @@
 //! The header of the page: what was trained and the main results.
 
-use super::Report;
+use super::RunReport;
 use super::figures::percent;
 use super::html::escape;
 use crate::progress::duration;
@@ -16,7 +16,7 @@ struct Tile {
 }
 
 /// The header of the page.
-pub(super) fn header(report: &Report) -> String {
+pub(super) fn header(report: &RunReport) -> String {
     let data = &report.metadata.data;
     let mut html = format!(
         "<header><p class=\"eyebrow\">training report</p><h1>{}</h1><p class=\"lead\">{} on {}</p>\n<dl class=\"tiles\">",
@@ -35,7 +35,7 @@ pub(super) fn header(report: &Report) -> String {
     html
 }
 
-fn tiles(report: &Report) -> Vec<Tile> {
+fn tiles(report: &RunReport) -> Vec<Tile> {
     let figures = &report.figures;
     let wrong = usize::try_from(figures.metrics.wrong()).unwrap_or(usize::MAX);
     let mut accuracy = vec![format!("{} in {}", counted(wrong, "mistake"), grouped(figures.metrics.images as u64))];
@@ -49,7 +49,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
         Some(best) => format!("best on held-out images: {}", percent(Some(best.accuracy))),
         None => "the last one: none held out".to_owned(),
     });
-    let total = cost::of(&report.metadata.architecture.layers());
+    let total = cost::count(&report.metadata.architecture.layers());
     let mut tiles = vec![
         Tile { name: "Test accuracy", value: percent(Some(figures.metrics.accuracy)), notes: accuracy },
         Tile { name: "Best epoch", value: shipped.to_string(), notes: epoch },

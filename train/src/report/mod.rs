@@ -1,7 +1,7 @@
 //! `report.html`: a self-contained page that shows the results of a run.
 //!
-//! [`Report`] gathers the contents: the run's checkpoints and history, and the [`Figures`] measured on the test set.
-//! Each part of the page has its own file: `headline`, `curves`, `classes`, `reliability`, `pictures` and `setup`. They
+//! [`RunReport`] gathers the contents: the run's checkpoints and history, and the [`Figures`] measured on the test set.
+//! Each part of the page has its own file: `headline`, `curves`, `classes`, `reliability`, `images` and `setup`. They
 //! draw with `chart` and `axis` and write with `html`. The same run gives the same page on the same machine.
 
 pub mod axis;
@@ -13,9 +13,9 @@ pub mod figures;
 mod headline;
 pub mod html;
 pub mod machine;
-mod pictures;
 mod reliability;
 mod setup;
+mod worst;
 
 pub use figures::Figures;
 pub use machine::Machine;
@@ -32,7 +32,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The contents of a report.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct RunReport {
     /// The run's name: the name of its folder.
     pub name: String,
     /// Metadata of the best checkpoint, with the recipe and the extensions of the last one.
@@ -47,10 +47,10 @@ pub struct Report {
     pub machine: Machine,
 }
 
-impl Report {
+impl RunReport {
     /// Reads a run and evaluates its best checkpoint on test images, on the device of the images. `evaluated` describes
     /// the images. Errors if the run has not finished an epoch.
-    pub fn of(run: &Run, test: &Images, evaluated: &str) -> Result<Self> {
+    pub fn measure(run: &Run, test: &Images, evaluated: &str) -> Result<Self> {
         let folder = run.folder();
         ensure!(
             run.best().is_file(),
@@ -115,7 +115,7 @@ impl Report {
             curves::section(self),
             classes::section(&self.figures),
             reliability::section(&self.figures),
-            pictures::section(&self.figures)?,
+            worst::section(&self.figures)?,
             setup::sections(self)?,
         ];
         let footer = "Made by <code>train report</code>, which can write it again from the run's folder.";
@@ -137,7 +137,7 @@ fn page(title: &str, style: &str, body: &str, footer: &str) -> String {
     )
 }
 
-/// Writes `report.html` into a run's folder atomically and returns its path. See [`Report::of`].
+/// Writes `report.html` into a run's folder atomically and returns its path. See [`RunReport::measure`].
 pub fn write(run: &Run, test: &Images, evaluated: &str) -> Result<PathBuf> {
-    Report::of(run, test, evaluated)?.write(run)
+    RunReport::measure(run, test, evaluated)?.write(run)
 }

@@ -1,26 +1,26 @@
 //! The setup of the run: the network's layers, the recipe, the machine and the versions.
 
-use super::Report;
+use super::RunReport;
 use super::html::{escape, facts, scrolling, table};
 use crate::summary::{self, Row, Summary};
 use anyhow::Result;
 use deploy::text::{counted, grouped};
 
 /// The sections of the page.
-pub(super) fn sections(report: &Report) -> Result<String> {
+pub(super) fn sections(report: &RunReport) -> Result<String> {
     let recipe = report.metadata.recipe.to_toml()?;
     Ok(format!(
         "<section><h2>The network</h2><div class=\"card\">{}</div></section>\n\
          <section><h2>Recipe and machine</h2><div class=\"pair\">\n<div class=\"card\"><h3>Recipe</h3>{}</div>\n\
          <div class=\"card\"><h3>Data and machine</h3>{}{}</div></div></section>\n",
-        scrolling("The network's layers", &layers(&Summary::of(&report.metadata.architecture))),
+        scrolling("The network's layers", &layers(&Summary::new(&report.metadata.architecture))),
         scrolling("The recipe as TOML", &format!("<pre>{}</pre>", escape(recipe.trim_end()))),
         facts("The run", &run_facts(report)),
         facts("The machine that made this page", &report.machine.facts())
     ))
 }
 
-fn run_facts(report: &Report) -> Vec<(&'static str, String)> {
+fn run_facts(report: &RunReport) -> Vec<(&'static str, String)> {
     let data = &report.metadata.data;
     let images = |count: usize| counted(count, "image");
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");

@@ -9,9 +9,9 @@ pub(super) mod ort;
 #[cfg(feature = "tract")]
 pub(super) mod tract;
 
-use super::{Engine, Pictures, Runtime, Source};
+use super::{Engine, ImageBatch, ModelFile, Runtime};
 use crate::interface::Interface;
-use crate::model::{Described, Taken};
+use crate::model::{Described, GraphImages};
 use anyhow::{Context, Result, ensure};
 use models::card::ModelCard;
 use models::onnx;
@@ -42,7 +42,7 @@ pub struct Values {
 }
 
 /// A tensor, or why it is unavailable: the runtime may not compute it, or its element type may not be supported.
-pub type Outcome = std::result::Result<Values, String>;
+pub type StepValues = std::result::Result<Values, String>;
 
 /// A model loaded into one engine with every tensor as an output.
 pub trait Exposed: Send {
@@ -50,7 +50,7 @@ pub trait Exposed: Send {
     fn runtime(&self) -> &Runtime;
 
     /// Returns the tensors of all steps, in their order.
-    fn run(&mut self, pictures: Pictures, steps: &[Step]) -> Result<Vec<Outcome>>;
+    fn run(&mut self, images: ImageBatch, steps: &[Step]) -> Result<Vec<StepValues>>;
 }
 
 /// A model whose intermediate tensors can be read.
@@ -68,12 +68,12 @@ impl Probe {
     pub fn from_bytes(name: &str, bytes: &[u8], engine: Engine) -> Result<Self> {
         let engine = engine.for_layers();
         engine.check().with_context(|| format!("{engine} cannot be used"))?;
-        let Described { mut model, card, interface } = Described::of(name, bytes)?;
+        let Described { mut model, card, interface } = Described::new(name, bytes)?;
         let steps = steps(&model);
         expose(&mut model, &steps);
         let bytes = onnx::encode(&model);
         let open = engine.code()?.layers.with_context(|| format!("{engine} cannot show the values between nodes"))?;
-        let source = Source { name, bytes: &bytes, model: &model, interface: &interface };
+        let source = ModelFile { name, bytes: &bytes, model: &model, interface: &interface };
         let exposed = open(source, engine.device, &steps)?;
         Ok(Self { name: name.to_owned(), card, interface, steps, exposed })
     }
@@ -104,7 +104,7 @@ impl Probe {
 
     /// Runs one batch of images `[N, C, H, W]`, values 0 to 255, with N from 1 to [`Self::batch`], and returns the
     /// tensors of all [`Self::steps`]. A partial batch is filled up with empty images.
-    pub fn run(&mut self, images: ArrayView4<u8>) -> Result<Vec<Outcome>> {
+    pub fn run(&mut self, images: ArrayView4<u8>) -> Result<Vec<StepValues>> {
         let (count, channels, height, width) = images.dim();
         let (input, batch) = (&self.interface.input, self.batch());
         ensure!(
@@ -115,7 +115,7 @@ impl Probe {
             input.height,
             input.width
         );
-        let taken = Taken::of(images, self.card.as_ref(), self.interface.takes)?;
+        let taken = GraphImages::new(images, self.card.as_ref(), self.interface.takes)?;
         let run = self.exposed.run(taken.view(), &self.steps);
         let outcomes = run.with_context(|| format!("{} failed in {}", self.name, self.exposed.runtime().name))?;
         ensure!(outcomes.len() == self.steps.len(), "{} returned too few tensors", self.exposed.runtime().name);

@@ -1,7 +1,7 @@
 //! ONNX Runtime: extracts the outputs by name.
 
-use super::super::{Options, Pictures, Runtime, Source, filled, ort};
-use super::{Exposed, Outcome, Step, Values};
+use super::super::{ImageBatch, ModelFile, Options, Runtime, filled, ort};
+use super::{Exposed, Step, StepValues, Values};
 use crate::backend::Backend;
 use ::ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ struct Session {
 }
 
 /// Loads a model with `open`.
-pub fn exposed(source: Source, open: impl FnOnce(&Options) -> Result<ort::Session>) -> Result<Box<dyn Exposed>> {
+pub fn exposed(source: ModelFile, open: impl FnOnce(&Options) -> Result<ort::Session>) -> Result<Box<dyn Exposed>> {
     Ok(Box::new(Session { inner: open(&Options::default())?, batch: source.interface.batch }))
 }
 
@@ -25,21 +25,21 @@ impl Exposed for Session {
         self.inner.runtime()
     }
 
-    fn run(&mut self, pictures: Pictures, steps: &[Step]) -> Result<Vec<Outcome>> {
-        match pictures {
-            Pictures::Bytes(pictures) => self.run_batch(pictures, steps),
-            Pictures::Normalised(pictures) => self.run_batch(pictures, steps),
+    fn run(&mut self, images: ImageBatch, steps: &[Step]) -> Result<Vec<StepValues>> {
+        match images {
+            ImageBatch::Bytes(images) => self.run_batch(images, steps),
+            ImageBatch::Normalised(images) => self.run_batch(images, steps),
         }
     }
 }
 
 impl Session {
-    fn run_batch<T>(&mut self, pictures: ArrayView4<T>, steps: &[Step]) -> Result<Vec<Outcome>>
+    fn run_batch<T>(&mut self, images: ArrayView4<T>, steps: &[Step]) -> Result<Vec<StepValues>>
     where
         T: PrimitiveTensorElementType + Copy + Debug + Default + 'static,
     {
-        let pictures = filled(pictures, self.batch);
-        let input = TensorRef::from_array_view(pictures.view())?;
+        let images = filled(images, self.batch);
+        let input = TensorRef::from_array_view(images.view())?;
         let outputs = self.inner.inner().run(::ort::inputs![input]).context("ONNX Runtime cannot run it")?;
         let outcome = |step: &Step| {
             let output = outputs.get(&step.tensor).ok_or_else(|| "ONNX Runtime does not return it".to_owned())?;
@@ -50,7 +50,7 @@ impl Session {
 }
 
 /// Converts an output to values.
-fn values(output: &DynValue) -> Outcome {
+fn values(output: &DynValue) -> StepValues {
     let ValueType::Tensor { ty, .. } = output.dtype() else { return Err("it is not a tensor".to_owned()) };
     match ty {
         TensorElementType::Float32 => numbers::<f32>(output, "float32", f64::from),
@@ -73,7 +73,7 @@ fn numbers<T: PrimitiveTensorElementType + Copy>(
     output: &DynValue,
     element: &'static str,
     number: fn(T) -> f64,
-) -> Outcome {
+) -> StepValues {
     let array = output.try_extract_array::<T>().map_err(|error| error.to_string())?;
     Ok(Values { element, shape: array.shape().to_vec(), numbers: array.iter().map(|&value| number(value)).collect() })
 }

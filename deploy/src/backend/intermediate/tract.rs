@@ -2,8 +2,8 @@
 
 use super::super::panic::caught;
 use super::super::tract;
-use super::super::{Pictures, Runtime, Source, filled};
-use super::{Exposed, Outcome, Step, Values};
+use super::super::{ImageBatch, ModelFile, Runtime, filled};
+use super::{Exposed, Step, StepValues, Values};
 use crate::interface::Interface;
 use anyhow::{Context, Result};
 use ndarray::ArrayView4;
@@ -23,8 +23,8 @@ struct Plan {
 }
 
 /// Loads a model with every tensor as an output. `stock` means tract as released, without our own operators.
-pub fn exposed(source: Source, steps: &[Step], stock: bool) -> Result<Box<dyn Exposed>> {
-    let Source { name, bytes, model, interface } = source;
+pub fn exposed(source: ModelFile, steps: &[Step], stock: bool) -> Result<Box<dyn Exposed>> {
+    let ModelFile { name, bytes, model, interface } = source;
     let batch = interface.batch.unwrap_or(1);
     let load = || {
         let own = if stock { None } else { tract::exposed(model, interface)? };
@@ -76,19 +76,19 @@ impl Exposed for Plan {
         &self.runtime
     }
 
-    fn run(&mut self, pictures: Pictures, _: &[Step]) -> Result<Vec<Outcome>> {
-        match pictures {
-            Pictures::Bytes(pictures) => self.run_batch(pictures),
-            Pictures::Normalised(pictures) => self.run_batch(pictures),
+    fn run(&mut self, images: ImageBatch, _: &[Step]) -> Result<Vec<StepValues>> {
+        match images {
+            ImageBatch::Bytes(images) => self.run_batch(images),
+            ImageBatch::Normalised(images) => self.run_batch(images),
         }
     }
 }
 
 impl Plan {
-    fn run_batch<T: Datum + Copy + Default>(&self, pictures: ArrayView4<T>) -> Result<Vec<Outcome>> {
-        let pictures = filled(pictures, Some(self.batch));
-        let values = pictures.as_slice().context("the images are not contiguous")?;
-        let tensor = Tensor::from_shape(pictures.shape(), values)?;
+    fn run_batch<T: Datum + Copy + Default>(&self, images: ArrayView4<T>) -> Result<Vec<StepValues>> {
+        let images = filled(images, Some(self.batch));
+        let values = images.as_slice().context("the images are not contiguous")?;
+        let tensor = Tensor::from_shape(images.shape(), values)?;
         let run = || self.runnable.spawn()?.run(tvec!(tensor.into_tvalue()));
         let outputs = caught(run).context("tract cannot run it")?;
         let outcome = |place: &Option<usize>| {
@@ -100,7 +100,7 @@ impl Plan {
 }
 
 /// Converts an output to values. Quantized elements are kept as they are stored.
-fn values(output: &Tensor) -> Outcome {
+fn values(output: &Tensor) -> StepValues {
     match output.datum_type().unquantized() {
         DatumType::F32 => numbers::<f32>(output, "float32", |value| f64::from(*value)),
         DatumType::F64 => numbers::<f64>(output, "float64", |value| *value),
@@ -123,7 +123,7 @@ fn values(output: &Tensor) -> Outcome {
     }
 }
 
-fn numbers<T: Datum>(output: &Tensor, element: &'static str, number: fn(&T) -> f64) -> Outcome {
+fn numbers<T: Datum>(output: &Tensor, element: &'static str, number: fn(&T) -> f64) -> StepValues {
     let array = output.to_plain_array_view::<T>().map_err(|error| error.to_string())?;
     Ok(Values { element, shape: array.shape().to_vec(), numbers: array.iter().map(number).collect() })
 }

@@ -26,12 +26,12 @@ mod wiring;
 use self::chain::Chain;
 use self::lanes::Lane;
 use super::panic::caught;
-use super::prepared::{self, Prepared};
+use super::prepared::{self, DirectCall};
 use super::status::Found;
-use super::{Backend, Options, Pictures, Runtime, Source, filled};
+use super::{Backend, ImageBatch, ModelFile, Options, Runtime, filled};
 use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use models::card::Takes;
+use models::card::GraphInput;
 use models::onnx::proto::ModelProto;
 use ndarray::{Array2, ArrayView4, ArrayViewMut2, Axis, s};
 use std::mem;
@@ -69,7 +69,7 @@ pub struct Plan {
 
 impl Plan {
     /// Loads a model into tract. `stock` means tract as released, without our own reader and operators.
-    pub fn open(source: Source, options: &Options, stock: bool) -> Result<Self> {
+    pub fn open(source: ModelFile, options: &Options, stock: bool) -> Result<Self> {
         let loaded = caught(|| load(source, stock));
         let Loaded { runnable, batch, classes, provider } =
             loaded.with_context(|| format!("tract cannot load {}", source.name))?;
@@ -80,11 +80,11 @@ impl Plan {
 
 /// Shape and element type of the input for this many images at once.
 pub(crate) fn input_fact(interface: &Interface, batch: usize) -> TypedFact {
-    let [channels, height, width] = interface.picture;
+    let [channels, height, width] = interface.image;
     let shape = [batch, channels, height, width];
     match interface.takes {
-        Takes::Pictures => u8::fact(shape),
-        Takes::Normalised => f32::fact(shape),
+        GraphInput::Images => u8::fact(shape),
+        GraphInput::Normalised => f32::fact(shape),
     }
 }
 
@@ -98,12 +98,12 @@ struct Loaded {
     provider: String,
 }
 
-fn load(source: Source, stock: bool) -> Result<Loaded> {
+fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
     let lanes = Lane::available();
     let (model, batch, provider) = if stock {
         foreign(source, &[])?
     } else {
-        match Chain::of(source.model, &source.interface.output) {
+        match Chain::read(source.model, &source.interface.output) {
             // One image at a time, even if the file fixes a larger batch: no step of a chain mixes images.
             Ok(chain) => {
                 let model = wiring::model(chain, input_fact(source.interface, 1), &lanes, false)?;
@@ -139,7 +139,7 @@ pub(crate) struct Exposed {
 /// Returns a plan with every value of a graph that `train export` wrote. `None` for other graphs and for a batch of
 /// several images.
 pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Option<Exposed>> {
-    let Ok(chain) = Chain::of(model, &interface.output) else { return Ok(None) };
+    let Ok(chain) = Chain::read(model, &interface.output) else { return Ok(None) };
     if interface.batch.is_some_and(|batch| batch > 1) {
         return Ok(None);
     }
@@ -150,7 +150,7 @@ pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Optio
 
 /// Loads a model with tract's own reader. Returns it with its batch size and what computes it.
 #[cfg(feature = "onnx")]
-fn foreign(source: Source, lanes: &[Lane]) -> Result<(TypedModel, usize, String)> {
+fn foreign(source: ModelFile, lanes: &[Lane]) -> Result<(TypedModel, usize, String)> {
     let batch = source.interface.batch.unwrap_or(1);
     let (model, own) = foreign::model(source.bytes, source.interface, batch, lanes)?;
     let provider = if own > 0 { "tract-linalg with own convolutions" } else { "tract-linalg" };
@@ -158,7 +158,7 @@ fn foreign(source: Source, lanes: &[Lane]) -> Result<(TypedModel, usize, String)
 }
 
 #[cfg(not(feature = "onnx"))]
-fn foreign(_: Source, _: &[Lane]) -> Result<(TypedModel, usize, String)> {
+fn foreign(_: ModelFile, _: &[Lane]) -> Result<(TypedModel, usize, String)> {
     bail!("this program was built without tract's own reader: rebuild it with --features onnx");
 }
 
@@ -167,10 +167,10 @@ impl Backend for Plan {
         &self.runtime
     }
 
-    fn run(&mut self, pictures: Pictures) -> Result<Array2<f32>> {
-        match pictures {
-            Pictures::Bytes(pictures) => self.run_all(pictures),
-            Pictures::Normalised(pictures) => self.run_all(pictures),
+    fn run(&mut self, images: ImageBatch) -> Result<Array2<f32>> {
+        match images {
+            ImageBatch::Bytes(images) => self.run_all(images),
+            ImageBatch::Normalised(images) => self.run_all(images),
         }
     }
 
@@ -188,18 +188,18 @@ impl Backend for Plan {
 
 impl Plan {
     /// Prepares tract's own call on these images.
-    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, pictures: Pictures) -> Result<Prepared<'a>> {
+    pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, images: ImageBatch) -> Result<DirectCall<'a>> {
         let Self { runnable, batch, runtime, .. } = prepared::opened(backend)?;
-        match pictures {
-            Pictures::Bytes(pictures) => prepared::in_tract(runnable, *batch, runtime.threads, pictures),
-            Pictures::Normalised(pictures) => prepared::in_tract(runnable, *batch, runtime.threads, pictures),
+        match images {
+            ImageBatch::Bytes(images) => prepared::in_tract(runnable, *batch, runtime.threads, images),
+            ImageBatch::Normalised(images) => prepared::in_tract(runnable, *batch, runtime.threads, images),
         }
     }
 
-    fn run_all<T: Datum + Copy + Default>(&mut self, pictures: ArrayView4<T>) -> Result<Array2<f32>> {
-        let mut scores = Array2::zeros((pictures.dim().0, self.classes));
+    fn run_all<T: Datum + Copy + Default>(&mut self, images: ArrayView4<T>) -> Result<Array2<f32>> {
+        let mut scores = Array2::zeros((images.dim().0, self.classes));
         let size = self.batch;
-        let batches = pictures.axis_chunks_iter(Axis(0), size);
+        let batches = images.axis_chunks_iter(Axis(0), size);
         let threads = self.runtime.threads.min(batches.len()).max(1);
         // A state that failed in the middle of a run is not used again.
         let mut states = mem::take(&mut self.states);
@@ -211,8 +211,8 @@ impl Plan {
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work_off = |state: &mut TypedSimpleState| {
             let run = || {
-                while let Some((pictures, rows)) = next() {
-                    run_batch(state, filled(pictures, Some(size)).view(), rows)?;
+                while let Some((images, rows)) = next() {
+                    run_batch(state, filled(images, Some(size)).view(), rows)?;
                 }
                 Ok(())
             };
@@ -236,11 +236,11 @@ impl Plan {
 /// Runs one batch `[N, C, H, W]` and writes the scores of as many images as there are `rows`.
 fn run_batch<T: Datum + Copy>(
     state: &mut TypedSimpleState,
-    pictures: ArrayView4<T>,
+    images: ArrayView4<T>,
     mut rows: ArrayViewMut2<f32>,
 ) -> Result<()> {
-    let values = pictures.as_slice().context("the images are not contiguous")?;
-    let tensor = Tensor::from_shape(pictures.shape(), values)?;
+    let values = images.as_slice().context("the images are not contiguous")?;
+    let tensor = Tensor::from_shape(images.shape(), values)?;
     let outputs = state.run(tvec!(tensor.into_tvalue()))?;
     let output = outputs.first().context("it returned nothing")?.to_plain_array_view::<f32>()?;
     let (count, classes) = rows.dim();

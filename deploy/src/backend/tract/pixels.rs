@@ -1,11 +1,11 @@
 //! Converts bytes to the network's input, as `Cast`, `Mul`, `Add` and `Resize` do at the start of a graph.
 
 use super::operator::{Kernel, numbers};
-use models::preprocess::Preparation;
+use models::preprocess::Preprocessor;
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
 
-impl Kernel for Preparation {
+impl Kernel for Preprocessor {
     fn name(&self) -> &'static str {
         "Pixels"
     }

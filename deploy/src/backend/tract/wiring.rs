@@ -7,7 +7,7 @@ use super::operator::Operator;
 use super::pooled::{Mean, Reshaped, Softmax};
 use super::rounded::Rounded;
 use anyhow::{Context, Result, bail, ensure};
-use models::preprocess::Preparation;
+use models::preprocess::Preprocessor;
 use std::mem;
 use tract_core::prelude::*;
 
@@ -58,7 +58,7 @@ impl Wiring<'_> {
         match step {
             Step::Pixels { scale, shift, factors } => {
                 let taken = self.planes()?;
-                let preparation = Preparation::new(taken, scale, shift, factors.unwrap_or([1.0; 2]))?;
+                let preparation = Preprocessor::new(taken, scale, shift, factors.unwrap_or([1.0; 2]))?;
                 let ([channels, ..], [rows, columns]) = (taken, preparation.yielded());
                 self.node(Operator::new(preparation, &[1, channels, rows, columns]))
             }

@@ -2,7 +2,7 @@
 
 use super::super::text::{counted, grouped, printable};
 use deploy::backend::Runtime;
-use deploy::bench::Report;
+use deploy::bench::BenchReport;
 use deploy::bench::compare::{Change, Comparison, Verdict};
 use deploy::bench::statistics::Summary;
 use serde::Serialize;
@@ -18,12 +18,12 @@ pub struct Section {
 #[derive(Serialize)]
 pub struct Compared<'a> {
     #[serde(flatten)]
-    pub report: &'a Report,
+    pub report: &'a BenchReport,
     pub comparison: &'a Comparison,
 }
 
 /// What was measured, where and how.
-pub fn summary(report: &Report) -> Vec<(&'static str, String)> {
+pub fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
     let mut runtimes: Vec<_> = report.series.iter().map(|series| described(&series.runtime)).collect();
     let mut seen = BTreeSet::new();
     runtimes.retain(|runtime| seen.insert(runtime.clone()));
@@ -52,7 +52,7 @@ fn described(runtime: &Runtime) -> String {
 }
 
 /// Remarks that the tables do not contain.
-pub fn notes(report: &Report, comparison: Option<&Comparison>) -> Vec<String> {
+pub fn notes(report: &BenchReport, comparison: Option<&Comparison>) -> Vec<String> {
     let mut notes: Vec<_> = report.notes.clone();
     if let Some(comparison) = comparison {
         notes.extend(comparison.notes.iter().cloned());
@@ -70,7 +70,7 @@ pub fn notes(report: &Report, comparison: Option<&Comparison>) -> Vec<String> {
 }
 
 /// All tables.
-pub fn sections(report: &Report, comparison: Option<&Comparison>) -> Vec<Section> {
+pub fn sections(report: &BenchReport, comparison: Option<&Comparison>) -> Vec<Section> {
     let mut sections = vec![times(report), added(report), cold(report)];
     sections.extend(comparison.map(changes));
     sections
@@ -87,7 +87,7 @@ fn place(runtime: &Runtime) -> [String; 2] {
     [name, runtime.threads.to_string()]
 }
 
-fn times(report: &Report) -> Section {
+fn times(report: &BenchReport) -> Section {
     let mut rows =
         vec![row(["runtime", "threads", "batch", "p50 ms", "95 % interval", "p90", "p99", "min", "mean", "images/s"])];
     for series in &report.series {
@@ -111,7 +111,7 @@ fn in_milliseconds(seconds: f64, times: &Summary) -> String {
     format!("{:.*}", digits.clamp(0, 4) as usize, 1e3 * seconds)
 }
 
-fn added(report: &Report) -> Section {
+fn added(report: &BenchReport) -> Section {
     let mut rows =
         vec![row(["runtime", "threads", "batch", "runtime's own call, ms", "added, µs", "95 % interval", "added"])];
     for series in &report.series {
@@ -133,7 +133,7 @@ fn added(report: &Report) -> Section {
     Section { title: "What this program adds to the runtime's own call", rows }
 }
 
-fn cold(report: &Report) -> Section {
+fn cold(report: &BenchReport) -> Section {
     let mut rows =
         vec![row(["runtime", "threads", "load ms", "first prediction ms", "whole process ms", "peak memory MB"])];
     for start in &report.cold_starts {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn times_have_four_digits() {
         for (seconds, text) in [(12.345e-6, "0.0123"), (0.514_62e-3, "0.5146"), (13.8e-3, "13.80"), (1.636, "1636")] {
-            let times = Summary::of(&[vec![seconds]]).unwrap();
+            let times = Summary::from_turns(&[vec![seconds]]).unwrap();
             assert_eq!(in_milliseconds(seconds, &times), text);
         }
     }

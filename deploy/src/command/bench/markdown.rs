@@ -1,11 +1,11 @@
 //! Tables in GitHub's Markdown, to paste into an issue.
 
 use super::figures::{Section, summary};
-use deploy::bench::Report;
+use deploy::bench::BenchReport;
 use std::fmt::Write;
 
 /// The summary as a list, each section as a table, and the notes below.
-pub fn document(report: &Report, sections: &[Section], notes: &[String]) -> String {
+pub fn document(report: &BenchReport, sections: &[Section], notes: &[String]) -> String {
     let mut text = String::new();
     for (name, value) in summary(report) {
         let _ = writeln!(text, "- {name}: {}", escaped(&in_one_line(&value)));

@@ -14,7 +14,7 @@ use deploy::bench::compare::{Comparison, Verdict, compare, same_model};
 use deploy::bench::conditions::Conditions;
 use deploy::bench::measure::measure;
 use deploy::bench::turn::{FEWEST_ROUNDS, Length};
-use deploy::bench::{Report, Subject};
+use deploy::bench::{BenchReport, Subject};
 use deploy::model::Model;
 use deploy::named::Named;
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ pub struct Arguments {
     #[arg(
         long,
         value_name = "NAME",
-        value_parser = Named::of::<Engine>(names([])),
+        value_parser = Named::new::<Engine>(names([])),
         hide_possible_values = true,
         help = format!("Only this engine: {} [default: those for everyday use]", Engine::names())
     )]
@@ -63,7 +63,7 @@ pub struct Arguments {
         long,
         value_name = "LIST",
         conflicts_with_all = ["backend", "device"],
-        value_parser = Named::of::<String>(names(["all"])),
+        value_parser = Named::new::<String>(names(["all"])),
         hide_possible_values = true
     )]
     runtimes: Option<String>,
@@ -73,7 +73,7 @@ pub struct Arguments {
         long,
         value_name = "NAME",
         default_value_t = Device::Auto,
-        value_parser = Named::of::<Device>(&Device::NAMES),
+        value_parser = Named::new::<Device>(&Device::NAMES),
         hide_possible_values = true
     )]
     device: Device,
@@ -139,9 +139,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let (engines, mut notes) = arguments.engines()?;
     let (name, bytes) = arguments.model.read()?;
-    let subject = Subject::of(&name, &bytes);
+    let subject = Subject::new(&name, &bytes);
     // Check that the results can be compared before measuring, not after.
-    let before = arguments.compare.as_deref().map(Report::read).transpose()?;
+    let before = arguments.compare.as_deref().map(BenchReport::read).transpose()?;
     if let Some(before) = &before {
         same_model(&subject, before)?;
     }
@@ -171,7 +171,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let report = Report::new(subject, conditions, measurement, cold_starts, notes);
+    let report = BenchReport::new(subject, conditions, measurement, cold_starts, notes);
     let comparison = before.map(|before| compare(&report, &before)).transpose()?;
     // Write the file last: if that fails, the result has at least been printed.
     show(arguments.format, &report, comparison.as_ref())?;
@@ -184,7 +184,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn show(format: Format, report: &Report, comparison: Option<&Comparison>) -> Result<()> {
+fn show(format: Format, report: &BenchReport, comparison: Option<&Comparison>) -> Result<()> {
     let sections = figures::sections(report, comparison);
     match format {
         Format::Text => {

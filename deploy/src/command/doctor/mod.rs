@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueHint};
 use deploy::arguments::number;
 use deploy::backend::{Engine, status};
-use deploy::doctor::Report;
+use deploy::doctor::Diagnosis;
 use deploy::doctor::benchmark::{Candidate, Ready};
 use deploy::doctor::board::Board;
 use deploy::doctor::files::Files;
@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             measured
         })
     };
-    let report = Report::new(board, state, runtimes, benchmark);
+    let report = Diagnosis::new(board, state, runtimes, benchmark);
     match arguments.format {
         Format::Text => print(&text::text(&report))?,
         Format::Json => print_json(&report)?,

@@ -2,7 +2,7 @@
 
 use super::super::text::{counted, fields, grouped, printable, table};
 use deploy::backend::status;
-use deploy::doctor::Report;
+use deploy::doctor::Diagnosis;
 use deploy::doctor::benchmark::{Benchmark, Entry, MANY};
 use deploy::doctor::board::Board;
 use deploy::doctor::choice::Choice;
@@ -11,7 +11,7 @@ use deploy::doctor::state::State;
 use models::card::Precision;
 
 /// The whole report.
-pub fn text(report: &Report) -> String {
+pub fn text(report: &Diagnosis) -> String {
     let mut lines = board(&report.board);
     lines.extend(state(&report.state, report.benchmark.as_ref()));
     lines.push(("program", program(report)));
@@ -102,7 +102,7 @@ fn state(state: &State, benchmark: Option<&Benchmark>) -> Vec<(&'static str, Str
     lines
 }
 
-fn program(report: &Report) -> String {
+fn program(report: &Diagnosis) -> String {
     let build = if report.board.debug_build { "without optimisation" } else { "optimised" };
     format!("deploy {} for {}, {build}", report.deploy, report.board.architecture)
 }
@@ -142,7 +142,7 @@ fn milliseconds(seconds: f64) -> String {
     format!("{:.*}", digits.clamp(0, 4) as usize, 1e3 * seconds)
 }
 
-fn choices(report: &Report) -> Vec<(&'static str, String)> {
+fn choices(report: &Diagnosis) -> Vec<(&'static str, String)> {
     let Some(benchmark) = &report.benchmark else {
         return vec![("not measured", "run deploy doctor without --no-bench".to_owned())];
     };
@@ -177,8 +177,8 @@ fn choices(report: &Report) -> Vec<(&'static str, String)> {
 
 fn choice(choice: &Choice) -> (&'static str, String) {
     let title = if choice.batch == MANY { "many pictures" } else { "one picture" };
-    let pictures = if choice.batch == 1 { String::new() } else { format!(" for {} pictures", choice.batch) };
-    let taken = format!("{}: {} ms{pictures}", printable(&choice.flags), milliseconds(choice.seconds));
+    let images = if choice.batch == 1 { String::new() } else { format!(" for {} pictures", choice.batch) };
+    let taken = format!("{}: {} ms{images}", printable(&choice.flags), milliseconds(choice.seconds));
     let lines: Vec<_> = std::iter::once(&taken).chain(&choice.reasons).map(String::as_str).collect();
     (
         title,
@@ -189,7 +189,7 @@ fn choice(choice: &Choice) -> (&'static str, String) {
     )
 }
 
-fn findings(report: &Report) -> String {
+fn findings(report: &Diagnosis) -> String {
     if report.findings.is_empty() {
         return "Nothing is wrong.\n".to_owned();
     }

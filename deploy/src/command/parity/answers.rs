@@ -1,6 +1,6 @@
 //! Compares the answers of several engines to the same images with those of one engine, the reference.
 
-use super::pictures::{Name, Pictures};
+use super::images::{ImageSet, Name};
 use super::{Arguments, Format, Ran, counted, open_in, print, print_json, progress, say, text};
 use anyhow::{Context, Result, ensure};
 use deploy::agreement::{Agreement, Tolerance, tolerance};
@@ -9,7 +9,7 @@ use deploy::model::Model;
 use deploy::parity::answers::{Apart, Comparison, Difference, OtherAnswer, logits};
 use deploy::parity::histogram::Histogram;
 use models::evaluation::argmax;
-use models::{files, picture};
+use models::{files, image_file};
 use ndarray::{Array2, Axis};
 use serde::Serialize;
 use std::path::Path;
@@ -64,33 +64,33 @@ pub(super) fn run(arguments: &Arguments, reference: Engine, compared: &[Engine])
     let engines: Vec<_> = std::iter::once(reference).chain(compared.iter().copied()).collect();
     let mut models = open_in(&arguments.model, &engines, |engine| engine.options(None))?;
     let (first, others) = models.split_first_mut().context("no model was opened")?;
-    let pictures = Pictures::read(&arguments.pictures, first, None)?;
-    let bar = progress(engines.len() * pictures.images.len_of(Axis(0)));
-    let run = |model: &mut Model| logits(model, pictures.images.view(), |more| bar.inc(more as u64));
+    let images = ImageSet::read(&arguments.images, first, None)?;
+    let bar = progress(engines.len() * images.images.len_of(Axis(0)));
+    let run = |model: &mut Model| logits(model, images.images.view(), |more| bar.inc(more as u64));
     let precision = first.card().map(|card| card.precision).unwrap_or_default();
-    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), Tolerance::of);
+    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), Tolerance::new);
     let worst = usize::from(arguments.worst.unwrap_or(WORST));
     let expected = run(first)?;
     let compared = others.iter_mut().zip(compared).map(|(model, &engine)| {
-        let comparison = Comparison::of(expected.view(), run(model)?.view(), tolerance, worst)
+        let comparison = Comparison::new(expected.view(), run(model)?.view(), tolerance, worst)
             .with_context(|| format!("{engine} and {reference} cannot be compared"))?;
-        Ok(outcome(engine, model, &pictures, comparison))
+        Ok(outcome(engine, model, &images, comparison))
     });
     let compared = compared.collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
 
     let document = Document {
         model: first.name().to_owned(),
-        data: pictures.source.clone(),
+        data: images.source.clone(),
         reference: Ran { engine: reference, runtime: first.runtime().clone() },
         within_tolerance: compared.iter().all(|one| one.within_tolerance),
         compared,
     };
     if let (Some(folder), Some(furthest)) = (&arguments.save_worst, document.furthest()) {
-        save(&furthest.worst, &pictures, folder)?;
+        save(&furthest.worst, &images, folder)?;
     }
     match arguments.format {
-        Format::Text => print(&text::to_text(&document, &pictures, first.labels()))?,
+        Format::Text => print(&text::to_text(&document, &images, first.labels()))?,
         Format::Json => print_json(&document)?,
     };
     warn_of_one_answer(&expected);
@@ -100,10 +100,10 @@ pub(super) fn run(arguments: &Arguments, reference: Engine, compared: &[Engine])
     Ok(())
 }
 
-fn outcome(engine: Engine, model: &Model, pictures: &Pictures, comparison: Comparison) -> Compared {
+fn outcome(engine: Engine, model: &Model, images: &ImageSet, comparison: Comparison) -> Compared {
     let Comparison { agreement, probabilities, histogram, worst, other_answers } = comparison;
-    let worst = worst.into_iter().map(|found| Named { name: pictures.name(found.image), found });
-    let other = other_answers.into_iter().map(|found| Named { name: pictures.name(found.image), found });
+    let worst = worst.into_iter().map(|found| Named { name: images.name(found.image), found });
+    let other = other_answers.into_iter().map(|found| Named { name: images.name(found.image), found });
     Compared {
         ran: Ran { engine, runtime: model.runtime().clone() },
         within_tolerance: agreement.holds(),
@@ -141,12 +141,12 @@ fn warn_of_one_answer(logits: &Array2<f32>) {
 }
 
 /// Saves the worst images. File names hold rank, index, label or file, and difference.
-fn save(worst: &[Named<Apart>], pictures: &Pictures, folder: &Path) -> Result<()> {
+fn save(worst: &[Named<Apart>], images: &ImageSet, folder: &Path) -> Result<()> {
     for (rank, Named { name, found }) in worst.iter().enumerate() {
-        let picture = pictures.images.index_axis(Axis(0), found.image);
+        let image = images.images.index_axis(Axis(0), found.image);
         let (rank, number, slug) = (rank + 1, found.image, name.slug());
         let file = format!("{rank:02}_image-{number}_{slug}_difference-{:.1e}.png", found.max_difference);
-        let png = picture::png(picture).with_context(|| format!("image {number} cannot be drawn"))?;
+        let png = image_file::png(image).with_context(|| format!("image {number} cannot be drawn"))?;
         files::write_whole(&folder.join(file), &png)?;
     }
     say(&format!("{} written to {}", counted(worst.len(), "image"), folder.display()));

@@ -1,6 +1,6 @@
 //! Shows where in the graph two runtimes differ.
 
-use super::pictures::Pictures;
+use super::images::ImageSet;
 use super::{Arguments, Format, ModelSource, Ran, fields, open_in, print, print_json, progress, table};
 use crate::command::text::{counted, printable};
 use anyhow::{Result, anyhow};
@@ -31,30 +31,29 @@ pub(super) fn run(arguments: &Arguments, engines: [Engine; 2]) -> Result<()> {
     let probe = |engine| Probe::from_bytes(&name, &bytes, engine);
     let engines = engines.map(Engine::for_layers);
     let (mut reference, mut compared) = (probe(engines[0])?, probe(engines[1])?);
-    let (pictures, precision) = {
+    let (images, precision) = {
         // Opened only for the model's card, labels and input.
         let models = open_in(&arguments.model, &[engines[0]], |engine| engine.options(None))?;
         let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
-        let pictures = Pictures::read(&arguments.pictures, model, Some(IMAGES))?;
-        (pictures, model.card().map(|card| card.precision).unwrap_or_default())
+        let images = ImageSet::read(&arguments.images, model, Some(IMAGES))?;
+        (images, model.card().map(|card| card.precision).unwrap_or_default())
     };
-    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), Tolerance::of);
-    let bar = progress(pictures.images.len_of(Axis(0)));
-    let layers =
-        compare(&mut reference, &mut compared, pictures.images.view(), tolerance, |more| bar.inc(more as u64))?;
+    let tolerance = arguments.tolerance.map_or_else(|| tolerance(precision), Tolerance::new);
+    let bar = progress(images.images.len_of(Axis(0)));
+    let layers = compare(&mut reference, &mut compared, images.images.view(), tolerance, |more| bar.inc(more as u64))?;
     bar.finish_and_clear();
 
     let ran = |engine, probe: &Probe| Ran { engine, runtime: probe.runtime().clone() };
     let document = Document {
         model: name,
-        data: pictures.source.clone(),
+        data: images.source.clone(),
         reference: ran(engines[0], &reference),
         compared: ran(engines[1], &compared),
         within_tolerance: layers.first_beyond.is_none(),
         layers,
     };
     match arguments.format {
-        Format::Text => print(&to_text(&document, &pictures))?,
+        Format::Text => print(&to_text(&document, &images))?,
         Format::Json => print_json(&document)?,
     };
     match document.layers.first_beyond.and_then(|first| document.layers.nodes.get(first)) {
@@ -107,7 +106,7 @@ fn scientific(number: f64) -> String {
     if number == 0.0 { "0".to_owned() } else { format!("{number:.1e}") }
 }
 
-fn to_text(document: &Document, pictures: &Pictures) -> String {
+fn to_text(document: &Document, images: &ImageSet) -> String {
     let Document { model, reference, compared, layers, .. } = document;
     let verdict = match layers.first_beyond.and_then(|first| layers.nodes.get(first).map(|layer| (first, layer))) {
         None => format!(
@@ -121,7 +120,7 @@ fn to_text(document: &Document, pictures: &Pictures) -> String {
     };
     let summary = fields(&[
         ("model", model.clone()),
-        ("data", pictures.line()),
+        ("data", images.line()),
         ("reference", reference.line()),
         ("compared", compared.line()),
         ("verdict", verdict),

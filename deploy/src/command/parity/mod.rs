@@ -1,11 +1,11 @@
 //! `deploy parity`: do two engines give the same answers, and if not, where do they differ?
 //!
-//! `pictures` reads the images, `answers` compares the answers to them (`text` prints that), and `layers` compares the
+//! `images` reads the images, `answers` compares the answers to them (`text` prints that), and `layers` compares the
 //! graph node by node.
 
 mod answers;
+mod images;
 mod layers;
-mod pictures;
 mod text;
 
 use super::text::{counted, fields, table};
@@ -31,7 +31,7 @@ use std::path::PathBuf;
     Examples:\n  \
     deploy parity model.onnx                     every engine against ONNX Runtime, on the whole test set\n  \
     deploy parity model.onnx --layers            node by node, on 4 images\n  \
-    deploy parity --pictures photos --save-worst worst\n  \
+    deploy parity --images photos --save-worst worst\n  \
     deploy parity model.onnx --compared tract-stock\n  \
     deploy parity int8.onnx --compared ort-as-written\n  \
     deploy parity model.onnx --compared ort-cuda"
@@ -44,7 +44,7 @@ pub struct Arguments {
         long,
         value_name = "ENGINE",
         default_value = "ort",
-        value_parser = Named::of::<Engine>(names([])),
+        value_parser = Named::new::<Engine>(names([])),
         hide_possible_values = true,
         help = format!("The engine whose answers are the reference: {}", Engine::names())
     )]
@@ -52,11 +52,11 @@ pub struct Arguments {
 
     /// The engines that are compared with it, such as tract,tract-stock [default: all that are available; with --layers,
     /// which compares one: tract]
-    #[arg(long, value_name = "LIST", value_parser = Named::of::<String>(names(["all"])), hide_possible_values = true)]
+    #[arg(long, value_name = "LIST", value_parser = Named::new::<String>(names(["all"])), hide_possible_values = true)]
     compared: Option<String>,
 
     #[command(flatten)]
-    pictures: pictures::Arguments,
+    images: images::Arguments,
 
     /// Largest difference that counts as rounding, and a tenth of it on average: between logits [default: 1e-3 and
     /// 1e-4; int8: 0.3 and 0.02]; with --layers, within a tensor as a share of its range [default: 1e-4 and 1e-5; int8:

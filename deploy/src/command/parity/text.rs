@@ -1,7 +1,7 @@
 //! Writes the comparison of answers for people: a line for each engine, then details of the one that differs most.
 
 use super::answers::{Compared, Document, Named};
-use super::pictures::{Pictures, label};
+use super::images::{ImageSet, label};
 use super::{fields, table};
 use crate::command::text::{grouped, printable};
 use deploy::agreement::Agreement;
@@ -16,11 +16,11 @@ const SHOWN: usize = 10;
 /// Length of the longest bar, in characters.
 const BAR: u64 = 40;
 
-pub(super) fn to_text(document: &Document, pictures: &Pictures, labels: &[String]) -> String {
+pub(super) fn to_text(document: &Document, images: &ImageSet, labels: &[String]) -> String {
     let Some(furthest) = document.furthest() else { return String::new() };
     let Agreement { max_difference, mean_difference, tolerance, .. } = &furthest.agreement;
     let mut lines =
-        vec![("model", document.model.clone()), ("data", pictures.line()), ("reference", document.reference.line())];
+        vec![("model", document.model.clone()), ("data", images.line()), ("reference", document.reference.line())];
     let keys = std::iter::once("compared").chain(std::iter::repeat(""));
     lines.extend(keys.zip(document.compared.iter().map(|one| one.ran.line())));
     lines.push((

@@ -5,14 +5,14 @@ use crate::command::{ModelArguments, ModelSource, text, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use deploy::arguments::{number, whole};
-use deploy::inputs::{STANDARD_INPUT, Source};
+use deploy::inputs::{ImageSource, STANDARD_INPUT};
 use deploy::model::Model;
 use deploy::predict::Settings;
 use deploy::saved_inputs::SavedInputs;
 use models::architecture::MAX_CLASSES;
 use models::card::Polarity;
 use models::files::name;
-use models::picture::{FORMATS, MAX_PIXELS, Reader};
+use models::image_file::{FORMATS, MAX_PIXELS, Reader};
 use std::path::PathBuf;
 
 /// Answers per image by default, or all classes if there are fewer.
@@ -118,7 +118,7 @@ impl Arguments {
     }
 
     /// Turns the flags into settings for this model and these images.
-    pub fn settings(&self, model: &Model, sources: &[Source]) -> Result<Settings> {
+    pub fn settings(&self, model: &Model, sources: &[ImageSource]) -> Result<Settings> {
         let is_digit = Reader::digit_polarity(model.input()).is_some();
         ensure!(
             self.polarity.is_none() || is_digit,

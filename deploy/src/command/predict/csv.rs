@@ -4,7 +4,7 @@ use super::Printer;
 use crate::command::print;
 use anyhow::Result;
 use csv::Writer;
-use deploy::predict::{Failure, Outcome, Prediction};
+use deploy::predict::{Failure, Prediction, PredictionResult};
 use std::iter::repeat_n;
 
 /// Columns: `file`, `label`, `probability` and `class`; then `label_1`, `probability_1` and so on, best first; then
@@ -28,7 +28,7 @@ impl Table {
         first.into_iter().chain(top).chain(input).chain(["error".to_owned()]).collect()
     }
 
-    fn record(&self, outcome: Outcome) -> Vec<String> {
+    fn record(&self, outcome: PredictionResult) -> Vec<String> {
         match outcome {
             Ok(Prediction { file, label, class, probability, top, input }) => {
                 let class = class.map_or_else(String::new, |class| class.to_string());
@@ -46,7 +46,7 @@ impl Table {
 }
 
 impl Printer for Table {
-    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+    fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool> {
         let mut writer = Writer::from_writer(Vec::new());
         if !self.headed {
             writer.write_record(self.header())?;

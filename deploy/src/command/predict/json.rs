@@ -5,7 +5,7 @@ use crate::command::print_json;
 use anyhow::Result;
 use deploy::backend::Runtime;
 use deploy::model::Model;
-use deploy::predict::{Failure, Outcome, Prediction};
+use deploy::predict::{Failure, Prediction, PredictionResult};
 use serde::Serialize;
 
 /// The whole result.
@@ -32,7 +32,7 @@ impl Document {
 }
 
 impl Printer for Document {
-    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+    fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool> {
         for outcome in outcomes {
             match outcome {
                 Ok(prediction) => self.predictions.push(prediction),

@@ -3,13 +3,13 @@
 use super::Printer;
 use crate::command::print;
 use anyhow::Result;
-use deploy::predict::Outcome;
+use deploy::predict::PredictionResult;
 
 /// `{"file": …, "label": …, …}`, or `{"file": …, "error": …}`.
 pub struct Lines;
 
 impl Printer for Lines {
-    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+    fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool> {
         let mut lines = String::new();
         for outcome in outcomes {
             lines += &match outcome {

@@ -15,12 +15,12 @@ use super::text::{counted, printable};
 use super::{progress, say};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use deploy::inputs::{Inputs, Source};
+use deploy::inputs::{ImageSource, Inputs};
 use deploy::model::Model;
-use deploy::predict::{Outcome, Settings, predict};
+use deploy::predict::{PredictionResult, Settings, predict};
 use indicatif::{ProgressBar, ProgressFinish};
 use models::files;
-use models::picture::{self, Reader};
+use models::image_file::{self, Reader};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -58,8 +58,8 @@ impl Format {
 fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
     match arguments.format {
         Format::Text => {
-            let names = inputs.sources.iter().map(deploy::inputs::Source::name);
-            Box::new(text::Text::of(names, model.labels(), arguments.threshold.is_some()))
+            let names = inputs.sources.iter().map(deploy::inputs::ImageSource::name);
+            Box::new(text::Text::new(names, model.labels(), arguments.threshold.is_some()))
         }
         Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
         Format::Jsonl => Box::new(jsonl::Lines),
@@ -70,7 +70,7 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
 /// Prints results in one format.
 trait Printer {
     /// Prints the next outcomes. Returns false if the reader has closed the output.
-    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool>;
+    fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool>;
 
     /// Whether the results are one document, printed at the end, that itself names the model and what runs it.
     fn is_document(&self) -> bool {
@@ -85,7 +85,7 @@ trait Printer {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.validate()?;
-    let inputs = Inputs::of(&arguments.images)?;
+    let inputs = Inputs::from_arguments(&arguments.images)?;
     for note in &inputs.notes {
         say(&format!("note: {}", printable(note)));
     }
@@ -120,8 +120,8 @@ fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
         return;
     }
     // Only regular files: a pipe cannot be read a second time.
-    let is_photograph = |path: &&Path| path.is_file() && picture::has_many_colours(path).unwrap_or(false);
-    let paths = inputs.sources.iter().filter_map(Source::path).take(LOOKED_AT);
+    let is_photograph = |path: &&Path| path.is_file() && image_file::has_many_colours(path).unwrap_or(false);
+    let paths = inputs.sources.iter().filter_map(ImageSource::path).take(LOOKED_AT);
     if let Some(path) = paths.into_iter().find(is_photograph) {
         say(&format!(
             "note: {} looks like a photograph, but the embedded model reads only digits: name another with --model FILE",
@@ -131,10 +131,10 @@ fn suggest_model(arguments: &Arguments, model: &Model, inputs: &Inputs) {
 }
 
 /// A progress bar for many images, unless the results themselves appear on the terminal one by one.
-fn bar(printer: &dyn Printer, pictures: usize) -> ProgressBar {
-    if pictures < MANY || (!printer.is_document() && std::io::stdout().is_terminal()) {
+fn bar(printer: &dyn Printer, images: usize) -> ProgressBar {
+    if images < MANY || (!printer.is_document() && std::io::stdout().is_terminal()) {
         return ProgressBar::hidden();
     }
     // Cleared even if an error ends the work.
-    progress(pictures).with_finish(ProgressFinish::AndClear)
+    progress(images).with_finish(ProgressFinish::AndClear)
 }

@@ -3,7 +3,7 @@
 use super::Printer;
 use crate::command::text::{print, printable};
 use anyhow::Result;
-use deploy::predict::{Answer, Outcome, Prediction, UNKNOWN};
+use deploy::predict::{Answer, Prediction, PredictionResult, UNKNOWN};
 use std::fmt::Write;
 
 /// Aligned columns. Their widths come from the names, so they are known before the first result.
@@ -17,7 +17,7 @@ pub struct Text {
 
 impl Text {
     /// Computes the widths from the images' names and the labels. `unknown` tells whether answers may be [`UNKNOWN`].
-    pub fn of(names: impl Iterator<Item = String>, labels: &[String], unknown: bool) -> Self {
+    pub fn new(names: impl Iterator<Item = String>, labels: &[String], unknown: bool) -> Self {
         let width = |name: &str| printable(name).chars().count();
         let label = labels.iter().map(|label| width(label)).max().unwrap_or(0);
         let best = if unknown { label.max(width(UNKNOWN)) } else { label };
@@ -44,7 +44,7 @@ impl Text {
 
 impl Printer for Text {
     /// Skips failures, which are reported on standard error only.
-    fn add(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+    fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool> {
         print(&outcomes.iter().flatten().map(|prediction| self.line(prediction)).collect::<String>())
     }
 }
@@ -63,15 +63,15 @@ mod tests {
     #[test]
     fn lines_are_aligned() {
         let names = ["a.png", "bb.png"].map(str::to_owned);
-        let text = Text::of(names.into_iter(), &["ox".into(), "cat".into()], false);
+        let text = Text::new(names.into_iter(), &["ox".into(), "cat".into()], false);
         assert_eq!(text.line(&prediction("a.png", &[("cat", 1.0)])), "a.png   cat  100.00 %\n");
         let line = text.line(&prediction("bb.png", &[("ox", 0.75), ("cat", 0.2), ("ox", 0.05)]));
         assert_eq!(line, "bb.png  ox    75.00 %   (cat 20.00 %, ox   5.00 %)\n");
     }
 
     #[test]
-    fn an_unknown_picture_shows_its_best_guess() {
-        let text = Text::of(["a.png".to_owned()].into_iter(), &["ox".into()], true);
+    fn an_unknown_image_shows_its_best_guess() {
+        let text = Text::new(["a.png".to_owned()].into_iter(), &["ox".into()], true);
         let likely = prediction("a.png", &[("ox", 0.5)]);
         let unknown = Prediction { label: UNKNOWN.into(), class: None, ..likely.clone() };
         assert_eq!(text.line(&unknown), "a.png  unknown   50.00 %   (ox 50.00 %)\n");

@@ -1,24 +1,24 @@
 //! Operators that yield one number for each of their input's, or of their inputs' broadcast to one shape.
 
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::tensors;
 use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, anyhow, ensure};
 
 /// The shape of the first input.
-pub(super) fn same(node: &Node) -> Result<Outcome> {
+pub(super) fn same(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
-    Ok(input.of(input.element).into())
+    Ok(input.with_element(input.element).into())
 }
 
 /// The first input itself.
-pub(super) fn passed_on(node: &Node) -> Result<Outcome> {
+pub(super) fn passed_on(node: &Node) -> Result<Effect> {
     Ok(node.input(0)?.clone().into())
 }
 
 /// The first input as whole numbers, down or up.
-pub(super) fn rounded(node: &Node) -> Result<Outcome> {
+pub(super) fn rounded(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let round = if node.proto.op_type == "Floor" { f64::floor } else { f64::ceil };
     let numbers = input.numbers.as_ref().map(|numbers| numbers.iter().copied().map(round).collect());
@@ -26,15 +26,15 @@ pub(super) fn rounded(node: &Node) -> Result<Outcome> {
 }
 
 /// One boolean for each number.
-pub(super) fn tested(node: &Node) -> Result<Outcome> {
-    Ok(node.input(0)?.of(DataType::Bool).into())
+pub(super) fn tested(node: &Node) -> Result<Effect> {
+    Ok(node.input(0)?.with_element(DataType::Bool).into())
 }
 
-pub(super) fn cast(node: &Node) -> Result<Outcome> {
+pub(super) fn cast(node: &Node) -> Result<Effect> {
     let to = i32::try_from(node.int("to", 0)?).unwrap_or(0);
     let (element, _) = tensors::element(to).map_err(|error| anyhow!("its output {error}"))?;
     let input = node.input(0)?;
-    let value = input.of(element);
+    let value = input.with_element(element);
     let exact = matches!(element, DataType::Int32 | DataType::Int64 | DataType::Float | DataType::Double);
     let numbers = input.numbers.clone().filter(|_| exact);
     let whole = |numbers: Vec<f64>| numbers.into_iter().map(f64::trunc).collect();
@@ -42,7 +42,7 @@ pub(super) fn cast(node: &Node) -> Result<Outcome> {
 }
 
 /// All inputs broadcast to one shape, of the first one's type.
-pub(super) fn broadcasting(node: &Node) -> Result<Outcome> {
+pub(super) fn broadcasting(node: &Node) -> Result<Effect> {
     let first = node.input(0)?;
     let value = Value::new(first.element, all(node.given())?);
     let numbers = arithmetic(node, &value);
@@ -50,14 +50,14 @@ pub(super) fn broadcasting(node: &Node) -> Result<Outcome> {
 }
 
 /// The same as booleans.
-pub(super) fn compared(node: &Node) -> Result<Outcome> {
+pub(super) fn compared(node: &Node) -> Result<Effect> {
     let value = Value::new(DataType::Bool, all(node.given())?);
     let numbers = arithmetic(node, &value);
     Ok(value.with(numbers).into())
 }
 
 /// Where the first input is true the second, otherwise the third.
-pub(super) fn chosen(node: &Node) -> Result<Outcome> {
+pub(super) fn chosen(node: &Node) -> Result<Effect> {
     let value = Value::new(node.input(1)?.element, all(node.given())?);
     let inputs = (0..3).map(|index| repeated(node.input(index).ok()?, &value)).collect::<Option<Vec<_>>>();
     let choose = |inputs: Vec<Vec<f64>>| {
@@ -105,20 +105,20 @@ fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
 }
 
 /// A first input that stands for the others: quantized sums of two tensors with scales and zero points.
-pub(super) fn quantized_broadcasting(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized_broadcasting(node: &Node) -> Result<Effect> {
     let (one, other) = (node.input(0)?, node.input(3)?);
     Ok(Value::new(one.element, broadcast(&one.shape, &other.shape)?).into())
 }
 
-pub(super) fn quantized(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized(node: &Node) -> Result<Effect> {
     scales_fit(node)?;
     let element = node.optional(2).map_or(DataType::Uint8, |zero| zero.element);
-    Ok(node.input(0)?.of(element).into())
+    Ok(node.input(0)?.with_element(element).into())
 }
 
-pub(super) fn dequantized(node: &Node) -> Result<Outcome> {
+pub(super) fn dequantized(node: &Node) -> Result<Effect> {
     scales_fit(node)?;
-    Ok(node.input(0)?.of(node.input(1)?.element).into())
+    Ok(node.input(0)?.with_element(node.input(1)?.element).into())
 }
 
 /// Scale and zero point are one number, one for each place on an axis, or one for each block of the input.
@@ -139,14 +139,14 @@ fn scales_fit(node: &Node) -> Result<()> {
 }
 
 /// Yields scale and zero point too.
-pub(super) fn quantized_by_itself(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized_by_itself(node: &Node) -> Result<Effect> {
     let scalar = |element| Value::new(element, Vec::new());
-    let outputs = vec![node.input(0)?.of(DataType::Uint8), scalar(DataType::Float), scalar(DataType::Uint8)];
-    Ok(Outcome { outputs, work: 0, scratch: 0 })
+    let outputs = vec![node.input(0)?.with_element(DataType::Uint8), scalar(DataType::Float), scalar(DataType::Uint8)];
+    Ok(Effect { outputs, work: 0, scratch: 0 })
 }
 
 /// Scale, offset, mean and variance are one number for each channel, axis 1.
-pub(super) fn normalised_by_channel(node: &Node) -> Result<Outcome> {
+pub(super) fn normalised_by_channel(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let channels = *input.shape.get(1).context("its input has no channels")?;
     for statistic in node.given().skip(1) {
@@ -156,7 +156,7 @@ pub(super) fn normalised_by_channel(node: &Node) -> Result<Outcome> {
 }
 
 /// Scale and offset are broadcast to the input.
-pub(super) fn normalised(node: &Node) -> Result<Outcome> {
+pub(super) fn normalised(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let shape = all(node.given())?;
     ensure!(shape == input.shape, "its scale and offset do not fit an input of {:?}", input.shape);

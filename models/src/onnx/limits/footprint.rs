@@ -1,6 +1,6 @@
 //! What a run of a graph takes, told before it.
 
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::value::Value;
 use super::{Limits, rules, tensors};
 use crate::onnx::proto::tensor_proto::DataType;
@@ -28,13 +28,13 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Follows the shapes of a graph that passed [`super::check`], for so many pictures at once where the file leaves
+    /// Follows the shapes of a graph that passed [`super::check`], for so many images at once where the file leaves
     /// that open. A graph beyond the limits is an error, and so is one that cannot be followed.
-    pub fn of(model: &ModelProto, batch: usize, limits: &Limits) -> Result<Self> {
+    pub fn estimate(model: &ModelProto, batch: usize, limits: &Limits) -> Result<Self> {
         let graph = model.graph.as_ref().context("it has no graph")?;
         let opset = onnx::opset(model).context("it does not say which opset it uses")?;
         let mut run = Run { limits, values: HashMap::new(), alive: 0, footprint: Self::default() };
-        let pictures = run.begin(graph, batch as u64)?;
+        let images = run.begin(graph, batch as u64)?;
         let order = order(graph)?;
         let uses = last_uses(graph, &order);
         for (time, &index) in order.iter().enumerate() {
@@ -42,10 +42,10 @@ impl Footprint {
             let described = || format!("its {} node '{}' (number {index}) is refused", node.op_type, node.name);
             run.step(node, opset).with_context(described)?;
             let work = run.footprint.multiply_adds;
-            let most = limits.multiply_adds.min(limits.multiply_adds_per_picture.saturating_mul(pictures));
+            let most = limits.multiply_adds.min(limits.multiply_adds_per_image.saturating_mul(images));
             ensure!(
                 work <= most,
-                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {pictures} pictures: \
+                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {images} pictures: \
                  expected at most {most}",
                 node.op_type,
                 node.name
@@ -112,7 +112,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Enters what is there before the first node, and yields the number of pictures.
+    /// Enters what is there before the first node, and yields the number of images.
     fn begin(&mut self, graph: &'a GraphProto, batch: u64) -> Result<u64> {
         for tensor in &graph.initializer {
             let checked = tensors::check(tensor, self.limits);
@@ -122,15 +122,15 @@ impl<'a> Run<'a> {
             let numbers = if few { tensors::numbers(tensor, element) } else { None };
             self.enter(&tensor.name, value.with(numbers))?;
         }
-        let mut pictures = 1;
+        let mut images = 1;
         for input in &graph.input {
             if !self.values.contains_key(input.name.as_str()) {
                 let value = given(input, batch)?;
-                pictures = value.shape.first().copied().unwrap_or(1).max(1);
+                images = value.shape.first().copied().unwrap_or(1).max(1);
                 self.enter(&input.name, value).with_context(|| format!("its input '{}' is refused", input.name))?;
             }
         }
-        Ok(pictures)
+        Ok(images)
     }
 
     /// A new value: within the limits, or an error that says which it breaks.
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
     /// Follows one node.
     fn step(&mut self, proto: &'a NodeProto, opset: i64) -> Result<()> {
         let NodeProto { op_type, domain, .. } = proto;
-        let rule = rules::of(domain, op_type).with_context(|| {
+        let rule = rules::find(domain, op_type).with_context(|| {
             let name = if domain.is_empty() { op_type.clone() } else { format!("{domain}.{op_type}") };
             format!("what the operator {name} yields cannot be told before a run: it might take any amount of memory")
         })?;
@@ -176,10 +176,10 @@ impl<'a> Run<'a> {
         }
         let node = Node { proto, inputs, opset, limits: self.limits };
         node.counts_little()?;
-        let Outcome { outputs, work, scratch } = rule(&node)?;
+        let Effect { outputs, work, scratch } = rule(&node)?;
         // A shape is known when the file is loaded, whatever it is of.
         let constant = node.given().all(|input| input.constant) || matches!(&**op_type, "Shape" | "Size");
-        let spare = outputs.first().context("it yields nothing")?.of(DataType::Int64);
+        let spare = outputs.first().context("it yields nothing")?.with_element(DataType::Int64);
         self.footprint.multiply_adds = self.footprint.multiply_adds.saturating_add(work);
         for (name, value) in proto.output.iter().zip(outputs.into_iter().chain(iter::repeat(spare))) {
             if !name.is_empty() {

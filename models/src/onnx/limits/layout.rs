@@ -1,6 +1,6 @@
 //! Operators that only move numbers: reshaped, cut out, put together, repeated; and those that make constants.
 
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::value::{Value, axis_of, broadcast};
 use super::{elements, tensors};
 use crate::onnx::proto::attribute_proto::AttributeType;
@@ -18,7 +18,7 @@ fn ranked(shape: Vec<u64>) -> Result<Vec<u64>> {
     Ok(shape)
 }
 
-pub(super) fn reshape(node: &Node) -> Result<Outcome> {
+pub(super) fn reshape(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let wanted = node.integers(1)?;
     let zero_is_zero = node.int("allowzero", 0)? != 0;
@@ -38,14 +38,14 @@ pub(super) fn reshape(node: &Node) -> Result<Outcome> {
     Ok(input.shaped(ranked(shape)?).into())
 }
 
-pub(super) fn flatten(node: &Node) -> Result<Outcome> {
+pub(super) fn flatten(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let (axis, rank) = (node.int("axis", 1)?, input.shape.len());
     let axis = if axis == rank as i64 { rank } else { axis_of(axis, rank)? };
     Ok(input.shaped(vec![elements(&input.shape[..axis]), elements(&input.shape[axis..])]).into())
 }
 
-pub(super) fn squeeze(node: &Node) -> Result<Outcome> {
+pub(super) fn squeeze(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let axes = node.integers_of("axes", 12, 1)?;
     let axes = axes.map(|axes| axes.iter().map(|&axis| input.axis(axis)).collect::<Result<Vec<_>>>()).transpose()?;
@@ -61,7 +61,7 @@ pub(super) fn squeeze(node: &Node) -> Result<Outcome> {
     Ok(input.shaped(shape).into())
 }
 
-pub(super) fn unsqueeze(node: &Node) -> Result<Outcome> {
+pub(super) fn unsqueeze(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let axes = node.integers_of("axes", 12, 1)?.context("it lacks its axes")?;
     let rank = input.shape.len() + axes.len();
@@ -74,7 +74,7 @@ pub(super) fn unsqueeze(node: &Node) -> Result<Outcome> {
     Ok(input.shaped(shape).into())
 }
 
-pub(super) fn transpose(node: &Node) -> Result<Outcome> {
+pub(super) fn transpose(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let rank = input.shape.len();
     let order = match node.ints("perm")? {
@@ -86,16 +86,16 @@ pub(super) fn transpose(node: &Node) -> Result<Outcome> {
     Ok(Value::new(input.element, order.iter().map(|&axis| input.shape[axis]).collect()).into())
 }
 
-pub(super) fn concat(node: &Node) -> Result<Outcome> {
+pub(super) fn concat(node: &Node) -> Result<Effect> {
     joined(node, &node.given().collect::<Vec<_>>())
 }
 
 /// The output's scale and zero point, then each input with its own.
-pub(super) fn quantized_concat(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized_concat(node: &Node) -> Result<Effect> {
     joined(node, &node.given().skip(2).step_by(3).collect::<Vec<_>>())
 }
 
-fn joined(node: &Node, inputs: &[&Value]) -> Result<Outcome> {
+fn joined(node: &Node, inputs: &[&Value]) -> Result<Effect> {
     let first = *inputs.first().context("it lacks its inputs")?;
     let axis = axis_of(node.int("axis", 1)?, first.shape.len())?;
     let mut shape = first.shape.clone();
@@ -111,7 +111,7 @@ fn joined(node: &Node, inputs: &[&Value]) -> Result<Outcome> {
     Ok(if value.shape.len() == 1 { value.with(numbers.map(|numbers| numbers.concat())) } else { value }.into())
 }
 
-pub(super) fn split(node: &Node) -> Result<Outcome> {
+pub(super) fn split(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let axis = node.axis(0)?;
     let (extent, parts) = (input.shape[axis], node.proto.output.len() as u64);
@@ -129,10 +129,10 @@ pub(super) fn split(node: &Node) -> Result<Outcome> {
         shape[axis] = size;
         Value::new(input.element, shape)
     };
-    Ok(Outcome { outputs: sizes.iter().map(part).collect(), work: 0, scratch: 0 })
+    Ok(Effect { outputs: sizes.iter().map(part).collect(), work: 0, scratch: 0 })
 }
 
-pub(super) fn slice(node: &Node) -> Result<Outcome> {
+pub(super) fn slice(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let known = |attribute, index| node.integers_of(attribute, 9, index).ok().flatten().unwrap_or_default();
     let [starts, ends, axes, steps] =
@@ -162,7 +162,7 @@ pub(super) fn slice(node: &Node) -> Result<Outcome> {
     Ok(value.with(numbers).into())
 }
 
-pub(super) fn gather(node: &Node) -> Result<Outcome> {
+pub(super) fn gather(node: &Node) -> Result<Effect> {
     let (input, indices) = (node.input(0)?, node.input(1)?);
     let axis = node.axis(0)?;
     let shape = [&input.shape[..axis], &indices.shape, &input.shape[axis + 1..]].concat();
@@ -174,7 +174,7 @@ pub(super) fn gather(node: &Node) -> Result<Outcome> {
     Ok(Value::new(input.element, ranked(shape)?).with(numbers).into())
 }
 
-pub(super) fn tile(node: &Node) -> Result<Outcome> {
+pub(super) fn tile(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let repeats = node.integers(1)?;
     ensure!(repeats.len() == input.shape.len(), "{} repeats of {} axes", repeats.len(), input.shape.len());
@@ -182,13 +182,13 @@ pub(super) fn tile(node: &Node) -> Result<Outcome> {
     Ok(Value::new(input.element, input.shape.iter().zip(&repeats).map(repeat).collect::<Result<_>>()?).into())
 }
 
-pub(super) fn expand(node: &Node) -> Result<Outcome> {
+pub(super) fn expand(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let wanted = node.integers(1)?.into_iter().map(extent).collect::<Result<Vec<_>>>()?;
     Ok(Value::new(input.element, ranked(broadcast(&input.shape, &wanted)?)?).into())
 }
 
-pub(super) fn pad(node: &Node) -> Result<Outcome> {
+pub(super) fn pad(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let pads = node.integers_of("pads", 10, 1)?.context("it lacks its pads")?;
     let axes = match node.optional(3) {
@@ -206,21 +206,21 @@ pub(super) fn pad(node: &Node) -> Result<Outcome> {
     Ok(Value::new(input.element, shape).into())
 }
 
-pub(super) fn depth_to_space(node: &Node) -> Result<Outcome> {
+pub(super) fn depth_to_space(node: &Node) -> Result<Effect> {
     blocks(node, |[count, channels, height, width], block| {
         let fits = channels % block.saturating_mul(block) == 0;
         fits.then(|| [count, channels / block / block, height.saturating_mul(block), width.saturating_mul(block)])
     })
 }
 
-pub(super) fn space_to_depth(node: &Node) -> Result<Outcome> {
+pub(super) fn space_to_depth(node: &Node) -> Result<Effect> {
     blocks(node, |[count, channels, height, width], block| {
         let fits = height % block == 0 && width % block == 0;
         fits.then(|| [count, elements(&[channels, block, block]), height / block, width / block])
     })
 }
 
-fn blocks(node: &Node, moved: fn([u64; 4], u64) -> Option<[u64; 4]>) -> Result<Outcome> {
+fn blocks(node: &Node, moved: fn([u64; 4], u64) -> Option<[u64; 4]>) -> Result<Effect> {
     let input = node.input(0)?;
     let block = u64::try_from(node.int("blocksize", 0)?).unwrap_or(0);
     ensure!(block > 0, "blocksize {block}: expected 1 or more");
@@ -229,7 +229,7 @@ fn blocks(node: &Node, moved: fn([u64; 4], u64) -> Option<[u64; 4]>) -> Result<O
     Ok(Value::new(input.element, shape.to_vec()).into())
 }
 
-pub(super) fn shape(node: &Node) -> Result<Outcome> {
+pub(super) fn shape(node: &Node) -> Result<Effect> {
     let extents = &node.input(0)?.shape;
     let rank = extents.len() as i64;
     let place = |place: i64| (if place < 0 { place.saturating_add(rank) } else { place }).clamp(0, rank) as usize;
@@ -238,12 +238,12 @@ pub(super) fn shape(node: &Node) -> Result<Outcome> {
     Ok(Value::new(DataType::Int64, vec![numbers.len() as u64]).with(Some(numbers)).into())
 }
 
-pub(super) fn size(node: &Node) -> Result<Outcome> {
+pub(super) fn size(node: &Node) -> Result<Effect> {
     let count = node.input(0)?.elements() as f64;
     Ok(Value::new(DataType::Int64, Vec::new()).with(Some(vec![count])).into())
 }
 
-pub(super) fn constant(node: &Node) -> Result<Outcome> {
+pub(super) fn constant(node: &Node) -> Result<Effect> {
     if let Some(value) = node.tensor("value")? {
         return Ok(value.into());
     }
@@ -264,7 +264,7 @@ pub(super) fn constant(node: &Node) -> Result<Outcome> {
     Ok(Value::new(element, shape).with(Some(numbers)).into())
 }
 
-pub(super) fn constant_of_shape(node: &Node) -> Result<Outcome> {
+pub(super) fn constant_of_shape(node: &Node) -> Result<Effect> {
     let shape = node.integers(0)?.into_iter().map(extent).collect::<Result<Vec<_>>>()?;
     let filling = node.tensor("value")?;
     let element = filling.as_ref().map_or(DataType::Float, |filling| filling.element);
@@ -274,7 +274,7 @@ pub(super) fn constant_of_shape(node: &Node) -> Result<Outcome> {
     Ok(value.with(number.map(|number| vec![number; count])).into())
 }
 
-pub(super) fn range(node: &Node) -> Result<Outcome> {
+pub(super) fn range(node: &Node) -> Result<Effect> {
     let number = |index: usize| node.numbers(index)?.first().copied().context("it lacks a number");
     let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - start) / step).ceil().max(0.0);

@@ -1,7 +1,7 @@
 //! What a model file may ask for. A file from anywhere is followed through its graph before a runtime sees it: one that
 //! could take the machine's memory or hours of its time is refused, with what it asks for and what the limit is.
 //!
-//! [`check`] looks at what is there (`tensors` holds the stored numbers to the declared shapes) and [`Footprint::of`]
+//! [`check`] looks at what is there (`tensors` holds the stored numbers to the declared shapes) and [`Footprint::estimate`]
 //! at what a run would make of it: the shape of every value in the graph. `value` and `node` are its terms; `rules`
 //! names the operators, and its neighbours say what each yields (`elementwise`, `windows`, `layout`, `products`).
 
@@ -37,9 +37,9 @@ pub struct Limits {
     /// Bytes of all values of a run together, whether they are alive at once or not: the order of the nodes is the
     /// runtime's to choose.
     pub values: u64,
-    /// Multiply-adds for one picture: three times those of the largest vision transformers' 2^34.
-    pub multiply_adds_per_picture: u64,
-    /// Multiply-adds of a run: `ResNet`-50 on 1,024 pictures of 224×224 px.
+    /// Multiply-adds for one image: three times those of the largest vision transformers' 2^34.
+    pub multiply_adds_per_image: u64,
+    /// Multiply-adds of a run: `ResNet`-50 on 1,024 images of 224×224 px.
     pub multiply_adds: u64,
 }
 
@@ -51,7 +51,7 @@ impl Default for Limits {
             constants: 2 << 30,
             memory: 8 << 30,
             values: 64 << 30,
-            multiply_adds_per_picture: 1 << 36,
+            multiply_adds_per_image: 1 << 36,
             multiply_adds: 1 << 42,
         }
     }

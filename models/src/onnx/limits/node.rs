@@ -36,7 +36,7 @@ pub(super) struct Node<'a> {
 }
 
 /// What a node yields and takes.
-pub(super) struct Outcome {
+pub(super) struct Effect {
     /// The first outputs; further ones have at most the shape of the first.
     pub outputs: Vec<Value>,
     /// Multiply-adds, or what takes about as long.
@@ -45,7 +45,7 @@ pub(super) struct Outcome {
     pub scratch: u64,
 }
 
-impl From<Value> for Outcome {
+impl From<Value> for Effect {
     fn from(value: Value) -> Self {
         Self { outputs: vec![value], work: 0, scratch: 0 }
     }

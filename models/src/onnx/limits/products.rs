@@ -1,21 +1,21 @@
 //! Matrix products, and operators that make fewer of many numbers.
 
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
 /// `[M, K]` and `[K, N]`, each perhaps transposed, plus what is broadcast to `[M, N]`.
-pub(super) fn gemm(node: &Node) -> Result<Outcome> {
+pub(super) fn gemm(node: &Node) -> Result<Effect> {
     general(node, node.input(0)?, node.input(1)?, node.optional(2))
 }
 
 /// The same with scales and zero points between.
-pub(super) fn quantized_gemm(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized_gemm(node: &Node) -> Result<Effect> {
     general(node, node.input(0)?, node.input(3)?, node.optional(6))
 }
 
-fn general(node: &Node, one: &Value, other: &Value, bias: Option<&Value>) -> Result<Outcome> {
+fn general(node: &Node, one: &Value, other: &Value, bias: Option<&Value>) -> Result<Effect> {
     let turned = |value: &Value, name: &str| -> Result<[u64; 2]> {
         let &[rows, columns] = &value.shape[..] else { bail!("a factor has the shape {:?}", value.shape) };
         Ok(if node.int(name, 0)? == 0 { [rows, columns] } else { [columns, rows] })
@@ -29,17 +29,17 @@ fn general(node: &Node, one: &Value, other: &Value, bias: Option<&Value>) -> Res
     Ok(product(one.element, shape, depth))
 }
 
-pub(super) fn matmul(node: &Node) -> Result<Outcome> {
+pub(super) fn matmul(node: &Node) -> Result<Effect> {
     of_stacks(node.input(0)?, node.input(1)?)
 }
 
 /// Scales and zero points lie between the factors.
-pub(super) fn quantized_matmul(node: &Node) -> Result<Outcome> {
+pub(super) fn quantized_matmul(node: &Node) -> Result<Effect> {
     of_stacks(node.input(0)?, node.input(3)?)
 }
 
 /// numpy's `matmul`: the last two axes are matrices, those before are broadcast.
-fn of_stacks(one: &Value, other: &Value) -> Result<Outcome> {
+fn of_stacks(one: &Value, other: &Value) -> Result<Effect> {
     let fit = |found: u64, depth: u64| {
         ensure!(found == depth, "factors of {:?} and {:?} do not fit each other", one.shape, other.shape);
         Ok(())
@@ -61,15 +61,15 @@ fn of_stacks(one: &Value, other: &Value) -> Result<Outcome> {
     Ok(product(one.element, shape, depth))
 }
 
-fn product(factor: DataType, shape: Vec<u64>, depth: u64) -> Outcome {
+fn product(factor: DataType, shape: Vec<u64>, depth: u64) -> Effect {
     // Products of 8-bit numbers are summed in 32 bits.
     let value = Value::new(factor, shape);
     let work = value.elements().saturating_mul(depth);
-    Outcome { work, scratch: 0, outputs: vec![value] }
+    Effect { work, scratch: 0, outputs: vec![value] }
 }
 
 /// One number for all along some axes, by default along every axis.
-pub(super) fn reduction(node: &Node) -> Result<Outcome> {
+pub(super) fn reduction(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let last = if node.proto.op_type == "ReduceSum" { 12 } else { 17 };
     let axes = node.integers_of("axes", last, 1)?.filter(|axes| !axes.is_empty());
@@ -79,14 +79,14 @@ pub(super) fn reduction(node: &Node) -> Result<Outcome> {
     let all = || (0..input.shape.len()).collect();
     let axes = axes.map(|axes| axes.iter().map(|&axis| input.axis(axis)).collect::<Result<Vec<_>>>()).transpose()?;
     let value = without(node, input, input.element, &axes.unwrap_or_else(all))?;
-    Ok(Outcome { work: input.elements(), ..value.into() })
+    Ok(Effect { work: input.elements(), ..value.into() })
 }
 
 /// The place of the largest or smallest number along an axis.
-pub(super) fn extreme(node: &Node) -> Result<Outcome> {
+pub(super) fn extreme(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let value = without(node, input, DataType::Int64, &[node.axis(0)?])?;
-    Ok(Outcome { work: input.elements(), ..value.into() })
+    Ok(Effect { work: input.elements(), ..value.into() })
 }
 
 /// The input without some axes, or with 1 in their places.
@@ -102,7 +102,7 @@ fn without(node: &Node, input: &Value, element: DataType, axes: &[usize]) -> Res
 }
 
 /// The largest numbers along an axis, and their places.
-pub(super) fn top(node: &Node) -> Result<Outcome> {
+pub(super) fn top(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let count = if node.opset < 10 { node.int("k", 0)? } else { *node.integers(1)?.first().context("k is empty")? };
     let mut shape = input.shape.clone();
@@ -110,5 +110,5 @@ pub(super) fn top(node: &Node) -> Result<Outcome> {
     let fits = u64::try_from(count).ok().filter(|&count| count <= shape[axis]);
     shape[axis] = fits.with_context(|| format!("the largest {count} of {}", shape[axis]))?;
     let outputs = vec![Value::new(input.element, shape.clone()), Value::new(DataType::Int64, shape)];
-    Ok(Outcome { outputs, work: input.elements().saturating_mul(32), scratch: 0 })
+    Ok(Effect { outputs, work: input.elements().saturating_mul(32), scratch: 0 })
 }

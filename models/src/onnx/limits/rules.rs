@@ -1,14 +1,14 @@
 //! The operators whose outputs can be told before a run, each with its rule: all that image classifiers are made of.
 
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::{elementwise, layout, products, windows};
 use anyhow::Result;
 
 /// What a node yields, from what is known of its inputs.
-pub(super) type Rule = fn(&Node) -> Result<Outcome>;
+pub(super) type Rule = fn(&Node) -> Result<Effect>;
 
 /// The rule of an operator; `None` if there is none.
-pub(super) fn of(domain: &str, operator: &str) -> Option<Rule> {
+pub(super) fn find(domain: &str, operator: &str) -> Option<Rule> {
     match domain {
         "" | "ai.onnx" => standard(operator),
         "com.microsoft" => microsoft(operator),

@@ -36,7 +36,7 @@ impl Value {
     }
 
     /// The same shape with unknown numbers of another type.
-    pub fn of(&self, element: DataType) -> Self {
+    pub fn with_element(&self, element: DataType) -> Self {
         Self::new(element, self.shape.clone())
     }
 

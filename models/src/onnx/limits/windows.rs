@@ -1,13 +1,13 @@
 //! Operators that slide a window over rows and columns (or any number of spatial axes): `[N, C, …]` to `[N, C, …]`.
 
 use super::elements;
-use super::node::{Node, Outcome};
+use super::node::{Effect, Node};
 use super::value::Value;
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
-/// Bytes that a runtime notes for each place of a window: its offset, and where it leaves the picture.
+/// Bytes that a runtime notes for each place of a window: its offset, and where it leaves the image.
 const BYTES_PER_PLACE: u64 = 64;
 
 /// How a window moves; one number for each spatial axis.
@@ -23,7 +23,7 @@ struct Window {
 }
 
 impl Window {
-    fn of(node: &Node, kernel: Vec<u64>) -> Result<Self> {
+    fn new(node: &Node, kernel: Vec<u64>) -> Result<Self> {
         let axes = kernel.len();
         let list = |name: &str, count: usize, least: i64| -> Result<Vec<u64>> {
             let Some(numbers) = node.ints(name)? else { return Ok(vec![least as u64; count]) };
@@ -47,7 +47,7 @@ impl Window {
     fn of_attribute(node: &Node) -> Result<Self> {
         let kernel = node.ints("kernel_shape")?.context("it lacks its kernel_shape")?;
         ensure!(kernel.iter().all(|&extent| extent > 0), "kernel_shape {kernel:?}: expected 1 or more");
-        Self::of(node, kernel.iter().map(|&extent| extent as u64).collect())
+        Self::new(node, kernel.iter().map(|&extent| extent as u64).collect())
     }
 
     /// Extents of what comes out of these spatial extents.
@@ -72,28 +72,28 @@ impl Window {
 }
 
 /// `[N, C, …]` in its parts.
-fn picture(value: &Value) -> Result<(u64, u64, &[u64])> {
+fn image(value: &Value) -> Result<(u64, u64, &[u64])> {
     let [count, channels, spatial @ ..] = &value.shape[..] else { bail!("its input has the shape {:?}", value.shape) };
     Ok((*count, *channels, spatial))
 }
 
-pub(super) fn convolution(node: &Node) -> Result<Outcome> {
+pub(super) fn convolution(node: &Node) -> Result<Effect> {
     convolved(node, node.input(1)?, node.optional(2))
 }
 
-pub(super) fn integer_convolution(node: &Node) -> Result<Outcome> {
+pub(super) fn integer_convolution(node: &Node) -> Result<Effect> {
     convolved(node, node.input(1)?, None)
 }
 
-/// Scales and zero points lie between pictures, weights and bias.
-pub(super) fn quantized_convolution(node: &Node) -> Result<Outcome> {
+/// Scales and zero points lie between images, weights and bias.
+pub(super) fn quantized_convolution(node: &Node) -> Result<Effect> {
     convolved(node, node.input(3)?, node.optional(8))
 }
 
-fn convolved(node: &Node, weights: &Value, bias: Option<&Value>) -> Result<Outcome> {
+fn convolved(node: &Node, weights: &Value, bias: Option<&Value>) -> Result<Effect> {
     let input = node.input(0)?;
-    let (count, channels, spatial) = picture(input)?;
-    let (outputs, inputs, kernel) = picture(weights)?;
+    let (count, channels, spatial) = image(input)?;
+    let (outputs, inputs, kernel) = image(weights)?;
     let groups = groups(node)?;
     let fits = channels == inputs.saturating_mul(groups) && outputs % groups == 0;
     ensure!(fits, "weights of {:?} in {groups} groups do not fit an input of {:?}", weights.shape, input.shape);
@@ -105,15 +105,15 @@ fn convolved(node: &Node, weights: &Value, bias: Option<&Value>) -> Result<Outco
         let agrees = told.iter().map(|&extent| extent as u64).eq(kernel.iter().copied());
         ensure!(agrees, "kernel_shape {told:?}, but weights of {:?}", weights.shape);
     }
-    let window = Window::of(node, kernel.to_vec())?;
+    let window = Window::new(node, kernel.to_vec())?;
     let space = window.slid(spatial)?;
     let patch = inputs.saturating_mul(window.places());
     let value = Value::new(input.element, [&[count, outputs], &space[..]].concat());
-    // The pictures' patches as a matrix. A depthwise convolution is done in place.
+    // The images' patches as a matrix. A depthwise convolution is done in place.
     let depthwise = inputs == 1 && groups > 1;
     let columns = [count, if depthwise { 1 } else { groups }, patch, elements(&space), 4];
     let scratch = elements(&columns).saturating_add(window.places().saturating_mul(BYTES_PER_PLACE));
-    Ok(Outcome { work: value.elements().saturating_mul(patch), scratch, outputs: vec![value] })
+    Ok(Effect { work: value.elements().saturating_mul(patch), scratch, outputs: vec![value] })
 }
 
 fn groups(node: &Node) -> Result<u64> {
@@ -122,15 +122,15 @@ fn groups(node: &Node) -> Result<u64> {
     Ok(groups as u64)
 }
 
-pub(super) fn transposed_convolution(node: &Node) -> Result<Outcome> {
+pub(super) fn transposed_convolution(node: &Node) -> Result<Effect> {
     let (input, weights) = (node.input(0)?, node.input(1)?);
-    let (count, channels, spatial) = picture(input)?;
-    let (inputs, outputs, kernel) = picture(weights)?;
+    let (count, channels, spatial) = image(input)?;
+    let (inputs, outputs, kernel) = image(weights)?;
     let groups = groups(node)?;
     let fits = channels == inputs && inputs % groups == 0;
     ensure!(fits, "weights of {:?} in {groups} groups do not fit an input of {:?}", weights.shape, input.shape);
     ensure!(kernel.iter().all(|&extent| extent > 0), "its kernel is {kernel:?}: expected 1 or more");
-    let window = Window::of(node, kernel.to_vec())?;
+    let window = Window::new(node, kernel.to_vec())?;
     ensure!(spatial.len() == kernel.len(), "a window of {kernel:?} over {spatial:?}");
     let extra = |name| match node.ints(name)? {
         Some(extents) if extents.len() == kernel.len() && extents.iter().all(|&extent| extent >= 0) => {
@@ -155,42 +155,42 @@ pub(super) fn transposed_convolution(node: &Node) -> Result<Outcome> {
     let columns = elements(&[count, outputs, groups, window.places(), elements(spatial)]);
     let work = columns.saturating_mul(inputs / groups).saturating_add(value.elements());
     let scratch = columns.saturating_mul(4).saturating_add(window.places().saturating_mul(BYTES_PER_PLACE));
-    Ok(Outcome { work, scratch, outputs: vec![value] })
+    Ok(Effect { work, scratch, outputs: vec![value] })
 }
 
-pub(super) fn pooling(node: &Node) -> Result<Outcome> {
+pub(super) fn pooling(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     ensure!(node.int("channels_last", 0)? == 0, "its channels come last: expected [N, C, …]");
-    let (count, channels, spatial) = picture(input)?;
+    let (count, channels, spatial) = image(input)?;
     let window = Window::of_attribute(node)?;
     let space = window.slid(spatial)?;
     let value = Value::new(input.element, [&[count, channels], &space[..]].concat());
     let work = value.elements().saturating_mul(window.places());
-    Ok(Outcome { work, scratch: window.places().saturating_mul(BYTES_PER_PLACE), outputs: vec![value] })
+    Ok(Effect { work, scratch: window.places().saturating_mul(BYTES_PER_PLACE), outputs: vec![value] })
 }
 
-pub(super) fn global_pooling(node: &Node) -> Result<Outcome> {
+pub(super) fn global_pooling(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     ensure!(node.int("channels_last", 0)? == 0, "its channels come last: expected [N, C, …]");
-    let (count, channels, spatial) = picture(input)?;
+    let (count, channels, spatial) = image(input)?;
     let value = Value::new(input.element, [&[count, channels], &vec![1; spatial.len()][..]].concat());
-    Ok(Outcome { work: input.elements(), ..value.into() })
+    Ok(Effect { work: input.elements(), ..value.into() })
 }
 
 /// Each number with its neighbours of other channels.
-pub(super) fn local_response(node: &Node) -> Result<Outcome> {
+pub(super) fn local_response(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
-    let (_, channels, _) = picture(input)?;
+    let (_, channels, _) = image(input)?;
     let size = node.int("size", 1)?;
     ensure!((1..=channels.saturating_mul(2) as i64 + 1).contains(&size), "size {size} of {channels} channels");
-    Ok(Outcome { work: input.elements().saturating_mul(size as u64), ..input.of(input.element).into() })
+    Ok(Effect { work: input.elements().saturating_mul(size as u64), ..input.with_element(input.element).into() })
 }
 
 /// Numbers read for each one written: 16 for cubic interpolation, more where a filter spans what is left out.
 const NEIGHBOURS: u64 = 16;
 
 /// Resize, and Upsample before it: to sizes, or by scales.
-pub(super) fn resize(node: &Node) -> Result<Outcome> {
+pub(super) fn resize(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let upsample = node.proto.op_type == "Upsample";
     let scales = match (upsample, node.opset) {
@@ -226,5 +226,5 @@ pub(super) fn resize(node: &Node) -> Result<Outcome> {
     // Axes are resized one after the other: between them lies a value as large as the larger of each.
     let larger: Vec<u64> = input.shape.iter().zip(&value.shape).map(|(&one, &other)| one.max(other)).collect();
     let scratch = Value::new(DataType::Float, larger).bytes();
-    Ok(Outcome { work: numbers.saturating_mul(NEIGHBOURS), scratch, outputs: vec![value] })
+    Ok(Effect { work: numbers.saturating_mul(NEIGHBOURS), scratch, outputs: vec![value] })
 }

@@ -62,8 +62,8 @@ fn lit(scene: &mut Scene, light: &Light) {
 fn shot(scene: &mut Scene, random: &mut Random, label: u8, origin: String) -> Result<Specimen> {
     scene.blur(random.between(0.0, 1.6));
     let noise = random.between(1.0, 6.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
 }
 
 /// A photograph of a sheet of paper, 3000×2000 or 2000×3000, with a digit that spans an eighth to three quarters of the
@@ -85,20 +85,20 @@ pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Sp
     lit(&mut scene, &light);
     scene.blur(random.between(0.0, 1.0));
     let noise = random.between(1.0, 6.0);
-    let picture = doubled(&scene.photographed(random, noise));
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
+    let image = doubled(&scene.photographed(random, noise));
+    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
 }
 
 /// Doubles the width and height by linear interpolation.
-fn doubled(picture: &RgbImage) -> RgbImage {
+fn doubled(image: &RgbImage) -> RgbImage {
     // The nearer of the two closest pixels is a quarter of a pixel away, the other three quarters.
     let mixed = |near: u8, far: u8| ((3 * u16::from(near) + u16::from(far) + 2) / 4) as u8;
     let nearest = |at: usize, extent: usize| {
         let far = if at.is_multiple_of(2) { (at / 2).saturating_sub(1) } else { (at / 2 + 1).min(extent - 1) };
         (at / 2, far)
     };
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let rows: Vec<&[u8]> = picture.chunks_exact(3 * width).collect();
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let rows: Vec<&[u8]> = image.chunks_exact(3 * width).collect();
     let mut bytes = Vec::with_capacity(12 * width * height);
     for y in 0..2 * height {
         let (near, far) = nearest(y, height);
@@ -143,8 +143,8 @@ pub fn low_contrast(sources: &Sources, _: usize, random: &mut Random) -> Result<
     let light = Light::uneven(random, width, height, 0.15);
     lit(&mut scene, &light);
     let noise = random.between(1.0, 4.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
 }
 
 /// Too close to the lens.

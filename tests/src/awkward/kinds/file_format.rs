@@ -19,8 +19,8 @@ pub fn artefacts(sources: &Sources, _: usize, random: &mut Random) -> Result<Spe
     let (left, top) = place(random, &scene, &shape, 0.06);
     scene.paint(&shape, left, top, pen(random), 1.0);
     let noise = random.between(0.0, 5.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 10 + random.below(31) as u8)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 10 + random.below(31) as u8)? })
 }
 
 /// Stored as the sensor saw it, upside down or sideways, with an EXIF orientation.
@@ -33,11 +33,11 @@ pub fn orientation(sources: &Sources, index: usize, random: &mut Random) -> Resu
     let light = Light::uneven(random, 800, 600, 0.4);
     scene.shade(|x, y| light.at(x, y, 800.0));
     let noise = random.between(1.0, 5.0);
-    let picture = DynamicImage::from(scene.photographed(random, noise));
+    let image = DynamicImage::from(scene.photographed(random, noise));
     let (stored, orientation) = match index % 3 {
-        0 => (picture.rotate180(), 3),
-        1 => (picture.rotate270(), 6),
-        _ => (picture.rotate90(), 8),
+        0 => (image.rotate180(), 3),
+        1 => (image.rotate270(), 6),
+        _ => (image.rotate90(), 8),
     };
     let bytes = encode::with_orientation(&encode::jpeg(&stored.into_rgb8(), 85)?, orientation);
     Ok(Specimen { label, origin, bytes })
@@ -54,15 +54,15 @@ pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<S
         if random.chance(0.25) { [245, 245, 240] } else { *random.pick(&[[0, 0, 0], [30, 30, 120], [180, 30, 30]]) };
     // The colour of a transparent pixel is invisible; programs leave black, white or the ink's colour.
     let hidden = *random.pick(&[[0, 0, 0], [255, 255, 255], ink]);
-    let mut picture = RgbaImage::from_pixel(width as u32, height as u32, Rgba([hidden[0], hidden[1], hidden[2], 0]));
+    let mut image = RgbaImage::from_pixel(width as u32, height as u32, Rgba([hidden[0], hidden[1], hidden[2], 0]));
     for (index, &coverage) in shape.coverage.iter().enumerate() {
         let (x, y) = (left + (index % shape.width) as i64, top + (index / shape.width) as i64);
         if coverage > 0.0 && (0..width as i64).contains(&x) && (0..height as i64).contains(&y) {
-            picture.put_pixel(x as u32, y as u32, Rgba([ink[0], ink[1], ink[2], (coverage * 255.0) as u8]));
+            image.put_pixel(x as u32, y as u32, Rgba([ink[0], ink[1], ink[2], (coverage * 255.0) as u8]));
         }
     }
     let format = *random.pick(&[ImageFormat::Png, ImageFormat::WebP]);
-    Ok(Specimen { label, origin, bytes: encode::file(&picture.into(), format)? })
+    Ok(Specimen { label, origin, bytes: encode::file(&image.into(), format)? })
 }
 
 /// A 16-bit greyscale scan, which may use only part of the range.
@@ -77,9 +77,9 @@ pub fn sixteen_bits(sources: &Sources, _: usize, random: &mut Random) -> Result<
         let grey = level_of(0.2126 * pixel[0] + 0.7152 * pixel[1] + 0.0722 * pixel[2]) / 255.0;
         (low + (high - low) * grey + 300.0 * random.normal()).clamp(0.0, 65_535.0) as u16
     });
-    let picture: ImageBuffer<Luma<u16>, Vec<u16>> =
+    let image: ImageBuffer<Luma<u16>, Vec<u16>> =
         ImageBuffer::from_raw(300, 300, levels.collect()).context("two bytes a pixel")?;
-    Ok(Specimen { label, origin, bytes: encode::file(&picture.into(), ImageFormat::Png)? })
+    Ok(Specimen { label, origin, bytes: encode::file(&image.into(), ImageFormat::Png)? })
 }
 
 /// Cropped so closely that only one to three pixels of paper are left around the ink.
@@ -91,8 +91,8 @@ pub fn cropped(sources: &Sources, _: usize, random: &mut Random) -> Result<Speci
     let mut scene = paper(random, shape.width + left + right, shape.height + top + bottom);
     scene.paint(&shape, left as i64, top as i64, pen(random), 1.0);
     let noise = random.between(0.0, 4.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
 }
 
 /// Dark-on-light thumbnails with a side of 18 to 48 pixels.
@@ -106,6 +106,6 @@ pub fn small(sources: &Sources, _: usize, random: &mut Random) -> Result<Specime
     let (left, top) = place(random, &scene, &shape, 0.04);
     scene.paint(&shape, left, top, srgb(30, 30, 30), 1.0);
     let noise = random.between(0.0, 4.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
 }

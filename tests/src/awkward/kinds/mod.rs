@@ -24,8 +24,8 @@ pub struct Kind {
 
 impl Kind {
     /// Makes image number `index`.
-    pub fn picture(&self, sources: &Sources, index: usize) -> Result<Specimen> {
-        (self.make)(sources, index, &mut Random::of(self.name, index))
+    pub fn image(&self, sources: &Sources, index: usize) -> Result<Specimen> {
+        (self.make)(sources, index, &mut Random::new(self.name, index))
     }
 }
 

@@ -48,8 +48,8 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String, un
     scene.shade(|x, y| light.at(x, y, longer));
     scene.blur(random.between(0.0, 1.2));
     let noise = random.between(0.5, 5.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&picture, 70 + random.below(25) as u8)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
 }
 
 /// Horizontal lines, sometimes with a red margin line.

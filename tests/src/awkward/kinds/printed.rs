@@ -44,8 +44,8 @@ fn printed(sources: &Sources, index: usize, random: &mut Random, fonts: &[&str])
     let mut scene = Scene::plain(shape.width + left + right, shape.height + top + bottom, ground);
     scene.paint(&shape, left as i64, top as i64, ink, 1.0);
     let noise = *random.pick(&[0.0, 0.0, 1.0, 3.0]);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin: font.to_owned(), bytes: encode::any(picture, random)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin: font.to_owned(), bytes: encode::any(image, random)? })
 }
 
 /// Ink and background: mostly dark on light, otherwise light on dark or coloured.

@@ -13,8 +13,8 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String) ->
     let longer = scene.width.max(scene.height) as f32;
     scene.shade(|x, y| light.at(x, y, longer));
     let noise = random.between(0.0, 4.0);
-    let picture = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(picture, random)? })
+    let image = scene.photographed(random, noise);
+    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
 }
 
 /// Felt-tips and highlighters, some hardly darker than the paper.

@@ -95,7 +95,7 @@ impl fmt::Display for Foreign {
 
 impl Chain {
     /// Reads the steps up to the output of this name.
-    pub fn of(model: &ModelProto, output: &str) -> Result<Self, Foreign> {
+    pub fn read(model: &ModelProto, output: &str) -> Result<Self, Foreign> {
         let graph = model.graph.as_ref().ok_or_else(|| Foreign("it has no graph".to_owned()))?;
         Reader::new(graph)?.read(output)
     }

@@ -25,7 +25,7 @@ fn attribute<'a>(graph: &'a mut GraphProto, operator: &str, name: &str) -> &'a m
 
 #[test]
 fn the_steps_are_those_of_the_nodes() {
-    let chain = Chain::of(&onnx::parse(FP32).unwrap(), "logits").unwrap();
+    let chain = Chain::read(&onnx::parse(FP32).unwrap(), "logits").unwrap();
     let [pixels, stem, depthwise, pointwise, full, Step::Mean, Step::Flattened, Step::Linear { weights, bias }] =
         &chain.steps[..]
     else {
@@ -76,12 +76,12 @@ fn a_graph_that_means_something_else_is_foreign() {
     ];
     for (number, (bytes, change, word)) in changes.into_iter().enumerate() {
         let mut model = onnx::parse(bytes).unwrap();
-        Chain::of(&model, "logits").unwrap();
+        Chain::read(&model, "logits").unwrap();
         change(model.graph.as_mut().unwrap());
-        let Err(why) = Chain::of(&model, "logits") else { panic!("change {number} was overlooked") };
+        let Err(why) = Chain::read(&model, "logits") else { panic!("change {number} was overlooked") };
         assert!(why.to_string().contains(word), "change {number}: {why}");
     }
-    assert!(Chain::of(&onnx::parse(FP32).unwrap(), "pool").is_ok());
-    assert!(Chain::of(&onnx::parse(FP32).unwrap(), "stem.conv").is_ok());
-    assert!(Chain::of(&onnx::parse(FP32).unwrap(), "nothing").is_err());
+    assert!(Chain::read(&onnx::parse(FP32).unwrap(), "pool").is_ok());
+    assert!(Chain::read(&onnx::parse(FP32).unwrap(), "stem.conv").is_ok());
+    assert!(Chain::read(&onnx::parse(FP32).unwrap(), "nothing").is_err());
 }

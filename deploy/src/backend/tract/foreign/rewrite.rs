@@ -71,7 +71,7 @@ fn operator(
     }
     let shape = pool.data_format.shape(shape)?;
     let &[height, width] = shape.hw_dims() else { return Ok(None) };
-    if shape.n().is_some_and(|&pictures| pictures != 1) {
+    if shape.n().is_some_and(|&images| images != 1) {
         return Ok(None);
     }
     let (Some(weights), Some(bias)) = (numbers(model, weights)?, numbers(model, bias)?) else { return Ok(None) };

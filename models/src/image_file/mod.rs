@@ -12,7 +12,7 @@ mod metadata;
 use file::{Decoded, Limits};
 
 pub use colours::has_many_colours;
-pub use file::{FORMATS, Formats, MAX_PIXELS, has_picture_ending, is_in_colour};
+pub use file::{FORMATS, Formats, MAX_PIXELS, has_image_ending, is_in_colour};
 
 use crate::card::{Content, Input, Polarity};
 use crate::{digit, files};
@@ -44,16 +44,16 @@ impl Reader {
     ///
     /// Training and prediction both use this function, so the same file always gives the same input.
     pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
-        let Decoded { picture, share: _share } = file::open(path, self.limits(input))?;
-        self.prepare(picture, input).with_context(|| format!("{} cannot be used", files::name(path)))
+        let Decoded { image, share: _share } = file::open(path, self.limits(input))?;
+        self.prepare(image, input).with_context(|| format!("{} cannot be used", files::name(path)))
     }
 
     /// Like [`Reader::read`], for an image file in memory. Error messages call it `name`.
     pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
         let decoded = file::decode(bytes, self.limits(input));
-        let Decoded { picture, share: _share } =
+        let Decoded { image, share: _share } =
             decoded.with_context(|| format!("{name} is not an image that can be read"))?;
-        self.prepare(picture, input).with_context(|| format!("{name} cannot be used"))
+        self.prepare(image, input).with_context(|| format!("{name} cannot be used"))
     }
 
     /// Like [`Reader::read`], for an image file that comes through a pipe; reads it to its end. Error messages call it
@@ -85,15 +85,15 @@ impl Reader {
     /// ([`digit::prepare`]). Otherwise, an image that already has the input's size is only converted to its channels.
     /// Any other image is cropped to the centre with the input's aspect ratio and resized with anti-aliasing, like
     /// torchvision's `Resize` and `CenterCrop` up to one pixel of rounding.
-    pub fn prepare(&self, picture: DynamicImage, input: &Input) -> Result<Array3<u8>> {
+    pub fn prepare(&self, image: DynamicImage, input: &Input) -> Result<Array3<u8>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
-        let paper = if digit.is_some() && is_light_ink(&picture) { BLACK } else { WHITE };
-        let picture = &over(paper, picture);
+        let paper = if digit.is_some() && is_light_ink(&image) { BLACK } else { WHITE };
+        let image = &over(paper, image);
         let bytes = match (input.channels, digit) {
-            (_, Some(polarity)) => digit::prepare(picture, self.polarity, polarity, size)?.into_raw(),
-            (1, None) => cover(picture, size).to_luma8().into_raw(),
-            (3, None) => planes(&cover(picture, size).to_rgb8()),
+            (_, Some(polarity)) => digit::prepare(image, self.polarity, polarity, size)?.into_raw(),
+            (1, None) => cover(image, size).to_luma8().into_raw(),
+            (3, None) => planes(&cover(image, size).to_rgb8()),
             (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };
         Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
@@ -105,14 +105,12 @@ const WHITE: u8 = 255;
 const BLACK: u8 = 0;
 
 /// Blends an image with transparency onto paper of this grey level, in place. Returns other images unchanged.
-fn over(paper: u8, picture: DynamicImage) -> DynamicImage {
-    let (width, height) = (picture.width(), picture.height());
-    match picture {
-        DynamicImage::ImageLumaA8(picture) => {
-            GrayImage::from_raw(width, height, painted::<2>(paper, picture.into_raw()))
-                .map_or_else(DynamicImage::default, DynamicImage::ImageLuma8)
-        }
-        DynamicImage::ImageRgba8(picture) => RgbImage::from_raw(width, height, painted::<4>(paper, picture.into_raw()))
+fn over(paper: u8, image: DynamicImage) -> DynamicImage {
+    let (width, height) = (image.width(), image.height());
+    match image {
+        DynamicImage::ImageLumaA8(image) => GrayImage::from_raw(width, height, painted::<2>(paper, image.into_raw()))
+            .map_or_else(DynamicImage::default, DynamicImage::ImageLuma8),
+        DynamicImage::ImageRgba8(image) => RgbImage::from_raw(width, height, painted::<4>(paper, image.into_raw()))
             .map_or_else(DynamicImage::default, DynamicImage::ImageRgb8),
         other if other.color().has_alpha() => over(paper, other.into_rgba8().into()),
         other => other,
@@ -135,12 +133,12 @@ fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
 }
 
 /// Whether most of the image is transparent and the rest is light: drawn for a dark page, and invisible on white.
-fn is_light_ink(picture: &DynamicImage) -> bool {
-    if !picture.color().has_alpha() {
+fn is_light_ink(image: &DynamicImage) -> bool {
+    if !image.color().has_alpha() {
         return false;
     }
     let (mut light, mut opaque, mut pixels) = (0_u64, 0_u64, 0_u64);
-    for (_, _, pixel) in picture.pixels() {
+    for (_, _, pixel) in image.pixels() {
         let [level, alpha] = pixel.to_luma_alpha().0.map(u64::from);
         light += level * alpha;
         opaque += alpha;
@@ -153,23 +151,23 @@ fn is_light_ink(picture: &DynamicImage) -> bool {
 ///
 /// Cropping comes first: resizing all of an image that is a thousand times wider than high would take a thousand times
 /// the memory.
-fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, DynamicImage> {
-    let (across, down) = (picture.width(), picture.height());
+fn cover(image: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, DynamicImage> {
+    let (across, down) = (image.width(), image.height());
     if (across, down) == (width, height) {
-        return Cow::Borrowed(picture);
+        return Cow::Borrowed(image);
     }
     let scale = (f64::from(width) / f64::from(across)).max(f64::from(height) / f64::from(down));
     let kept = |wanted: u32, extent: u32| ((f64::from(wanted) / scale).round() as u32).clamp(1, extent);
     let (kept_across, kept_down) = (kept(width, across), kept(height, down));
     let (left, top) = ((across - kept_across) / 2, (down - kept_down) / 2);
     // The common types are cropped without a copy.
-    Cow::Owned(match picture {
-        DynamicImage::ImageLuma8(picture) => {
-            let centre = imageops::crop_imm(picture, left, top, kept_across, kept_down);
+    Cow::Owned(match image {
+        DynamicImage::ImageLuma8(image) => {
+            let centre = imageops::crop_imm(image, left, top, kept_across, kept_down);
             imageops::resize(&*centre, width, height, FilterType::Triangle).into()
         }
-        DynamicImage::ImageRgb8(picture) => {
-            let centre = imageops::crop_imm(picture, left, top, kept_across, kept_down);
+        DynamicImage::ImageRgb8(image) => {
+            let centre = imageops::crop_imm(image, left, top, kept_across, kept_down);
             imageops::resize(&*centre, width, height, FilterType::Triangle).into()
         }
         other => {
@@ -180,8 +178,8 @@ fn cover(picture: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, Dynamic
 }
 
 /// `[H, W, 3]` to `[3, H, W]`.
-fn planes(picture: &RgbImage) -> Vec<u8> {
-    (0..3).flat_map(|channel| picture.pixels().map(move |pixel| pixel[channel])).collect()
+fn planes(image: &RgbImage) -> Vec<u8> {
+    (0..3).flat_map(|channel| image.pixels().map(move |pixel| pixel[channel])).collect()
 }
 
 /// Encodes a model's input, `[C, H, W]` with 1 channel (grey) or 3 (RGB), as a PNG file for viewing.
@@ -190,13 +188,13 @@ pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
     let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
     // `[C, H, W]` to `[H, W, C]`.
     let pixels = values.permuted_axes([1, 2, 0]).iter().copied().collect();
-    let picture = match channels {
+    let image = match channels {
         1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageLuma8),
         3 => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::ImageRgb8),
         _ => bail!("[{channels}, {height}, {width}] is not an image: expected 1 or 3 channels"),
     };
     let mut bytes = Cursor::new(Vec::new());
-    picture.context("the image is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
+    image.context("the image is too large")?.write_to(&mut bytes, ImageFormat::Png)?;
     Ok(bytes.into_inner())
 }
 
@@ -210,26 +208,26 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_the_right_size_is_not_touched() {
-        let picture = GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 200 } else { 0 }]));
+    fn an_image_of_the_right_size_is_not_touched() {
+        let image = GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 200 } else { 0 }]));
         let content = Content::Digit { polarity: Polarity::LightOnDark };
-        let prepared = Reader::default().prepare(picture.clone().into(), &input(1, content)).unwrap();
-        assert_eq!(prepared.into_raw_vec_and_offset().0, picture.into_raw());
+        let prepared = Reader::default().prepare(image.clone().into(), &input(1, content)).unwrap();
+        assert_eq!(prepared.into_raw_vec_and_offset().0, image.into_raw());
     }
 
     #[test]
     fn colours_become_planes() {
-        let picture = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
-        let prepared = Reader::default().prepare(picture.into(), &input(3, Content::Picture)).unwrap();
+        let image = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
+        let prepared = Reader::default().prepare(image.into(), &input(3, Content::Image)).unwrap();
         assert_eq!((prepared[[0, 5, 5]], prepared[[1, 5, 5]], prepared[[2, 5, 5]]), (1, 2, 3));
     }
 
     #[test]
-    fn an_input_becomes_a_picture_file_and_comes_back() {
+    fn an_input_becomes_an_image_file_and_comes_back() {
         for channels in [1, 3] {
             let values = Array3::from_shape_fn((channels, 28, 28), |(c, y, x)| (c * 70 + y * 5 + x) as u8);
             let file = png(values.view()).unwrap();
-            let again = Reader::default().read_from("-", &file[..], &input(channels, Content::Picture)).unwrap();
+            let again = Reader::default().read_from("-", &file[..], &input(channels, Content::Image)).unwrap();
             assert_eq!(again, values);
         }
         assert!(png(Array3::zeros((2, 4, 4)).view()).unwrap_err().to_string().contains("1 or 3 channels"));
@@ -241,32 +239,31 @@ mod tests {
         let digit = Content::Digit { polarity };
         assert_eq!(Reader::digit_polarity(&input(1, digit)), Some(polarity));
         assert_eq!(Reader::digit_polarity(&input(3, digit)), None);
-        assert_eq!(Reader::digit_polarity(&input(1, Content::Picture)), None);
+        assert_eq!(Reader::digit_polarity(&input(1, Content::Image)), None);
     }
 
     #[test]
-    fn a_wide_picture_keeps_its_centre() {
-        let picture =
-            RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
-        let prepared = Reader::default().prepare(picture.into(), &input(3, Content::Picture)).unwrap();
+    fn a_wide_image_keeps_its_centre() {
+        let image = RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
+        let prepared = Reader::default().prepare(image.into(), &input(3, Content::Image)).unwrap();
         assert_eq!(prepared[[0, 14, 14]], 9);
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
 
     /// At a height of 28 px its full width would be 560,000 px.
     #[test]
-    fn a_picture_of_one_row_is_cut_before_it_is_resized() {
-        let picture = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
-        let prepared = Reader::default().prepare(picture.into(), &input(1, Content::Picture)).unwrap();
+    fn an_image_of_one_row_is_cut_before_it_is_resized() {
+        let image = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
+        let prepared = Reader::default().prepare(image.into(), &input(1, Content::Image)).unwrap();
         assert_eq!(prepared.shape(), [1, 28, 28]);
     }
 
     #[test]
     fn transparent_parts_are_white() {
-        let picture = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
+        let image = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
         assert!(
             Reader::default()
-                .prepare(picture.into(), &input(1, Content::Picture))
+                .prepare(image.into(), &input(1, Content::Image))
                 .unwrap()
                 .iter()
                 .all(|&value| value == 255)
@@ -277,9 +274,9 @@ mod tests {
     fn light_ink_on_nothing_is_seen_on_a_dark_page() {
         let content = Content::Digit { polarity: Polarity::LightOnDark };
         let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
-        let picture =
+        let image =
             image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { Rgba([255; 4]) } else { Rgba([255, 255, 255, 0]) });
-        let prepared = Reader::default().prepare(picture.into(), &input(1, content)).unwrap();
+        let prepared = Reader::default().prepare(image.into(), &input(1, content)).unwrap();
         assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
     }
 }

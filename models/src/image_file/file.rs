@@ -48,13 +48,13 @@ impl fmt::Display for Formats {
 
 /// Whether a file's extension is that of one of the [`FORMATS`].
 #[must_use]
-pub fn has_picture_ending(path: &Path) -> bool {
+pub fn has_image_ending(path: &Path) -> bool {
     path.extension().and_then(ImageFormat::from_extension).is_some_and(|format| FORMATS.contains(format))
 }
 
 /// An image in memory: upright, 8 bits per channel.
 pub(super) struct Decoded {
-    pub picture: DynamicImage,
+    pub image: DynamicImage,
     /// The memory reserved for the image, returned to the budget on drop.
     pub share: Share<'static>,
 }
@@ -81,19 +81,19 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     }
     // A large file is reserved in the memory budget before it is read.
     ensure!(length <= MAX_BYTES, "{}: it is larger than {MAX_BYTES} bytes", not_an_image());
-    let header = Header::of(BufReader::new(&file), length, limits.max_pixels).with_context(not_an_image)?;
+    let header = Header::read(BufReader::new(&file), length, limits.max_pixels).with_context(not_an_image)?;
     let (share, reduction) = header.memory(length, limits.rows).with_context(not_an_image)?;
     file.rewind().with_context(cannot_read)?;
     let bytes = bytes(file, length as usize + 1).with_context(cannot_read)?;
-    let picture = header.decode(&bytes, reduction).with_context(not_an_image)?;
-    Ok(Decoded { picture, share })
+    let image = header.decode(&bytes, reduction).with_context(not_an_image)?;
+    Ok(Decoded { image, share })
 }
 
 /// Whether an image file stores colours, according to its header. The image is not decoded.
 pub fn is_in_colour(path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| format!("cannot open {}", name(path)))?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let header = Header::of(BufReader::new(file), length, u64::MAX);
+    let header = Header::read(BufReader::new(file), length, u64::MAX);
     Ok(header.with_context(|| format!("{} is not an image that can be read", name(path)))?.is_in_colour())
 }
 
@@ -110,9 +110,9 @@ pub(super) fn bytes(source: impl Read, expected: usize) -> Result<Vec<u8>> {
 /// EXIF.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded> {
     let length = bytes.len() as u64;
-    let header = Header::of(Cursor::new(bytes), length, limits.max_pixels)?;
+    let header = Header::read(Cursor::new(bytes), length, limits.max_pixels)?;
     let (share, reduction) = header.memory(length, limits.rows)?;
-    Ok(Decoded { picture: header.decode(bytes, reduction)?, share })
+    Ok(Decoded { image: header.decode(bytes, reduction)?, share })
 }
 
 /// The contents of an image's header.
@@ -130,13 +130,13 @@ enum Kind {
 impl Header {
     /// Reads the header of a file of `length` bytes. Fails if the image has too many pixels or would take too much
     /// memory.
-    fn of(mut source: impl BufRead + Seek, length: u64, max_pixels: u64) -> Result<Self> {
+    fn read(mut source: impl BufRead + Seek, length: u64, max_pixels: u64) -> Result<Self> {
         let width = png_width(&mut source)?;
         let reader = ImageReader::new(source).with_guessed_format()?;
         let (size, kind) = match reader.format() {
             None => bail!("unknown format: expected one that this program reads ({FORMATS})"),
             Some(ImageFormat::Jpeg) => {
-                let header = jpeg::Header::of(reader.into_inner())?;
+                let header = jpeg::Header::read(reader.into_inner())?;
                 let (width, height) = header.size;
                 ((width.into(), height.into()), Kind::Jpeg(header))
             }
@@ -206,7 +206,7 @@ impl Header {
             let told = u64::from(u32::from_le_bytes(*length)) + 8;
             ensure!(bytes.len() as u64 >= told, "it has {} bytes of {told}: is the file truncated?", bytes.len());
         }
-        let (mut picture, exif) = match &self.kind {
+        let (mut image, exif) = match &self.kind {
             Kind::Jpeg(header) => header.decode(bytes, reduction)?,
             Kind::Other(format, ..) => {
                 let bytes = with_end(*format, bytes)?;
@@ -215,8 +215,8 @@ impl Header {
             }
         };
         // An invalid EXIF entry does not make the image unreadable.
-        picture.apply_orientation(exif.and_then(metadata::orientation).unwrap_or(Orientation::NoTransforms));
-        Ok(picture)
+        image.apply_orientation(exif.and_then(metadata::orientation).unwrap_or(Orientation::NoTransforms));
+        Ok(image)
     }
 }
 
@@ -276,7 +276,7 @@ fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
         }
         pixels.truncate(length / 2);
     }
-    let picture = match colour {
+    let image = match colour {
         ColorType::L8 | ColorType::L16 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
         ColorType::La8 | ColorType::La16 => {
             GrayAlphaImage::from_raw(width, height, pixels).map(DynamicImage::ImageLumaA8)
@@ -287,7 +287,7 @@ fn eight_bits(decoder: impl ImageDecoder) -> Result<DynamicImage> {
         }
         other => bail!("its colour type is {other:?}: expected 8 or 16 bits per channel"),
     };
-    picture.context("its decoded size differs from its header")
+    image.context("its decoded size differs from its header")
 }
 
 #[cfg(test)]
@@ -297,19 +297,19 @@ mod tests {
     use image::{GrayImage, Luma, RgbImage};
 
     fn read(bytes: &[u8]) -> Result<DynamicImage> {
-        decode(bytes, Limits { max_pixels: MAX_PIXELS, rows: 28 }).map(|decoded| decoded.picture)
+        decode(bytes, Limits { max_pixels: MAX_PIXELS, rows: 28 }).map(|decoded| decoded.image)
     }
 
     #[test]
-    fn a_picture_that_breaks_off_is_refused() {
+    fn an_image_that_breaks_off_is_refused() {
         let mut noise = Fingerprint::default();
-        let picture = GrayImage::from_fn(100, 100, |x, _| {
+        let image = GrayImage::from_fn(100, 100, |x, _| {
             noise = noise.and(&x.to_le_bytes());
             Luma([noise.spread() as u8])
         });
         for format in [ImageFormat::Jpeg, ImageFormat::Png] {
             let mut whole = Cursor::new(Vec::new());
-            picture.write_to(&mut whole, format).unwrap();
+            image.write_to(&mut whole, format).unwrap();
             let whole = whole.into_inner();
             read(&whole).unwrap();
             for length in [3, 20, 200, whole.len() / 2, whole.len() - 100] {
@@ -319,9 +319,9 @@ mod tests {
         }
         // Without its end marker, all data of a PNG is there.
         let mut whole = Cursor::new(Vec::new());
-        picture.write_to(&mut whole, ImageFormat::Png).unwrap();
+        image.write_to(&mut whole, ImageFormat::Png).unwrap();
         let whole = whole.into_inner();
-        assert_eq!(read(&whole[..whole.len() - 12]).unwrap(), picture.into());
+        assert_eq!(read(&whole[..whole.len() - 12]).unwrap(), image.into());
     }
 
     #[test]
@@ -337,13 +337,13 @@ mod tests {
     /// Written by the crate `image`, which has a writer for every format that it reads here.
     #[test]
     fn every_format_is_known_by_its_ending_and_read_by_its_content() {
-        let picture = RgbImage::from_fn(40, 24, |x, _| image::Rgb([if x < 16 { 250 } else { 5 }; 3]));
+        let image = RgbImage::from_fn(40, 24, |x, _| image::Rgb([if x < 16 { 250 } else { 5 }; 3]));
         for &(name, format) in FORMATS.0 {
             for ending in format.extensions_str() {
-                assert!(has_picture_ending(Path::new(&format!("a.{}", ending.to_uppercase()))), "{name}: {ending}");
+                assert!(has_image_ending(Path::new(&format!("a.{}", ending.to_uppercase()))), "{name}: {ending}");
             }
             let mut file = Cursor::new(Vec::new());
-            picture.write_to(&mut file, format).unwrap();
+            image.write_to(&mut file, format).unwrap();
             let found = read(&file.into_inner()).unwrap().to_rgb8();
             assert_eq!(found.dimensions(), (40, 24), "{name}");
             assert!(found.get_pixel(2, 20)[1] > 240 && found.get_pixel(38, 3)[1] < 15, "{name}");
@@ -351,15 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_no_pictures_by_their_ending() {
+    fn other_files_are_no_images_by_their_ending() {
         for name in ["a.txt", "b", ".png", "c.xcf", "d.png.part"] {
-            assert!(!has_picture_ending(Path::new(name)), "{name}");
+            assert!(!has_image_ending(Path::new(name)), "{name}");
         }
     }
 
     /// PNM, BMP and other formats allow a size of 0, and no decoder objects.
     #[test]
-    fn a_picture_without_pixels_is_refused() {
+    fn an_image_without_pixels_is_refused() {
         for bytes in [&b"P5 0 3 255\n"[..], b"P6 3 0 255\n"] {
             let message = format!("{:#}", read(bytes).unwrap_err());
             assert!(message.contains("expected at least one"), "{message}");
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_not_a_picture() {
+    fn text_is_not_an_image() {
         let message = format!("{:#}", read(b"hello, I am a text file").unwrap_err());
         assert!(message.contains("unknown format"), "{message}");
     }

@@ -114,11 +114,11 @@ fn file_address(path: &Path) -> String {
 
 /// Encodes an image `[C, H, W]` with one or three channels as a PNG in a `data:` URI (RFC 2397). Errors for any other
 /// number of channels.
-pub fn data_uri(picture: &Array3<u8>) -> Result<String> {
-    let (channels, height, width) = picture.dim();
+pub fn data_uri(image: &Array3<u8>) -> Result<String> {
+    let (channels, height, width) = image.dim();
     let (columns, rows) = (u32::try_from(width)?, u32::try_from(height)?);
     // [C, H, W] to [H, W, C], the pixel order of the image crate.
-    let bytes: Vec<u8> = picture.view().permuted_axes([1, 2, 0]).iter().copied().collect();
+    let bytes: Vec<u8> = image.view().permuted_axes([1, 2, 0]).iter().copied().collect();
     let drawn = match channels {
         1 => GrayImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
         3 => RgbImage::from_raw(columns, rows, bytes).map(DynamicImage::from),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_and_coloured_pictures_survive() {
+    fn grey_and_coloured_images_survive() {
         let grey = Array3::from_shape_fn((1, 2, 3), |(_, y, x)| (y * 100 + x) as u8);
         assert_eq!(decoded(&data_uri(&grey).unwrap()).to_luma8().into_raw(), [0, 1, 2, 100, 101, 102]);
         let colours = Array3::from_shape_fn((3, 1, 2), |(c, _, x)| (c * 50 + x) as u8);
@@ -157,8 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn large_pictures_are_made_smaller() {
-        let picture = decoded(&data_uri(&Array3::zeros((3, 200, 400))).unwrap());
-        assert_eq!((picture.width(), picture.height()), (128, 64));
+    fn large_images_are_made_smaller() {
+        let image = decoded(&data_uri(&Array3::zeros((3, 200, 400))).unwrap());
+        assert_eq!((image.width(), image.height()), (128, 64));
     }
 }

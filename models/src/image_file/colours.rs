@@ -15,22 +15,22 @@ pub fn has_many_colours(path: &Path) -> Result<bool> {
     if !is_in_colour(path)? {
         return Ok(false);
     }
-    let picture = Reader::default().read(path, &Input::new(3, SIDE, SIDE, Content::Picture))?;
-    Ok(many_colours(picture.view()))
+    let image = Reader::default().read(path, &Input::new(3, SIDE, SIDE, Content::Image))?;
+    Ok(many_colours(image.view()))
 }
 
 /// Like [`has_many_colours`], for an image `[3, H, W]`.
-fn many_colours(picture: ArrayView3<u8>) -> bool {
+fn many_colours(image: ArrayView3<u8>) -> bool {
     const MANY: usize = 18;
     // Each channel is quantized to eight levels. A colour counts if at least 0.5 % of the pixels have it.
     let mut pixels = [0_usize; 8 * 8 * 8];
     let mut vivid = 0;
-    for pixel in picture.lanes(Axis(0)) {
+    for pixel in image.lanes(Axis(0)) {
         let (red, green, blue) = (pixel[0], pixel[1], pixel[2]);
         pixels[usize::from(red >> 5) << 6 | usize::from(green >> 5) << 3 | usize::from(blue >> 5)] += 1;
         vivid += usize::from(red.max(green).max(blue) - red.min(green).min(blue) >= 24);
     }
-    let all = picture.len() / 3;
+    let all = image.len() / 3;
     let colours = pixels.iter().filter(|&&count| count > 0 && 200 * count >= all).count();
     // A dark photograph can have as many colours in greys alone, which say nothing about its subject. So a tenth of the
     // pixels must be vivid.

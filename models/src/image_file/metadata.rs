@@ -60,19 +60,19 @@ pub(super) fn orientation(mut entry: Vec<u8>) -> Option<Orientation> {
 
 #[cfg(test)]
 mod tests {
-    use crate::picture::file::{self, Limits};
+    use crate::image_file::file::{self, Limits};
     use image::{DynamicImage, GrayImage, ImageFormat, Luma};
     use std::io::Cursor;
 
     fn read(bytes: &[u8]) -> DynamicImage {
-        file::decode(bytes, Limits { max_pixels: file::MAX_PIXELS, rows: 28 }).unwrap().picture
+        file::decode(bytes, Limits { max_pixels: file::MAX_PIXELS, rows: 28 }).unwrap().image
     }
 
     /// An image of 40×24 px: black with one white corner.
     fn corner(format: ImageFormat) -> Vec<u8> {
-        let picture = GrayImage::from_fn(40, 24, |x, y| Luma([if x < 16 && y < 8 { 255 } else { 0 }]));
+        let image = GrayImage::from_fn(40, 24, |x, y| Luma([if x < 16 && y < 8 { 255 } else { 0 }]));
         let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).unwrap();
+        image.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
@@ -129,11 +129,11 @@ mod tests {
         {
             // The TIFF types BYTE, SHORT, LONG and their signed versions.
             for (kind, big_endian) in [1, 3, 4, 6, 8, 9].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-                let picture = read(&turned(orientation, kind, big_endian)).to_luma8();
+                let image = read(&turned(orientation, kind, big_endian)).to_luma8();
                 let case = format!("orientation {orientation}, kind {kind}, big-endian {big_endian}");
-                assert_eq!(picture.dimensions(), size, "{case}");
-                assert!(picture.get_pixel(white.0, white.1)[0] > 200, "{case}");
-                assert!(picture.get_pixel(size.0 / 2, size.1 / 2)[0] < 50, "{case}");
+                assert_eq!(image.dimensions(), size, "{case}");
+                assert!(image.get_pixel(white.0, white.1)[0] > 200, "{case}");
+                assert!(image.get_pixel(size.0 / 2, size.1 / 2)[0] < 50, "{case}");
             }
         }
     }
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_broken_exif_entry_is_left_alone() {
         for (orientation, kind) in [(0, 3), (9, 3), (255, 4), (6, 2), (6, 7), (6, 13), (6, 200)] {
-            let picture = read(&turned(orientation, kind, false));
-            assert_eq!((picture.width(), picture.height()), (40, 24), "orientation {orientation}, kind {kind}");
+            let image = read(&turned(orientation, kind, false));
+            assert_eq!((image.width(), image.height()), (40, 24), "orientation {orientation}, kind {kind}");
         }
         let whole = turned(6, 3, true);
         for at in 6..whole.len() - corner(ImageFormat::Jpeg).len() {

@@ -1,17 +1,17 @@
-//! Any bytes as a picture, for a model of digits and for one of photographs.
+//! Any bytes as an image, for a model of digits and for one of photographs.
 //!
-//! The pictures are few-pixelled, so that there are many of them; the code is the same with any limit.
+//! The images are few-pixelled, so that there are many of them; the code is the same with any limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use models::card::{Content, Input, Polarity};
-use models::picture::Reader;
+use models::image_file::Reader;
 
 fuzz_target!(|bytes: &[u8]| {
     let reader = Reader { max_pixels: 1 << 16, ..Reader::default() };
     for input in [
         Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
-        Input::new(3, 32, 24, Content::Picture),
+        Input::new(3, 32, 24, Content::Image),
     ] {
         if let Ok(values) = reader.from_bytes("any", bytes, &input) {
             assert_eq!(values.dim(), (input.channels, input.height, input.width));

@@ -34,7 +34,7 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads up to the first scan. Fails for files that the decoder cannot read: lossless, or more than 8 bits.
-    pub fn of(source: impl Read) -> Result<Self> {
+    pub fn read(source: impl Read) -> Result<Self> {
         let mut decoder = Decoder::new(source);
         decoder.read_info()?;
         let info = decoder.info().context("it has no frame header")?;
@@ -81,7 +81,7 @@ impl Header {
     /// Also returns the EXIF entry.
     pub fn decode(&self, bytes: &[u8], reduction: u16) -> Result<(DynamicImage, Option<Vec<u8>>)> {
         let (width, height) = self.size;
-        let Guarded { copy, exif } = Guarded::of(bytes)?;
+        let Guarded { copy, exif } = Guarded::read(bytes)?;
         let mut decoder = Decoder::new(Cursor::new(copy));
         let (width, height) = decoder.scale(width.div_ceil(reduction), height.div_ceil(reduction))?;
         let decoded = decoder.decode().map_err(|error| match error {
@@ -93,13 +93,13 @@ impl Header {
         })?;
         let format = decoder.info().context("it has no frame header")?.pixel_format;
         let (width, height) = (u32::from(width), u32::from(height));
-        let picture = match format {
+        let image = match format {
             PixelFormat::L8 => GrayImage::from_raw(width, height, decoded).map(DynamicImage::ImageLuma8),
             PixelFormat::RGB24 => RgbImage::from_raw(width, height, decoded).map(DynamicImage::ImageRgb8),
             PixelFormat::CMYK32 => RgbImage::from_raw(width, height, rgb(decoded)).map(DynamicImage::ImageRgb8),
             PixelFormat::L16 => None,
         };
-        Ok((picture.context("its decoded size differs from its header")?, exif.map(<[u8]>::to_vec)))
+        Ok((image.context("its decoded size differs from its header")?, exif.map(<[u8]>::to_vec)))
     }
 }
 
@@ -127,7 +127,7 @@ struct Guarded<'a> {
 impl<'a> Guarded<'a> {
     /// Copies the file up to its end marker (which may be missing), with [`FILLER`] behind every scan and restart
     /// interval. Fails if data is missing, or for the layouts that the decoder gets wrong.
-    fn of(bytes: &'a [u8]) -> Result<Self> {
+    fn read(bytes: &'a [u8]) -> Result<Self> {
         let mut rest = bytes.get(2..).unwrap_or_default();
         let mut copy = Vec::new();
         copy.try_reserve(bytes.len() + bytes.len() / 8)?;
@@ -325,8 +325,8 @@ mod tests {
     const FILES: [&[u8]; 2] = [include_bytes!("scan-per-component.jpg"), include_bytes!("progressive.jpg")];
 
     fn decode(bytes: &[u8]) -> Result<RgbImage> {
-        let header = Header::of(bytes)?;
-        header.decode(bytes, 1).map(|(picture, _)| picture.into_rgb8())
+        let header = Header::read(bytes)?;
+        header.decode(bytes, 1).map(|(image, _)| image.into_rgb8())
     }
 
     /// Start and end of each scan's data.
@@ -347,12 +347,12 @@ mod tests {
     #[test]
     fn components_in_scans_of_their_own_are_read_right() {
         for file in FILES {
-            let picture = decode(file).unwrap();
+            let image = decode(file).unwrap();
             // The colours drawn; libjpeg decodes them within 2.
             for (x, y, colour) in
                 [(8, 8, [220, 30, 30]), (32, 8, [30, 180, 40]), (8, 32, [40, 60, 200]), (32, 32, [240, 230, 60])]
             {
-                let found = picture.get_pixel(x, y).0;
+                let found = image.get_pixel(x, y).0;
                 assert!(
                     found.iter().zip(colour).all(|(found, level)| found.abs_diff(level) <= 4),
                     "{found:?} {colour:?}"
@@ -378,10 +378,10 @@ mod tests {
     #[test]
     fn the_end_marker_may_be_missing_and_anything_may_follow_it() {
         for file in FILES {
-            let picture = decode(file).unwrap();
-            assert_eq!(decode(&file[..file.len() - 2]).unwrap(), picture);
-            assert_eq!(decode(&file[..file.len() - 1]).unwrap(), picture);
-            assert_eq!(decode(&[file, b"what some cameras append", file].concat()).unwrap(), picture);
+            let image = decode(file).unwrap();
+            assert_eq!(decode(&file[..file.len() - 2]).unwrap(), image);
+            assert_eq!(decode(&file[..file.len() - 1]).unwrap(), image);
+            assert_eq!(decode(&[file, b"what some cameras append", file].concat()).unwrap(), image);
         }
     }
 
@@ -393,7 +393,7 @@ mod tests {
         for (at, byte) in [(1, 0xc3), (1, 0xc5), (1, 0xc9), (1, 0xca), (4, 12)] {
             let mut other = FILES[0].to_vec();
             other[frame + at] = byte;
-            assert!(Header::of(&other[..]).is_err(), "{byte:x}");
+            assert!(Header::read(&other[..]).is_err(), "{byte:x}");
         }
         // Sampling 4x1 and 2x1: the decoder would expect other blocks in the second component's scan.
         let mut other = FILES[0].to_vec();
@@ -427,7 +427,7 @@ mod tests {
         ] {
             assert_eq!(header(width, height).reduction(memory), expected, "{width}x{height}");
         }
-        let header = Header::of(FILES[0]).unwrap();
+        let header = Header::read(FILES[0]).unwrap();
         let half = header.decode(FILES[0], 2).unwrap().0.into_rgb8();
         assert_eq!(half.dimensions(), (20, 20));
         assert!(half.get_pixel(4, 16).0.iter().zip([40, 60, 200]).all(|(found, level)| found.abs_diff(level) <= 6));

@@ -118,7 +118,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(labels: &[String]) -> Self {
+    fn new(labels: &[String]) -> Self {
         let classes = labels.len().max(1);
         let (cell, font) = match classes {
             ..=NUMBERED => (46.0, 14.0),
@@ -163,8 +163,8 @@ pub struct Drawing {
 impl Drawing {
     /// Draws which class was taken for which.
     #[must_use]
-    pub fn of(confusion: &Confusion, labels: &[String]) -> Self {
-        let layout = Layout::of(labels);
+    pub fn new(confusion: &Confusion, labels: &[String]) -> Self {
+        let layout = Layout::new(labels);
         let &Layout { cell, font, left, top, after, .. } = &layout;
         let side = cell * labels.len() as f64;
         let mut elements = format!(
@@ -182,7 +182,7 @@ impl Drawing {
 /// Draws a model's confusion matrix as a stand-alone SVG file. `title` names the model.
 #[must_use]
 pub fn svg(title: &str, metrics: &Metrics, labels: &[String]) -> String {
-    let Drawing { width, height, elements } = Drawing::of(&metrics.confusion, labels);
+    let Drawing { width, height, elements } = Drawing::new(&metrics.confusion, labels);
     let heading = format!("{title}: {} of {}", percent(Some(metrics.accuracy)), counted(metrics.images, "image"));
     let legend_width = 8.0 * SWATCH + 230.0;
     let width = width.max(self::width(&heading) * 17.0).max(legend_width) + 2.0 * MARGIN;
@@ -369,9 +369,9 @@ mod tests {
     fn every_one_of_two_hundred_classes_is_labelled_at_a_legible_size() {
         for classes in [21, 40, 60, 200, 400] {
             let labels: Vec<String> = (0..classes).map(|class| format!("klasse 猫 <{class}>")).collect();
-            let layout = Layout::of(&labels);
+            let layout = Layout::new(&labels);
             assert!(layout.step == 1 && layout.font >= 11.0 && layout.cell >= layout.font, "{classes}");
-            let drawing = Drawing::of(&Confusion::new(classes), &labels);
+            let drawing = Drawing::new(&Confusion::new(classes), &labels);
             let sides = if classes > ALL_SIDES { 4 } else { 2 };
             assert_eq!(drawing.elements.matches("class=\"label\"").count(), sides * classes);
             assert!(drawing.elements.contains("klasse 猫 &lt;20&gt;"));

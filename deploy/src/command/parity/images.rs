@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use deploy::arguments::whole;
 use deploy::model::Model;
 use models::dataset;
-use models::picture::Reader;
+use models::image_file::Reader;
 use ndarray::{Array4, Axis};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct Arguments {
     /// Folder with a data set, whose test images are compared: IDX files, or a sub-folder of images per class
     /// [default: the one that scripts/setup fetched for the model's data set]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["pictures", "random"])]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["folder", "random"])]
     data: Option<PathBuf>,
 
     /// Compare on the images in and below a folder instead; they need no labels
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
-    pictures: Option<PathBuf>,
+    #[arg(long = "images", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
+    folder: Option<PathBuf>,
 
     /// Compare on N images of random pixels instead, which prove little about real images
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000_000), conflicts_with = "images")]
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 }
 
 /// Images as the model takes them, and their names.
-pub(super) struct Pictures {
+pub(super) struct ImageSet {
     /// `[N, C, H, W]`, N at least 1.
     pub images: Array4<u8>,
     /// Where they come from: a folder, or `noise`.
@@ -64,12 +64,12 @@ pub(super) struct Name {
     pub file: Option<String>,
 }
 
-impl Pictures {
+impl ImageSet {
     /// Reads the images that the user asked for. Of a data set or a folder, at most `--images`, or else `default`.
     pub fn read(arguments: &Arguments, model: &Model, default: Option<usize>) -> Result<Self> {
         let asked = arguments.images.map(|images| images as usize);
         let limit = asked.or(default);
-        let read = match (&arguments.pictures, arguments.random) {
+        let read = match (&arguments.folder, arguments.random) {
             (Some(folder), _) => Self::in_folder(folder, limit, model),
             (None, Some(count)) => Self::noise(count as usize, arguments.seed.unwrap_or(0), model),
             (None, None) => Self::of_test_set(arguments.data.as_deref(), limit, model),
@@ -91,7 +91,7 @@ impl Pictures {
 
     /// Reads the images of a folder. Those that cannot be read are reported and left out.
     fn in_folder(folder: &Path, limit: Option<usize>, model: &Model) -> Result<Self> {
-        let (files, notes) = dataset::pictures_in(folder)?;
+        let (files, notes) = dataset::images_in(folder)?;
         say_notes(&notes);
         let input = model.input();
         let (mut pixels, mut kept) = (Vec::new(), Vec::new());
@@ -102,8 +102,8 @@ impl Pictures {
                 break;
             }
             match Reader::default().read(&file, input) {
-                Ok(picture) => {
-                    pixels.extend(picture);
+                Ok(image) => {
+                    pixels.extend(image);
                     kept.push(file);
                     bar.inc(1);
                 }
