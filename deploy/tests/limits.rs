@@ -119,7 +119,7 @@ fn work_without_end_is_refused() {
         nodes.push(with(model, node("ConstantOfShape", &[], "square", vec![]), &[&[1 << 13, 1 << 13]]));
         nodes.push(node("MatMul", &["square", "square"], "product", vec![]));
     };
-    assert_refused(&["asks for 549755813888 multiply-adds for 1 pictures: expected at most 68719476736"], square);
+    assert_refused(&["asks for 549755813888 multiply-adds for 1 images: expected at most 68719476736"], square);
     assert_refused(&["its MaxPool node", "bytes would be alive at once"], |_, nodes| {
         let window = vec![integers("kernel_shape", &[1 << 15, 1 << 15]), integers("pads", &[1 << 14; 4])];
         nodes.push(node("MaxPool", &["image"], "largest", window));

@@ -26,7 +26,7 @@ fn assert_answers_as_by_hand(example: &Example, engine: Engine) {
             assert_eq!(logits.dim(), (count, LABELS.len()));
             if count > 0 {
                 let agreement = compare(expected.slice(s![..count, ..]), logits.view(), EXACT).unwrap();
-                assert!(agreement.holds(), "{engine}, {threads} threads, {count} pictures: {agreement:?}");
+                assert!(agreement.holds(), "{engine}, {threads} threads, {count} images: {agreement:?}");
             }
         }
     }
@@ -321,7 +321,7 @@ fn a_file_that_contradicts_its_card_is_refused() {
         }
     };
     assert_refused(&example, card(|card| card.input.width = 28), "expected the one input image uint8 [N, 1, 8, 28]");
-    assert_refused(&example, card(|card| card.input.name = "image".into()), "found image uint8 [N, 1, 8, 6]");
+    assert_refused(&example, card(|card| card.input.name = "other".into()), "found image uint8 [N, 1, 8, 6]");
     let classes = |card: &mut models::card::ModelCard| {
         card.architecture.classes = 2;
         card.labels.truncate(2);

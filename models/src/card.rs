@@ -65,7 +65,7 @@ pub struct ModelCard {
 pub enum GraphInput {
     /// Raw images, uint8 `[N, C, H, W]`: the graph does the [`Preprocessing`].
     #[default]
-    #[serde(rename = "images")]
+    #[serde(rename = "pictures")]
     Images,
     /// Output of [`crate::preprocess`], float `[N, C, resolution, resolution]`: for pipelines that preprocess images
     /// themselves.
@@ -214,7 +214,7 @@ pub enum Content {
         polarity: Polarity,
     },
     /// Anything: the image is cropped to its centre and resized; see [`crate::image_file`].
-    #[serde(rename = "image")]
+    #[serde(rename = "picture")]
     Image,
 }
 

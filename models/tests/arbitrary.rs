@@ -40,7 +40,7 @@ fn any_bytes_are_an_image_or_an_error() {
         let other = reader.from_bytes("any", bytes, &photograph).is_ok();
         one || other
     });
-    assert!(good > 500, "only {good} changed pictures were read: the changes are too coarse to get far");
+    assert!(good > 500, "only {good} changed images were read: the changes are too coarse to get far");
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Scene {
     fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let test = dataset::load(&tests::mnist()?, Split::Test)?.first(PICTURES);
-        write_images(&folder.path().join("images"), &test)?;
+        write_images(&folder.path().join("pictures"), &test)?;
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
         tests::write_idx(&data, "t10k", &test)?;
@@ -236,7 +236,7 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
     GrayImage::new(28, 28).write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png)?;
     write("blank.png", &png)?;
     write("short.png", &png[..png.len() / 2])?;
-    write("text.png", b"no picture at all")?;
+    write("text.png", b"not an image")?;
     // A header may claim any size, here 65,535 by 65,535 pixels.
     write("large.pgm", b"P5 65535 65535 255\n")?;
 

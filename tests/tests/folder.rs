@@ -136,7 +136,7 @@ fn digits_as_image_files_are_trained_exported_and_deployed() {
     // Other files that are often in such folders.
     fs::write(data.join("notes.txt"), "from the attic").unwrap();
     fs::write(data.join("one/.DS_Store"), "").unwrap();
-    fs::write(data.join("two/broken.jpg"), "no picture").unwrap();
+    fs::write(data.join("two/broken.jpg"), "not an image").unwrap();
 
     let (log, notes) =
         place.output("train", &["--recipe", "own.toml", "--data", "data", "--hold-out", "60", "--threads", "1"]);
@@ -251,7 +251,7 @@ fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
     fs::write(place.path().join("labels.txt"), "one\ntwo\n").unwrap();
     refused(&["--labels", "labels.txt"], &["unknown classes: nought; expected some of one, two"]);
     for number in 0..10 {
-        fs::write(data.join(format!("one/{number:03}.png")), "no picture").unwrap();
+        fs::write(data.join(format!("one/{number:03}.png")), "not an image").unwrap();
     }
     refused(&[], &["data cannot be read", "one/000.png", "repair or remove them"]);
     fs::create_dir(data.join("empty")).unwrap();

@@ -93,7 +93,7 @@ fn a_run_killed_in_the_middle_of_a_download_leaves_nothing_that_is_trusted() {
 
     let mirror = Mirror::serving(stalling);
     let mut killed = sandbox.setup(&[&mirror.url]);
-    mirror.stalled.recv_timeout(Duration::from_mins(1)).expect("the download comes to the pictures");
+    mirror.stalled.recv_timeout(Duration::from_mins(1)).expect("the download reaches the images");
     killed.kill().unwrap(); // SIGKILL: no trap of the script runs
     killed.wait().unwrap();
     assert_eq!(sandbox.leftovers().len(), 1, "killed while it was writing");

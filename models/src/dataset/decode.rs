@@ -229,7 +229,7 @@ mod tests {
         let large = Input { channels: 3, height: 4096, width: 4096, ..input() };
         let images = vec![(Path::new("a.png"), 0); 200];
         let message = read("images", &images, &large, &|_, _| ()).err().unwrap().to_string();
-        assert!(message.contains("200 pictures of 3x4096x4096") && message.contains("10.1 GB"), "{message}");
+        assert!(message.contains("200 images of 3x4096x4096") && message.contains("10.1 GB"), "{message}");
         assert!(message.contains("8.6 GB") && message.contains("--resolution"), "{message}");
     }
 }

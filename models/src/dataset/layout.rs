@@ -15,7 +15,7 @@ const DEPTH: usize = 3;
 
 /// Words that may be added to a split's name, and names of folders that merely wrap others.
 const COMMON: [&str; 14] = [
-    "data", "dataset", "set", "split", "images", "image", "imgs", "img", "images", "photos", "samples", "seg", "png",
+    "data", "dataset", "set", "split", "images", "image", "imgs", "img", "pictures", "photos", "samples", "seg", "png",
     "jpg",
 ];
 

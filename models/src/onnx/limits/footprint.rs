@@ -45,7 +45,7 @@ impl Footprint {
             let most = limits.multiply_adds.min(limits.multiply_adds_per_image.saturating_mul(images));
             ensure!(
                 work <= most,
-                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {images} pictures: \
+                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {images} images: \
                  expected at most {most}",
                 node.op_type,
                 node.name
