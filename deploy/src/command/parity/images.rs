@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     data: Option<PathBuf>,
 
     /// Compare on the images in and below a folder instead; they need no labels
-    #[arg(long = "images", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
+    #[arg(long = "pictures", value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "random")]
     folder: Option<PathBuf>,
 
     /// Compare on N images of random pixels instead, which prove little about real images
