@@ -112,7 +112,7 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
     };
     let standard = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
     let metadata = model.metadata_props.iter().filter(|entry| entry.key != METADATA_KEY);
-    let function = |function: &FunctionProto| qualified(function.domain(), function.name());
+    let function = |function: &FunctionProto| qualified(&function.domain, &function.name);
     Ok(Document {
         model: name,
         bytes,

@@ -224,7 +224,8 @@ fn calibrate(
         (low, high) = (low.min(black), high.max(white));
     }
     let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
-    let _logits = body::logits(card, folded, images, |name, value| {
+    // Only what the tap sees counts.
+    let _ = body::logits(card, folded, images, |name, value| {
         // The input lies between black and white, every other activation between 0 and 6 (ReLU6).
         let (low, high) = if name == INPUT { (low, high) } else { (0.0, 6.0) };
         let histogram = histograms.entry(name.to_owned()).or_insert_with(|| Histogram::new(low, high));
