@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_that_very_name_is_no_pattern() {
+    fn the_exact_name_of_a_file_is_not_a_pattern() {
         let folder = Folder::new(&["a[1].png", "a1.png", "b*.png", "bc.png"]);
         assert_eq!(folder.names(&["a[1].png", "b*.png"]), ["a[1].png", "b*.png"]);
         fs::remove_file(folder.0.path().join("a[1].png")).unwrap();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_told_it_is_unknown() {
+    fn what_the_system_does_not_say_is_unknown() {
         assert_eq!(
             (processor(""), memory("MemTotal: lots\n"), memory("MemTotal: 99999999999999999999 kB")),
             (None, None, None)

@@ -189,7 +189,7 @@ fn the_document_of_backends_has_an_entry_for_every_engine() {
 }
 
 #[test]
-fn a_model_that_is_no_model_is_named() {
+fn a_file_that_is_not_a_model_is_named() {
     let scene = Scene::new();
     for command in ["predict picture-0.pgm --backend tract", "eval --backend tract --data .", "inspect"] {
         scene.assert_fails(&format!("{command} --model no-such.onnx"), 1, &["cannot read no-such.onnx"]);
@@ -206,8 +206,8 @@ fn a_model_that_is_no_model_is_named() {
 
 #[test]
 #[cfg(feature = "ort")]
-fn a_model_that_onnxruntime_cannot_load_is_told_once() {
-    if !example::onnxruntime_for("a_model_that_onnxruntime_cannot_load_is_told_once") {
+fn a_model_that_onnxruntime_cannot_load_is_reported_once() {
+    if !example::onnxruntime_for("a_model_that_onnxruntime_cannot_load_is_reported_once") {
         return;
     }
     let scene = Scene::new();

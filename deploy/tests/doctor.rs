@@ -47,7 +47,7 @@ fn without_the_benchmark_it_only_looks() {
 }
 
 #[test]
-fn a_file_that_is_no_model_is_named() {
+fn a_file_that_is_not_a_model_is_named() {
     let scene = Scene::new();
     scene.assert_fails("doctor --model no-such.onnx", 1, &["cannot read no-such.onnx"]);
     scene.assert_fails(
@@ -69,8 +69,8 @@ fn different_networks_are_not_held_against_each_other() {
 /// The weights are doubles; otherwise the file is valid.
 #[test]
 #[cfg(feature = "ort")]
-fn a_model_that_no_runtime_runs_is_told_after_all_else() {
-    if !example::onnxruntime_for("a_model_that_no_runtime_runs_is_told_after_all_else") {
+fn a_model_that_no_engine_runs_is_reported_after_everything_else() {
+    if !example::onnxruntime_for("a_model_that_no_engine_runs_is_reported_after_everything_else") {
         return;
     }
     let scene = Scene::new();

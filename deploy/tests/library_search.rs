@@ -107,13 +107,13 @@ fn a_missing_library_is_named() {
 }
 
 #[test]
-fn a_folder_is_no_library() {
+fn a_folder_is_not_a_library() {
     let scene = Scene::new();
     scene.assert_useless(scene.folder.path(), "a folder: expected the file libonnxruntime.so");
 }
 
 #[test]
-fn a_text_file_is_no_library() {
+fn a_text_file_is_not_a_library() {
     let scene = Scene::new();
     let path = scene.path("libonnxruntime.so");
     std::fs::write(&path, "I am text, and long enough to be taken for the header of a library, am I not?\n").unwrap();
@@ -160,15 +160,15 @@ fn a_truncated_library_is_refused_before_it_is_loaded() {
 }
 
 #[test]
-fn another_library_is_told_apart() {
+fn another_library_is_recognised() {
     let scene = Scene::new();
     let source = "int nothing(void) { return 0; }";
-    let Some(library) = scene.compile("another_library_is_told_apart", source) else { return };
+    let Some(library) = scene.compile("another_library_is_recognised", source) else { return };
     scene.assert_useless(&library, "lacks OrtGetApiBase");
 }
 
 #[test]
-fn a_library_that_is_too_old_is_told_its_version() {
+fn the_version_of_a_library_that_is_too_old_is_reported() {
     let scene = Scene::new();
     let source = r#"
         static const void *get_api(unsigned version) { return 0; }
@@ -176,14 +176,14 @@ fn a_library_that_is_too_old_is_told_its_version() {
         static const struct { const void *(*api)(unsigned); const char *(*version)(void); } base =
             { get_api, get_version };
         const void *OrtGetApiBase(void) { return &base; }"#;
-    let Some(library) = scene.compile("a_library_that_is_too_old_is_told_its_version", source) else { return };
+    let Some(library) = scene.compile("the_version_of_a_library_that_is_too_old_is_reported", source) else { return };
     scene.assert_useless(&library, "ONNX Runtime 1.10.0 is too old: expected 1.24 or newer");
 }
 
 #[test]
-fn a_library_that_yields_nothing_is_refused() {
+fn a_library_that_returns_nothing_is_refused() {
     let scene = Scene::new();
-    let test = "a_library_that_yields_nothing_is_refused";
+    let test = "a_library_that_returns_nothing_is_refused";
     let Some(library) = scene.compile(test, "const void *OrtGetApiBase(void) { return 0; }") else { return };
     scene.assert_useless(&library, "returns nothing");
 }

@@ -1,4 +1,4 @@
-//! Models that would exhaust the machine are refused before a runtime sees them, with a message about what they ask
+//! Models that would exhaust the machine are refused before an engine sees them, with a message that says what they ask
 //! for.
 
 mod example;
@@ -48,16 +48,16 @@ fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> No
     node
 }
 
-/// Found by the fuzzer: tract's inference took 2 as false where ours took it as true, and read past the end of a shape.
+/// Found by the fuzzer: tract read 2 as false where our code read it as true, and tract then read past the end of a shape.
 #[test]
-fn a_yes_or_no_that_is_neither_is_refused() {
+fn a_boolean_attribute_other_than_0_and_1_is_refused() {
     assert_refused(&["its ReduceMean node", "keepdims 2: expected 0 or 1"], |_, nodes| {
         nodes.push(node("ReduceMean", &["image"], "mean", vec![integer("keepdims", 2)]));
     });
 }
 
 #[test]
-fn constants_that_unfold_are_refused_by_their_size() {
+fn constants_that_expand_are_refused_by_their_size() {
     let shape = |shape: &'static [i64]| {
         move |model: &mut ModelProto, nodes: &mut Vec<NodeProto>| {
             nodes.push(with(model, node("ConstantOfShape", &[], "huge", vec![]), &[shape]));
@@ -96,7 +96,7 @@ fn small_steps_to_a_huge_value_are_added_up() {
         nodes.push(with(model, node("ConstantOfShape", &[], "column", vec![]), &[&[1 << 20, 1]]));
         nodes.push(node("Add", &["row", "column"], "table", vec![]));
     });
-    // Each of them is allowed by itself.
+    // Each of them alone is allowed.
     assert_refused(&["its constants take", "expected at most 2147483648"], |model, nodes| {
         for number in 0..20 {
             let name = format!("half.{number}");
@@ -138,20 +138,20 @@ fn work_without_end_is_refused() {
 }
 
 #[test]
-fn graphs_within_graphs_and_operators_nobody_can_follow_are_refused() {
+fn subgraphs_and_operators_with_unknown_output_shapes_are_refused() {
     assert_refused(&["its Loop node", "no control flow"], |_, nodes| {
         let g = Some(GraphProto::default());
         let body = AttributeProto { name: "body".into(), g, ..AttributeProto::default() };
         nodes.push(node("Loop", &[], "looped", vec![body]));
     });
     assert_refused(&["functions of its own"], |model, _| model.functions.push(FunctionProto::default()));
-    assert_refused(&["its NonZero node", "cannot be told before a run"], |_, nodes| {
+    assert_refused(&["its NonZero node", "is not known before a run"], |_, nodes| {
         nodes.push(node("NonZero", &["image"], "places", vec![]));
     });
     assert_refused(&["2508 nodes: expected at most 2500"], |_, nodes| {
         nodes.extend((0..2_500).map(|number| node("Relu", &["image"], &format!("relu.{number}"), vec![])));
     });
-    assert_refused(&["its Relu node '' takes what is made of its own output"], |_, nodes| {
+    assert_refused(&["its Relu node '' depends on its own output"], |_, nodes| {
         nodes.push(node("Relu", &["later"], "sooner", vec![]));
         nodes.push(node("Relu", &["sooner"], "later", vec![]));
     });
@@ -169,7 +169,7 @@ fn an_axis_that_no_tensor_has_is_refused() {
 
 #[test]
 fn what_readers_might_see_differently_is_refused() {
-    assert_refused(&["two of its inputs, tensors or nodes yield 'float'"], |_, nodes| {
+    assert_refused(&["two of its inputs, tensors or node outputs have the name 'float'"], |_, nodes| {
         nodes.push(node("Relu", &["image"], "float", vec![]));
     });
     assert_refused(&["attribute 'axis' twice"], |_, nodes| {
@@ -180,15 +180,18 @@ fn what_readers_might_see_differently_is_refused() {
         model.opset_import.push(opset);
     });
     assert_refused(&["does not declare its opset"], |model, _| model.opset_import.clear());
-    assert_refused(&["its tensor 'scale' has the shape [], which is 1 stored numbers or bytes, but 0"], |model, _| {
-        model.graph.as_mut().unwrap().initializer[0].float_data.clear();
-    });
-    assert_refused(&["its tensor 'scale'", "but 8"], |model, _| {
+    assert_refused(
+        &["its tensor 'scale' has the shape [], which takes 1 stored numbers or bytes, but it has 0"],
+        |model, _| {
+            model.graph.as_mut().unwrap().initializer[0].float_data.clear();
+        },
+    );
+    assert_refused(&["its tensor 'scale'", "but it has 8"], |model, _| {
         model.graph.as_mut().unwrap().initializer[0].raw_data = vec![0; 8];
     });
 }
 
-/// A node's attribute could otherwise read a file of the attacker's choice.
+/// Otherwise an attacker could use a node's attribute to read any file.
 #[test]
 fn a_constant_in_another_file_is_refused_too() {
     assert_refused(&["its Constant node", "kept in another file"], |_, nodes| {
@@ -200,7 +203,7 @@ fn a_constant_in_another_file_is_refused_too() {
 }
 
 #[test]
-fn an_output_is_what_the_graph_makes_of_it() {
+fn the_shape_of_an_output_is_what_the_graph_computes() {
     let message = refusal(&Example { classes_told: false, ..Example::without_card() }, |model, nodes| {
         nodes.push(with(model, node("ConstantOfShape", &[], "wide", vec![]), &[&[3, 200_000]]));
         model.graph.as_mut().unwrap().node[6].input[0] = "flat3".into();

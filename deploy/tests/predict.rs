@@ -99,7 +99,7 @@ fn more_answers_than_classes_cannot_be_had() {
 
 #[test]
 #[cfg(unix)]
-fn a_reader_that_has_had_enough_is_no_error() {
+fn a_reader_that_stops_early_is_not_an_error() {
     let scene = Scene::new();
     // The read end is closed before the first write.
     let script = format!(
@@ -168,7 +168,7 @@ fn what_names_no_image_is_an_error() {
 }
 
 #[test]
-fn standard_input_that_is_no_image_is_named() {
+fn standard_input_that_is_not_an_image_is_named() {
     let scene = Scene::new();
     let said = scene.deploy_with_input(&format!("predict - {TRACT}"), b"no picture".to_vec());
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
@@ -195,7 +195,7 @@ fn json_lines_come_one_per_image_in_order_errors_too() {
 }
 
 #[test]
-fn csv_has_a_header_and_comes_back_whatever_the_names() {
+fn csv_has_a_header_and_can_be_read_back_with_any_names() {
     let scene = Scene::new();
     fs::rename(scene.path("picture-0.pgm"), scene.path("a,\"b\".pgm")).unwrap();
     let said = scene.deploy(&format!("predict a,\"b\".pgm notes.png picture-1.pgm {TRACT} --format csv --top-k 2"));

@@ -1,4 +1,4 @@
-//! Checks the library in each runtime against values computed by hand, and with invalid files.
+//! Checks the library with each engine: against values computed by hand, and with invalid files.
 
 mod example;
 
@@ -13,7 +13,7 @@ use models::onnx::proto::{ModelProto, NodeProto};
 use ndarray::{Array4, s};
 use prost::Message;
 
-/// Suffices for the few sums of the example.
+/// Enough for the rounding errors of the few sums in the example.
 const EXACT: Tolerance = Tolerance { largest: 1e-5, mean: 1e-5 };
 
 fn assert_answers_as_by_hand(example: &Example, engine: Engine) {
@@ -33,16 +33,16 @@ fn assert_answers_as_by_hand(example: &Example, engine: Engine) {
 }
 
 #[test]
-fn every_runtime_yields_the_logits_computed_by_hand() {
-    for engine in engines("every_runtime_yields_the_logits_computed_by_hand") {
+fn every_engine_returns_the_logits_computed_by_hand() {
+    for engine in engines("every_engine_returns_the_logits_computed_by_hand") {
         assert_answers_as_by_hand(&Example::default(), engine);
         assert_answers_as_by_hand(&Example { channels: 3, ..Example::default() }, engine);
     }
 }
 
 #[test]
-fn a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up() {
-    for engine in engines("a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up") {
+fn a_file_with_a_fixed_batch_size_is_run_with_it_and_the_last_batch_is_filled_up() {
+    for engine in engines("a_file_with_a_fixed_batch_size_is_run_with_it_and_the_last_batch_is_filled_up") {
         for batch in [1, 4, 7] {
             assert_answers_as_by_hand(&Example { batch: Some(batch), ..Example::default() }, engine);
         }
@@ -50,11 +50,11 @@ fn a_file_of_a_fixed_batch_is_run_so_and_the_last_batch_filled_up() {
 }
 
 #[test]
-fn a_view_with_gaps_is_read_as_it_looks() {
+fn a_view_that_is_not_contiguous_is_read_correctly() {
     let images = images(8, 1);
     let every_other = images.slice(s![..;2, .., .., ..]);
     let flipped = images.slice(s![.., .., ..;-1, ..]);
-    for engine in engines("a_view_with_gaps_is_read_as_it_looks") {
+    for engine in engines("a_view_that_is_not_contiguous_is_read_correctly") {
         let mut model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(2))).unwrap();
         for view in [every_other, flipped] {
             let agreement = compare(logits_by_hand(view).view(), model.logits(view).unwrap().view(), EXACT).unwrap();
@@ -64,8 +64,8 @@ fn a_view_with_gaps_is_read_as_it_looks() {
 }
 
 #[test]
-fn the_model_tells_what_runs() {
-    for engine in engines("the_model_tells_what_runs") {
+fn the_model_says_what_runs_it() {
+    for engine in engines("the_model_says_what_runs_it") {
         let model = Model::from_bytes("example", &Example::default().bytes(), &engine.options(Some(2))).unwrap();
         let runtime = model.runtime();
         let (name, provider) = match engine.registration.name {
@@ -105,7 +105,7 @@ fn our_own_reader_and_tracts_give_the_same_answers() {
 
 #[cfg(feature = "onnx")]
 #[test]
-fn tract_as_released_gives_the_same_answers_and_is_named_so() {
+fn tract_as_released_gives_the_same_answers_under_its_own_name() {
     let images = images(20, 1);
     let bytes = Example::default().bytes();
     let mut logits = Vec::new();
@@ -139,9 +139,9 @@ fn a_file_without_a_card_is_used_if_its_graph_leaves_no_choice() {
 }
 
 #[test]
-fn the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell() {
+fn the_number_of_classes_comes_from_the_graph_if_the_file_does_not_declare_it() {
     let example = Example { classes_told: false, ..Example::without_card() };
-    for engine in engines("the_number_of_classes_is_that_of_the_graph_if_the_file_does_not_tell") {
+    for engine in engines("the_number_of_classes_comes_from_the_graph_if_the_file_does_not_declare_it") {
         assert_answers_as_by_hand(&example, engine);
     }
 }
@@ -152,7 +152,7 @@ fn probabilities_alone_become_logits_with_the_same_softmax() {
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
     for name in ["probabilities", "answer"] {
         let mut model = Example { outputs: ["", name], ..Example::without_card() }.model();
-        // The product is then an intermediate value, not an output.
+        // The logits are then an intermediate value, not an output.
         assert_eq!(model.graph.as_mut().unwrap().output.len(), 1);
         for engine in engines("probabilities_alone_become_logits_with_the_same_softmax") {
             let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
@@ -172,7 +172,7 @@ fn followed_by(nodes: &[NodeProto]) -> Vec<u8> {
 }
 
 #[test]
-fn probabilities_stay_as_they_are_whatever_makes_them() {
+fn probabilities_stay_as_they_are_whichever_nodes_compute_them() {
     let last = || vec![integer("axis", -1)];
     let cast = |from, to, kind| node("Cast", &[from], to, vec![integer("to", kind as i64)]);
     let cases = [
@@ -192,7 +192,7 @@ fn probabilities_stay_as_they_are_whatever_makes_them() {
     ];
     let images = images(5, 1);
     let expected = models::evaluation::softmax(logits_by_hand(images.view()).view());
-    for engine in engines("probabilities_stay_as_they_are_whatever_makes_them") {
+    for engine in engines("probabilities_stay_as_they_are_whichever_nodes_compute_them") {
         let probabilities = |nodes: &[NodeProto]| {
             let mut model = Model::from_bytes("example", &followed_by(nodes), &engine.options(Some(1))).unwrap();
             let logits = model.logits(images.view()).unwrap();
@@ -289,10 +289,10 @@ fn labels_beyond_the_classes_are_refused() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_never_yield_an_answer() {
+fn weights_that_are_not_numbers_never_give_an_answer() {
     let mut model = Example::default().model();
     model.graph.as_mut().unwrap().initializer[2].float_data[4] = f32::NAN;
-    for engine in engines("weights_that_are_no_numbers_never_yield_an_answer") {
+    for engine in engines("weights_that_are_not_numbers_never_give_an_answer") {
         let mut model = Model::from_bytes("example", &model.encode_to_vec(), &engine.options(Some(1))).unwrap();
         let message = model.logits(images(1, 1).view()).unwrap_err().to_string();
         assert!(message.contains("not finite"), "{message}");
@@ -358,19 +358,23 @@ fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
 }
 
 #[test]
-fn a_broken_graph_is_an_error_and_no_panic() {
+fn a_broken_graph_is_an_error_and_not_a_panic() {
     let example = Example::default();
     let graph = |change: fn(&mut models::onnx::proto::GraphProto)| {
         move |model: &mut ModelProto| change(model.graph.as_mut().unwrap())
     };
-    assert_refused(&example, graph(|graph| graph.node.truncate(6)), "is one that nothing makes");
-    assert_refused(&example, graph(|graph| drop(graph.node.remove(2))), "takes 'convolved', which nothing makes");
+    assert_refused(&example, graph(|graph| graph.node.truncate(6)), "no node computes its output");
+    assert_refused(
+        &example,
+        graph(|graph| drop(graph.node.remove(2))),
+        "has the input 'convolved', which no node computes",
+    );
     let elsewhere = |graph: &mut models::onnx::proto::GraphProto| {
         graph.initializer[1].set_data_location(DataLocation::External);
     };
     assert_refused(&example, graph(elsewhere), "kept in another file");
     let operator = |graph: &mut models::onnx::proto::GraphProto| graph.node[3].op_type = "NoSuchOperator".into();
-    assert_refused(&example, graph(operator), "what the operator NoSuchOperator yields cannot be told");
+    assert_refused(&example, graph(operator), "the output shape of the operator NoSuchOperator is not known");
     assert_refused(
         &example,
         graph(|graph| graph.node[2].input.truncate(1)),
@@ -380,7 +384,7 @@ fn a_broken_graph_is_an_error_and_no_panic() {
     assert_refused(
         &example,
         graph(|graph| graph.node[2].input[0] = "convolved".into()),
-        "its Conv node '' takes what is made of its own output",
+        "its Conv node '' depends on its own output",
     );
     assert_refused(&example, graph(|graph| graph.initializer[1].float_data.truncate(35)), "36 stored numbers");
     assert_refused(&example, graph(|graph| graph.initializer[1].dims = vec![4, 9]), "weights of [4, 9]");
@@ -391,7 +395,7 @@ fn a_broken_graph_is_an_error_and_no_panic() {
     assert_refused(&example, graph(overflow), "at most 1073741824 numbers in one tensor");
     assert_refused(&example, graph(|graph| graph.initializer[1].data_type = 99), "unknown element type 99");
     assert_refused(&example, graph(|graph| graph.initializer[2].dims = vec![3, 4]), "do not fit each other");
-    // From here on, the runtimes themselves find the fault, each with its own message.
+    // From here on, the engines themselves find the fault, each with its own message.
     let load = "cannot load bad.onnx";
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[1])), load);
     assert_refused(&example, graph(|graph| example::make_double(&mut graph.initializer[2])), load);
@@ -411,9 +415,9 @@ fn nodes_may_come_in_any_order() {
 }
 
 #[test]
-fn a_truncated_file_is_an_error_and_no_panic() {
+fn a_truncated_file_is_an_error_and_not_a_panic() {
     let bytes = Example::default().bytes();
-    for engine in engines("a_truncated_file_is_an_error_and_no_panic") {
+    for engine in engines("a_truncated_file_is_an_error_and_not_a_panic") {
         for length in (0..bytes.len()).step_by(7) {
             let opened = Model::from_bytes("short.onnx", &bytes[..length], &engine.options(Some(1)));
             // A file cut between two fields may still be valid protobuf; then the card or the graph is missing.

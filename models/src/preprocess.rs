@@ -29,14 +29,15 @@ pub fn normalised(images: ArrayView4<u8>, preprocessing: &Preprocessing, resolut
 /// anti-aliasing).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocessor {
-    taken: [usize; 3],
+    /// Channels, rows and columns of the image.
+    input: [usize; 3],
     scale: Vec<f32>,
     shift: Vec<f32>,
     /// `None` if the number of rows does not change.
     rows: Option<Vec<Between>>,
     columns: Option<Vec<Between>>,
     /// Rows and columns of the result.
-    yielded: [usize; 2],
+    output: [usize; 2],
 }
 
 /// A position between two rows or columns.
@@ -49,29 +50,29 @@ struct Between {
 }
 
 impl Preprocessor {
-    /// For images `[C, H, W]`, given as `taken`, whose rows and columns are multiplied by `factors` ([`factor`]).
+    /// For images `[C, H, W]`, given as `input`, whose rows and columns are multiplied by `factors` ([`factor`]).
     /// `scale` and `shift` have one value per channel. Fails if they do not, or if a size is out of range.
-    pub fn new(taken: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, factors: [f32; 2]) -> Result<Self> {
-        let [channels, height, width] = taken;
+    pub fn new(input: [usize; 3], scale: Vec<f32>, shift: Vec<f32>, factors: [f32; 2]) -> Result<Self> {
+        let [channels, height, width] = input;
         let channels = (channels, channels) == (scale.len(), shift.len());
-        ensure!(channels, "{} scales and {} shifts for {} channels", scale.len(), shift.len(), taken[0]);
+        ensure!(channels, "{} scales and {} shifts for {} channels", scale.len(), shift.len(), input[0]);
         let (rows, columns) = (extent(height, factors[0]), extent(width, factors[1]));
         let sound = [height, width, rows, columns].iter().all(|extent| (1..=MAX_EXTENT).contains(extent));
         ensure!(sound, "from {height}x{width} to {rows}x{columns}: expected 1 to {MAX_EXTENT} rows and columns");
         let (rows_between, columns_between) = (places(height, factors[0]), places(width, factors[1]));
-        Ok(Self { taken, scale, shift, rows: rows_between, columns: columns_between, yielded: [rows, columns] })
+        Ok(Self { input, scale, shift, rows: rows_between, columns: columns_between, output: [rows, columns] })
     }
 
     /// Rows and columns of the result.
     #[must_use]
     pub fn yielded(&self) -> [usize; 2] {
-        self.yielded
+        self.output
     }
 
     /// Channels, rows and columns of the image.
     #[must_use]
     pub fn taken(&self) -> [usize; 3] {
-        self.taken
+        self.input
     }
 
     /// Prepares one image: `[C, H, W]`, values 0 to 255, into `result`, `[C, rows, columns]`.
@@ -79,8 +80,8 @@ impl Preprocessor {
     /// # Panics
     /// If the length of `image` or `result` does not match.
     pub fn prepare(&self, image: &[u8], result: &mut [f32]) {
-        let [channels, height, width] = self.taken;
-        let [rows, columns] = self.yielded;
+        let [channels, height, width] = self.input;
+        let [rows, columns] = self.output;
         assert_eq!(image.len(), channels * height * width, "bytes of the image");
         assert_eq!(result.len(), channels * rows * columns, "numbers of the result");
         // Columns first: most images are enlarged, so this pass still has few rows. The second pass, between rows,
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_resize_yields_the_extent_that_was_asked_for() {
+    fn every_resize_returns_the_extent_that_was_asked_for() {
         for from in [8, 20, 28, 32, 96, 100, 224, 333] {
             for to in 8..=512 {
                 let factor = factor(from, to).unwrap();

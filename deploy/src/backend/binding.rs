@@ -73,10 +73,10 @@ mod tests {
     use ort::value::TensorRef;
 
     #[test]
-    fn a_bound_run_yields_what_a_plain_run_does() {
+    fn a_bound_run_returns_what_a_plain_run_returns() {
         let library = match library::load() {
             Ok(library) => library,
-            Err(reason) => return println!("skipped: a_bound_run_yields_what_a_plain_run_does: {reason}"),
+            Err(reason) => return println!("skipped: a_bound_run_returns_what_a_plain_run_returns: {reason}"),
         };
         let session =
             || builder(library, &Options::default(), false).unwrap().commit_from_memory(embedded::MODEL).unwrap();

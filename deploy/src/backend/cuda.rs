@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_of_onnxruntime_is_told_without_its_source() {
+    fn a_message_of_onnxruntime_is_shown_without_its_source_location() {
         let message = "/onnxruntime_src/a.cc:2043 f() [ONNXRuntimeError] : 1 : FAIL : Failed to load library x ";
         assert_eq!(without_source(message), "1 : FAIL : Failed to load library x");
         assert_eq!(without_source(" no such thing "), "no such thing");

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_library_is_refused_with_a_reason() {
+    fn what_is_not_a_library_is_refused_with_a_reason() {
         let folder = std::env::temp_dir();
         let reason = probe(&folder).unwrap_err();
         assert!(reason.contains("a folder"), "{reason}");

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_engines_have_in_common_is_told_once() {
+    fn what_engines_have_in_common_is_printed_once() {
         let mut all = all();
         for status in &mut all {
             (status.available, status.found, status.reason) = (false, Found::default(), Some("the reason".to_owned()));

@@ -185,7 +185,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn where_nothing_is_told_there_is_still_a_board() {
+    fn a_board_is_described_even_if_nothing_is_known_about_it() {
         let board = Board::here(&tree(&[]).1);
         assert_eq!((board.model.clone(), board.memory, board.memory_left()), (None, None, None));
         assert!(board.cores.usable >= 1 && !board.libc.is_empty());

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_that_add_up_to_1_are_probabilities_whatever_makes_them() {
+    fn scores_that_add_up_to_1_are_probabilities_whichever_node_computes_them() {
         let rows = array![[0.2, 0.3, 0.5], [0.0, 0.001, 0.999]];
         for maker in [Maker::Softmax, Maker::Changed, Maker::Other] {
             assert_eq!(decided(maker, &rows).unwrap().scores, Scores::Probabilities, "{maker:?}");

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_agrees_only_with_itself() {
+    fn values_that_are_not_finite_agree_only_with_themselves() {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         let same = tally(&[(&[nan, inf, 1.0], &[nan, inf, 1.0])]);
         assert!(!same.beyond(within(0.0)) && same.spread().unwrap().not_finite == 0);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_part_and_what_is_missing_is_told() {
+    fn different_shapes_disagree_and_missing_values_are_reported() {
         let parted = tally(&[(&[1.0], &[1.0, 2.0])]);
         assert!(parted.beyond(within(1.0)) && parted.problem.unwrap().contains("[1] and [2]"));
         let mut missing = Tally::default();

@@ -1,5 +1,5 @@
-//! Builds graphs from scratch: an image goes through a chain of operators with attributes and constants, and ends in
-//! logits. Most nodes fit each other, since otherwise few graphs would get past the first node.
+//! Builds graphs from scratch: a chain of operators with attributes and constants that computes logits from an image.
+//! Most nodes fit the one before, since otherwise few graphs would get past the first node.
 
 use super::{ATTRIBUTES, OPERATORS, attribute, change, tensor};
 use crate::choices::Choices;
@@ -50,7 +50,7 @@ fn lengthen(model: &mut ModelProto, choices: &mut Choices) -> String {
     made.swap_remove(made.len() - 1)
 }
 
-/// The shape of a value, if the limits can follow the graph up to it.
+/// The shape of a value, if `Footprint` can follow the graph up to it.
 fn shape(model: &ModelProto, name: &str) -> Option<Vec<u64>> {
     let mut model = model.clone();
     model.graph.as_mut()?.output = vec![ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }];
@@ -58,7 +58,7 @@ fn shape(model: &ModelProto, name: &str) -> Option<Vec<u64>> {
     Footprint::estimate(&model, 1, &limits).ok()?.outputs.remove(name)
 }
 
-/// A node that takes `first`, with constants that fit its operator and the shape, or do not.
+/// A node with the input `first`, and constants that may or may not fit its operator and the shape.
 fn operation(
     first: &str,
     shape: &[u64],

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_equal_brightness_are_told_apart() {
+    fn colours_of_equal_brightness_are_distinguished() {
         let expected = light_on_dark(drawn(300, 0, 255)).unwrap();
         for (ink, ground) in
             [([255, 235, 80], [250; 3]), ([200, 30, 30], [20, 20, 110]), ([40, 90, 200], [130, 70, 60])]

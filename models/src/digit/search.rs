@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shadow_alone_is_no_digit() {
+    fn a_shadow_alone_is_not_a_digit() {
         assert!(digit(&image(|x, _| if x < 50 { 100.0 } else { 200.0 }), None).is_none());
         assert!(digit(&image(|x, y| 240.0 - x as f32 - y as f32), None).is_none());
     }

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_told_by_the_header() {
+    fn the_header_says_whether_an_image_has_colour() {
         let folder = tempfile::tempdir().unwrap();
         let (grey, colour) = (folder.path().join("grey.jpg"), folder.path().join("colour.png"));
         GrayImage::new(4, 4).save(&grey).unwrap();

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_model_is_refused_with_a_reason() {
+    fn what_is_not_a_model_is_refused_with_a_reason() {
         for (bytes, word) in [
             (&b""[..], "empty"),
             (b"this is text, no protobuf message", "not a complete ONNX model"),

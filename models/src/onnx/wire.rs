@@ -1,5 +1,5 @@
-//! What a model file unpacks to, counted before it is unpacked: two bytes can stand for an attribute of a kilobyte in
-//! memory, and one byte of a packed list for a number of eight.
+//! Counts the memory that a model file will take once it is decoded, before it is decoded: two bytes can encode an
+//! attribute that takes a kilobyte in memory, and one byte of a packed list a number that takes eight.
 
 use super::proto::tensor_shape_proto::Dimension;
 use super::proto::{
@@ -10,13 +10,13 @@ use anyhow::{Result, bail, ensure};
 use std::mem::size_of;
 
 /// Most memory that the messages of a file may take beyond the file's own length: thirty times what the largest
-/// MobileNetV1 with quantization takes.
+/// quantized MobileNetV1 takes.
 const MAX_OVERHEAD: u64 = 1 << 28;
 
-/// How deep messages may lie within each other, as in the decoder itself.
+/// How deeply messages may be nested. The decoder has the same limit.
 const MAX_DEPTH: u32 = 100;
 
-/// Memory of an element of a list of texts or messages that is not one of those below.
+/// Memory of an element of a list of strings, or of messages that are not among those below.
 const LIST_ENTRY: usize = size_of::<Vec<u8>>();
 
 /// A message of the ONNX format.
@@ -42,17 +42,17 @@ enum Message {
     Function,
 }
 
-/// What a field holds, as far as it decides on the memory.
+/// What a field contains, as far as the memory depends on it.
 enum Field {
     Message(Message),
-    /// A list of numbers: this many bytes in memory for each in the file.
+    /// A list of numbers: this many bytes in memory for each byte in the file.
     Numbers(u64),
-    /// A text, bytes, or nothing that the decoder keeps.
+    /// A string, bytes, or a field that the decoder skips.
     Bytes,
 }
 
 impl Message {
-    /// The field of this number, as `proto` has it.
+    /// The field with this number, as in `proto`.
     fn field(self, number: u64) -> Field {
         let message = match (self, number) {
             (Self::Model, 7) | (Self::Attribute, 6 | 11) | (Self::Training, 1 | 2) => Self::Graph,
@@ -78,7 +78,7 @@ impl Message {
         Field::Message(message)
     }
 
-    /// Memory of one.
+    /// Memory of one message.
     fn size(self) -> usize {
         match self {
             Self::Model => size_of::<ModelProto>(),
@@ -99,8 +99,8 @@ impl Message {
     }
 }
 
-/// Refuses a file whose messages would take far more memory than the file is long. Where it is no protobuf message the
-/// count ends: so does the decoder, with a reason.
+/// Refuses a file whose messages would take far more memory than the file is long. The count ends where the file is not
+/// a valid protobuf message: the decoder stops there too, and gives the reason.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let limit = bytes.len() as u64 + MAX_OVERHEAD;
     let mut count = Count { memory: 0, limit };
@@ -120,7 +120,7 @@ impl Count {
         self.memory = self.memory.saturating_add(memory);
         ensure!(
             self.memory <= self.limit,
-            "its {} bytes unpack to more than {} in memory: expected at most {MAX_OVERHEAD} more than the file has",
+            "its {} bytes unpack to more than {} in memory: expected at most {MAX_OVERHEAD} more than the file's length",
             self.limit - MAX_OVERHEAD,
             self.limit
         );
@@ -128,7 +128,7 @@ impl Count {
     }
 
     fn message(&mut self, message: Message, mut bytes: &[u8], depth: u32) -> Result<Whole> {
-        ensure!(depth <= MAX_DEPTH, "its messages lie more than {MAX_DEPTH} deep within each other");
+        ensure!(depth <= MAX_DEPTH, "its messages are nested more than {MAX_DEPTH} deep");
         self.add(message.size() as u64)?;
         while !bytes.is_empty() {
             let Some(key) = varint(&mut bytes) else { return Ok(false) };
@@ -154,8 +154,8 @@ impl Count {
                         return Ok(false);
                     }
                 }
-                // The decoder would skip one, and what follows it would not be counted.
-                3 => bail!("it is not a complete ONNX model (protobuf): it holds a group, which ONNX does not know"),
+                // The decoder would skip a group, but the count would miss what follows it.
+                3 => bail!("it is not a complete ONNX model (protobuf): it contains a group, which ONNX does not use"),
                 _ => return Ok(false),
             }
         }
@@ -224,7 +224,7 @@ mod tests {
         assert!(check(&[0x3b, 0x3c]).unwrap_err().to_string().contains("a group"));
     }
 
-    /// What is counted is what the decoder makes.
+    /// The count covers everything that the decoder creates.
     #[test]
     fn no_message_that_is_decoded_escapes_the_count() {
         let whole = |bytes: &[u8]| {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_board_is_told() {
+    fn what_does_not_fit_the_board_is_reported() {
         let state = state();
         let says = |board: Board, words: &str| {
             let (severity, said) = only(&board, &state, None);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slows_the_board_down_is_told() {
+    fn what_slows_the_board_down_is_reported() {
         let says = |state: State, severity: Severity, words: &str| {
             let (found, said) = only(&pi_4(), &state, None);
             assert!(found == severity && said.contains(words), "{said}");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_benchmark_shows_is_told() {
+    fn what_the_benchmark_shows_is_reported() {
         let says = |benchmark: Benchmark, severity: Severity, words: &str| {
             let (found, said) = only(&pi_4(), &state(), Some(&benchmark));
             assert!(found == severity && said.contains(words), "{said}");

@@ -1,4 +1,4 @@
-//! Operators that yield one number for each of their input's, or of their inputs' broadcast to one shape.
+//! Elementwise operators: the output has the shape of the input, or the shape that all inputs are broadcast to.
 
 use super::node::{Effect, Node};
 use super::tensors;
@@ -6,18 +6,18 @@ use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, anyhow, ensure};
 
-/// The shape of the first input.
+/// The output has the shape and the element type of the first input.
 pub(super) fn same(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     Ok(input.with_element(input.element).into())
 }
 
-/// The first input itself.
+/// The output is the first input.
 pub(super) fn passed_on(node: &Node) -> Result<Effect> {
     Ok(node.input(0)?.clone().into())
 }
 
-/// The first input as whole numbers, down or up.
+/// The output is the first input, rounded down (`Floor`) or up (`Ceil`).
 pub(super) fn rounded(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let round = if node.proto.op_type == "Floor" { f64::floor } else { f64::ceil };
@@ -25,7 +25,7 @@ pub(super) fn rounded(node: &Node) -> Result<Effect> {
     Ok(input.clone().with(numbers).into())
 }
 
-/// One boolean for each number.
+/// The output has a boolean for each element of the first input.
 pub(super) fn tested(node: &Node) -> Result<Effect> {
     Ok(node.input(0)?.with_element(DataType::Bool).into())
 }
@@ -41,7 +41,7 @@ pub(super) fn cast(node: &Node) -> Result<Effect> {
     Ok(value.clone().with(if value.is_integer() { numbers.map(whole) } else { numbers }).into())
 }
 
-/// All inputs broadcast to one shape, of the first one's type.
+/// The output has the shape that all inputs are broadcast to, and the element type of the first.
 pub(super) fn broadcasting(node: &Node) -> Result<Effect> {
     let first = node.input(0)?;
     let value = Value::new(first.element, all(node.given())?);
@@ -49,14 +49,14 @@ pub(super) fn broadcasting(node: &Node) -> Result<Effect> {
     Ok(value.with(numbers).into())
 }
 
-/// The same as booleans.
+/// Like `broadcasting`, but the output is boolean.
 pub(super) fn compared(node: &Node) -> Result<Effect> {
     let value = Value::new(DataType::Bool, all(node.given())?);
     let numbers = arithmetic(node, &value);
     Ok(value.with(numbers).into())
 }
 
-/// Where the first input is true the second, otherwise the third.
+/// The output is the second input where the first is true, and the third elsewhere.
 pub(super) fn chosen(node: &Node) -> Result<Effect> {
     let value = Value::new(node.input(1)?.element, all(node.given())?);
     let inputs = (0..3).map(|index| repeated(node.input(index).ok()?, &value)).collect::<Option<Vec<_>>>();
@@ -71,7 +71,7 @@ fn all<'a>(inputs: impl Iterator<Item = &'a Value>) -> Result<Vec<u64>> {
     inputs.map(|input| input.shape.as_slice()).try_fold(Vec::new(), |shape, next| broadcast(&shape, next))
 }
 
-/// The numbers of a short list or of a scalar, as many as `value` has.
+/// The numbers of an input, as many as `value` has: a single number is repeated.
 fn repeated(input: &Value, value: &Value) -> Option<Vec<f64>> {
     let numbers = input.numbers.as_ref()?;
     let count = usize::try_from(value.elements()).ok()?;
@@ -82,9 +82,9 @@ fn repeated(input: &Value, value: &Value) -> Option<Vec<f64>> {
     }
 }
 
-/// What shapes are computed with.
+/// The numbers of the output, for the operators that graphs use to compute shapes.
 fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
-    // Beyond this an integer might wrap around in the runtime, or not be exact here.
+    // Beyond this, an integer might wrap around in the engine or be inexact here.
     const EXACT: f64 = 2_147_483_648.0;
     let integer = node.input(0).ok()?.is_integer();
     let operation: fn(f64, f64) -> f64 = match node.proto.op_type.as_str() {
@@ -104,7 +104,7 @@ fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
     numbers.iter().all(|number| number.abs() < EXACT).then_some(numbers)
 }
 
-/// A first input that stands for the others: quantized sums of two tensors with scales and zero points.
+/// Quantized operations on two tensors: inputs 0 and 3. The other inputs are scales and zero points.
 pub(super) fn quantized_broadcasting(node: &Node) -> Result<Effect> {
     let (one, other) = (node.input(0)?, node.input(3)?);
     Ok(Value::new(one.element, broadcast(&one.shape, &other.shape)?).into())
@@ -121,7 +121,7 @@ pub(super) fn dequantized(node: &Node) -> Result<Effect> {
     Ok(node.input(0)?.with_element(node.input(1)?.element).into())
 }
 
-/// Scale and zero point are one number, one for each place on an axis, or one for each block of the input.
+/// Checks that scale and zero point have one number, one per index of an axis, or one per block of the input.
 fn scales_fit(node: &Node) -> Result<()> {
     let input = node.input(0)?;
     for scale in [Some(node.input(1)?), node.optional(2)].into_iter().flatten() {
@@ -133,32 +133,32 @@ fn scales_fit(node: &Node) -> Result<()> {
                 scale.shape.len() == input.shape.len() && blocks.clone().all(|(blocks, extent)| blocks <= extent)
             }
         };
-        ensure!(fits, "scales of the shape {:?} do not fit an input of {:?}", scale.shape, input.shape);
+        ensure!(fits, "scales of shape {:?} do not fit an input of shape {:?}", scale.shape, input.shape);
     }
     Ok(())
 }
 
-/// Yields scale and zero point too.
+/// The outputs are the quantized input, its scale and its zero point.
 pub(super) fn quantized_by_itself(node: &Node) -> Result<Effect> {
     let scalar = |element| Value::new(element, Vec::new());
     let outputs = vec![node.input(0)?.with_element(DataType::Uint8), scalar(DataType::Float), scalar(DataType::Uint8)];
     Ok(Effect { outputs, work: 0, scratch: 0 })
 }
 
-/// Scale, offset, mean and variance are one number for each channel, axis 1.
+/// Scale, offset, mean and variance must have one number for each channel (axis 1).
 pub(super) fn normalised_by_channel(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let channels = *input.shape.get(1).context("its input has no channels")?;
     for statistic in node.given().skip(1) {
-        ensure!(statistic.shape == [channels], "{:?} statistics for {channels} channels", statistic.shape);
+        ensure!(statistic.shape == [channels], "statistics of shape {:?} for {channels} channels", statistic.shape);
     }
     same(node)
 }
 
-/// Scale and offset are broadcast to the input.
+/// Scale and offset must broadcast to the shape of the input.
 pub(super) fn normalised(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let shape = all(node.given())?;
-    ensure!(shape == input.shape, "its scale and offset do not fit an input of {:?}", input.shape);
+    ensure!(shape == input.shape, "its scale and offset do not fit an input of shape {:?}", input.shape);
     same(node)
 }

@@ -1,4 +1,4 @@
-//! What a run of a graph takes, told before it.
+//! What a run of a graph needs, estimated before the run.
 
 use super::node::{Effect, Node};
 use super::value::Value;
@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::iter;
 
-/// What one run of a model takes, at most.
+/// The most that one run of a model needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Bytes of all constants; see [`Limits::constants`].
@@ -23,13 +23,13 @@ pub struct Footprint {
     pub values: u64,
     /// Multiply-adds.
     pub multiply_adds: u64,
-    /// Shape of each of the graph's outputs.
+    /// Shape of each output of the graph.
     pub outputs: BTreeMap<String, Vec<u64>>,
 }
 
 impl Footprint {
-    /// Follows the shapes of a graph that passed [`super::check`], for so many images at once where the file leaves
-    /// that open. A graph beyond the limits is an error, and so is one that cannot be followed.
+    /// Computes the shapes in a graph that passed [`super::check`], for this batch size if the file leaves it open.
+    /// Fails if the graph exceeds a limit, or if the shape of a value cannot be computed.
     pub fn estimate(model: &ModelProto, batch: usize, limits: &Limits) -> Result<Self> {
         let graph = model.graph.as_ref().context("it has no graph")?;
         let opset = onnx::opset(model).context("it does not say which opset it uses")?;
@@ -54,24 +54,26 @@ impl Footprint {
         }
         for output in &graph.output {
             let value = run.values.get(output.name.as_str());
-            let value = value.with_context(|| format!("its output '{}' is one that nothing makes", output.name))?;
+            let value = value.with_context(|| format!("no node computes its output '{}'", output.name))?;
             run.footprint.outputs.insert(output.name.clone(), value.shape.clone());
         }
         Ok(run.footprint)
     }
 }
 
-/// The nodes in an order in which each comes after those it takes from: not every tool writes them so.
+/// Indices of the nodes, sorted so that each node comes after those that compute its inputs: not every tool writes them
+/// in such an order.
 fn order(graph: &GraphProto) -> Result<Vec<usize>> {
-    let mut makers = HashMap::new();
+    let mut producers = HashMap::new();
     for (index, node) in graph.node.iter().enumerate() {
-        makers.extend(node.output.iter().map(|name| (name.as_str(), index)));
+        producers.extend(node.output.iter().map(|name| (name.as_str(), index)));
     }
-    let mut takers = vec![Vec::new(); graph.node.len()];
+    let mut consumers = vec![Vec::new(); graph.node.len()];
     let mut missing = vec![0_usize; graph.node.len()];
     for (index, node) in graph.node.iter().enumerate() {
-        for maker in node.input.iter().filter(|name| !name.is_empty()).filter_map(|name| makers.get(name.as_str())) {
-            takers[*maker].push(index);
+        let inputs = node.input.iter().filter(|name| !name.is_empty());
+        for producer in inputs.filter_map(|name| producers.get(name.as_str())) {
+            consumers[*producer].push(index);
             missing[index] += 1;
         }
     }
@@ -79,21 +81,21 @@ fn order(graph: &GraphProto) -> Result<Vec<usize>> {
     let mut ready: BinaryHeap<_> = (0..missing.len()).filter(|&index| missing[index] == 0).map(Reverse).collect();
     while let Some(Reverse(index)) = ready.pop() {
         order.push(index);
-        for &taker in &takers[index] {
-            missing[taker] -= 1;
-            if missing[taker] == 0 {
-                ready.push(Reverse(taker));
+        for &consumer in &consumers[index] {
+            missing[consumer] -= 1;
+            if missing[consumer] == 0 {
+                ready.push(Reverse(consumer));
             }
         }
     }
     let left = missing.iter().position(|&missing| missing > 0).map(|index| &graph.node[index]);
     if let Some(NodeProto { op_type, name, .. }) = left {
-        bail!("its {op_type} node '{name}' takes what is made of its own output");
+        bail!("its {op_type} node '{name}' depends on its own output");
     }
     Ok(order)
 }
 
-/// For each value the time of the last node that takes it; outputs of the graph are taken after the end.
+/// For each value, the position of the last node that uses it. Outputs of the graph are still in use after the end.
 fn last_uses<'a>(graph: &'a GraphProto, order: &[usize]) -> HashMap<&'a str, usize> {
     let mut uses = HashMap::new();
     for (time, &index) in order.iter().enumerate() {
@@ -106,13 +108,13 @@ fn last_uses<'a>(graph: &'a GraphProto, order: &[usize]) -> HashMap<&'a str, usi
 struct Run<'a> {
     limits: &'a Limits,
     values: HashMap<&'a str, Value>,
-    /// Bytes of the values that are no constants.
+    /// Bytes of the values that are not constants.
     alive: u64,
     footprint: Footprint,
 }
 
 impl<'a> Run<'a> {
-    /// Enters what is there before the first node, and yields the number of images.
+    /// Adds the values that exist before the first node, and returns the number of images.
     fn begin(&mut self, graph: &'a GraphProto, batch: u64) -> Result<u64> {
         for tensor in &graph.initializer {
             let checked = tensors::check(tensor, self.limits);
@@ -120,21 +122,21 @@ impl<'a> Run<'a> {
             let value = Value { constant: true, ..Value::new(element, shape) };
             let few = value.elements() <= super::value::MAX_NUMBERS as u64;
             let numbers = if few { tensors::numbers(tensor, element) } else { None };
-            self.enter(&tensor.name, value.with(numbers))?;
+            self.add(&tensor.name, value.with(numbers))?;
         }
         let mut images = 1;
         for input in &graph.input {
             if !self.values.contains_key(input.name.as_str()) {
                 let value = given(input, batch)?;
                 images = value.shape.first().copied().unwrap_or(1).max(1);
-                self.enter(&input.name, value).with_context(|| format!("its input '{}' is refused", input.name))?;
+                self.add(&input.name, value).with_context(|| format!("its input '{}' is refused", input.name))?;
             }
         }
         Ok(images)
     }
 
-    /// A new value: within the limits, or an error that says which it breaks.
-    fn enter(&mut self, name: &'a str, value: Value) -> Result<()> {
+    /// Adds a value. Fails if it exceeds a limit.
+    fn add(&mut self, name: &'a str, value: Value) -> Result<()> {
         let (shape, most) = (&value.shape, self.limits.elements);
         ensure!(value.elements() <= most, "'{name}' has the shape {shape:?}: expected at most {most} numbers");
         let bytes = value.bytes();
@@ -149,11 +151,11 @@ impl<'a> Run<'a> {
         let (values, most) = (self.footprint.values, self.limits.values);
         ensure!(values <= most, "with '{name}' its values take {values} bytes: expected at most {most}");
         self.values.insert(name, value);
-        self.takes(0)
+        self.record_memory(0)
     }
 
-    /// Notes what is alive now, with so many bytes more.
-    fn takes(&mut self, scratch: u64) -> Result<()> {
+    /// Records the memory in use now, plus `scratch` bytes. Fails if it exceeds the limit.
+    fn record_memory(&mut self, scratch: u64) -> Result<()> {
         let memory = self.footprint.constants.saturating_add(self.alive).saturating_add(scratch);
         self.footprint.memory = self.footprint.memory.max(memory);
         let most = self.limits.memory;
@@ -166,30 +168,32 @@ impl<'a> Run<'a> {
         let NodeProto { op_type, domain, .. } = proto;
         let rule = rules::find(domain, op_type).with_context(|| {
             let name = if domain.is_empty() { op_type.clone() } else { format!("{domain}.{op_type}") };
-            format!("what the operator {name} yields cannot be told before a run: it might take any amount of memory")
+            format!(
+                "the output shape of the operator {name} is not known before a run: it might need any amount of memory"
+            )
         })?;
         let mut inputs = Vec::new();
         for name in &proto.input {
             let value = self.values.get(name.as_str());
-            ensure!(name.is_empty() || value.is_some(), "it takes '{name}', which nothing makes");
+            ensure!(name.is_empty() || value.is_some(), "it has the input '{name}', which no node computes");
             inputs.push(value);
         }
         let node = Node { proto, inputs, opset, limits: self.limits };
-        node.counts_little()?;
+        node.check_attributes()?;
         let Effect { outputs, work, scratch } = rule(&node)?;
-        // A shape is known when the file is loaded, whatever it is of.
+        // Engines know the output of `Shape` and `Size` when they load the file, even if the input is not constant.
         let constant = node.given().all(|input| input.constant) || matches!(&**op_type, "Shape" | "Size");
-        let spare = outputs.first().context("it yields nothing")?.with_element(DataType::Int64);
+        let spare = outputs.first().context("it has no outputs")?.with_element(DataType::Int64);
         self.footprint.multiply_adds = self.footprint.multiply_adds.saturating_add(work);
         for (name, value) in proto.output.iter().zip(outputs.into_iter().chain(iter::repeat(spare))) {
             if !name.is_empty() {
-                self.enter(name, Value { constant, ..value })?;
+                self.add(name, Value { constant, ..value })?;
             }
         }
-        self.takes(scratch)
+        self.record_memory(scratch)
     }
 
-    /// Lets go of what no later node takes.
+    /// Frees the values that no later node uses.
     fn end(&mut self, node: &'a NodeProto, time: usize, uses: &HashMap<&str, usize>) {
         for name in node.input.iter().chain(&node.output) {
             if uses.get(name.as_str()).is_none_or(|&last| last <= time)
@@ -202,14 +206,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// An input of the graph, with `batch` for an open first extent.
+/// An input of the graph. `batch` replaces an open first extent.
 fn given(input: &ValueInfoProto, batch: u64) -> Result<Value> {
     let info = tensor_info(input);
     let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
     let Some(Type::TensorType(tensor)) = kind else { bail!("its input is {info}: expected a tensor") };
     let (element, _) =
         tensors::element(tensor.elem_type).map_err(|error| anyhow!("its input '{}' {error}", input.name))?;
-    let shape = info.shape.as_ref().with_context(|| format!("its input is {info}: expected its number of axes"))?;
+    let shape = info.shape.as_ref().with_context(|| format!("its input is {info}: expected a known rank"))?;
     let extents = shape.iter().enumerate().map(|(axis, extent)| match (axis, extent) {
         (_, Some(extent)) => Ok(*extent as u64),
         (0, None) => Ok(batch),

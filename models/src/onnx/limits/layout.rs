@@ -1,4 +1,4 @@
-//! Operators that only move numbers: reshaped, cut out, put together, repeated; and those that make constants.
+//! Operators that only move elements (reshape, slice, concatenate, repeat), and operators that create constants.
 
 use super::node::{Effect, Node};
 use super::value::{Value, axis_of, broadcast};
@@ -12,7 +12,7 @@ fn extent(number: i64) -> Result<u64> {
     u64::try_from(number).ok().with_context(|| format!("extent {number}"))
 }
 
-/// Shapes of more axes than any runtime takes are refused before anything is made of them.
+/// Refuses a rank that no engine supports, before the shape is used.
 fn ranked(shape: Vec<u64>) -> Result<Vec<u64>> {
     ensure!(shape.len() <= tensors::MAX_RANK, "{} axes: expected at most {}", shape.len(), tensors::MAX_RANK);
     Ok(shape)
@@ -23,18 +23,19 @@ pub(super) fn reshape(node: &Node) -> Result<Effect> {
     let wanted = node.integers(1)?;
     let zero_is_zero = node.int("allowzero", 0)? != 0;
     let kept = |(axis, &number): (usize, &i64)| match number {
-        // One extent may be left to the others.
+        // One extent may follow from the others.
         -1 => Ok(None),
-        0 if !zero_is_zero => Ok(Some(*input.shape.get(axis).context("0 beyond the input's axes")?)),
+        0 if !zero_is_zero => Ok(Some(*input.shape.get(axis).context("extent 0 on an axis that its input lacks")?)),
         _ => extent(number).map(Some),
     };
     let extents = wanted.iter().enumerate().map(kept).collect::<Result<Vec<_>>>()?;
     let known = elements(&extents.iter().copied().flatten().collect::<Vec<_>>());
     let open = extents.iter().filter(|extent| extent.is_none()).count();
-    let rest = if open == 1 { input.elements().checked_div(known).context("-1 beside an extent of 0")? } else { 1 };
+    let rest =
+        if open == 1 { input.elements().checked_div(known).context("extent -1 beside an extent of 0")? } else { 1 };
     let shape: Vec<u64> = extents.into_iter().map(|extent| extent.unwrap_or(rest)).collect();
     let fits = open <= 1 && elements(&shape) == input.elements();
-    ensure!(fits, "an input of {:?} cannot take the shape {wanted:?}", input.shape);
+    ensure!(fits, "an input of shape {:?} cannot be reshaped to {wanted:?}", input.shape);
     Ok(input.shaped(ranked(shape)?).into())
 }
 
@@ -53,7 +54,7 @@ pub(super) fn squeeze(node: &Node) -> Result<Effect> {
     let mut shape = Vec::new();
     for (axis, &extent) in input.shape.iter().enumerate() {
         if goes(axis, extent) {
-            ensure!(extent == 1, "axis {axis} of {:?} is not 1", input.shape);
+            ensure!(extent == 1, "axis {axis} of an input of shape {:?} is not 1", input.shape);
         } else {
             shape.push(extent);
         }
@@ -70,7 +71,7 @@ pub(super) fn unsqueeze(node: &Node) -> Result<Effect> {
     let mut old = input.shape.iter();
     let shape: Option<Vec<u64>> =
         (0..rank).map(|axis| if new.contains(&axis) { Some(1) } else { old.next().copied() }).collect();
-    let shape = shape.filter(|_| old.next().is_none()).with_context(|| format!("an axis twice in {axes:?}"))?;
+    let shape = shape.filter(|_| old.next().is_none()).with_context(|| format!("axes {axes:?} repeat an axis"))?;
     Ok(input.shaped(shape).into())
 }
 
@@ -82,7 +83,7 @@ pub(super) fn transpose(node: &Node) -> Result<Effect> {
         None => (0..rank).rev().collect(),
     };
     let whole = order.len() == rank && (0..rank).all(|axis| order.contains(&axis));
-    ensure!(whole, "perm {order:?} of {rank} axes");
+    ensure!(whole, "perm {order:?} for an input of rank {rank}: expected each axis once");
     Ok(Value::new(input.element, order.iter().map(|&axis| input.shape[axis]).collect()).into())
 }
 
@@ -90,7 +91,7 @@ pub(super) fn concat(node: &Node) -> Result<Effect> {
     joined(node, &node.given().collect::<Vec<_>>())
 }
 
-/// The output's scale and zero point, then each input with its own.
+/// The inputs are the output's scale and zero point, then each tensor with its own.
 pub(super) fn quantized_concat(node: &Node) -> Result<Effect> {
     joined(node, &node.given().skip(2).step_by(3).collect::<Vec<_>>())
 }
@@ -115,7 +116,7 @@ pub(super) fn split(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let axis = node.axis(0)?;
     let (extent, parts) = (input.shape[axis], node.proto.output.len() as u64);
-    ensure!(parts > 0, "it yields nothing");
+    ensure!(parts > 0, "it has no outputs");
     let sizes = if let Some(sizes) = node.integers_of("split", 12, 1)? {
         sizes.iter().map(|&size| self::extent(size)).collect::<Result<Vec<_>>>()?
     } else {
@@ -123,7 +124,7 @@ pub(super) fn split(node: &Node) -> Result<Effect> {
         (0..parts).map(|part| each.min(extent.saturating_sub(each.saturating_mul(part)))).collect()
     };
     let sum = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
-    ensure!(sizes.len() as u64 == parts && sum == extent, "parts of {sizes:?} of {extent}");
+    ensure!(sizes.len() as u64 == parts && sum == extent, "{parts} parts of {sizes:?} for an extent of {extent}");
     let part = |&size: &u64| {
         let mut shape = input.shape.clone();
         shape[axis] = size;
@@ -134,14 +135,14 @@ pub(super) fn split(node: &Node) -> Result<Effect> {
 
 pub(super) fn slice(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
-    let known = |attribute, index| node.integers_of(attribute, 9, index).ok().flatten().unwrap_or_default();
+    let list = |attribute, index| node.integers_of(attribute, 9, index).ok().flatten().unwrap_or_default();
     let [starts, ends, axes, steps] =
-        [("starts", 1), ("ends", 2), ("axes", 3), ("steps", 4)].map(|(name, index)| known(name, index));
+        [("starts", 1), ("ends", 2), ("axes", 3), ("steps", 4)].map(|(name, index)| list(name, index));
     let count = starts.len();
     let axes = if axes.is_empty() { (0..count as i64).collect() } else { axes };
     let steps = if steps.is_empty() { vec![1; count] } else { steps };
-    let told = count > 0 && [&ends, &axes, &steps].iter().all(|list| list.len() == count);
-    ensure!(told, "where it cuts is known only in a run");
+    let known = count > 0 && [&ends, &axes, &steps].iter().all(|list| list.len() == count);
+    ensure!(known, "its starts, ends, axes and steps are not known lists of the same length");
     let mut value = Value::new(input.element, input.shape.clone());
     let mut numbers = input.numbers.clone().filter(|_| input.shape.len() == 1 && count == 1);
     for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
@@ -150,7 +151,7 @@ pub(super) fn slice(node: &Node) -> Result<Effect> {
         let extent = value.shape[axis] as i64;
         let place = |place: i64| if place < 0 { place.saturating_add(extent) } else { place };
         let (low, high) = if step > 0 { (0, extent) } else { (-1, extent - 1) };
-        // Beyond the beginning in a negative direction, an end of less than -extent stands before the first.
+        // With a negative step, an end below -extent means before the first element.
         let (first, last) = (place(start).clamp(low.max(0), high.max(0)), place(end).clamp(low, high));
         let span = if step > 0 { last.saturating_sub(first) } else { first.saturating_sub(last) };
         let taken = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
@@ -177,7 +178,7 @@ pub(super) fn gather(node: &Node) -> Result<Effect> {
 pub(super) fn tile(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let repeats = node.integers(1)?;
-    ensure!(repeats.len() == input.shape.len(), "{} repeats of {} axes", repeats.len(), input.shape.len());
+    ensure!(repeats.len() == input.shape.len(), "{} repeats for {} axes", repeats.len(), input.shape.len());
     let repeat = |(&old, &count): (&u64, &i64)| Ok(old.saturating_mul(extent(count)?));
     Ok(Value::new(input.element, input.shape.iter().zip(&repeats).map(repeat).collect::<Result<_>>()?).into())
 }
@@ -200,7 +201,8 @@ pub(super) fn pad(node: &Node) -> Result<Effect> {
     for (index, &axis) in axes.iter().enumerate() {
         for pad in [pads[index], pads[index + axes.len()]] {
             let extent = shape[axis].checked_add_signed(pad);
-            shape[axis] = extent.with_context(|| format!("pads {pads:?} of {:?}", input.shape))?;
+            shape[axis] =
+                extent.with_context(|| format!("pads {pads:?} do not fit an input of shape {:?}", input.shape))?;
         }
     }
     Ok(Value::new(input.element, shape).into())
@@ -225,7 +227,7 @@ fn blocks(node: &Node, moved: fn([u64; 4], u64) -> Option<[u64; 4]>) -> Result<E
     let block = u64::try_from(node.int("blocksize", 0)?).unwrap_or(0);
     ensure!(block > 0, "blocksize {block}: expected 1 or more");
     let shape = <[u64; 4]>::try_from(&input.shape[..]).ok().and_then(|shape| moved(shape, block));
-    let shape = shape.with_context(|| format!("blocks of {block} in {:?}", input.shape))?;
+    let shape = shape.with_context(|| format!("blocks of {block} do not fit an input of shape {:?}", input.shape))?;
     Ok(Value::new(input.element, shape.to_vec()).into())
 }
 
@@ -259,7 +261,7 @@ pub(super) fn constant(node: &Node) -> Result<Effect> {
             let numbers: Vec<f64> = attribute.floats.iter().copied().map(f64::from).collect();
             (DataType::Float, vec![numbers.len() as u64], numbers)
         }
-        _ => bail!("its value '{}' is no number", attribute.name),
+        _ => bail!("its value '{}' is not a number, a list of numbers or a tensor", attribute.name),
     };
     Ok(Value::new(element, shape).with(Some(numbers)).into())
 }
@@ -275,9 +277,9 @@ pub(super) fn constant_of_shape(node: &Node) -> Result<Effect> {
 }
 
 pub(super) fn range(node: &Node) -> Result<Effect> {
-    let number = |index: usize| node.numbers(index)?.first().copied().context("it lacks a number");
+    let number = |index: usize| node.numbers(index)?.first().copied().context("one of its inputs is empty");
     let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - start) / step).ceil().max(0.0);
-    ensure!(count.is_finite(), "from {start} to {limit} in steps of {step}");
+    ensure!(count.is_finite(), "it counts from {start} to {limit} in steps of {step}: expected a finite count");
     Ok(Value::new(node.input(0)?.element, vec![count as u64]).into())
 }

@@ -1,9 +1,9 @@
-//! What a model file may ask for. A file from anywhere is followed through its graph before a runtime sees it: one that
-//! could take the machine's memory or hours of its time is refused, with what it asks for and what the limit is.
+//! Limits on what a model file may ask for. Its graph is followed before an engine sees the file: a file that could
+//! exhaust the machine's memory or run for hours is refused, with what it asks for and what the limit is.
 //!
-//! [`check`] looks at what is there (`tensors` holds the stored numbers to the declared shapes) and [`Footprint::estimate`]
-//! at what a run would make of it: the shape of every value in the graph. `value` and `node` are its terms; `rules`
-//! names the operators, and its neighbours say what each yields (`elementwise`, `windows`, `layout`, `products`).
+//! [`check`] looks at the contents of the file (`tensors` compares the stored numbers with the declared shapes).
+//! [`Footprint::estimate`] computes the shape of every value in the graph. `value` and `node` define the types for this.
+//! `rules` lists the operators; `elementwise`, `windows`, `layout` and `products` compute their output shapes.
 
 mod elementwise;
 mod footprint;
@@ -21,21 +21,21 @@ use super::proto::{AttributeProto, GraphProto, ModelProto, TensorProto, ValueInf
 use anyhow::{Context, Result, ensure};
 use std::collections::HashSet;
 
-/// Largest numbers that a model may ask for.
+/// The most that a model may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Nodes, and stored tensors: `ResNet`-152 in QDQ form has some 1,800 nodes. tract's time grows with their square:
-    /// it takes 13 s to load 2,000 convolutions.
+    /// Nodes, and also stored tensors. `ResNet`-152 in QDQ form has about 1,800 nodes. tract's load time grows with the
+    /// square of their number: it takes 13 s to load 2,000 convolutions.
     pub nodes: usize,
-    /// Numbers in one tensor.
+    /// Elements of one tensor.
     pub elements: u64,
-    /// Bytes of all constants: stored numbers, and what nodes make of nothing else, which a runtime computes when it
-    /// loads the file. tract has two of each for a while.
+    /// Bytes of all constants: stored tensors, and values computed only from constants, which an engine computes when
+    /// it loads the file. tract temporarily has two copies of each.
     pub constants: u64,
-    /// Bytes alive at once in a run: constants, values between nodes, and a convolution's patches.
+    /// Bytes alive at once in a run: constants, values between nodes, and the patches of a convolution.
     pub memory: u64,
-    /// Bytes of all values of a run together, whether they are alive at once or not: the order of the nodes is the
-    /// runtime's to choose.
+    /// Bytes of all values of a run together, whether or not they are alive at once: the engine may choose the order
+    /// of the nodes.
     pub values: u64,
     /// Multiply-adds for one image: three times those of the largest vision transformers' 2^34.
     pub multiply_adds_per_image: u64,
@@ -57,25 +57,25 @@ impl Default for Limits {
     }
 }
 
-/// Numbers in a tensor of this shape; without extents it holds one.
+/// Number of elements in a tensor of this shape. A scalar (rank 0) has one.
 fn elements(shape: &[u64]) -> u64 {
     shape.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent))
 }
 
-/// Bytes that the numbers of a tensor take in a file, by its shape and element type.
+/// Bytes that a tensor takes in a file, computed from its shape and element type.
 pub(super) fn stored_bytes(tensor: &TensorProto) -> Result<u64> {
     tensors::stored_bytes(tensor, &Limits::default())
 }
 
-/// Refuses a file that is more than a graph of nodes with their numbers: what `Footprint` could not follow.
+/// Refuses a file that contains more than one graph of nodes and tensors, since `Footprint` could not follow the rest.
 pub fn check(model: &ModelProto, limits: &Limits) -> Result<()> {
     let graph = model.graph.as_ref().context("it has no graph")?;
     ensure!(model.functions.is_empty(), "it defines functions of its own: expected the standard operators only");
-    ensure!(model.training_info.is_empty(), "it holds a training graph: expected a graph to run only");
+    ensure!(model.training_info.is_empty(), "it contains a training graph: expected an inference graph only");
     let (nodes, tensors) = (graph.node.len(), graph.initializer.len());
     ensure!(nodes <= limits.nodes, "it has {nodes} nodes: expected at most {}", limits.nodes);
     ensure!(tensors <= limits.nodes, "it has {tensors} tensors: expected at most {}", limits.nodes);
-    ensure!(graph.sparse_initializer.is_empty(), "it holds sparse tensors: expected dense ones");
+    ensure!(graph.sparse_initializer.is_empty(), "it contains sparse tensors: expected dense ones");
     names_are_unique(graph)?;
     for node in &graph.node {
         let name = &node.op_type;
@@ -83,20 +83,20 @@ pub fn check(model: &ModelProto, limits: &Limits) -> Result<()> {
         for attribute in &node.attribute {
             let twice = !attributes.insert(&attribute.name);
             ensure!(!twice, "its {name} node has the attribute '{}' twice", attribute.name);
-            holds_no_graph(attribute).with_context(|| format!("its {name} node cannot be used"))?;
+            contains_no_graph(attribute).with_context(|| format!("its {name} node cannot be used"))?;
         }
     }
     Ok(())
 }
 
-/// Every value has one origin: which of two counts, readers might see differently.
+/// Checks that every value has one origin: with two, readers might disagree on which one counts.
 fn names_are_unique(graph: &GraphProto) -> Result<()> {
     let outputs = || graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
-    // An input may have a stored tensor as its default, but nothing else of its name.
+    // An input may have a stored tensor of its name as its default, but nothing else may have that name.
     for others in [graph.initializer.iter().map(|tensor| &tensor.name).collect::<Vec<_>>(), names(&graph.input)] {
-        let mut made = HashSet::new();
+        let mut seen = HashSet::new();
         for name in others.into_iter().chain(outputs()) {
-            ensure!(made.insert(name), "two of its inputs, tensors or nodes yield '{name}'");
+            ensure!(seen.insert(name), "two of its inputs, tensors or node outputs have the name '{name}'");
         }
     }
     Ok(())
@@ -106,16 +106,16 @@ fn names(values: &[ValueInfoProto]) -> Vec<&String> {
     values.iter().map(|value| &value.name).collect()
 }
 
-/// A graph within the graph may run any number of times.
-fn holds_no_graph(attribute: &AttributeProto) -> Result<()> {
+/// Refuses attributes that `Footprint` cannot follow. A subgraph, for one, may run any number of times.
+fn contains_no_graph(attribute: &AttributeProto) -> Result<()> {
     ensure!(
         attribute.g.is_none() && attribute.graphs.is_empty(),
-        "it holds a graph of its own ('{}'): expected no control flow (If, Loop, Scan) in a classifier",
+        "it contains a subgraph ('{}'): expected no control flow (If, Loop, Scan) in a classifier",
         attribute.name
     );
     ensure!(
         attribute.sparse_tensor.is_none() && attribute.sparse_tensors.is_empty(),
-        "it holds sparse tensors ('{}'): expected dense ones",
+        "it contains sparse tensors ('{}'): expected dense ones",
         attribute.name
     );
     ensure!(attribute.ref_attr_name.is_empty(), "'{}' refers to a function's attribute", attribute.name);

@@ -1,4 +1,4 @@
-//! A node with what is known of its inputs.
+//! A node of the graph, with what is known about its inputs.
 
 use super::value::{Value, axis_of};
 use super::{Limits, tensors};
@@ -6,7 +6,7 @@ use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::{AttributeProto, NodeProto};
 use anyhow::{Context, Result, anyhow, ensure};
 
-/// Attributes that say yes or no.
+/// Boolean attributes.
 const SWITCHES: [&str; 16] = [
     "allowzero",
     "ceil_mode",
@@ -26,22 +26,22 @@ const SWITCHES: [&str; 16] = [
     "upper",
 ];
 
-/// A node that is about to be followed.
+/// A node whose output shapes are to be computed.
 pub(super) struct Node<'a> {
     pub proto: &'a NodeProto,
-    /// `None` stands for an optional input left out.
+    /// `None` for an optional input that is left out.
     pub inputs: Vec<Option<&'a Value>>,
     pub opset: i64,
     pub limits: &'a Limits,
 }
 
-/// What a node yields and takes.
+/// What a node computes, and what that costs.
 pub(super) struct Effect {
-    /// The first outputs; further ones have at most the shape of the first.
+    /// The first outputs. Any further output is at most as large as the first.
     pub outputs: Vec<Value>,
-    /// Multiply-adds, or what takes about as long.
+    /// Multiply-adds, or other operations that take about as long.
     pub work: u64,
-    /// Bytes that it needs while it runs.
+    /// Bytes of temporary memory.
     pub scratch: u64,
 }
 
@@ -52,33 +52,33 @@ impl From<Value> for Effect {
 }
 
 impl<'a> Node<'a> {
-    /// An input that must be there.
+    /// A required input.
     pub fn input(&self, index: usize) -> Result<&'a Value> {
         self.optional(index).with_context(|| format!("it lacks its input {index}"))
     }
 
-    /// An input that may be left out.
+    /// An optional input.
     pub fn optional(&self, index: usize) -> Option<&'a Value> {
         self.inputs.get(index).copied().flatten()
     }
 
-    /// All inputs that are there.
+    /// All inputs that are not left out.
     pub fn given(&self) -> impl Iterator<Item = &'a Value> {
         self.inputs.iter().copied().flatten()
     }
 
-    /// The numbers of an input on which the shape of the output depends.
+    /// The numbers of an input that determines the shape of the output.
     pub fn numbers(&self, index: usize) -> Result<&'a [f64]> {
         let numbers = self.input(index)?.numbers.as_deref();
         numbers.with_context(|| format!("the numbers of its input {index} are known only in a run"))
     }
 
-    /// The same as integers.
+    /// The same, as integers.
     pub fn integers(&self, index: usize) -> Result<Vec<i64>> {
         Ok(self.numbers(index)?.iter().map(|&number| number as i64).collect())
     }
 
-    /// Integers from an attribute up to an opset, and from an input (if it is there) after it.
+    /// Integers from an attribute up to opset `last`, and from an optional input after it.
     pub fn integers_of(&self, attribute: &str, last: i64, input: usize) -> Result<Option<Vec<i64>>> {
         if self.opset <= last {
             return Ok(self.ints(attribute)?.map(<[_]>::to_vec));
@@ -86,7 +86,7 @@ impl<'a> Node<'a> {
         self.optional(input).map(|_| self.integers(input)).transpose()
     }
 
-    /// An attribute, if it is there. Older files leave its type out.
+    /// An attribute, if the node has it. Older files leave out its type.
     pub fn attribute(&self, name: &str, kind: AttributeType) -> Result<Option<&'a AttributeProto>> {
         let Some(attribute) = self.proto.attribute.iter().find(|attribute| attribute.name == name) else {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<'a> Node<'a> {
     /// A tensor attribute as a constant.
     pub fn tensor(&self, name: &str) -> Result<Option<Value>> {
         let Some(attribute) = self.attribute(name, AttributeType::Tensor)? else { return Ok(None) };
-        let tensor = attribute.t.as_ref().with_context(|| format!("its attribute '{name}' holds no tensor"))?;
+        let tensor = attribute.t.as_ref().with_context(|| format!("its attribute '{name}' contains no tensor"))?;
         let checked = tensors::check(tensor, self.limits);
         let (element, shape) = checked.map_err(|error| anyhow!("its tensor '{name}' {error}"))?;
         let value = Value::new(element, shape);
@@ -122,9 +122,9 @@ impl<'a> Node<'a> {
         Ok(Some(value.with(if few { tensors::numbers(tensor, element) } else { None })))
     }
 
-    /// Refuses an axis or a number of outputs that no tensor has, since a runtime might count up to it, and a yes or no
-    /// that is neither, which runtimes read as either.
-    pub fn counts_little(&self) -> Result<()> {
+    /// Refuses axes that no tensor has and a wrong number of outputs, since an engine might count up to them. Refuses
+    /// boolean attributes other than 0 and 1, since engines disagree on what those mean.
+    pub fn check_attributes(&self) -> Result<()> {
         const MOST: u64 = tensors::MAX_RANK as u64;
         for attribute in &self.proto.attribute {
             if let (true, Some(number)) = (SWITCHES.contains(&attribute.name.as_str()), attribute.i) {
@@ -138,8 +138,8 @@ impl<'a> Node<'a> {
             let fits = numbers.len() as u64 <= MOST && numbers.iter().all(|number| number.unsigned_abs() <= MOST);
             ensure!(fits, "{} {numbers:?}: expected at most {MOST} axes", attribute.name);
         }
-        let (told, outputs) = (self.int("num_outputs", 0)?, self.proto.output.len());
-        ensure!(told == 0 || told == outputs as i64, "num_outputs {told}, but it has {outputs}");
+        let (declared, outputs) = (self.int("num_outputs", 0)?, self.proto.output.len());
+        ensure!(declared == 0 || declared == outputs as i64, "num_outputs {declared}, but it has {outputs} outputs");
         Ok(())
     }
 

@@ -1,23 +1,25 @@
-//! Matrix products, and operators that make fewer of many numbers.
+//! Matrix products and reductions.
 
 use super::node::{Effect, Node};
 use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
-/// `[M, K]` and `[K, N]`, each perhaps transposed, plus what is broadcast to `[M, N]`.
+/// `[M, K]` times `[K, N]`, each optionally transposed, plus a bias that is broadcast to `[M, N]`.
 pub(super) fn gemm(node: &Node) -> Result<Effect> {
     general(node, node.input(0)?, node.input(1)?, node.optional(2))
 }
 
-/// The same with scales and zero points between.
+/// The same, with scales and zero points among the inputs.
 pub(super) fn quantized_gemm(node: &Node) -> Result<Effect> {
     general(node, node.input(0)?, node.input(3)?, node.optional(6))
 }
 
 fn general(node: &Node, one: &Value, other: &Value, bias: Option<&Value>) -> Result<Effect> {
     let turned = |value: &Value, name: &str| -> Result<[u64; 2]> {
-        let &[rows, columns] = &value.shape[..] else { bail!("a factor has the shape {:?}", value.shape) };
+        let &[rows, columns] = &value.shape[..] else {
+            bail!("a factor has the shape {:?}: expected rank 2", value.shape)
+        };
         Ok(if node.int(name, 0)? == 0 { [rows, columns] } else { [columns, rows] })
     };
     let ([rows, depth], [found, columns]) = (turned(one, "transA")?, turned(other, "transB")?);
@@ -30,16 +32,16 @@ fn general(node: &Node, one: &Value, other: &Value, bias: Option<&Value>) -> Res
 }
 
 pub(super) fn matmul(node: &Node) -> Result<Effect> {
-    of_stacks(node.input(0)?, node.input(1)?)
+    batched(node.input(0)?, node.input(1)?)
 }
 
-/// Scales and zero points lie between the factors.
+/// The same, with scales and zero points among the inputs.
 pub(super) fn quantized_matmul(node: &Node) -> Result<Effect> {
-    of_stacks(node.input(0)?, node.input(3)?)
+    batched(node.input(0)?, node.input(3)?)
 }
 
-/// numpy's `matmul`: the last two axes are matrices, those before are broadcast.
-fn of_stacks(one: &Value, other: &Value) -> Result<Effect> {
+/// Like numpy's `matmul`: the last two axes are matrices, and the axes before them are broadcast.
+fn batched(one: &Value, other: &Value) -> Result<Effect> {
     let fit = |found: u64, depth: u64| {
         ensure!(found == depth, "factors of {:?} and {:?} do not fit each other", one.shape, other.shape);
         Ok(())
@@ -68,7 +70,7 @@ fn product(factor: DataType, shape: Vec<u64>, depth: u64) -> Effect {
     Effect { work, scratch: 0, outputs: vec![value] }
 }
 
-/// One number for all along some axes, by default along every axis.
+/// Reduces the input along some axes, by default along all.
 pub(super) fn reduction(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let last = if node.proto.op_type == "ReduceSum" { 12 } else { 17 };
@@ -82,14 +84,14 @@ pub(super) fn reduction(node: &Node) -> Result<Effect> {
     Ok(Effect { work: input.elements(), ..value.into() })
 }
 
-/// The place of the largest or smallest number along an axis.
+/// The index of the largest or smallest number along an axis.
 pub(super) fn extreme(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let value = without(node, input, DataType::Int64, &[node.axis(0)?])?;
     Ok(Effect { work: input.elements(), ..value.into() })
 }
 
-/// The input without some axes, or with 1 in their places.
+/// The input without some axes, or with extent 1 in their place (`keepdims`).
 fn without(node: &Node, input: &Value, element: DataType, axes: &[usize]) -> Result<Value> {
     let keep = node.int("keepdims", 1)? != 0;
     let extents = input.shape.iter().enumerate();
@@ -101,14 +103,14 @@ fn without(node: &Node, input: &Value, element: DataType, axes: &[usize]) -> Res
     Ok(Value::new(element, extents.collect()))
 }
 
-/// The largest numbers along an axis, and their places.
+/// The largest numbers along an axis, and their indices.
 pub(super) fn top(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let count = if node.opset < 10 { node.int("k", 0)? } else { *node.integers(1)?.first().context("k is empty")? };
     let mut shape = input.shape.clone();
     let axis = node.axis(-1)?;
     let fits = u64::try_from(count).ok().filter(|&count| count <= shape[axis]);
-    shape[axis] = fits.with_context(|| format!("the largest {count} of {}", shape[axis]))?;
+    shape[axis] = fits.with_context(|| format!("k {count} on an axis of extent {}", shape[axis]))?;
     let outputs = vec![Value::new(input.element, shape.clone()), Value::new(DataType::Int64, shape)];
     Ok(Effect { outputs, work: input.elements().saturating_mul(32), scratch: 0 })
 }

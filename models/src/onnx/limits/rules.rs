@@ -1,13 +1,13 @@
-//! The operators whose outputs can be told before a run, each with its rule: all that image classifiers are made of.
+//! The operators whose output shapes are known before a run, each with its rule: all that image classifiers use.
 
 use super::node::{Effect, Node};
 use super::{elementwise, layout, products, windows};
 use anyhow::Result;
 
-/// What a node yields, from what is known of its inputs.
+/// Computes a node's output shapes and cost from what is known about its inputs.
 pub(super) type Rule = fn(&Node) -> Result<Effect>;
 
-/// The rule of an operator; `None` if there is none.
+/// The rule for an operator, or `None` for an unknown operator.
 pub(super) fn find(domain: &str, operator: &str) -> Option<Rule> {
     match domain {
         "" | "ai.onnx" => standard(operator),
@@ -118,7 +118,7 @@ fn standard(operator: &str) -> Option<Rule> {
     Some(rule)
 }
 
-/// ONNX Runtime's own operators, which its quantizer and its optimiser write.
+/// ONNX Runtime's own operators, as its quantizer and its optimiser write them.
 fn microsoft(operator: &str) -> Option<Rule> {
     let rule: Rule = match operator {
         "BiasGelu" => elementwise::broadcasting,

@@ -1,4 +1,4 @@
-//! The numbers that a file holds: as many as it declares, of a kind that is known.
+//! The tensors stored in a file: each must have as many numbers as its shape says, of a known element type.
 
 use super::Limits;
 use crate::onnx::external;
@@ -6,10 +6,10 @@ use crate::onnx::proto::TensorProto;
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
-/// Most axes of a tensor.
+/// Highest rank of a tensor.
 pub(super) const MAX_RANK: usize = 16;
 
-/// Element type of a tensor, and its bits in a file. Texts, complex numbers and the newest small types are refused.
+/// Element type of a tensor, and its bits in a file. Strings, complex numbers and the newest small types are refused.
 pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
     use DataType as T;
     let element = T::try_from(number).ok().with_context(|| format!("has the unknown element type {number}"))?;
@@ -26,7 +26,7 @@ pub(super) fn element(number: i32) -> Result<(DataType, u64)> {
     Ok((element, bits))
 }
 
-/// Holds what a tensor stores to what it declares, and yields its element type and shape.
+/// Checks that a tensor stores as many numbers as it declares, and returns its element type and shape.
 pub(super) fn check(tensor: &TensorProto, limits: &Limits) -> Result<(DataType, Vec<u64>)> {
     ensure!(
         !external::is_external(tensor),
@@ -41,12 +41,12 @@ pub(super) fn check(tensor: &TensorProto, limits: &Limits) -> Result<(DataType, 
     let (found, expected) = stored(tensor, element, bits, elements);
     ensure!(
         found == expected && lists(tensor) <= 1,
-        "has the shape {dims:?}, which is {expected} stored numbers or bytes, but {found} are there"
+        "has the shape {dims:?}, which takes {expected} stored numbers or bytes, but it has {found}"
     );
     Ok((element, shape))
 }
 
-/// The extents of a tensor, and how many numbers they make.
+/// The shape of a tensor, and its number of elements.
 fn shape(dims: &[i64], limits: &Limits) -> Result<(Vec<u64>, u64)> {
     ensure!(dims.len() <= MAX_RANK, "has {} axes: expected at most {MAX_RANK}", dims.len());
     let shape: Option<Vec<u64>> = dims.iter().map(|&extent| u64::try_from(extent).ok()).collect();
@@ -57,14 +57,14 @@ fn shape(dims: &[i64], limits: &Limits) -> Result<(Vec<u64>, u64)> {
     Ok((shape, elements))
 }
 
-/// Bytes that the numbers of a tensor take in a file.
+/// Bytes that a tensor takes in a file.
 pub(super) fn stored_bytes(tensor: &TensorProto, limits: &Limits) -> Result<u64> {
     let (_, bits) = element(tensor.data_type)?;
     let (_, elements) = shape(&tensor.dims, limits)?;
     Ok((elements * bits).div_ceil(8))
 }
 
-/// How many bytes, or how many numbers of the list for its element type, are there and should be.
+/// How many bytes a tensor stores and how many it should, or how many numbers in the list for its element type.
 fn stored(tensor: &TensorProto, element: DataType, bits: u64, elements: u64) -> (u64, u64) {
     use DataType as T;
     if !tensor.raw_data.is_empty() {
@@ -77,11 +77,11 @@ fn stored(tensor: &TensorProto, element: DataType, bits: u64, elements: u64) -> 
         T::Uint32 | T::Uint64 => tensor.uint64_data.len(),
         _ => tensor.int32_data.len(),
     };
-    // Numbers of four bits come in pairs.
+    // Four-bit numbers are stored in pairs.
     (found as u64, if bits == 4 { elements.div_ceil(2) } else { elements })
 }
 
-/// In how many places a tensor stores numbers: with two, readers might differ on which counts.
+/// In how many fields a tensor stores numbers: with two, readers might disagree on which one counts.
 fn lists(tensor: &TensorProto) -> usize {
     let lengths = [
         tensor.raw_data.len(),
@@ -95,7 +95,7 @@ fn lists(tensor: &TensorProto) -> usize {
     lengths.iter().filter(|&&length| length > 0).count()
 }
 
-/// The numbers of a small tensor, such as a shape that other nodes go by.
+/// The numbers of a small tensor, such as a shape that a node uses.
 pub(super) fn numbers(tensor: &TensorProto, element: DataType) -> Option<Vec<f64>> {
     use DataType as T;
     let raw = &tensor.raw_data;

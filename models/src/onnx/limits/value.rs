@@ -1,51 +1,51 @@
-//! A value between two nodes, as far as it is known before a run.
+//! A value between two nodes, and what is known about it before a run.
 
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Result, ensure};
 
-/// Most numbers that are followed: shapes, axes, scales.
+/// Most elements of a tensor whose numbers are followed: shapes, axes, scales.
 pub(super) const MAX_NUMBERS: usize = 64;
 
-/// What is known of a value.
+/// What is known about a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
     pub element: DataType,
     pub shape: Vec<u64>,
-    /// The numbers themselves if they are known and few, row-major: what others of the graph's shapes depend on.
+    /// The numbers themselves, row-major, if they are known and few: other shapes in the graph may depend on them.
     pub numbers: Option<Vec<f64>>,
-    /// Whether it is the same in every run: runtimes compute it when they load the file, and keep it.
+    /// Whether it is the same in every run: engines compute it when they load the file, and keep it.
     pub constant: bool,
 }
 
 impl Value {
-    /// A value of unknown numbers.
+    /// A value whose numbers are unknown.
     pub fn new(element: DataType, shape: Vec<u64>) -> Self {
         Self { element, shape, numbers: None, constant: false }
     }
 
-    /// With these numbers, if there are as many as the shape says, and few.
+    /// The same value with these numbers, if they are few and as many as the shape says.
     pub fn with(self, numbers: Option<Vec<f64>>) -> Self {
         let fits = |numbers: &Vec<f64>| numbers.len() <= MAX_NUMBERS && numbers.len() as u64 == self.elements();
         let numbers = numbers.filter(fits);
         Self { numbers, ..self }
     }
 
-    /// The same in another shape.
+    /// The same value in another shape.
     pub fn shaped(&self, shape: Vec<u64>) -> Self {
         Self { shape, ..self.clone() }
     }
 
-    /// The same shape with unknown numbers of another type.
+    /// A value of the same shape and another element type, whose numbers are unknown.
     pub fn with_element(&self, element: DataType) -> Self {
         Self::new(element, self.shape.clone())
     }
 
-    /// How many numbers it holds.
+    /// Number of elements.
     pub fn elements(&self) -> u64 {
         super::elements(&self.shape)
     }
 
-    /// Memory that it takes: at least four bytes a number, since runtimes compute with these.
+    /// Bytes of memory: at least four per element, since engines may compute in 32 bits.
     pub fn bytes(&self) -> u64 {
         let each = match self.element {
             DataType::Int64 | DataType::Uint64 | DataType::Double => 8,
@@ -54,7 +54,7 @@ impl Value {
         self.elements().saturating_mul(each)
     }
 
-    /// Whether it holds integers.
+    /// Whether its element type is not a floating-point type.
     pub fn is_integer(&self) -> bool {
         !matches!(self.element, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
     }
@@ -68,11 +68,11 @@ impl Value {
 /// An axis of a tensor of this rank, counted from the end if it is negative.
 pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize> {
     let counted = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
-    ensure!((0..rank as i64).contains(&counted), "axis {axis} of {rank}");
+    ensure!((0..rank as i64).contains(&counted), "axis {axis} of a tensor of rank {rank}");
     Ok(counted as usize)
 }
 
-/// The shape of an elementwise operation on two tensors (ONNX's `Broadcasting.md`).
+/// The output shape of an elementwise operation on two tensors (ONNX's `Broadcasting.md`).
 pub(super) fn broadcast(one: &[u64], other: &[u64]) -> Result<Vec<u64>> {
     let rank = one.len().max(other.len());
     let extent = |shape: &[u64], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);

@@ -7,7 +7,7 @@ use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
 
-/// Bytes that a runtime notes for each place of a window: its offset, and where it leaves the image.
+/// Bytes that an engine stores for each position in a window: its offset, and where it is outside the image.
 const BYTES_PER_PLACE: u64 = 64;
 
 /// How a window moves; one number for each spatial axis.
@@ -15,9 +15,9 @@ struct Window {
     kernel: Vec<u64>,
     strides: Vec<u64>,
     dilations: Vec<u64>,
-    /// Padding of both sides together.
+    /// Padding at both ends, added up.
     pads: Vec<u64>,
-    /// `SAME_UPPER` or `SAME_LOWER`: as many places as steps fit.
+    /// `SAME_UPPER` or `SAME_LOWER`: the output extent is the input extent divided by the stride, rounded up.
     same: bool,
     ceil: bool,
 }
@@ -37,7 +37,9 @@ impl Window {
             b"NOTSET" | b"" => false,
             b"VALID" => return Ok(Self { kernel, strides, dilations, pads: vec![0; axes], same: false, ceil: false }),
             b"SAME_UPPER" | b"SAME_LOWER" => true,
-            other => bail!("auto_pad {}: expected SAME_UPPER or the like", String::from_utf8_lossy(other)),
+            other => {
+                bail!("auto_pad {}: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER", String::from_utf8_lossy(other))
+            }
         };
         let pads = ends[..axes].iter().zip(&ends[axes..]).map(|(begin, end)| begin.saturating_add(*end)).collect();
         Ok(Self { kernel, strides, dilations, pads, same, ceil: node.int("ceil_mode", 0)? != 0 })
@@ -50,9 +52,13 @@ impl Window {
         Self::new(node, kernel.iter().map(|&extent| extent as u64).collect())
     }
 
-    /// Extents of what comes out of these spatial extents.
-    fn slid(&self, spatial: &[u64]) -> Result<Vec<u64>> {
-        ensure!(spatial.len() == self.kernel.len(), "a window of {:?} over {spatial:?}", self.kernel);
+    /// Output extents for these spatial extents.
+    fn output_extents(&self, spatial: &[u64]) -> Result<Vec<u64>> {
+        ensure!(
+            spatial.len() == self.kernel.len(),
+            "a window of {:?} over the spatial extents {spatial:?}",
+            self.kernel
+        );
         let slide = |(axis, &extent): (usize, &u64)| {
             let stride = self.strides[axis];
             if self.same {
@@ -60,7 +66,9 @@ impl Window {
             }
             let reach = (self.kernel[axis] - 1).saturating_mul(self.dilations[axis]);
             let room = extent.saturating_add(self.pads[axis]).checked_sub(reach.saturating_add(1));
-            let room = room.with_context(|| format!("a window of {:?} is larger than {spatial:?}", self.kernel))?;
+            let room = room.with_context(|| {
+                format!("a window of {:?} is larger than the spatial extents {spatial:?}", self.kernel)
+            })?;
             Ok(1 + if self.ceil { room.div_ceil(stride) } else { room / stride })
         };
         spatial.iter().enumerate().map(slide).collect()
@@ -71,7 +79,7 @@ impl Window {
     }
 }
 
-/// `[N, C, …]` in its parts.
+/// Splits a shape `[N, C, …]` into its parts.
 fn image(value: &Value) -> Result<(u64, u64, &[u64])> {
     let [count, channels, spatial @ ..] = &value.shape[..] else { bail!("its input has the shape {:?}", value.shape) };
     Ok((*count, *channels, spatial))
@@ -85,7 +93,7 @@ pub(super) fn integer_convolution(node: &Node) -> Result<Effect> {
     convolved(node, node.input(1)?, None)
 }
 
-/// Scales and zero points lie between images, weights and bias.
+/// The same, with scales and zero points among the inputs.
 pub(super) fn quantized_convolution(node: &Node) -> Result<Effect> {
     convolved(node, node.input(3)?, node.optional(8))
 }
@@ -101,15 +109,15 @@ fn convolved(node: &Node, weights: &Value, bias: Option<&Value>) -> Result<Effec
     if let Some(bias) = bias {
         ensure!(bias.shape == [outputs], "a bias of {:?} for {outputs} channels", bias.shape);
     }
-    if let Some(told) = node.ints("kernel_shape")? {
-        let agrees = told.iter().map(|&extent| extent as u64).eq(kernel.iter().copied());
-        ensure!(agrees, "kernel_shape {told:?}, but weights of {:?}", weights.shape);
+    if let Some(declared) = node.ints("kernel_shape")? {
+        let agrees = declared.iter().map(|&extent| extent as u64).eq(kernel.iter().copied());
+        ensure!(agrees, "kernel_shape {declared:?}, but weights of {:?}", weights.shape);
     }
     let window = Window::new(node, kernel.to_vec())?;
-    let space = window.slid(spatial)?;
+    let space = window.output_extents(spatial)?;
     let patch = inputs.saturating_mul(window.places());
     let value = Value::new(input.element, [&[count, outputs], &space[..]].concat());
-    // The images' patches as a matrix. A depthwise convolution is done in place.
+    // An engine may copy the images' patches into a matrix. A depthwise convolution needs no such copy.
     let depthwise = inputs == 1 && groups > 1;
     let columns = [count, if depthwise { 1 } else { groups }, patch, elements(&space), 4];
     let scratch = elements(&columns).saturating_add(window.places().saturating_mul(BYTES_PER_PLACE));
@@ -131,22 +139,22 @@ pub(super) fn transposed_convolution(node: &Node) -> Result<Effect> {
     ensure!(fits, "weights of {:?} in {groups} groups do not fit an input of {:?}", weights.shape, input.shape);
     ensure!(kernel.iter().all(|&extent| extent > 0), "its kernel is {kernel:?}: expected 1 or more");
     let window = Window::new(node, kernel.to_vec())?;
-    ensure!(spatial.len() == kernel.len(), "a window of {kernel:?} over {spatial:?}");
+    ensure!(spatial.len() == kernel.len(), "a window of {kernel:?} over the spatial extents {spatial:?}");
     let extra = |name| match node.ints(name)? {
         Some(extents) if extents.len() == kernel.len() && extents.iter().all(|&extent| extent >= 0) => {
             Ok(Some(extents))
         }
-        Some(extents) => bail!("{name} {extents:?} for {spatial:?}"),
+        Some(extents) => bail!("{name} {extents:?} for the spatial extents {spatial:?}"),
         None => Ok(None),
     };
-    let (told, more) = (extra("output_shape")?, extra("output_padding")?);
-    let spread = |(axis, &extent): (usize, &u64)| match told {
-        Some(told) => told[axis] as u64,
-        // Without what the padding takes away: at most so much.
+    let (declared, padding) = (extra("output_shape")?, extra("output_padding")?);
+    let spread = |(axis, &extent): (usize, &u64)| match declared {
+        Some(declared) => declared[axis] as u64,
+        // An upper bound: `SAME` padding is not subtracted.
         None => extent
             .saturating_mul(window.strides[axis])
             .saturating_add((kernel[axis] - 1).saturating_mul(window.dilations[axis]))
-            .saturating_add(more.map_or(0, |more| more[axis] as u64))
+            .saturating_add(padding.map_or(0, |padding| padding[axis] as u64))
             .saturating_add(1)
             .saturating_sub(if window.same { 0 } else { window.pads[axis] }),
     };
@@ -163,7 +171,7 @@ pub(super) fn pooling(node: &Node) -> Result<Effect> {
     ensure!(node.int("channels_last", 0)? == 0, "its channels come last: expected [N, C, …]");
     let (count, channels, spatial) = image(input)?;
     let window = Window::of_attribute(node)?;
-    let space = window.slid(spatial)?;
+    let space = window.output_extents(spatial)?;
     let value = Value::new(input.element, [&[count, channels], &space[..]].concat());
     let work = value.elements().saturating_mul(window.places());
     Ok(Effect { work, scratch: window.places().saturating_mul(BYTES_PER_PLACE), outputs: vec![value] })
@@ -177,19 +185,19 @@ pub(super) fn global_pooling(node: &Node) -> Result<Effect> {
     Ok(Effect { work: input.elements(), ..value.into() })
 }
 
-/// Each number with its neighbours of other channels.
+/// Local response normalisation: combines each number with its neighbours in other channels.
 pub(super) fn local_response(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let (_, channels, _) = image(input)?;
     let size = node.int("size", 1)?;
-    ensure!((1..=channels.saturating_mul(2) as i64 + 1).contains(&size), "size {size} of {channels} channels");
+    ensure!((1..=channels.saturating_mul(2) as i64 + 1).contains(&size), "size {size} for {channels} channels");
     Ok(Effect { work: input.elements().saturating_mul(size as u64), ..input.with_element(input.element).into() })
 }
 
-/// Numbers read for each one written: 16 for cubic interpolation, more where a filter spans what is left out.
+/// Numbers read for each one written: 16 for cubic interpolation, more with an anti-aliasing filter.
 const NEIGHBOURS: u64 = 16;
 
-/// Resize, and Upsample before it: to sizes, or by scales.
+/// `Resize`, and `Upsample` in older opsets: to sizes, or by scales.
 pub(super) fn resize(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let upsample = node.proto.op_type == "Upsample";
@@ -211,7 +219,7 @@ pub(super) fn resize(node: &Node) -> Result<Effect> {
         ensure!(scales.len() == axes.len(), "{} scales for {} axes", scales.len(), axes.len());
         for (axis, scale) in axes.into_iter().zip(scales) {
             ensure!(scale > 0.0 && scale.is_finite(), "scale {scale}: expected a number above 0");
-            // What is too large becomes the largest integer.
+            // The cast saturates: a number that is too large becomes the largest integer.
             shape[axis] = (shape[axis] as f64 * scale).floor() as u64;
         }
     } else {
@@ -223,7 +231,7 @@ pub(super) fn resize(node: &Node) -> Result<Effect> {
     }
     let value = Value::new(input.element, shape);
     let numbers = input.elements().saturating_add(value.elements());
-    // Axes are resized one after the other: between them lies a value as large as the larger of each.
+    // Axes are resized one after the other, so a value in between may have the larger extent of each axis.
     let larger: Vec<u64> = input.shape.iter().zip(&value.shape).map(|(&one, &other)| one.max(other)).collect();
     let scratch = Value::new(DataType::Float, larger).bytes();
     Ok(Effect { work: numbers.saturating_mul(NEIGHBOURS), scratch, outputs: vec![value] })

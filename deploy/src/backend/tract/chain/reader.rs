@@ -58,11 +58,11 @@ impl<'a> Reader<'a> {
         if !matches!(&*node.domain, "" | "ai.onnx") {
             return foreign("it is not a standard operator");
         }
-        let [yields] = &node.output[..] else { return foreign("it has more than one output") };
+        let [output] = &node.output[..] else { return foreign("it has more than one output") };
         let takes = node.input.first().map_or("", String::as_str);
         if let Some(constant) = self.constants.get(takes) {
             let constant = self.computed(node, constant)?;
-            self.constants.insert(yields, constant);
+            self.constants.insert(output, constant);
             return Ok(());
         }
         if takes != self.value {
@@ -125,11 +125,11 @@ impl<'a> Reader<'a> {
             }
             _ => return foreign("train export does not write this operator here"),
         }
-        self.value = yields;
+        self.value = output;
         if self.pending == Pending::Nothing {
             // A node merged into the previous step (`Resize`, `Clip`) renames that step's value.
             self.values.truncate(self.steps.len().saturating_sub(1));
-            self.values.push(yields.clone());
+            self.values.push(output.clone());
         }
         Ok(())
     }
