@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fs;
+use sysinfo::{Cpu, CpuRefreshKind, MemoryRefreshKind, Product, RefreshKind, System};
 
 /// Shown for a fact that the system does not report.
 pub const UNKNOWN: &str = "unknown";
@@ -23,15 +24,14 @@ impl Machine {
     /// Describes this machine.
     #[must_use]
     pub fn here() -> Self {
-        // Boards are named in the device tree; their processors have no name in /proc/cpuinfo.
-        let processor = processor(&read("/proc/cpuinfo"))
-            .or_else(|| named(&read("/proc/device-tree/model")))
-            .unwrap_or_else(|| UNKNOWN.to_owned());
+        let seen = seen();
+        // A board's name says more than its cores, which other boards have at another clock rate.
+        let board = Product::name().filter(|_| !cfg!(any(target_arch = "x86", target_arch = "x86_64")));
         Self {
-            processor,
+            processor: board.or_else(|| processor(&seen)).unwrap_or_else(|| UNKNOWN.to_owned()),
             threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
-            memory: memory(&read("/proc/meminfo")),
-            system: system(&read("/etc/os-release"), &read("/proc/sys/kernel/osrelease")),
+            memory: known(seen.total_memory()),
+            system: system(),
         }
     }
 
@@ -81,56 +81,76 @@ pub(crate) fn bytes(text: &str, key: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-fn named(text: &str) -> Option<String> {
-    let name = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-    (!name.is_empty()).then(|| name.to_owned())
+/// The processors and the memory of this machine.
+pub(crate) fn seen() -> System {
+    let memory = MemoryRefreshKind::nothing().with_ram();
+    System::new_with_specifics(RefreshKind::nothing().with_memory(memory).with_cpu(CpuRefreshKind::nothing()))
 }
 
-/// From `/proc/cpuinfo`: `model name` on x86, `Model` (of the board) on ARM, `uarch` on RISC-V.
-fn processor(cpuinfo: &str) -> Option<String> {
-    value(cpuinfo, ':', &["model name", "Model", "uarch"]).and_then(named)
+/// What [`System`] counts, which is 0 if it could not find out.
+pub(crate) fn known(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
 }
 
-/// From `/proc/meminfo`, in bytes.
-fn memory(meminfo: &str) -> Option<u64> {
-    bytes(meminfo, "MemTotal")
+/// The processor's name; on ARM the kinds of cores and how many of each, such as `4 × Cortex-A72`.
+pub(crate) fn processor(seen: &System) -> Option<String> {
+    let cores: Vec<_> = seen.cpus().iter().map(Cpu::brand).collect();
+    let counted = cfg!(any(target_arch = "arm", target_arch = "aarch64"));
+    if counted { kinds(&cores) } else { cores.first().map(|&name| name.to_owned()).filter(|name| !name.is_empty()) }
 }
 
-/// From `/etc/os-release` and the kernel's release: `Debian GNU/Linux 12 (bookworm), linux 6.1.0, x86_64`.
-fn system(os_release: &str, kernel: &str) -> String {
-    let name = value(os_release, '=', &["PRETTY_NAME"]).map(|name| name.trim_matches('"')).and_then(named);
-    let kernel = named(kernel).map(|release| format!("{} {release}", std::env::consts::OS));
-    let mut parts: Vec<String> = name.into_iter().chain(kernel).collect();
-    if parts.is_empty() {
-        parts.push(std::env::consts::OS.to_owned());
+fn kinds(cores: &[&str]) -> Option<String> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for core in cores {
+        if !kinds.contains(core) {
+            kinds.push(core);
+        }
     }
-    parts.push(std::env::consts::ARCH.to_owned());
-    parts.join(", ")
+    let counted = |kind: &&str| {
+        let count = cores.iter().filter(|core| *core == kind).count();
+        format!("{count} × {}", if kind.is_empty() { UNKNOWN } else { kind })
+    };
+    let known = kinds.iter().any(|kind| !kind.is_empty());
+    known.then(|| kinds.iter().map(counted).collect::<Vec<_>>().join(" + "))
+}
+
+/// The operating system and its kernel: `Linux (Debian GNU/Linux 12), kernel 6.1.0, x86_64`.
+pub(crate) fn system() -> String {
+    let name = System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned());
+    let kernel = System::kernel_version().unwrap_or_else(|| UNKNOWN.to_owned());
+    format!("{name}, kernel {kernel}, {}", std::env::consts::ARCH)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Under an emulator the files may be those of the machine that it runs on.
     #[test]
-    fn what_the_kernel_tells_is_read() {
-        let x86 = "processor\t: 0\nmodel name\t: AMD EPYC 7B13\nmodel\t\t: 1\n";
-        assert_eq!(processor(x86).unwrap(), "AMD EPYC 7B13");
-        let arm =
-            "processor\t: 0\nBogoMIPS\t: 108.00\n\nHardware\t: BCM2835\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n";
-        assert_eq!(processor(arm).unwrap(), "Raspberry Pi 4 Model B Rev 1.4");
-        assert_eq!(memory("MemTotal:       24576000 kB\nMemFree: 1 kB\n"), Some(24_576_000 * 1024));
-        let system = system("NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", "6.1.0-13\n");
-        assert!(system.starts_with("Debian GNU/Linux 12 (bookworm), linux 6.1.0-13, "), "{system}");
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn the_machine_is_what_the_kernel_says() {
+        let machine = Machine::here();
+        assert_eq!(machine.memory, bytes(&read("/proc/meminfo"), "MemTotal"));
+        let name = value(&read("/proc/cpuinfo"), ':', &["model name"]).unwrap_or(UNKNOWN).to_owned();
+        assert_eq!(machine.processor, name);
+        let kernel = format!(", kernel {}, x86_64", read("/proc/sys/kernel/osrelease").trim());
+        assert!(machine.system.ends_with(&kernel), "{}", machine.system);
+    }
+
+    #[test]
+    fn cores_of_arm_are_counted_by_kind() {
+        assert_eq!(kinds(&["Cortex-A72"; 4]).unwrap(), "4 × Cortex-A72");
+        let jetson = ["Cortex-A57", "Denver 2", "Denver 2", "Cortex-A57"];
+        assert_eq!(kinds(&jetson).unwrap(), "2 × Cortex-A57 + 2 × Denver 2");
+        assert_eq!(kinds(&["Cortex-A53", ""]).unwrap(), "1 × Cortex-A53 + 1 × unknown");
+        assert_eq!((kinds(&[]), kinds(&["", ""])), (None, None));
     }
 
     #[test]
     fn what_the_system_does_not_say_is_unknown() {
-        assert_eq!(
-            (processor(""), memory("MemTotal: lots\n"), memory("MemTotal: 99999999999999999999 kB")),
-            (None, None, None)
-        );
-        assert_eq!(system("", ""), format!("{}, {}", std::env::consts::OS, std::env::consts::ARCH));
+        assert_eq!((known(0), known(1)), (None, Some(1)));
+        let broken = ["", "MemTotal: lots\n", "MemTotal: 99999999999999999999 kB"];
+        assert!(broken.iter().all(|text| bytes(text, "MemTotal").is_none()));
         let machine = Machine { processor: UNKNOWN.into(), threads: None, memory: None, ..Machine::here() };
         assert_eq!(machine.facts().iter().filter(|(_, value)| value == UNKNOWN).count(), 3);
     }

@@ -1,4 +1,4 @@
-//! `deploy doctor` as a user sees it: what it says, measures and refuses.
+//! `deploy doctor` as a user sees it: what it reports, measures and refuses.
 #![cfg(feature = "tract")]
 
 mod example;
@@ -8,24 +8,20 @@ use example::Example;
 use scene::Scene;
 
 #[test]
-fn the_board_is_described_and_what_to_take_is_measured() {
+fn the_board_is_described_and_a_recommendation_is_measured() {
     let scene = Scene::new();
     let said = scene.deploy("doctor --model example.onnx --seconds 0.1");
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
-    let emulated = said.stdout.contains("an emulator runs this program");
+    let emulated = said.stdout.contains("this program runs under an emulator");
     for words in
-        ["board ", "processor ", "features ", "cores ", "memory ", "system ", "Runtimes\ntract ", "What to take\n"]
+        ["board ", "processor ", "features ", "cores ", "memory ", "system ", "Engines\ntract ", "Recommendation\n"]
     {
         assert!(said.stdout.contains(words), "{words} in {}", said.stdout);
     }
     if !emulated {
-        for words in [
-            "example.onnx, fp32",
-            "p50 ms",
-            "one picture ",
-            "--model example.onnx --backend ",
-            "only fp32 was measured",
-        ] {
+        for words in
+            ["example.onnx, fp32", "p50 ms", "one image ", "--model example.onnx --backend ", "only fp32 was measured"]
+        {
             assert!(said.stdout.contains(words), "{words} in {}", said.stdout);
         }
     }
@@ -38,6 +34,13 @@ fn without_the_benchmark_it_only_looks() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(said.stdout.contains("not measured  run deploy doctor without --no-bench"), "{}", said.stdout);
     let document = scene.deploy("doctor --no-bench --format json").json();
+    let keys = |part: &serde_json::Value| part.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(keys(&document), "benchmark board choices deploy findings runtimes state");
+    assert_eq!(
+        keys(&document["board"]),
+        "architecture cores debug_build emulator features kernel_architecture libc limits memory memory_available \
+         model processor runs_64_bit system virtual_machine"
+    );
     assert!(document["benchmark"].is_null() && document["board"]["cores"]["usable"].as_u64() >= Some(1), "{document}");
     assert_eq!(document["board"]["architecture"], std::env::consts::ARCH);
     assert_eq!(document["runtimes"][0]["name"], "tract");
@@ -58,10 +61,10 @@ fn a_file_that_is_not_a_model_is_named() {
 }
 
 #[test]
-fn different_networks_are_not_held_against_each_other() {
+fn different_networks_are_not_compared() {
     let scene = Scene::new();
     std::fs::write(scene.path("bare.onnx"), Example::without_card().bytes()).unwrap();
-    let words = ["bare.onnx is not the network that example.onnx is", "in several precisions"];
+    let words = ["bare.onnx is another network than example.onnx", "in several precisions"];
     scene.assert_fails("doctor --model example.onnx --model bare.onnx", 1, &words);
     scene.assert_fails("doctor --model bare.onnx --model example.onnx", 1, &["bare.onnx has no model card"]);
 }
@@ -69,8 +72,8 @@ fn different_networks_are_not_held_against_each_other() {
 /// The weights are doubles; otherwise the file is valid.
 #[test]
 #[cfg(feature = "ort")]
-fn a_model_that_no_engine_runs_is_reported_after_everything_else() {
-    if !example::onnxruntime_for("a_model_that_no_engine_runs_is_reported_after_everything_else") {
+fn a_model_that_no_engine_can_run_is_reported_after_all_else() {
+    if !example::onnxruntime_for("a_model_that_no_engine_can_run_is_reported_after_all_else") {
         return;
     }
     let scene = Scene::new();
@@ -80,9 +83,9 @@ fn a_model_that_no_engine_runs_is_reported_after_everything_else() {
     let said = scene.deploy("doctor --model odd.onnx --seconds 0.1");
     assert_eq!(said.code, Some(1), "{}", said.stdout);
     assert!(
-        said.stdout.contains("tract does not run odd.onnx: ") && said.stdout.contains("ort does not run odd.onnx: "),
+        said.stdout.contains("tract cannot run odd.onnx: ") && said.stdout.contains("ort cannot run odd.onnx: "),
         "{}",
         said.stdout
     );
-    assert!(said.stderr.contains("error: tract does not run odd.onnx: "), "{}", said.stderr);
+    assert!(said.stderr.contains("error: tract cannot run odd.onnx: "), "{}", said.stderr);
 }

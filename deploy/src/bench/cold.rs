@@ -97,7 +97,7 @@ fn summary(starts: &[(Start, f64)]) -> Option<ColdStart> {
 
 /// Peak memory of this process so far, in bytes. `VmHWM` counts only the running program; `getrusage`'s `ru_maxrss`
 /// would include the memory of the process that started it.
-fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     machine::bytes(&machine::read("/proc/self/status"), "VmHWM")
 }
 

@@ -1,12 +1,12 @@
-//! The benchmark: each model in each runtime on one and on all threads, in turns, as [`crate::bench`] measures.
+//! The benchmark: each model in each engine on one and on all threads, in turns, measured by [`crate::bench`].
 
 use super::files::Files;
 use super::state::{State, UnderLoad};
 use crate::backend::{Engine, Runtime};
+use crate::bench::cold::peak_memory;
 use crate::bench::measure::{Measurement, measure};
 use crate::bench::statistics::Summary;
 use crate::bench::turn::{FEWEST_ROUNDS, Length};
-use crate::machine;
 use crate::model::{Described, Model};
 use anyhow::{Result, ensure};
 use models::architecture::Architecture;
@@ -16,30 +16,30 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-/// Images per call where many are to be classified.
+/// Images per call when many are to be classified.
 pub const MANY: usize = 8;
 
-/// A model file: what messages call it, its path unless it is the embedded one, and its bytes.
+/// A model file.
 pub struct Candidate {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
-    /// Its path, unless the program carries it in itself.
+    /// Its path; `None` if it is embedded in the program.
     pub path: Option<String>,
     /// The ONNX file.
     pub bytes: Cow<'static, [u8]>,
 }
 
-/// The times of one model in one runtime.
+/// The times of one model in one engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
-    /// What messages call the model.
+    /// The model's name in messages.
     pub model: String,
-    /// Its path, unless the program carries it in itself.
+    /// Its path; `None` if it is embedded in the program.
     #[serde(skip)]
     pub path: Option<String>,
-    /// Its number format, by its card.
+    /// Its number format, from its card.
     pub precision: Option<Precision>,
-    /// Runtime and device.
+    /// The engine and its device.
     pub engine: Engine,
     /// What ran.
     pub runtime: Runtime,
@@ -47,16 +47,16 @@ pub struct Entry {
     pub batch: usize,
     /// Seconds per call.
     pub seconds: Summary,
-    /// Images per second, by the median.
+    /// Images per second, from the median.
     pub images_per_second: f64,
 }
 
-/// A model that a runtime could not run.
+/// A model that an engine could not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What messages call the model.
+    /// The model's name in messages.
     pub model: String,
-    /// Runtime and device.
+    /// The engine and its device.
     pub engine: Engine,
     /// Why, with all causes.
     pub reason: String,
@@ -65,23 +65,23 @@ pub struct Failure {
 /// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Benchmark {
-    /// In the order of batch sizes, then of models, runtimes and threads.
+    /// Ordered by batch size, then model, engine and threads.
     pub entries: Vec<Entry>,
     /// What could not be run.
     pub failures: Vec<Failure>,
-    /// Turns of each.
+    /// Turns of each entry.
     pub rounds: usize,
     /// How long all turns took, in seconds.
     pub seconds: f64,
     /// What was seen meanwhile.
     pub under_load: UnderLoad,
-    /// The most memory that this process had in use, in bytes: with all models in all runtimes at once.
+    /// Peak memory of this process, in bytes, with all models in all engines at once.
     pub peak_memory: Option<u64>,
-    /// Whether many images at once were left out, because they would have taken too long.
+    /// Whether many images at once were left out because they would have taken too long.
     pub only_single: bool,
 }
 
-/// Models that have answered once, each in a runtime on so many threads.
+/// Models that have answered once, each in one engine with one number of threads.
 pub struct Ready<'a> {
     models: Vec<Model>,
     places: Vec<(&'a Candidate, Engine)>,
@@ -89,9 +89,8 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    /// Opens all models in all these runtimes, on one and on all threads, and runs one image in each: what a runtime
-    /// cannot do may come to light only then. A file that is no model is an error; one that a runtime does not run, a
-    /// failure.
+    /// Opens all models in all these engines, on one and on all threads, and runs one image in each, since some engines
+    /// fail only then. A file that is not a model is an error; one that an engine cannot run is a [`Failure`].
     pub fn make(candidates: &'a [Candidate], engines: &[Engine]) -> Result<Self> {
         let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut ready = Self { models: Vec::new(), places: Vec::new(), failures: Vec::new() };
@@ -100,7 +99,7 @@ impl<'a> Ready<'a> {
             let card = Described::new(&candidate.name, &candidate.bytes)?.card;
             same_network(&mut first, candidate, card)?;
             for &engine in engines {
-                // CUDA leaves the processor's threads nothing to do, and on a single processor one is all.
+                // With CUDA the number of threads has no effect, and a single processor has only one.
                 let single = all == 1 || engine.registration.cuda;
                 let counts = if single { vec![all] } else { vec![1, all] };
                 for threads in counts {
@@ -121,20 +120,19 @@ impl<'a> Ready<'a> {
         Ok(ready)
     }
 
-    /// Only what could not be run: where times would say nothing.
+    /// Only the failures, for machines whose times mean nothing.
     #[must_use]
     pub fn unmeasured(self) -> Benchmark {
         Benchmark { failures: self.failures, ..Benchmark::default() }
     }
 
-    /// Measures for about `time`, longer where [`FEWEST_ROUNDS`] rounds take longer. `progress` is told the share that
-    /// is done.
+    /// Measures for about `time`, or longer if [`FEWEST_ROUNDS`] rounds take longer. Reports the share done to `progress`.
     pub fn measured(mut self, files: &Files, time: Duration, mut progress: impl FnMut(f64)) -> Result<Benchmark> {
         if self.models.is_empty() {
             return Ok(self.unmeasured());
         }
         let round: f64 = self.models.iter_mut().map(seconds).sum::<Result<f64>>()?;
-        // In a round each has a turn by our path and one by the runtime's own.
+        // In a round each model has one turn through our code and one through the engine's own call.
         let all = 2.0 * FEWEST_ROUNDS as f64 * round * (1 + MANY) as f64;
         let only_single = all > 2.0 * time.as_secs_f64();
         let batches: &[usize] = if only_single { &[1] } else { &[1, MANY] };
@@ -155,13 +153,19 @@ impl<'a> Ready<'a> {
             seconds: series.seconds,
             images_per_second: series.images_per_second,
         });
-        let entries = entries.collect();
-        let peak_memory = machine::bytes(&machine::read("/proc/self/status"), "VmHWM");
-        Ok(Benchmark { entries, failures: self.failures, rounds, seconds, under_load, peak_memory, only_single })
+        Ok(Benchmark {
+            entries: entries.collect(),
+            failures: self.failures,
+            rounds,
+            seconds,
+            under_load,
+            peak_memory: peak_memory(),
+            only_single,
+        })
     }
 }
 
-/// Refuses a model that is another network than the first one: of two networks the faster one is not the better one.
+/// Refuses a model of another network than the first one: a faster network is not a better one.
 fn same_network<'a>(
     first: &mut Option<(&'a str, Option<Architecture>)>,
     candidate: &'a Candidate,
@@ -172,20 +176,20 @@ fn same_network<'a>(
         *first = Some((&candidate.name, architecture));
         return Ok(());
     };
-    let remedy = "give the exports of one network in several precisions, and ask for another network by itself";
-    ensure!(known.is_some(), "{name} has no model card that tells which network it is: {remedy}");
-    ensure!(*known == architecture, "{} is not the network that {name} is: {remedy}", candidate.name);
+    let remedy = "give only exports of one network, in several precisions";
+    ensure!(known.is_some(), "{name} has no model card to say which network it is: {remedy}");
+    ensure!(*known == architecture, "{} is another network than {name}: {remedy}", candidate.name);
     Ok(())
 }
 
-/// A model that has answered once.
+/// Opens a model and lets it answer once.
 fn open(candidate: &Candidate, engine: Engine, threads: usize) -> Result<Model> {
     let mut model = Model::from_bytes(&candidate.name, &candidate.bytes, &engine.options(Some(threads)))?;
     seconds(&mut model)?;
     Ok(model)
 }
 
-/// How long one black image takes.
+/// Runs one black image and returns how long it takes.
 fn seconds(model: &mut Model) -> Result<f64> {
     let input = model.input();
     let black = Array4::zeros((1, input.channels, input.height, input.width));

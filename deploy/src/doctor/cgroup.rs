@@ -1,68 +1,60 @@
-//! What the control group of this process allows it: containers and services have limits of their own, which
-//! `/proc/meminfo` does not tell.
+//! What the control group of this process allows: the limits of containers and services, which `/proc/meminfo` omits.
+//!
+//! sysinfo's `cgroup_limits` is not enough: it reads only the group at the root, so it misses the limits of a service or
+//! a slice. It also counts cached files as used memory, and does not read limits of processor time.
 
 use super::files::Files;
+use crate::machine::value;
 use serde::Serialize;
 
-/// The tightest limits on the way from this process's group to the root; `None` where there is none.
+/// The tightest limits between this process's group and the root; `None` where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Limits {
     /// Memory, in bytes.
     pub memory: Option<u64>,
-    /// Of that, in use and not to be reclaimed at once, in bytes.
+    /// How much of that is in use and cannot be reclaimed at once, in bytes.
     pub memory_used: Option<u64>,
-    /// Processors' worth of time: 1.5 is one and a half.
+    /// Processor time, in processors: 1.5 is one and a half.
     pub processors: Option<f64>,
 }
 
 impl Limits {
-    /// Those of this process, of version 2 of control groups and of version 1.
+    /// The limits of this process, under version 1 or 2 of control groups.
     #[must_use]
     pub fn of(files: &Files) -> Self {
-        let groups = files.read("/proc/self/cgroup");
         let mut limits = Self::default();
-        for line in groups.lines() {
+        for line in files.read("/proc/self/cgroup").lines() {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-            let has = |name| controllers.split(',').any(|controller| controller == name);
             if controllers.is_empty() {
-                for folder in folders("/sys/fs/cgroup", path) {
-                    limits.memory(files, &folder, "memory.max", "memory.current");
-                    let quota = files.read(&format!("{folder}/cpu.max"));
-                    limits.processors(quota.split_once(' '));
+                for group in groups("/sys/fs/cgroup", path) {
+                    limits.memory(files, &group, "memory.max", "memory.current");
+                    limits.processors(files.read(&format!("{group}/cpu.max")).split_once(' '));
                 }
             }
-            if has("memory") {
-                for folder in folders("/sys/fs/cgroup/memory", path) {
-                    limits.memory(files, &folder, "memory.limit_in_bytes", "memory.usage_in_bytes");
-                }
-            }
-            if has("cpu") {
-                for folder in folders("/sys/fs/cgroup/cpu", path) {
-                    let read = |name: &str| files.read(&format!("{folder}/cpu.cfs_{name}_us"));
-                    limits.processors(Some((read("quota").as_str(), read("period").as_str())));
+            for controller in controllers.split(',').filter(|name| ["memory", "cpu"].contains(name)) {
+                for group in groups(&format!("/sys/fs/cgroup/{controller}"), path) {
+                    limits.memory(files, &group, "memory.limit_in_bytes", "memory.usage_in_bytes");
+                    let read = |name: &str| files.read(&format!("{group}/cpu.cfs_{name}_us"));
+                    limits.processors(Some((&read("quota"), &read("period"))));
                 }
             }
         }
         limits
     }
 
-    fn memory(&mut self, files: &Files, folder: &str, limit: &str, used: &str) {
-        // "max" of version 2 is no number; version 1 has one near i64::MAX.
-        let Some(limit) = files.number::<u64>(&format!("{folder}/{limit}")).filter(|&limit| limit < 1 << 60) else {
-            return;
-        };
-        if self.memory.is_none_or(|known| limit < known) {
-            let statistics = files.read(&format!("{folder}/memory.stat"));
-            let file = statistics.lines().filter_map(|line| line.split_once(' '));
-            let file = file.filter(|(name, _)| *name == "inactive_file").find_map(|(_, bytes)| bytes.parse().ok());
-            let used = files.number::<u64>(&format!("{folder}/{used}"));
-            self.memory = Some(limit);
-            self.memory_used = used.map(|used| used.saturating_sub(file.unwrap_or(0)));
-        }
+    fn memory(&mut self, files: &Files, group: &str, limit: &str, used: &str) {
+        // No limit is "max" in version 2, and in version 1 a number near i64::MAX.
+        let limit = files.number::<u64>(&format!("{group}/{limit}")).filter(|&limit| limit < 1 << 60);
+        let Some(limit) = limit.filter(|&limit| self.memory.is_none_or(|known| limit < known)) else { return };
+        let statistics = files.read(&format!("{group}/memory.stat"));
+        let cached = value(&statistics, ' ', &["inactive_file"]).and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+        let used = files.number::<u64>(&format!("{group}/{used}"));
+        self.memory = Some(limit);
+        self.memory_used = used.map(|used| used.saturating_sub(cached));
     }
 
-    /// Microseconds of processor time in a period of microseconds; `max` or -1 for no limit.
+    /// Microseconds of processor time per period, and the period's; `max` or -1 is no limit.
     fn processors(&mut self, quota: Option<(&str, &str)>) {
         let Some((quota, period)) = quota else { return };
         let (Ok(quota), Ok(period)) = (quota.parse::<f64>(), period.parse::<f64>()) else { return };
@@ -73,9 +65,8 @@ impl Limits {
     }
 }
 
-/// The folders from a group to the root. In a container the group's path may be the host's, of which only the root can
-/// be seen.
-fn folders(root: &str, path: &str) -> Vec<String> {
+/// The folders from a group to the root. In a container the path may be the host's; then only the root is visible.
+fn groups(root: &str, path: &str) -> Vec<String> {
     let mut folders = Vec::new();
     let mut path = path.trim_end_matches('/');
     while !path.is_empty() && !path.contains("..") {

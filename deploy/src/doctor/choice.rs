@@ -1,55 +1,51 @@
-//! Which runtime, number of threads and precision to take, by what was measured and by nothing else.
+//! Which engine, number of threads and precision to use, from the measured times alone.
 
 use super::benchmark::Entry;
 use crate::backend::Engine;
+use crate::text::counted;
 use models::card::Precision;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Two times that differ by less than this share are called equal.
+/// Times that differ by less than this share count as equal.
 const SAME: f64 = 0.05;
 
-/// … or by less than this multiple of their own noise, as in `deploy bench --compare`.
+/// So do times that differ by less than this multiple of their own noise, as in `deploy bench --compare`.
 const NOISES: f64 = 3.0;
 
-/// Noise beyond which nothing can be told apart.
+/// Times that differ by more than this share never count as equal, even if they are noisier.
 const MOST: f64 = 0.5;
 
-/// What to take for so many images at once.
+/// What to use for one batch size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Choice {
     /// Images at once.
     pub batch: usize,
-    /// What messages call the model.
+    /// The model's name in messages.
     pub model: String,
-    /// Its number format, by its card.
+    /// Its number format, from its card.
     pub precision: Option<Precision>,
-    /// Runtime and device.
+    /// The engine and its device.
     pub engine: Engine,
     /// Threads on the processor.
     pub threads: usize,
-    /// The flags that make `deploy` run it so.
+    /// The flags that make `deploy` use this.
     pub flags: String,
     /// Seconds per call, the median.
     pub seconds: f64,
-    /// Why, in words: this one against the best of each kind.
+    /// Why, in words: a comparison with the best alternatives.
     pub reasons: Vec<String>,
 }
 
-/// What to take at each batch size that was measured.
+/// What to use at each batch size that was measured.
 #[must_use]
 pub fn of(entries: &[Entry]) -> Vec<Choice> {
-    let mut batches: Vec<_> = entries.iter().map(|entry| entry.batch).collect();
-    batches.dedup();
-    batches
-        .iter()
-        .filter_map(|&batch| choose(&entries.iter().filter(|entry| entry.batch == batch).collect::<Vec<_>>()))
-        .collect()
+    entries.chunk_by(|a, b| a.batch == b.batch).filter_map(choose).collect()
 }
 
-/// Of those that are as fast as the fastest, the one with the least loss of precision, then the one with the fewest
+/// Among the entries that are as fast as the fastest, the one with the least loss of precision, then with the fewest
 /// threads, then one that needs no library.
-fn choose(entries: &[&Entry]) -> Option<Choice> {
+fn choose(entries: &[Entry]) -> Option<Choice> {
     let fastest = entries.iter().min_by(|a, b| a.seconds.p50.total_cmp(&b.seconds.p50))?;
     let as_fast = entries.iter().filter(|entry| !is_faster(fastest, entry));
     let chosen =
@@ -67,13 +63,13 @@ fn choose(entries: &[&Entry]) -> Option<Choice> {
 }
 
 fn preference(entry: &Entry) -> (usize, usize, bool) {
-    // A file without a card says nothing of its numbers: as good as fp32.
+    // A file without a card does not say its number format: treat it as fp32.
     let precision = entry.precision.unwrap_or_default();
     let loss = Precision::ALL.iter().position(|&known| known == precision).unwrap_or(0);
     (loss, entry.runtime.threads, entry.engine.registration.library.is_some())
 }
 
-/// Whether the difference is more than noise.
+/// Whether `a` is faster than `b` by more than noise.
 fn is_faster(a: &Entry, b: &Entry) -> bool {
     let noise = |entry: &Entry| entry.seconds.noise.unwrap_or(0.0);
     let tolerance = (NOISES * noise(a).max(noise(b))).clamp(SAME, MOST);
@@ -85,7 +81,7 @@ fn flags(entry: &Entry) -> String {
     format!("{model}--backend {} --threads {}", entry.engine, entry.runtime.threads)
 }
 
-/// As a shell takes it for one word.
+/// Quotes a path so that a shell reads it as one word.
 fn quoted(path: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if !path.is_empty() && path.chars().all(plain) {
@@ -94,38 +90,29 @@ fn quoted(path: &str) -> Cow<'_, str> {
     format!("'{}'", path.replace('\'', r"'\''")).into()
 }
 
-/// The chosen one against the best of each other runtime, number of threads and model.
-fn reasons(chosen: &Entry, entries: &[&Entry]) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let mut against = |name: &dyn Fn(&Entry) -> String, others: &dyn Fn(&Entry) -> bool| {
-        let mut best: Vec<&Entry> = Vec::new();
-        for &entry in entries.iter().filter(|entry| others(entry)) {
-            match best.iter_mut().find(|known| name(known) == name(entry)) {
-                Some(known) if entry.seconds.p50 < known.seconds.p50 => *known = entry,
-                Some(_) => {}
-                None => best.push(entry),
-            }
+/// Compares the chosen entry with the best one of each other number of threads, engine and model.
+fn reasons(chosen: &Entry, entries: &[Entry]) -> Vec<String> {
+    let mut best: Vec<(u8, String, &Entry)> = Vec::new();
+    for entry in entries {
+        let Entry { model, engine, runtime, .. } = entry;
+        let (kind, name) = if *model != chosen.model {
+            let precision = entry.precision.map_or_else(String::new, |precision| format!(" ({precision})"));
+            (2, format!("{model}{precision} at its best"))
+        } else if *engine != chosen.engine {
+            (1, format!("{engine} at its best"))
+        } else if runtime.threads != chosen.runtime.threads {
+            (0, format!("{engine} on {}", counted(runtime.threads, "thread")))
+        } else {
+            continue;
+        };
+        match best.iter_mut().find(|(_, known, _)| *known == name) {
+            Some((.., known)) if entry.seconds.p50 < known.seconds.p50 => *known = entry,
+            Some(_) => {}
+            None => best.push((kind, name, entry)),
         }
-        reasons.extend(best.iter().map(|other| format!("{} {}", compared(chosen, other), name(other))));
-    };
-    let same_model = |entry: &Entry| entry.model == chosen.model;
-    against(&|entry| format!("{} on {}", entry.engine, threads(entry)), &|entry| {
-        same_model(entry) && entry.engine == chosen.engine && entry.runtime.threads != chosen.runtime.threads
-    });
-    against(&|entry| format!("{}, at its best", entry.engine), &|entry| {
-        same_model(entry) && entry.engine != chosen.engine
-    });
-    against(
-        &|entry| {
-            format!(
-                "{}{}, at its best",
-                entry.model,
-                entry.precision.map_or_else(String::new, |precision| format!(" ({precision})"))
-            )
-        },
-        &|entry| !same_model(entry),
-    );
-    reasons
+    }
+    best.sort_by_key(|&(kind, ..)| kind);
+    best.iter().map(|(_, name, other)| format!("{} {name}", compared(chosen, other))).collect()
 }
 
 /// Such as `3.6 times as fast as`.
@@ -134,12 +121,8 @@ fn compared(chosen: &Entry, other: &Entry) -> String {
     if is_faster(chosen, other) {
         format!("{ratio:.*} times as fast as", usize::from(ratio < 9.95) + usize::from(ratio < 1.95))
     } else {
-        "within the noise as fast as".to_owned()
+        "as fast (within noise) as".to_owned()
     }
-}
-
-fn threads(entry: &Entry) -> String {
-    crate::text::counted(entry.runtime.threads, "thread")
 }
 
 #[cfg(test)]
@@ -148,7 +131,7 @@ pub(crate) mod tests {
     use crate::backend::Runtime;
     use crate::bench::statistics::Summary;
 
-    /// One that took so long on so many threads, measured six times with a typical deviation of 1 %.
+    /// An entry with this median, measured six times with a typical deviation of 1 %.
     pub(crate) fn entry(engine: &str, threads: usize, batch: usize, seconds: f64) -> Entry {
         let turns = [0.985, 0.99, 0.995, 1.005, 1.01, 1.015].map(|factor| vec![factor * seconds]);
         let runtime = Runtime {
@@ -171,7 +154,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_fastest_is_taken_and_held_against_the_others() {
+    fn the_fastest_is_chosen_and_compared_with_the_others() {
         let entries = [
             entry("tract", 1, 1, 0.50e-3),
             entry("tract", 2, 1, 0.62e-3),
@@ -184,20 +167,20 @@ pub(crate) mod tests {
         assert_eq!(choices[0].flags, "--backend ort --threads 2");
         assert_eq!(
             choices[0].reasons,
-            ["1.40 times as fast as ort on 1 thread", "5.0 times as fast as tract, at its best"]
+            ["1.40 times as fast as ort on 1 thread", "5.0 times as fast as tract at its best"]
         );
     }
 
     #[test]
-    fn what_differs_by_noise_alone_leaves_the_choice_to_what_costs_less() {
+    fn among_times_equal_within_noise_the_cheaper_setting_is_chosen() {
         let entries = [entry("ort", 4, 1, 1.00), entry("ort", 1, 1, 1.03), entry("tract", 1, 1, 1.04)];
         let choice = &of(&entries)[0];
         assert_eq!((choice.threads, choice.flags.as_str()), (1, "--backend tract --threads 1"));
-        assert_eq!(choice.reasons, ["within the noise as fast as ort, at its best"]);
+        assert_eq!(choice.reasons, ["as fast (within noise) as ort at its best"]);
     }
 
     #[test]
-    fn int8_is_taken_only_where_it_is_faster() {
+    fn int8_is_chosen_only_where_it_is_faster() {
         let int8 = |seconds| Entry {
             model: "int8.onnx".to_owned(),
             path: Some("int8.onnx".to_owned()),
@@ -209,7 +192,7 @@ pub(crate) mod tests {
         let choice = &of(&[fp32, int8(0.4)])[0];
         assert_eq!(choice.precision, Some(Precision::Int8));
         assert!(choice.flags.starts_with("--model int8.onnx --backend ort"), "{}", choice.flags);
-        assert_eq!(choice.reasons, ["2.5 times as fast as mnist-quick (embedded) (fp32), at its best"]);
+        assert_eq!(choice.reasons, ["2.5 times as fast as mnist-quick (embedded) (fp32) at its best"]);
     }
 
     #[test]

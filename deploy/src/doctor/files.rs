@@ -1,29 +1,23 @@
-//! The files by which Linux tells of itself.
+//! The files in which Linux describes the machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Those below a folder: `/`, or what a test made.
+/// The files below a folder: `/`, or one that a test made.
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
 }
 
 impl Files {
-    /// Those of this system.
+    /// The files of this system.
     #[must_use]
     pub fn system() -> Self {
-        Self::below(Path::new("/"))
+        Self { root: PathBuf::from("/") }
     }
 
-    /// Those below a folder that stands for `/`.
-    #[must_use]
-    pub fn below(root: &Path) -> Self {
-        Self { root: root.to_owned() }
-    }
-
-    /// The text at an absolute path, without white space and zero bytes around it (those of the device tree end with
-    /// one); empty if it cannot be read, as a sensor that is switched off.
+    /// The text at an absolute path, without white space and zero bytes around it (device tree files end with one).
+    /// Empty if it cannot be read, like the file of a sensor that is switched off.
     #[must_use]
     pub fn read(&self, path: &str) -> String {
         let bytes = std::fs::read(self.path(path)).unwrap_or_default();
@@ -31,20 +25,14 @@ impl Files {
         text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()
     }
 
-    /// The same, unless it is empty.
-    #[must_use]
-    pub fn text(&self, path: &str) -> Option<String> {
-        Some(self.read(path)).filter(|text| !text.is_empty())
-    }
-
-    /// The number in a file that holds nothing else.
+    /// The number in a file that contains nothing else.
     #[must_use]
     pub fn number<T: FromStr>(&self, path: &str) -> Option<T> {
         self.read(path).parse().ok()
     }
 
-    /// The paths of what a folder holds whose names begin so, sorted by the number at their end if there is one;
-    /// none if there is no such folder.
+    /// The paths of a folder's entries whose names start with `prefix`, sorted by the number after it. Empty if the
+    /// folder does not exist.
     #[must_use]
     pub fn entries(&self, folder: &str, prefix: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
@@ -54,7 +42,7 @@ impl Files {
         names.iter().map(|name| format!("{folder}/{name}")).collect()
     }
 
-    /// Whether there is something at an absolute path.
+    /// Whether an absolute path exists.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {
         self.path(path).exists()
@@ -70,7 +58,7 @@ pub(crate) mod tests {
     use super::*;
     use tempfile::TempDir;
 
-    /// A tree of files to be read in place of the system's.
+    /// A folder with these files, to be read in place of the system's.
     pub(crate) fn tree(files: &[(&str, &str)]) -> (TempDir, Files) {
         let folder = TempDir::new().unwrap();
         for (path, text) in files {
@@ -78,19 +66,16 @@ pub(crate) mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let files = Files::below(folder.path());
+        let files = Files { root: folder.path().to_owned() };
         (folder, files)
     }
 
     #[test]
-    fn what_is_not_there_reads_as_nothing() {
+    fn what_does_not_exist_reads_as_nothing() {
         let (_folder, files) = tree(&[("/a/zone10", "7\n"), ("/a/zone9", "Pi\0"), ("/a/other", "")]);
         assert_eq!((files.read("/a/zone9"), files.number("/a/zone10")), ("Pi".to_owned(), Some(7)));
         assert_eq!(files.entries("/a", "zone"), ["/a/zone9", "/a/zone10"]);
-        assert_eq!(
-            (files.read("/b/c"), files.text("/a/other"), files.number::<u8>("/a/zone9")),
-            (String::new(), None, None)
-        );
+        assert_eq!((files.read("/b/c"), files.number::<u8>("/a/zone9")), (String::new(), None));
         assert!(files.entries("/b", "").is_empty() && !files.exists("/b") && files.exists("/a/other"));
     }
 }

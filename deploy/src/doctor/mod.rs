@@ -1,9 +1,9 @@
 //! `deploy doctor`: what this board is, what to run on it, and what is wrong.
 //!
-//! [`files`] reads what Linux tells of itself, or what a test puts in its place. [`board`] gathers what stays as it is,
-//! from [`processor`], [`cgroup`] and [`emulation`]; [`state`] what changes: temperatures and frequencies.
-//! [`benchmark`] measures the engines, [`choice`] says which to take by these figures alone, and [`findings`] says in
-//! plain words what is wrong and what to do about it.
+//! The facts are plain structs. [`board`] collects those that stay the same, with [`processor`], [`cgroup`] and
+//! [`emulation`]; [`state`] those that change. sysinfo reads what it knows, and [`files`] the rest, from a folder that
+//! a test can replace. [`benchmark`] measures the engines, and [`choice`] recommends one from these times alone.
+//! [`findings`] says what is wrong and what to do about it.
 
 pub mod benchmark;
 pub mod board;
@@ -28,7 +28,7 @@ use state::State;
 pub struct Diagnosis {
     /// Version of this program.
     pub deploy: &'static str,
-    /// What this board is.
+    /// The board.
     pub board: Board,
     /// Temperatures and frequencies before the benchmark.
     pub state: State,
@@ -36,14 +36,14 @@ pub struct Diagnosis {
     pub runtimes: Vec<Status>,
     /// What was measured, if anything.
     pub benchmark: Option<Benchmark>,
-    /// What to take, by the benchmark: for one image at a time, and for many if that was measured.
+    /// What to use, according to the benchmark: for one image at a time, and for many if that was measured.
     pub choices: Vec<Choice>,
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     pub findings: Vec<Finding>,
 }
 
 impl Diagnosis {
-    /// Draws the conclusions from what was seen.
+    /// Draws the conclusions from the facts.
     #[must_use]
     pub fn new(board: Board, state: State, runtimes: Vec<Status>, benchmark: Option<Benchmark>) -> Self {
         let choices = benchmark.iter().flat_map(|benchmark| choice::of(&benchmark.entries)).collect();

@@ -1,10 +1,13 @@
-//! What changes from moment to moment: temperatures, frequencies, and whether something slows the processor down.
+//! What changes from moment to moment: temperatures, clock rates, and whether something slows the processor down.
+//!
+//! sysinfo is not enough: it reads thermal zones only where there is no `hwmon` sensor, and never the temperatures at
+//! which they act. It does not know highest clock rates, governors, cooling devices or the firmware.
 
 use super::files::Files;
 use serde::Serialize;
 
-/// Thermal zones whose names tell that they measure the processor: `cpu-thermal` (Raspberry Pi, Jetson Orin),
-/// `CPU-therm` (Jetson Nano), `x86_pkg_temp`, `soc-thermal` (Rockchip).
+/// In the names of thermal zones that measure the processor: `cpu-thermal` (Raspberry Pi, Jetson Orin), `CPU-therm`
+/// (Jetson Nano), `x86_pkg_temp`, `soc-thermal` (Rockchip).
 const PROCESSOR_ZONES: [&str; 3] = ["cpu", "pkg", "soc"];
 
 /// A thermal zone of the kernel.
@@ -14,26 +17,26 @@ pub struct Zone {
     pub name: String,
     /// Degrees Celsius.
     pub celsius: f64,
-    /// Degrees Celsius from which on the kernel slows the processor down, if it says so.
+    /// Degrees Celsius at which the kernel starts to slow the processor down, if it says so.
     pub passive: Option<f64>,
 }
 
 /// Processors that share a clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Clock {
-    /// What sets it, such as `cpufreq-dt` or `intel_pstate`.
+    /// The kernel's driver, such as `cpufreq-dt` or `intel_pstate`.
     pub driver: String,
-    /// By which rule, such as `ondemand`.
+    /// The rule that chooses the frequency, such as `ondemand`.
     pub governor: String,
     /// Frequency now, in Hz.
     pub now: Option<u64>,
     /// Highest frequency allowed now, in Hz.
     pub allowed: Option<u64>,
-    /// Highest frequency that the hardware has, in Hz.
+    /// Highest frequency of the hardware, in Hz.
     pub highest: Option<u64>,
 }
 
-/// What the firmware of a Raspberry Pi tells of throttling, as `vcgencmd get_throttled` shows it.
+/// What the firmware of a Raspberry Pi reports about throttling, as `vcgencmd get_throttled` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Firmware {
@@ -42,35 +45,38 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// What the bits mean, by the documentation of `vcgencmd get_throttled`.
+    /// What the bits mean, from the documentation of `vcgencmd get_throttled`.
     const MEANINGS: [&str; 4] = ["under-voltage", "frequency capped", "throttled", "soft temperature limit active"];
 
-    /// From the kernel's file, which holds a hexadecimal number such as `50005`.
+    /// From the kernel's file, a hexadecimal number such as `50005`.
     fn parse(text: &str) -> Option<Self> {
-        let flags = u32::from_str_radix(text.trim_start_matches("throttled=").trim_start_matches("0x"), 16).ok()?;
-        Some(Self { flags })
+        let digits = text.trim_start_matches("throttled=").trim_start_matches("0x");
+        u32::from_str_radix(digits, 16).ok().map(|flags| Self { flags })
+    }
+
+    /// What either of them reports.
+    #[must_use]
+    pub fn both(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        a.into_iter().chain(b).reduce(|a, b| Self { flags: a.flags | b.flags })
     }
 
     /// What is the case now.
     #[must_use]
     pub fn now(self) -> Vec<&'static str> {
-        Self::named(self.flags)
+        let set = |bit: usize| self.flags >> bit & 1 == 1;
+        Self::MEANINGS.iter().enumerate().filter(|&(bit, _)| set(bit)).map(|(_, &meaning)| meaning).collect()
     }
 
     /// What was the case at some time since the start.
     #[must_use]
     pub fn since_start(self) -> Vec<&'static str> {
-        Self::named(self.flags >> 16)
+        Self { flags: self.flags >> 16 }.now()
     }
 
-    /// Whether the voltage is too low, now or at some time since the start.
+    /// Whether the voltage is too low, or was at some time since the start.
     #[must_use]
     pub fn under_voltage(self) -> bool {
         self.flags & (1 | 1 << 16) != 0
-    }
-
-    fn named(bits: u32) -> Vec<&'static str> {
-        Self::MEANINGS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, &name)| name).collect()
     }
 }
 
@@ -83,69 +89,64 @@ pub struct State {
     pub clocks: Vec<Clock>,
     /// Cooling devices by which the kernel slows the processor down now.
     pub cooling: Vec<String>,
-    /// Of a Raspberry Pi.
+    /// Only on a Raspberry Pi.
     pub firmware: Option<Firmware>,
     /// Programs that wanted to run over the last minute, on average.
     pub load_average: Option<f64>,
 }
 
 impl State {
-    /// That of now.
+    /// The state now.
     #[must_use]
     pub fn now(files: &Files) -> Self {
+        let zones = files.entries("/sys/class/thermal", "thermal_zone");
+        let clocks = files.entries("/sys/devices/system/cpu/cpufreq", "policy");
         Self {
-            zones: files
-                .entries("/sys/class/thermal", "thermal_zone")
-                .iter()
-                .filter_map(|zone| of(files, zone))
-                .collect(),
-            clocks: files
-                .entries("/sys/devices/system/cpu/cpufreq", "policy")
-                .iter()
-                .map(|at| clock(files, at))
-                .collect(),
+            zones: zones.iter().filter_map(|zone| read_zone(files, zone)).collect(),
+            clocks: clocks.iter().map(|policy| read_clock(files, policy)).collect(),
             cooling: cooling(files),
             firmware: firmware(files),
             load_average: files.read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
         }
     }
 
-    /// The processor's temperature in degrees Celsius: the hottest of its zones, or of all if none tells that it is the
-    /// processor's.
+    /// The hottest zone of the processor, or of all if no name says that it is the processor's.
     #[must_use]
     pub fn hottest(&self) -> Option<&Zone> {
-        let of_processor = |zone: &&Zone| {
-            let name = zone.name.to_lowercase();
-            PROCESSOR_ZONES.iter().any(|part| name.contains(part))
-        };
+        let named = |zone: &Zone, parts: &[&str]| parts.iter().any(|part| zone.name.to_lowercase().contains(part));
+        let of_processor = self.zones.iter().filter(|zone| named(zone, &PROCESSOR_ZONES));
         // `PMIC-Die` of a Jetson Nano always says 100 °C.
-        let others = self.zones.iter().filter(|zone| !zone.name.to_lowercase().contains("pmic"));
+        let others = self.zones.iter().filter(|zone| !named(zone, &["pmic"]));
         let by_heat = |a: &&Zone, b: &&Zone| a.celsius.total_cmp(&b.celsius);
-        self.zones.iter().filter(of_processor).max_by(by_heat).or_else(|| others.max_by(by_heat))
+        of_processor.max_by(by_heat).or_else(|| others.max_by(by_heat))
     }
 
-    /// The clock of the fastest processors: on boards with two kinds of cores, those that count.
+    /// The clock of the fastest cores, which count on boards with two kinds.
     #[must_use]
     pub fn fastest_clock(&self) -> Option<&Clock> {
         self.clocks.iter().max_by_key(|clock| clock.highest)
     }
 }
 
-fn of(files: &Files, zone: &str) -> Option<Zone> {
-    // Thousandths of a degree; a sensor that is off says nothing or nonsense.
-    let degrees = |text: Option<i64>| text.map(|millis| millis as f64 / 1e3).filter(|at| (-50.0..200.0).contains(at));
-    let passive = files.entries(zone, "trip_point_").iter().filter(|path| path.ends_with("_type")).find_map(|path| {
-        let temperature = format!("{}_temp", path.strip_suffix("_type")?);
-        (files.read(path) == "passive").then(|| degrees(files.number(&temperature)))?
-    });
-    let celsius = degrees(files.number(&format!("{zone}/temp")))?;
-    Some(Zone { name: files.read(&format!("{zone}/type")), celsius, passive: passive.filter(|&at| at > 0.0) })
+fn read_zone(files: &Files, zone: &str) -> Option<Zone> {
+    // Thousandths of a degree; a sensor that is off reports nothing, or nonsense.
+    let degrees = |path: &str| {
+        files.number::<i64>(path).map(|millis| millis as f64 / 1e3).filter(|at| (-50.0..200.0).contains(at))
+    };
+    let trips = files.entries(zone, "trip_point_");
+    let trips = trips.iter().filter_map(|path| path.strip_suffix("_type"));
+    let mut passive = trips.filter(|trip| files.read(&format!("{trip}_type")) == "passive");
+    Some(Zone {
+        name: files.read(&format!("{zone}/type")),
+        celsius: degrees(&format!("{zone}/temp"))?,
+        passive: passive.find_map(|trip| degrees(&format!("{trip}_temp"))).filter(|&at| at > 0.0),
+    })
 }
 
-fn clock(files: &Files, policy: &str) -> Clock {
+fn read_clock(files: &Files, policy: &str) -> Clock {
     let text = |name: &str| files.read(&format!("{policy}/{name}"));
-    // Given in kHz.
-    let hertz = |name: &str| files.number::<u64>(&format!("{policy}/{name}")).and_then(|khz| khz.checked_mul(1000));
+    // In kHz.
+    let hertz = |name: &str| text(name).parse::<u64>().ok().and_then(|khz| khz.checked_mul(1000));
     Clock {
         driver: text("scaling_driver"),
         governor: text("scaling_governor"),
@@ -155,46 +156,44 @@ fn clock(files: &Files, policy: &str) -> Clock {
     }
 }
 
-/// Names of the kernel's cooling devices that slow processors down, those at work.
+/// Names of the kernel's cooling devices that slow the processor down now.
 fn cooling(files: &Files) -> Vec<String> {
     let devices = files.entries("/sys/class/thermal", "cooling_device");
-    let at_work = devices.iter().filter(|device| files.number::<u64>(&format!("{device}/cur_state")).unwrap_or(0) > 0);
-    let names = at_work.map(|device| files.read(&format!("{device}/type")));
+    let active = devices.iter().filter(|device| files.number::<u64>(&format!("{device}/cur_state")).unwrap_or(0) > 0);
+    let names = active.map(|device| files.read(&format!("{device}/type")));
     names.filter(|name| ["thermal-cpufreq", "cpufreq", "Processor"].iter().any(|kind| name.starts_with(kind))).collect()
 }
 
 fn firmware(files: &Files) -> Option<Firmware> {
-    // The device is called soc:firmware up to the Raspberry Pi 4; the driver's folder leads to it on all.
-    let devices = files.entries("/sys/bus/platform/drivers/raspberrypi-firmware", "");
-    let usual = "/sys/devices/platform/soc/soc:firmware".to_owned();
-    let mut paths = devices.into_iter().chain([usual]).map(|device| format!("{device}/get_throttled"));
-    paths.find_map(|path| Firmware::parse(&files.text(&path)?))
+    // The device is called soc:firmware up to the Raspberry Pi 4. The driver's folder links to it on all of them.
+    let mut devices = files.entries("/sys/bus/platform/drivers/raspberrypi-firmware", "");
+    devices.push("/sys/devices/platform/soc/soc:firmware".to_owned());
+    devices.iter().find_map(|device| Firmware::parse(&files.read(&format!("{device}/get_throttled"))))
 }
 
 /// What was seen while the benchmark ran, once after each of its rounds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UnderLoad {
-    /// The lowest frequency of the fastest processors, in Hz.
+    /// The lowest frequency of the fastest cores, in Hz.
     pub lowest: Option<u64>,
     /// The highest temperature of the processor, in degrees Celsius.
     pub hottest: Option<f64>,
-    /// All that the firmware of a Raspberry Pi told.
+    /// All that the firmware of a Raspberry Pi reported.
     pub firmware: Option<Firmware>,
-    /// Cooling devices that were at work.
+    /// Cooling devices that were active.
     pub cooling: Vec<String>,
 }
 
 impl UnderLoad {
     /// Adds a moment.
     pub fn add(&mut self, state: &State) {
-        let now = state.fastest_clock().and_then(|clock| clock.now);
-        self.lowest = self.lowest.into_iter().chain(now).min();
+        let clock = state.fastest_clock().and_then(|clock| clock.now);
+        self.lowest = self.lowest.into_iter().chain(clock).min();
         let heat = state.hottest().map(|zone| zone.celsius);
         self.hottest = self.hottest.into_iter().chain(heat).reduce(f64::max);
-        let flags = self.firmware.into_iter().chain(state.firmware).map(|firmware| firmware.flags);
-        self.firmware = flags.reduce(|a, b| a | b).map(|flags| Firmware { flags });
-        self.cooling
-            .extend(state.cooling.iter().filter(|name| !self.cooling.contains(name)).cloned().collect::<Vec<_>>());
+        self.firmware = Firmware::both(self.firmware, state.firmware);
+        let new = state.cooling.iter().filter(|name| !self.cooling.contains(name)).cloned().collect::<Vec<_>>();
+        self.cooling.extend(new);
     }
 }
 
@@ -204,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_raspberry_pi_that_is_too_hot_and_badly_fed() {
+    fn a_raspberry_pi_is_too_hot_and_its_voltage_too_low() {
         let policy = "/sys/devices/system/cpu/cpufreq/policy0";
         let file = |name: &str| format!("{policy}/{name}");
         let (_folder, files) = tree(&[
@@ -236,7 +235,7 @@ mod tests {
         assert_eq!((state.load_average, state.cooling.len()), (Some(4.05), 0));
     }
 
-    /// Zones as of a Jetson Nano with its first system: one always says 100 °C.
+    /// The zones of a Jetson Nano with JetPack 4: one always says 100 °C.
     #[test]
     fn a_jetson_has_many_zones() {
         let zones = [("AO-therm", "44500"), ("CPU-therm", "37000"), ("GPU-therm", "36500"), ("PMIC-Die", "100000")];
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmwares_number_is_read_in_all_its_forms() {
+    fn the_firmwares_number_is_read_in_each_of_its_forms() {
         for text in ["80008", "0x80008", "throttled=0x80008"] {
             assert_eq!(Firmware::parse(text).unwrap().now(), ["soft temperature limit active"]);
         }
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn under_load_the_worst_is_kept() {
+    fn the_worst_moments_under_load_are_kept() {
         let moment = |now, celsius, flags| State {
             zones: vec![Zone { name: "cpu-thermal".into(), celsius, passive: None }],
             clocks: vec![

@@ -1,4 +1,4 @@
-//! `deploy doctor`: what is this board, what to run on it, and what is wrong?
+//! `deploy doctor`: what this board is, what to run on it, and what is wrong.
 
 mod text;
 
@@ -16,40 +16,38 @@ use deploy::doctor::state::State;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Shows what this board is, which runtime and precision suit it, and what slows it down
+/// Describes this board, recommends engine, threads and precision, and reports problems
 #[derive(Args)]
 #[command(after_help = "\
-Every engine for everyday use that is found here runs the model on one thread and on all threads, in turns, as in deploy bench: at least six \
-turns each, even if that takes longer. Clock rates and temperatures are read meanwhile. Under an emulator each runtime \
-runs one image and nothing is measured. The recommendation follows from the times alone: among those as fast as the \
-fastest, the one with the least loss of precision and the fewest threads.
+The everyday engines found here run the model on one thread and on all threads, in turns as in deploy bench: at least \
+six turns each, even if that takes longer. Clock rates and temperatures are read meanwhile. Under an emulator each \
+engine runs one image and nothing is measured. The recommendation follows from the times alone: among the settings as \
+fast as the fastest, the one with the least loss of precision and the fewest threads.
 
-The exit code is 1 if a model cannot be run, and 0 otherwise: what slows this board down is reported, but is not a \
-failure.
+The exit code is 1 if a model cannot run, and 0 otherwise, even if something slows the board down.
 
 Examples:
   deploy doctor                                         this board, with the embedded model
-  deploy doctor fp32.onnx int8.onnx                     which precision to take for your own
+  deploy doctor fp32.onnx int8.onnx                     which precision is faster here
   deploy doctor --no-bench --format json                for programs that monitor boards")]
 pub struct Arguments {
-    /// The models to measure, such as one network in several precisions [default: mnist-quick, which this program
-    /// carries in itself]
+    /// The models to measure, such as one network in several precisions [default: mnist-quick, in this program]
     #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath, conflicts_with = "flags")]
     operands: Vec<PathBuf>,
 
-    /// The same as a flag, once for each
+    /// The same as a flag, once per model
     #[arg(long = "model", value_name = "FILE", value_hint = ValueHint::FilePath)]
     flags: Vec<PathBuf>,
 
-    /// How long to measure
+    /// How long to measure, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = number::<f64>(super::bench::SECONDS))]
     seconds: f64,
 
-    /// Do not measure: only look
+    /// Only describe the board, without measuring
     #[arg(long, conflicts_with_all = ["operands", "flags", "seconds"])]
     no_bench: bool,
 
-    /// For people, or one document for programs
+    /// Text for people, or one JSON document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -79,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     match report.findings.iter().find(|finding| finding.severity == Severity::Error) {
         None => Ok(()),
-        Some(gravest) => bail!("{}", gravest.what),
+        Some(error) => bail!("{}", error.what),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is wrong, in plain words, each with what to do about it: what does not fit the board, what slows it down,
-//! and here what came of the benchmark and of the runtimes.
+//! What is wrong, and what to do about it: what does not suit the board (`board`), what slows it down (`speed`),
+//! and here what the benchmark and the engines show.
 
 mod board;
 mod speed;
@@ -12,25 +12,25 @@ use crate::doctor::board::Board;
 use crate::doctor::state::State;
 use serde::Serialize;
 
-/// Noise of a series beyond which its figures say little.
+/// Noise above which a series says little.
 const NOISY: f64 = 0.15;
 
-/// How grave a finding is.
+/// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// A model cannot be run.
+    /// A model cannot run.
     Error,
-    /// It runs, but slower than this board could, or the figures are not this board's.
+    /// It runs, but slower than it could, or the times are not this board's.
     Warning,
-    /// Nothing that must be changed.
+    /// Nothing has to be changed.
     Note,
 }
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How grave it is.
+    /// How severe it is.
     pub severity: Severity,
     /// What is wrong.
     pub what: String,
@@ -38,7 +38,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// All findings, the gravest first.
+/// All findings, the most severe first.
 #[must_use]
 pub fn of(board: &Board, state: &State, runtimes: &[Status], benchmark: Option<&Benchmark>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -69,64 +69,62 @@ fn note(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 
 /// Models that could not be run.
 fn failures(benchmark: &Benchmark, runtimes: &[Status]) -> Vec<Finding> {
-    let runs = |status: &&Status, model: &str| {
-        let failed = benchmark.failures.iter().any(|failure| failure.model == model && failure.engine == status.engine);
-        status.available && status.engine.registration.everyday && !failed
+    let failed = |model: &str, status: &Status| {
+        benchmark.failures.iter().any(|failure| failure.model == model && failure.engine == status.engine)
     };
-    let failure = |failure: &Failure| {
-        let what = format!("{} does not run {}: {}", failure.engine, failure.model, failure.reason);
-        let other = runtimes.iter().find(|status| runs(status, &failure.model));
+    let found = |Failure { model, engine, reason }: &Failure| {
+        let mut usable = runtimes.iter().filter(|status| status.available && status.engine.registration.everyday);
+        let other = usable.find(|status| !failed(model, status));
         let other = other.map_or_else(String::new, |status| format!("--backend {}, or ", status.engine));
-        let remedy = format!("take {other}an fp32 file of train export, which is proven in all engines");
-        finding(Severity::Error, what, remedy)
+        let remedy = format!("use {other}an fp32 file written by train export, which is checked in all engines");
+        finding(Severity::Error, format!("{engine} cannot run {model}: {reason}"), remedy)
     };
-    benchmark.failures.iter().map(failure).collect()
+    benchmark.failures.iter().map(found).collect()
 }
 
-/// What makes the figures doubtful.
+/// What makes the times doubtful.
 fn measurement(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(benchmark) = benchmark.filter(|benchmark| !benchmark.entries.is_empty()) else { return findings };
     if let Some(load) = state.load_average.filter(|&load| load >= 0.5) {
         findings.push(note(
-            format!("other programs were at work before the benchmark (load average {load:.1})"),
-            "stop them and measure again, unless they belong to what this board has to do",
+            format!("other programs were running before the benchmark (load average {load:.1})"),
+            "stop them and measure again, unless this board always runs them",
         ));
     }
     let noise = benchmark.entries.iter().filter_map(|entry| entry.seconds.noise).fold(0.0, f64::max);
     if noise > NOISY {
         findings.push(note(
-            format!("the times vary by up to {:.0} %: what differs by less cannot be told apart", 100.0 * noise),
-            "measure longer (--seconds 30), with nothing else at work",
+            format!("the times vary by up to {:.0} %, so smaller differences mean nothing", 100.0 * noise),
+            "measure longer (--seconds 30), with no other program running",
         ));
     }
     if board.virtual_machine {
         findings.push(note(
-            "this is a virtual machine, whose neighbours share its processor",
-            "measure again at another time before relying on a figure",
+            "this is a virtual machine, which shares its processor with others",
+            "measure again at another time before you rely on a time",
         ));
     }
     findings
 }
 
-/// Libraries of engines that were not found. What CUDA lacks is in the list of engines: few boards have it.
-fn libraries(runtimes: &[Status]) -> Vec<Finding> {
+/// The first engine whose library was not found. CUDA's is left out, since few boards have it; the list of engines says
+/// what it lacks.
+fn libraries(runtimes: &[Status]) -> Option<Finding> {
     let mut everyday = runtimes.iter().filter(|status| status.engine.registration.everyday);
     let other = everyday.clone().find(|status| status.available);
-    let missing = everyday.find_map(|Status { engine, compiled_in, available, about, .. }| {
+    everyday.find_map(|Status { engine, compiled_in, available, about, .. }| {
         let lacks = *compiled_in && !available && !engine.registration.cuda;
-        lacks.then_some(())?;
-        let remedy = engine.registration.library?;
+        let remedy = engine.registration.library.filter(|_| lacks)?;
         let what = format!("the library of {engine} ({about}) was not found");
         Some(match other {
             Some(other) => note(
-                format!("{what}: {} runs the models", other.engine),
-                format!("nothing has to be done; to have both, {remedy}"),
+                format!("{what}; models run with {}", other.engine),
+                format!("nothing has to be done; to use {engine} too, {remedy}"),
             ),
-            None => finding(Severity::Error, format!("{what}: nothing can be run"), remedy),
+            None => finding(Severity::Error, format!("{what}, so no model can run"), remedy),
         })
-    });
-    missing.into_iter().collect()
+    })
 }
 
 #[cfg(test)]
@@ -141,7 +139,7 @@ mod tests {
     use crate::doctor::processor::{Cores, Feature};
     use crate::doctor::state::{Clock, Firmware, UnderLoad, Zone};
 
-    /// All engines, of which those that need a library can be used or not.
+    /// All engines; those that need a library are available only `with_library`.
     fn runtimes(with_library: bool) -> Vec<Status> {
         let status = |engine: Engine| Status {
             engine,
@@ -154,7 +152,7 @@ mod tests {
         Engine::all().map(status).collect()
     }
 
-    /// The only finding's severity and words.
+    /// The severity and the words of the only finding.
     fn only(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> (Severity, String) {
         let findings = of(board, state, &runtimes(true), benchmark);
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -189,36 +187,39 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_board_has_none() {
+    fn a_healthy_board_has_no_findings() {
         assert_eq!(of(&pi_4(), &state(), &runtimes(true), Some(&benchmark())), []);
         assert_eq!(of(&pi_4(), &State::default(), &runtimes(true), None), []);
     }
 
     #[test]
-    fn what_does_not_fit_the_board_is_reported() {
+    fn what_does_not_suit_the_board_is_reported() {
         let state = state();
         let says = |board: Board, words: &str| {
             let (severity, said) = only(&board, &state, None);
             assert!(severity == Severity::Warning && said.contains(words), "{said}");
         };
-        says(Board { emulator: Some("sign".into()), ..pi_4() }, "an emulator runs this program (sign)");
+        says(Board { emulator: Some("sign".into()), ..pi_4() }, "under an emulator (sign)");
         says(Board { debug_build: true, ..pi_4() }, "cargo build --release");
         let armv7 = Board { architecture: "arm", ..pi_4() };
-        says(armv7.clone(), "the system's 64-bit edition");
-        says(Board { runs_64_bit: true, ..armv7 }, "install the 64-bit program (aarch64): this system runs it");
+        says(armv7.clone(), "the 64-bit edition of the system");
+        says(Board { runs_64_bit: true, ..armv7 }, "install the 64-bit program (aarch64): this system can run it");
         says(Board { features: vec![Feature { name: "neon", present: false }], ..pi_4() }, "no NEON");
         says(Board { features: vec![Feature { name: "avx2", present: false }], ..pi_4() }, "no AVX2");
         let cores = Cores { present: Some(6), online: Some(4), usable: 4 };
         says(Board { cores, ..pi_4() }, "4 of 6 cores are switched on: on a Jetson");
         let limits = Limits { processors: Some(1.5), ..Limits::default() };
-        says(Board { cores: Cores { usable: 1, ..pi_4().cores }, limits, ..pi_4() }, "allows 1.5 processors' worth");
+        says(
+            Board { cores: Cores { usable: 1, ..pi_4().cores }, limits, ..pi_4() },
+            "the time of 1.5 processors, so this process uses 1 of 4 cores",
+        );
         says(Board { memory_available: Some(30 << 20), ..pi_4() }, "left: 30 MiB: stop other programs");
         let limits = Limits { memory: Some(50 << 20), ..Limits::default() };
         says(Board { limits, ..pi_4() }, "left: 50 MiB: raise the limit of the container");
     }
 
     #[test]
-    fn fewer_cores_by_affinity_are_someones_wish() {
+    fn fewer_cores_by_affinity_are_only_a_note() {
         let board = Board { cores: Cores { usable: 2, ..pi_4().cores }, ..pi_4() };
         let (severity, said) = only(&board, &state(), None);
         assert!(severity == Severity::Note && said.contains("2 of 4 cores (its affinity)"), "{said}");
@@ -236,10 +237,10 @@ mod tests {
             state
         };
         says(with(&|clock| clock.governor = "powersave".into()), Severity::Warning, "governor powersave");
-        says(with(&|clock| clock.allowed = Some(1_200_000_000)), Severity::Warning, "held at 1.20 GHz of 1.80 GHz");
+        says(with(&|clock| clock.allowed = Some(1_200_000_000)), Severity::Warning, "limited to 1.20 GHz of 1.80 GHz");
         let firmware = |flags| State { firmware: Some(Firmware { flags }), ..state() };
         says(firmware(0x5_0005), Severity::Warning, "now: under-voltage, throttled: use the power supply");
-        says(firmware(0x8_0008), Severity::Warning, "now: soft temperature limit active: give it a heat sink");
+        says(firmware(0x8_0008), Severity::Warning, "now: soft temperature limit active: improve the cooling");
         says(
             firmware(0x5_0000),
             Severity::Note,
@@ -265,7 +266,7 @@ mod tests {
         };
         let load = |load: UnderLoad| Benchmark { under_load: load, ..benchmark() };
         let at = |lowest| UnderLoad { lowest: Some(lowest), ..UnderLoad::default() };
-        says(load(at(1_000_000_000)), Severity::Note, "ran at 1.00 GHz at times, of 1.80 GHz");
+        says(load(at(1_000_000_000)), Severity::Note, "slowed to 1.00 GHz at times, of 1.80 GHz");
         let firmware = Some(Firmware { flags: 4 });
         says(
             load(UnderLoad { firmware, ..at(1_800_000_000) }),
@@ -280,14 +281,14 @@ mod tests {
             of(&pi_4(), &state(), &runtimes(true), Some(&Benchmark { failures, ..benchmark() }))
         };
         let one = &failures(&["tract"])[0];
-        assert_eq!((one.severity, one.what.as_str()), (Severity::Error, "tract does not run a.onnx: why"));
-        assert!(one.remedy.starts_with("take --backend ort, or an fp32 file"), "{}", one.remedy);
+        assert_eq!((one.severity, one.what.as_str()), (Severity::Error, "tract cannot run a.onnx: why"));
+        assert!(one.remedy.starts_with("use --backend ort, or an fp32 file"), "{}", one.remedy);
         let all = failures(&["tract", "ort", "ort-cuda"]);
-        assert!(all.len() == 3 && all[0].remedy.starts_with("take an fp32 file"), "{all:?}");
+        assert!(all.len() == 3 && all[0].remedy.starts_with("use an fp32 file"), "{all:?}");
         says(
             Benchmark { peak_memory: Some(4 << 30), ..benchmark() },
             Severity::Warning,
-            "the benchmark took up to 4096 MiB",
+            "the benchmark used up to 4096 MiB",
         );
         let (severity, said) = only(&pi_4(), &State { load_average: Some(2.0), ..state() }, Some(&benchmark()));
         assert!(severity == Severity::Note && said.contains("load average 2.0"), "{said}");
