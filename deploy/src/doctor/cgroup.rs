@@ -21,7 +21,7 @@ pub struct Limits {
 impl Limits {
     /// The limits of this process, under version 1 or 2 of control groups.
     #[must_use]
-    pub fn of(files: &Files) -> Self {
+    pub fn read(files: &Files) -> Self {
         let mut limits = Self::default();
         for line in files.read("/proc/self/cgroup").lines() {
             let mut parts = line.splitn(3, ':').skip(1);
@@ -54,7 +54,7 @@ impl Limits {
         self.memory_used = used.map(|used| used.saturating_sub(cached));
     }
 
-    /// Microseconds of processor time per period, and the period's; `max` or -1 is no limit.
+    /// Microseconds of processor time per period, and the period's; `max` or -1 if unlimited.
     fn processors(&mut self, quota: Option<(&str, &str)>) {
         let Some((quota, period)) = quota else { return };
         let (Ok(quota), Ok(period)) = (quota.parse::<f64>(), period.parse::<f64>()) else { return };
@@ -94,7 +94,7 @@ mod tests {
             ("/sys/fs/cgroup/system.slice/deploy.service/cpu.max", "150000 100000\n"),
         ]);
         let limits = Limits { memory: Some(128 << 20), memory_used: Some(30_000_000), processors: Some(1.5) };
-        assert_eq!(Limits::of(&files), limits);
+        assert_eq!(Limits::read(&files), limits);
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
         ]);
         let limits = Limits { memory: Some(512 << 20), memory_used: None, processors: Some(2.0) };
-        assert_eq!(Limits::of(&files), limits);
+        assert_eq!(Limits::read(&files), limits);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
             ("/sys/fs/cgroup/cpu.max", "max 100000\n"),
             ("/sys/fs/cgroup/memory.max", "max\n"),
         ]);
-        assert_eq!(Limits::of(&files), Limits::default());
-        assert_eq!(Limits::of(&tree(&[]).1), Limits::default());
+        assert_eq!(Limits::read(&files), Limits::default());
+        assert_eq!(Limits::read(&tree(&[]).1), Limits::default());
     }
 }

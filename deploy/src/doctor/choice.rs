@@ -39,7 +39,7 @@ pub struct Choice {
 
 /// What to use at each batch size that was measured.
 #[must_use]
-pub fn of(entries: &[Entry]) -> Vec<Choice> {
+pub fn recommend(entries: &[Entry]) -> Vec<Choice> {
     entries.chunk_by(|a, b| a.batch == b.batch).filter_map(choose).collect()
 }
 
@@ -161,7 +161,7 @@ pub(crate) mod tests {
             entry("ort", 1, 1, 0.14e-3),
             entry("ort", 2, 1, 0.10e-3),
         ];
-        let choices = of(&entries);
+        let choices = recommend(&entries);
         assert_eq!(choices.len(), 1);
         assert_eq!((choices[0].engine.to_string(), choices[0].threads, choices[0].batch), ("ort".to_owned(), 2, 1));
         assert_eq!(choices[0].flags, "--backend ort --threads 2");
@@ -174,7 +174,7 @@ pub(crate) mod tests {
     #[test]
     fn among_times_equal_within_noise_the_cheaper_setting_is_chosen() {
         let entries = [entry("ort", 4, 1, 1.00), entry("ort", 1, 1, 1.03), entry("tract", 1, 1, 1.04)];
-        let choice = &of(&entries)[0];
+        let choice = &recommend(&entries)[0];
         assert_eq!((choice.threads, choice.flags.as_str()), (1, "--backend tract --threads 1"));
         assert_eq!(choice.reasons, ["as fast (within noise) as ort at its best"]);
     }
@@ -188,8 +188,8 @@ pub(crate) mod tests {
             ..entry("ort", 1, 1, seconds)
         };
         let fp32 = entry("ort", 1, 1, 1.0);
-        assert_eq!(of(&[fp32.clone(), int8(0.98)])[0].precision, Some(Precision::Fp32));
-        let choice = &of(&[fp32, int8(0.4)])[0];
+        assert_eq!(recommend(&[fp32.clone(), int8(0.98)])[0].precision, Some(Precision::Fp32));
+        let choice = &recommend(&[fp32, int8(0.4)])[0];
         assert_eq!(choice.precision, Some(Precision::Int8));
         assert!(choice.flags.starts_with("--model int8.onnx --backend ort"), "{}", choice.flags);
         assert_eq!(choice.reasons, ["2.5 times as fast as mnist-quick (embedded) (fp32) at its best"]);
@@ -210,8 +210,8 @@ pub(crate) mod tests {
             entry("tract", 1, 8, 4.0),
             entry("tract", 4, 8, 1.1),
         ];
-        let choices: Vec<_> = of(&entries).iter().map(|choice| (choice.batch, choice.threads)).collect();
+        let choices: Vec<_> = recommend(&entries).iter().map(|choice| (choice.batch, choice.threads)).collect();
         assert_eq!(choices, [(1, 1), (8, 4)]);
-        assert!(of(&[]).is_empty());
+        assert!(recommend(&[]).is_empty());
     }
 }

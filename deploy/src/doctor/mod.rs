@@ -46,8 +46,8 @@ impl Diagnosis {
     /// Draws the conclusions from the facts.
     #[must_use]
     pub fn new(board: Board, state: State, runtimes: Vec<Status>, benchmark: Option<Benchmark>) -> Self {
-        let choices = benchmark.iter().flat_map(|benchmark| choice::of(&benchmark.entries)).collect();
-        let findings = findings::of(&board, &state, &runtimes, benchmark.as_ref());
+        let choices = benchmark.iter().flat_map(|benchmark| choice::recommend(&benchmark.entries)).collect();
+        let findings = findings::find(&board, &state, &runtimes, benchmark.as_ref());
         Self { deploy: env!("CARGO_PKG_VERSION"), board, state, runtimes, benchmark, choices, findings }
     }
 }

@@ -65,7 +65,7 @@ pub struct Cores {
 impl Cores {
     /// The cores of this system. sysinfo counts only those that are switched on.
     #[must_use]
-    pub fn of(files: &Files) -> Self {
+    pub fn read(files: &Files) -> Self {
         let count = |path| count(&files.read(path));
         Self {
             present: count("/sys/devices/system/cpu/present"),
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(count(list), None, "{list}");
         }
         let lists = [("/sys/devices/system/cpu/present", "0-3\n"), ("/sys/devices/system/cpu/online", "0-1\n")];
-        let cores = Cores::of(&tree(&lists).1);
+        let cores = Cores::read(&tree(&lists).1);
         assert!((cores.present, cores.online) == (Some(4), Some(2)) && cores.usable >= 1, "{cores:?}");
     }
 

@@ -40,7 +40,7 @@ pub struct Finding {
 
 /// All findings, the most severe first.
 #[must_use]
-pub fn of(board: &Board, state: &State, runtimes: &[Status], benchmark: Option<&Benchmark>) -> Vec<Finding> {
+pub fn find(board: &Board, state: &State, runtimes: &[Status], benchmark: Option<&Benchmark>) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(benchmark.iter().flat_map(|benchmark| failures(benchmark, runtimes)));
     findings.extend(board::program(board));
@@ -154,7 +154,7 @@ mod tests {
 
     /// The severity and the words of the only finding.
     fn only(board: &Board, state: &State, benchmark: Option<&Benchmark>) -> (Severity, String) {
-        let findings = of(board, state, &runtimes(true), benchmark);
+        let findings = find(board, state, &runtimes(true), benchmark);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(!findings[0].remedy.is_empty());
         (findings[0].severity, format!("{}: {}", findings[0].what, findings[0].remedy))
@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_healthy_board_has_no_findings() {
-        assert_eq!(of(&pi_4(), &state(), &runtimes(true), Some(&benchmark())), []);
-        assert_eq!(of(&pi_4(), &State::default(), &runtimes(true), None), []);
+        assert_eq!(find(&pi_4(), &state(), &runtimes(true), Some(&benchmark())), []);
+        assert_eq!(find(&pi_4(), &State::default(), &runtimes(true), None), []);
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
             "too hot (thermal-cpufreq-0",
         );
         let intel = with(&|clock| (clock.driver, clock.governor) = ("intel_pstate".into(), "powersave".into()));
-        assert_eq!(of(&pi_4(), &intel, &runtimes(true), None), []);
+        assert_eq!(find(&pi_4(), &intel, &runtimes(true), None), []);
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             |engine: &str| Failure { model: "a.onnx".into(), engine: engine.parse().unwrap(), reason: "why".into() };
         let failures = |engines: &[&str]| {
             let failures = engines.iter().map(|engine| failure(engine)).collect();
-            of(&pi_4(), &state(), &runtimes(true), Some(&Benchmark { failures, ..benchmark() }))
+            find(&pi_4(), &state(), &runtimes(true), Some(&Benchmark { failures, ..benchmark() }))
         };
         let one = &failures(&["tract"])[0];
         assert_eq!((one.severity, one.what.as_str()), (Severity::Error, "tract cannot run a.onnx: why"));
@@ -296,13 +296,13 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_only_a_note() {
-        let findings = of(&pi_4(), &state(), &runtimes(false), None);
+        let findings = find(&pi_4(), &state(), &runtimes(false), None);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].severity == Severity::Note && findings[0].remedy.starts_with("nothing has to be done"));
         let mut none = runtimes(false);
         for status in &mut none {
             status.available = false;
         }
-        assert_eq!(of(&pi_4(), &state(), &none, None)[0].severity, Severity::Error);
+        assert_eq!(find(&pi_4(), &state(), &none, None)[0].severity, Severity::Error);
     }
 }
