@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((state.load_average, state.cooling.len()), (Some(4.05), 0));
     }
 
-    /// The zones of a Jetson Nano with JetPack 4: one always says 100 °C.
+    /// The zones of a Jetson Nano with `JetPack` 4: one always says 100 °C.
     #[test]
     fn a_jetson_has_many_zones() {
         let zones = [("AO-therm", "44500"), ("CPU-therm", "37000"), ("GPU-therm", "36500"), ("PMIC-Die", "100000")];

@@ -7,6 +7,7 @@ use deploy::doctor::benchmark::{Benchmark, Entry, MANY};
 use deploy::doctor::board::Board;
 use deploy::doctor::choice::Choice;
 use deploy::doctor::findings::{Finding, Severity, gigahertz};
+use deploy::doctor::processor::Feature;
 use deploy::doctor::state::State;
 use models::card::Precision;
 
@@ -36,7 +37,7 @@ fn detail<T>(detail: Option<T>, format: impl Fn(T) -> String) -> String {
 
 fn board(board: &Board) -> Vec<(&'static str, String)> {
     let mebibytes = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
-    let (present, absent): (Vec<_>, Vec<_>) = board.features.iter().partition(|feature| feature.present);
+    let (present, absent): (Vec<&Feature>, Vec<&Feature>) = board.features.iter().partition(|feature| feature.present);
     let mut features: Vec<_> = present.iter().map(|feature| feature.name.to_owned()).collect();
     features.extend(absent.iter().map(|feature| format!("no {}", feature.name)));
     let usable = board.cores.usable;

@@ -290,6 +290,11 @@ mod tests {
             Severity::Warning,
             "the benchmark used up to 4096 MiB",
         );
+        let mut noisy = benchmark();
+        noisy.entries[0].seconds.noise = Some(0.2);
+        says(noisy, Severity::Note, "the times vary by up to 20 %");
+        let (severity, said) = only(&Board { virtual_machine: true, ..pi_4() }, &state(), Some(&benchmark()));
+        assert!(severity == Severity::Note && said.contains("a virtual machine"), "{said}");
         let (severity, said) = only(&pi_4(), &State { load_average: Some(2.0), ..state() }, Some(&benchmark()));
         assert!(severity == Severity::Note && said.contains("load average 2.0"), "{said}");
     }
