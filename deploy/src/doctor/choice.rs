@@ -2,16 +2,11 @@
 
 use super::benchmark::Entry;
 use crate::backend::Engine;
+use crate::bench::compare::{FLOOR, threshold};
 use crate::text::counted;
 use models::card::Precision;
 use serde::Serialize;
 use std::borrow::Cow;
-
-/// Times that differ by less than this share count as equal.
-const SAME: f64 = 0.05;
-
-/// So do times that differ by less than this multiple of their own noise, as in `deploy bench --compare`.
-const NOISES: f64 = 3.0;
 
 /// Times that differ by more than this share never count as equal, even if they are noisier.
 const MOST: f64 = 0.5;
@@ -71,8 +66,7 @@ fn preference(entry: &Entry) -> (usize, usize, bool) {
 
 /// Whether `a` is faster than `b` by more than noise.
 fn is_faster(a: &Entry, b: &Entry) -> bool {
-    let noise = |entry: &Entry| entry.seconds.noise.unwrap_or(0.0);
-    let tolerance = (NOISES * noise(a).max(noise(b))).clamp(SAME, MOST);
+    let tolerance = threshold(&a.seconds, &b.seconds).unwrap_or(FLOOR).min(MOST);
     a.seconds.p50 * (1.0 + tolerance) < b.seconds.p50
 }
 

@@ -7,6 +7,7 @@ use super::proto::{
     StringStringEntryProto, TensorAnnotation, TensorProto, TrainingInfoProto, TypeProto, ValueInfoProto,
 };
 use anyhow::{Result, bail, ensure};
+use prost::encoding::decode_varint;
 use std::mem::size_of;
 
 /// Most memory that the messages of a file may take beyond the file's own length: thirty times what the largest
@@ -131,10 +132,10 @@ impl Count {
         ensure!(depth <= MAX_DEPTH, "its messages are nested more than {MAX_DEPTH} deep");
         self.add(message.size() as u64)?;
         while !bytes.is_empty() {
-            let Some(key) = varint(&mut bytes) else { return Ok(false) };
+            let Some(key) = decode_varint(&mut bytes).ok() else { return Ok(false) };
             match key & 7 {
                 0 => {
-                    if varint(&mut bytes).is_none() {
+                    if decode_varint(&mut bytes).is_err() {
                         return Ok(false);
                     }
                     self.add(size_of::<u64>() as u64)?;
@@ -146,7 +147,7 @@ impl Count {
                     self.add(length as u64)?;
                 }
                 2 => {
-                    let length = varint(&mut bytes).and_then(|length| usize::try_from(length).ok());
+                    let length = decode_varint(&mut bytes).ok().and_then(|length| usize::try_from(length).ok());
                     let split = length.and_then(|length| bytes.split_at_checked(length));
                     let Some((content, rest)) = split else { return Ok(false) };
                     bytes = rest;
@@ -170,21 +171,6 @@ impl Count {
         }
         Ok(true)
     }
-}
-
-/// A number of up to ten bytes, seven bits in each, the lowest first.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..70).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        // The tenth byte has room for one bit; the decoder drops the others, too.
-        number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
