@@ -65,13 +65,13 @@ impl Preprocessor {
 
     /// Rows and columns of the result.
     #[must_use]
-    pub fn yielded(&self) -> [usize; 2] {
+    pub fn output_size(&self) -> [usize; 2] {
         self.output
     }
 
     /// Channels, rows and columns of the image.
     #[must_use]
-    pub fn taken(&self) -> [usize; 3] {
+    pub fn input_shape(&self) -> [usize; 3] {
         self.input
     }
 

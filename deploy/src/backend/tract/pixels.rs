@@ -11,7 +11,7 @@ impl Kernel for Preprocessor {
     }
 
     fn takes(&self) -> (DatumType, usize) {
-        (u8::datum_type(), self.taken().iter().product())
+        (u8::datum_type(), self.input_shape().iter().product())
     }
 
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {

@@ -59,7 +59,7 @@ impl Wiring<'_> {
             Step::Pixels { scale, shift, factors } => {
                 let taken = self.planes()?;
                 let preparation = Preprocessor::new(taken, scale, shift, factors.unwrap_or([1.0; 2]))?;
-                let ([channels, ..], [rows, columns]) = (taken, preparation.yielded());
+                let ([channels, ..], [rows, columns]) = (taken, preparation.output_size());
                 self.node(Operator::new(preparation, &[1, channels, rows, columns]))
             }
             Step::Convolution(convolution) => self.convolution(convolution),

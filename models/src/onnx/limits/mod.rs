@@ -37,7 +37,7 @@ pub struct Limits {
     /// Bytes of all values of a run together, whether or not they are alive at once: the engine may choose the order
     /// of the nodes.
     pub values: u64,
-    /// Multiply-adds for one image: three times those of the largest vision transformers' 2^34.
+    /// Multiply-adds for one image. The `vit_l_16` of torchvision has 6.2 × 10^10 at 224 px.
     pub multiply_adds_per_image: u64,
     /// Multiply-adds of a run: `ResNet`-50 on 1,024 images of 224×224 px.
     pub multiply_adds: u64,
