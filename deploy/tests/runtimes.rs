@@ -354,7 +354,7 @@ fn a_file_without_a_card_that_leaves_a_choice_is_refused() {
         graph.input.push(second);
     };
     assert_refused(&bare, second_input, "image uint8 [N, 1, 8, 6], second uint8 [N, 1, 8, 6]");
-    assert_refused(&bare, |model| model.graph.as_mut().unwrap().output.clear(), "returns nothing");
+    assert_refused(&bare, |model| model.graph.as_mut().unwrap().output.clear(), "Its outputs: nothing");
 }
 
 #[test]

@@ -436,7 +436,7 @@ mod tests {
             let message = format!("{:#}", ModelCard::parse(&json).unwrap_err());
             assert!(message.contains(word), "{message}");
         };
-        broken(|card| card.format = 2, "format 2 is not known");
+        broken(|card| card.format = 2, "format 2: expected 1 to 1");
         broken(|card| card.labels.truncate(1), "1 labels for 2 classes");
         broken(|card| card.input.layout = "NHWC".into(), "NHWC");
         broken(|card| card.input.height = 0, "height 0");

@@ -214,8 +214,8 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
     let unusable = |why: &str| {
         format!(
             "it has no model card, and {why}. Without a card, expected one input uint8 [N, C, H, W] (C 1 or 3, H and W \
-             fixed) and one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  Its input: {}\n  \
-             its output: {}.\n  Use a file written by train export, or export this one with such a signature",
+             fixed) and one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  Its inputs: {}\n  \
+             Its outputs: {}\n  Use a file written by train export, or export this one with such a signature",
             list(&signature.inputs),
             list(&signature.outputs)
         )

@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(found.set.labels(), [3]);
         fs::write(folder.path().join("labels.txt"), "w\nx\ny\n").unwrap();
         let message = format!("{:#}", read(&["w", "x", "y"]).unwrap_err());
-        assert!(message.contains("the label 3 has no name: labels.txt names 3 classes"), "{message}");
+        assert!(message.contains(": label 3 has no name: labels.txt names 3 classes"), "{message}");
     }
 
     #[test]

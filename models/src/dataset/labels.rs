@@ -118,10 +118,10 @@ mod tests {
         assert!(message.contains("label 3 has no name: labels.txt names 3"), "{message}");
         for (text, word) in [
             ("a\nb\na\n", "names the class a twice"),
-            ("a\n", "holds 1 class names"),
+            ("a\n", "contains 1 class names"),
             ("a\n\nb\n", "line 2 is empty"),
             ("\na\nb\n", "line 1 is empty"),
-            ("\n", "holds 0 class names"),
+            ("\n", "contains 0 class names"),
         ] {
             std::fs::write(&file, text).unwrap();
             let message = names().unwrap_err().to_string();

@@ -412,7 +412,7 @@ mod tests {
         let header = FILES[1][..start].windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
         let repeated = [&FILES[1][..end], &FILES[1][header..end].repeat(MAX_SCANS)[..], &FILES[1][end..]].concat();
         let message = decode(&repeated).unwrap_err().to_string();
-        assert!(message.contains("more than 100 scans"), "{message}");
+        assert!(message.contains("too many scans: expected at most 100"), "{message}");
     }
 
     #[test]
