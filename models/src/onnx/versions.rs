@@ -94,7 +94,10 @@ mod tests {
             (model(-1, 13, ""), "IR version -1"),
             (model(8, 6, ""), "its opset 6 is too old: expected 7 to 28"),
             (model(8, 99, ""), "its opset 99 is too new: expected 7 to 28"),
-            (model(8, 13, "ai.onnx.ml"), "its operators Relu belong to the domain ai.onnx.ml (classical machine learning"),
+            (
+                model(8, 13, "ai.onnx.ml"),
+                "its operators Relu belong to the domain ai.onnx.ml (classical machine learning",
+            ),
             (model(8, 99, "my.own"), "the domain my.own: expected"),
             (ModelProto { opset_import: Vec::new(), ..model(8, 13, "") }, "does not say which opset"),
         ] {
