@@ -99,7 +99,7 @@ mod tests {
                 "its operators Relu belong to the domain ai.onnx.ml (classical machine learning",
             ),
             (model(8, 99, "my.own"), "the domain my.own: expected"),
-            (ModelProto { opset_import: Vec::new(), ..model(8, 13, "") }, "does not say which opset"),
+            (ModelProto { opset_import: Vec::new(), ..model(8, 13, "") }, "does not declare its opset"),
         ] {
             let message = check(&model).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");

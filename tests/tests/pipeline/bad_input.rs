@@ -133,7 +133,7 @@ fn a_checkpoint_that_is_none_exports_nothing() {
     let checkpoint = folder.path().join("best.safetensors");
     let output = folder.path().join("model.onnx");
     for (bytes, word) in
-        [(&b"garbage"[..], "truncated"), (&[2, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], "not one that train wrote")]
+        [(&b"garbage"[..], "truncated"), (&[2, 0, 0, 0, 0, 0, 0, 0, b'{', b'}'], "train did not write it")]
     {
         fs::write(&checkpoint, bytes).unwrap();
         let mut command = program("train");
@@ -158,7 +158,7 @@ fn impossible_wishes_are_refused() {
     ] {
         fails(program("train").args(arguments), 2, words);
     }
-    fails(program("train").args(["--recipe", "fast"]), 1, &["no recipe 'fast'", "quick, best, tutorial"]);
+    fails(program("train").args(["--recipe", "fast"]), 1, &["recipe 'fast' does not exist", "quick, best, tutorial"]);
     for arguments in
         [&["--wdith", "1"][..], &["--device", "gpu"], &["--threads", "0"], &["--resume", "x", "--seed", "1"]]
     {
