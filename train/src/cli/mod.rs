@@ -46,7 +46,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Eval(eval::Arguments),
-    RunReport(report::Arguments),
+    Report(report::Arguments),
     List(list::Arguments),
     Compare(compare::Arguments),
     Export(export::Arguments),
@@ -89,7 +89,7 @@ impl Cli {
         match self.command {
             None => self.train.run(),
             Some(Command::Eval(arguments)) => arguments.run(),
-            Some(Command::RunReport(arguments)) => arguments.run(),
+            Some(Command::Report(arguments)) => arguments.run(),
             Some(Command::List(arguments)) => arguments.run(),
             Some(Command::Compare(arguments)) => arguments.run(),
             Some(Command::Export(arguments)) => arguments.run(),

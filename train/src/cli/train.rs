@@ -237,6 +237,7 @@ impl Arguments {
 #[allow(missing_docs)]
 enum Shows {
     Digit,
+    #[value(alias = "picture")] // Its name in earlier versions, and in the model card.
     Image,
 }
 
@@ -296,7 +297,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                 facts.input.height,
                 if facts.input.channels == 1 { "grey" } else { "colour" },
                 match facts.input.content {
-                    Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content picture: resized)",
+                    Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content image: resized)",
                     Content::Image
                         if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
                     {

@@ -261,8 +261,8 @@ mod tests {
             ("name = 2024-01-01", "line 1: `name`: expected a string, found a date"),
             (
                 "[normalization]\nmean = 0.5\nstd = [0.0]",
-                "2 mistakes\n  line 2: `normalization.mean`: expected a list, for each channel a number from 0 to 1, found 0.5\n  \
-                 line 3: `normalization.std`: expected a list, for each channel a number above 0, found the list [0.0]",
+                "2 mistakes\n  line 2: `normalization.mean`: expected a list with a number from 0 to 1 for each channel, found 0.5\n  \
+                 line 3: `normalization.std`: expected a list with a number above 0 for each channel, found the list [0.0]",
             ),
             (
                 "seed = 99999999999999999999",
