@@ -26,8 +26,9 @@ use std::path::PathBuf;
 #[command(
     after_help = "deploy backends lists and describes the engines: tract runs with our operators, tract-stock is \
     tract as released.\n\n\
-    The exit code is 1 if logits differ by more than rounding, or an answer beyond a near tie; with --layers, if \
-    any tensor differs by more than rounding.\n\n\
+    The table shows how far logits and probabilities differ, and how many answers changed: in all, and beyond a near \
+    tie, where rounding cannot be the reason. The exit code is 1 if logits differ by more than rounding, or an answer \
+    beyond a near tie; with --layers, if any tensor differs by more than rounding.\n\n\
     Examples:\n  \
     deploy parity model.onnx                     every engine against ONNX Runtime, on the whole test set\n  \
     deploy parity model.onnx --layers            node by node, on 4 images\n  \
