@@ -255,7 +255,7 @@ fn bad_input(folder: &Path) -> Result<Vec<Bad>> {
         image("text.png", "text.png"),
         image("large.pgm", "large.pgm"),
         image("nowhere.png", "nowhere.png"),
-        Bad { line: "eval --data nowhere".to_owned(), code: 1, word: "no folder nowhere" },
+        Bad { line: "eval --data nowhere".to_owned(), code: 1, word: "nowhere: folder not found" },
         Bad { line: "predict blank.png --threads 0".to_owned(), code: 2, word: "--threads" },
     ])
 }
