@@ -49,8 +49,9 @@ impl Machine {
     }
 }
 
-/// Lets all threads share one heap if the process may use a limited address space (`ulimit -v`). Otherwise glibc reserves
-/// 64 MiB of it for each thread, and several threads fail where one would not. Call it before the first thread starts.
+/// Lets all threads share one heap if the process may use a limited address space (`ulimit -v`). Otherwise glibc
+/// reserves 64 MiB of it for each thread, and several threads fail where one would not. Call it before the first thread
+/// starts.
 pub fn save_address_space() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

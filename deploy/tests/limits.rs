@@ -48,7 +48,8 @@ fn with(model: &mut ModelProto, mut node: NodeProto, constants: &[&[i64]]) -> No
     node
 }
 
-/// Found by the fuzzer: tract read 2 as false where our code read it as true, and tract then read past the end of a shape.
+/// Found by the fuzzer: tract read 2 as false where our code read it as true, and tract then read past the end of a
+/// shape.
 #[test]
 fn a_boolean_attribute_other_than_0_and_1_is_refused() {
     assert_refused(&["its ReduceMean node", "keepdims 2: expected 0 or 1"], |_, nodes| {

@@ -3,9 +3,9 @@
 //! Start reading at [`architecture::Architecture`], the only definition of the network, and at [`card::ModelCard`],
 //! which `train` writes into the ONNX file and `deploy` reads. The modules work together like this:
 //!
-//! 1. [`dataset`] lists and reads labelled images on disk, with [`idx`] for IDX files and [`image`] for image files.
+//! 1. [`dataset`] lists and reads labelled images on disk, with [`idx`] for IDX files and [`image_file`] for image files.
 //!    [`fingerprint`] detects when they change.
-//! 2. [`image`] turns an image file into the network's input, the same way in training and deployment. [`digit`] does
+//! 2. [`image_file`] turns an image file into the network's input, the same way in training and deployment. [`digit`] does
 //!    so for images of a single digit, if the [`card`] says that the model expects one.
 //! 3. [`architecture`] lists the network's layers; [`cost`] counts their multiply-adds and parameters.
 //! 4. [`onnx`] reads the exported file, and refuses what cannot run safely. [`preprocess`] does in Rust what the first

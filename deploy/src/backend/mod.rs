@@ -51,8 +51,8 @@ pub trait Backend: Any + Send {
     /// The images must have the model's element type and shape. [`crate::model::Model::logits`] checks this.
     fn run(&mut self, images: ImageBatch) -> Result<Array2<f32>>;
 
-    /// Returns one worker per thread, all sharing the model. Empty if the backend runs batches instead. A caller can then
-    /// decode, run and answer an image on one thread, and no thread waits for another.
+    /// Returns one worker per thread, all sharing the model. Empty if the backend runs batches instead. A caller can
+    /// then decode, run and answer an image on one thread, and no thread waits for another.
     fn workers(&self) -> Vec<Box<dyn Backend>> {
         Vec::new()
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Shows which engines are compiled in and found, and why something is unavailable
 #[derive(Args)]
 pub struct Arguments {
-    /// For people, or one document for programs
+    /// Text for people, or one JSON document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -66,7 +66,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     save_mistakes: Option<PathBuf>,
 
-    /// For people, or one document for programs
+    /// Text for people, or one JSON document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

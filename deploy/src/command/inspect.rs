@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long)]
     rewritten: bool,
 
-    /// For people, or one document for programs
+    /// Text for people, or one JSON document for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

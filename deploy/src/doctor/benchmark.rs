@@ -126,7 +126,8 @@ impl<'a> Ready<'a> {
         Benchmark { failures: self.failures, ..Benchmark::default() }
     }
 
-    /// Measures for about `time`, or longer if [`FEWEST_ROUNDS`] rounds take longer. Reports the share done to `progress`.
+    /// Measures for about `time`, or longer if [`FEWEST_ROUNDS`] rounds take longer. Reports the share done to
+    /// `progress`.
     pub fn measured(mut self, files: &Files, time: Duration, mut progress: impl FnMut(f64)) -> Result<Benchmark> {
         if self.models.is_empty() {
             return Ok(self.unmeasured());

@@ -248,7 +248,8 @@ fn decoder<'a>(mut reader: ImageReader<impl BufRead + Seek + 'a>, width: u32) ->
     })
 }
 
-/// The file, with the end marker of a PNG (chunk `IEND`) if that is missing: whether it is complete is decided by its data.
+/// The file, with the end marker of a PNG (chunk `IEND`) if that is missing: whether it is complete is decided by its
+/// data.
 fn with_end(format: ImageFormat, bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
     if format != ImageFormat::Png || memchr::memmem::rfind(bytes, &END[4..8]).is_some() {

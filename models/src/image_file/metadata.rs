@@ -10,8 +10,8 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// DEFLATE stores at most this many bytes in one.
 const MAX_COMPRESSION: u64 = 1032;
 
-/// Bytes of memory that the metadata of a file of `length` bytes may take while the header is read. The buffer that it is
-/// decompressed into doubles as it grows.
+/// Bytes of memory that the metadata of a file of `length` bytes may take while the header is read. The buffer that it
+/// is decompressed into doubles as it grows.
 pub(super) fn memory(format: ImageFormat, length: u64) -> u64 {
     if format == ImageFormat::Png { 2 * MAX_BYTES.min(length.saturating_mul(MAX_COMPRESSION)) } else { 0 }
 }
@@ -76,8 +76,8 @@ mod tests {
         bytes.into_inner()
     }
 
-    /// An EXIF entry with an orientation (Exif 2.3, tag 0x0112, 1 to 8), stored as the TIFF integer type `kind` in either
-    /// byte order.
+    /// An EXIF entry with an orientation (Exif 2.3, tag 0x0112, 1 to 8), stored as the TIFF integer type `kind` in
+    /// either byte order.
     fn entry(orientation: u8, kind: u8, big_endian: bool) -> Vec<u8> {
         let length = match kind {
             1 | 6 => 1,

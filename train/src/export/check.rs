@@ -109,8 +109,8 @@ pub struct Accuracy {
 }
 
 /// Runs `file` in every available engine on the CPU and compares it with the checkpoint's network. Disagreement is
-/// reported, not an error: see [`CheckReport::verdict`]. Errors if the file contains a wrong number or does not load or run,
-/// or if the network gives the same answer for all images, since agreement would then prove nothing.
+/// reported, not an error: see [`CheckReport::verdict`]. Errors if the file contains a wrong number or does not load or
+/// run, or if the network gives the same answer for all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<CheckReport> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
     let images = with_noise(&material.test.first(IMAGES), noise)?;

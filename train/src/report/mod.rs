@@ -1,7 +1,7 @@
 //! `report.html`: a self-contained page that shows the results of a run.
 //!
 //! [`RunReport`] gathers the contents: the run's checkpoints and history, and the [`Figures`] measured on the test set.
-//! Each part of the page has its own file: `headline`, `curves`, `classes`, `reliability`, `images` and `setup`. They
+//! Each part of the page has its own file: `headline`, `curves`, `classes`, `reliability`, `worst` and `setup`. They
 //! draw with `chart` and `axis` and write with `html`. The same run gives the same page on the same machine.
 
 pub mod axis;

@@ -111,7 +111,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// For people, one document for programs, or tables to paste
+    /// Text for people, one JSON document for programs, or tables to paste
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 

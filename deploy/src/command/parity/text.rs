@@ -47,8 +47,8 @@ fn verdict(agree: bool) -> &'static str {
     if agree { "agree" } else { "DISAGREE" }
 }
 
-/// One line for each engine that was compared with the reference: differences of logits and of probabilities, and answers
-/// that changed, in all and beyond a near tie.
+/// One line for each engine that was compared with the reference: differences of logits and of probabilities, and
+/// answers that changed, in all and beyond a near tie.
 fn engines(compared: &[Compared]) -> String {
     let heading = ["compared", "max diff", "mean diff", "prob diff", "changed", "beyond tie", ""];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
