@@ -269,7 +269,7 @@ fn checkpoints_that_do_not_fit_are_refused_and_stay_as_they_are() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
+fn a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint() {
     let place = Place::new();
     let mut command = place.start_or_resume();
     command.args(["--lr", "1e30"]);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_none() {
+    fn without_a_limit_there_is_none() {
         let (_folder, files) = tree(&[
             ("/proc/self/cgroup", "4:memory:/\n3:cpu:/\n0::/\nnonsense\n9::/../../etc\n"),
             ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),

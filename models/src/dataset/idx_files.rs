@@ -29,7 +29,7 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let labels = idx::read(&labels_path, 1)?;
     ensure!(
         images.extents[0] == labels.extents[0],
-        "{} contains {} images, but {} contains {} labels",
+        "{}: number of images {}, but {}: number of labels {}: expected as many labels as images",
         images_path.display(),
         images.extents[0],
         labels_path.display(),
@@ -128,7 +128,7 @@ mod tests {
         write(folder.path(), "t10k-images-idx3-ubyte", &[2, 1, 1], &[1, 2]);
         write(folder.path(), "t10k-labels-idx1-ubyte", &[1], &[9]);
         let message = load(folder.path(), Split::Test).unwrap_err().to_string();
-        assert!(message.contains("contains 2 images") && message.contains("contains 1 labels"), "{message}");
+        assert!(message.contains("number of images 2") && message.contains("number of labels 1"), "{message}");
     }
 
     #[test]

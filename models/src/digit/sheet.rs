@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_rectangle_is_a_sheet_and_an_ellipse_is_none() {
+    fn a_turned_rectangle_is_a_sheet_and_an_ellipse_is_not() {
         let (sin, cos) = 8_f32.to_radians().sin_cos();
         let turned = move |x: f32, y: f32| (cos * (x - 60.0) + sin * (y - 45.0), cos * (y - 45.0) - sin * (x - 60.0));
         let rectangle = move |x, y| matches!(turned(x, y), (right, down) if right.abs() < 40.0 && down.abs() < 30.0);

@@ -47,7 +47,7 @@ pub fn load(bytes: &[u8]) {
 }
 
 /// libfuzzer-sys ends the process at every panic, from a hook. A panic within tract that `deploy` catches and reports
-/// as an error is no fault of ours, so another hook takes its place, which ends the process at our own only.
+/// as an error is not our fault, so another hook takes its place, which ends the process at our own only.
 fn quiet() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -70,7 +70,7 @@ fn an_image_that_is_text_is_named_and_the_others_are_predicted() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     fs::write(file("model.onnx"), model()).unwrap();
-    fs::write(file("text.png"), "this is no picture").unwrap();
+    fs::write(file("text.png"), "this is not an image").unwrap();
     image::GrayImage::from_fn(28, 28, |x, _| image::Luma([if x == 14 { 255 } else { 0 }]))
         .save(file("one.png"))
         .unwrap();

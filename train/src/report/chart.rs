@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_no_numbers_are_left_out() {
+    fn points_that_are_not_numbers_are_left_out() {
         let values = [f64::NAN, 0.5, f64::INFINITY];
         let chart = Chart {
             id: "loss",
