@@ -26,7 +26,8 @@ rows = [
     ("test accuracy, tract", f"{100 * tract['accuracy']:.2f} % ({tract['correct']:,} of {tract['images']:,})"),
     ("test accuracy, ONNX Runtime", f"{100 * ort['accuracy']:.2f} % ({ort['correct']:,} of {ort['images']:,})"),
     ("95 % interval", "{:.2f} % to {:.2f} %".format(*(100 * bound for bound in figures["accuracy_interval"]))),
-    ("calibration error (ECE)", f"{100 * figures['calibration']['ece']:.1f} %"),
+    ("calibration error (ECE)", f"{100 * tract['calibration']['ece']:.2f} %; {100 * figures['calibration']['ece']:.1f} % as "
+                                f"trained, before the temperature {card['confidence']['temperature']}"),
     ("multiply-adds", f"{inspected['multiply_adds']:,} per image"),
     ("parameters in the file", f"{inspected['parameters']:,}"),
     ("size", f"{inspected['bytes']:,} bytes"),
@@ -44,4 +45,3 @@ if digits:
 else:
     print("It knows only these classes and classifies everything else as one of them. It was trained on grey images of "
           "a single\nitem, centred and light on black, not on photographs of everyday scenes.")
-print("Trained with label smoothing, it is underconfident: see the calibration error.")

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
 use models::card::Input;
+use models::digit::Reading;
 use models::image_file::Reader;
 use models::{dataset, files};
-use ndarray::Array3;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,10 +44,10 @@ impl ImageSource {
         }
     }
 
-    /// Reads the image as a model's input: `[C, H, W]`, values 0 to 255.
-    pub fn read(&self, reader: &Reader, input: &Input) -> Result<Array3<u8>> {
+    /// Reads the image in every way that is plausible for a model's input ([`Reader::readings`]).
+    pub fn read(&self, reader: &Reader, input: &Input) -> Result<Vec<Reading>> {
         match self {
-            Self::File(path) => reader.read(path, input),
+            Self::File(path) => reader.readings(path, input),
             Self::StandardInput => reader.read_from("standard input", std::io::stdin().lock(), input),
         }
     }

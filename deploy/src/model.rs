@@ -53,6 +53,12 @@ impl Model {
         self.card.as_ref()
     }
 
+    /// Whether the model can tell that an image does not look like those that it was trained on.
+    #[must_use]
+    pub fn rejects(&self) -> bool {
+        self.card.as_ref().and_then(|card| card.confidence?.energy).is_some()
+    }
+
     /// The images that the model takes.
     #[must_use]
     pub fn input(&self) -> &Input {

@@ -10,15 +10,17 @@ use crate::model::Model;
 use crate::pipeline;
 use crate::saved_inputs::SavedInputs;
 use anyhow::{Context, Result};
-use models::card::Input;
+use models::card::{Input, ModelCard};
+use models::digit::{self, Place, Reading};
 use models::evaluation::softmax;
 use models::files;
 use models::image_file::Reader;
-use ndarray::{Array2, Array3, ArrayView1, ArrayView4, Axis};
+use ndarray::{ArrayView1, ArrayView3, ArrayView4, s};
 use serde::Serialize;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-/// The label of an image whose best class is below the threshold.
+/// The label of an image that does not look like the training images, or whose best class is below the threshold.
 pub const UNKNOWN: &str = "unknown";
 
 /// Images per thread in a default batch: enough that starting the threads costs nothing in comparison.
@@ -49,6 +51,9 @@ pub struct Settings {
     pub top: usize,
     /// An image whose highest probability is below this, 0 to 1, is [`UNKNOWN`].
     pub threshold: f32,
+    /// Whether an image that does not look like the training images is [`UNKNOWN`]. No effect if the model's card has
+    /// no threshold for it.
+    pub rejects: bool,
     /// Images that are run together. `None` lets the program choose: one by one if the runtime has workers, otherwise a
     /// batch that suits the size of the images and the number of threads.
     pub batch: Option<usize>,
@@ -58,7 +63,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { reader: Reader::default(), top: usize::MAX, threshold: 0.0, batch: None, saved: None }
+        Self { reader: Reader::default(), top: usize::MAX, threshold: 0.0, rejects: true, batch: None, saved: None }
     }
 }
 
@@ -75,9 +80,24 @@ pub struct Prediction {
     pub probability: f32,
     /// The most probable classes, best first.
     pub top: Vec<Answer>,
+    /// Which part of the image was read as the digit; `None` if the image was taken as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reading: Option<ChosenReading>,
     /// Where the network's input was saved, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+}
+
+/// The reading of an image that was chosen ([`digit::choose`]).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChosenReading {
+    /// Its number, from 1, in the order of plausibility by geometry.
+    pub number: usize,
+    /// How many there were.
+    pub of: usize,
+    /// Where the digit was found.
+    #[serde(flatten)]
+    pub place: Place,
 }
 
 /// One class and its probability.
@@ -103,6 +123,45 @@ pub struct Failure {
 
 /// The result for one image.
 pub type PredictionResult = Result<Prediction, Failure>;
+
+/// Chooses one of the readings of an image, with the model's answers to all of them; for reading data sets.
+pub struct Chooser<'a> {
+    card: Option<ModelCard>,
+    shape: [usize; 3],
+    /// Idle models, each used by one thread at a time.
+    workers: Mutex<Vec<Model>>,
+    /// Used if there are no workers.
+    model: Mutex<&'a mut Model>,
+}
+
+impl<'a> Chooser<'a> {
+    /// A chooser that any number of threads can use.
+    pub fn new(model: &'a mut Model) -> Self {
+        let Input { channels, height, width, .. } = *model.input();
+        let (card, workers) = (model.card().cloned(), Mutex::new(model.workers()));
+        Self { card, shape: [channels, height, width], workers, model: Mutex::new(model) }
+    }
+
+    /// The reading that [`predict`] would choose. Errors if there are no readings or if the model fails.
+    pub fn choose(&self, mut readings: Vec<Reading>) -> Result<Reading> {
+        if readings.len() > 1 {
+            let pixels: Vec<u8> = readings.iter().flat_map(|reading| &reading.pixels).copied().collect();
+            let [channels, height, width] = self.shape;
+            let images = ArrayView4::from_shape((readings.len(), channels, height, width), &pixels)?;
+            let idle = self.workers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let logits = if let Some(mut worker) = idle {
+                let logits = worker.logits(images);
+                self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+                logits?
+            } else {
+                self.model.lock().unwrap_or_else(PoisonError::into_inner).logits(images)?
+            };
+            let choice = digit::choose(&readings, logits.view(), self.card.as_ref());
+            readings.swap(0, choice.map_or(0, |choice| choice.reading));
+        }
+        readings.into_iter().next().context("an image has no readings")
+    }
+}
 
 /// Runs the model on all images. `each` receives the outcomes in order, as many at a time as were run together. If it
 /// returns false, the remaining images are skipped.
@@ -132,22 +191,19 @@ fn one_by_one(
     settings: &Settings,
     mut each: impl FnMut(Vec<PredictionResult>) -> Result<bool>,
 ) -> Result<()> {
-    let shares = shares(sources.len(), workers.len(), SHARE.min(fitting(shape(model.input()))));
+    let shares = shares(sources.len(), workers.len(), SHARE.min(fitting(model.input())));
     let ahead = AHEAD * workers.len();
     let mut workers: Vec<_> = workers.into_iter().map(|worker| (worker, Vec::new())).collect();
     let Some(tools) = workers.split_first_mut() else { return Ok(()) };
     let answer = |(worker, pixels): &mut (Model, Vec<u8>), share: usize| {
         let decode = |number: usize| Decoded::read(number, &sources[number], settings, worker.input());
-        let decoded = shares[share].clone().map(decode).collect::<Result<Vec<_>>>()?;
-        let probabilities = run(worker, &decoded, pixels)?;
-        // Free the pixels on the thread that allocated them: freeing them on another thread is slow.
-        let decoded: Vec<_> = decoded.into_iter().map(Decoded::without_pixels).collect();
-        Ok::<_, anyhow::Error>((decoded, probabilities))
+        let decoded: Vec<_> = shares[share].clone().map(decode).collect();
+        // This also frees the pixels on the thread that allocated them: freeing them on another thread is slow.
+        answered(worker, decoded, pixels, sources, settings)
     };
-    pipeline::ahead(shares.len(), tools, ahead, answer, |answered| {
-        for answered in answered {
-            let (decoded, probabilities) = answered?;
-            if !each(outcomes(decoded, &probabilities, sources, model.labels(), settings)?)? {
+    pipeline::ahead(shares.len(), tools, ahead, answer, |results| {
+        for results in results {
+            if !each(results?)? {
                 break;
             }
         }
@@ -177,22 +233,21 @@ fn in_batches(
 ) -> Result<()> {
     let input = model.input().clone();
     let threads = model.runtime().threads;
-    let size = settings.batch.unwrap_or_else(|| batch_size(threads, fitting(shape(&input))));
+    let size = settings.batch.unwrap_or_else(|| batch_size(threads, fitting(&input)));
     let file_bytes = if settings.batch.is_some() { u64::MAX } else { FILE_BYTES };
     let decode = |(): &mut (), number: usize| {
         let source = &sources[number];
-        Ok((source.bytes(), Decoded::read(number, source, settings, &input)?))
+        (source.bytes(), Decoded::read(number, source, settings, &input))
     };
     let mut others = vec![(); threads - 1];
     pipeline::ahead(sources.len(), (&mut (), &mut others), size.max(2 * threads), decode, |mut decoded| {
         let mut pixels = Vec::new();
         loop {
-            let batch = next_batch(&mut decoded, size, file_bytes)?;
+            let batch = next_batch(&mut decoded, size, file_bytes);
             if batch.is_empty() {
                 return Ok(());
             }
-            let probabilities = run(model, &batch, &mut pixels)?;
-            if !each(outcomes(batch, &probabilities, sources, model.labels(), settings)?)? {
+            if !each(answered(model, batch, &mut pixels, sources, settings)?)? {
                 return Ok(());
             }
         }
@@ -204,98 +259,84 @@ fn batch_size(threads: usize, fitting: usize) -> usize {
     threads.saturating_mul(PER_THREAD).min(MAX_BATCH).min(fitting)
 }
 
-/// How many images `[C, H, W]` of network input fit into [`MAX_BATCH_BYTES`], at least 1.
-fn fitting([channels, height, width]: [usize; 3]) -> usize {
-    (MAX_BATCH_BYTES / (channels * height * width).max(1)).max(1)
-}
-
-fn shape(input: &Input) -> [usize; 3] {
-    [input.channels, input.height, input.width]
+/// How many images fit into [`MAX_BATCH_BYTES`] of network input, at least 1.
+fn fitting(input: &Input) -> usize {
+    let readings = if Reader::digit_polarity(input).is_some() { digit::MOST_READINGS } else { 1 };
+    (MAX_BATCH_BYTES / (readings * input.channels * input.height * input.width).max(1)).max(1)
 }
 
 /// An image that was read, or the reason why it could not be.
-struct Decoded<P = Array3<u8>> {
+struct Decoded {
     /// Index of its source.
     number: usize,
-    /// `[C, H, W]`, or what is wrong with the image.
-    pixels: Result<P, String>,
-    saved: Option<String>,
+    /// At least one reading, or what is wrong with the image.
+    readings: Result<Vec<Reading>, String>,
 }
 
 impl Decoded {
-    fn read(number: usize, source: &ImageSource, settings: &Settings, input: &Input) -> Result<Self> {
-        let pixels = guarded(source, || source.read(&settings.reader, input)).map_err(|error| format!("{error:#}"));
-        let saved = match (&settings.saved, &pixels) {
-            (Some(saved), Ok(pixels)) => Some(files::name(&saved.write(number, pixels.view())?)),
-            _ => None,
-        };
-        Ok(Self { number, pixels, saved })
-    }
-
-    fn without_pixels(self) -> Decoded<()> {
-        let Self { number, pixels, saved } = self;
-        Decoded { number, pixels: pixels.map(drop), saved }
+    fn read(number: usize, source: &ImageSource, settings: &Settings, input: &Input) -> Self {
+        let readings = guarded(source, || source.read(&settings.reader, input));
+        Self { number, readings: readings.map_err(|error| format!("{error:#}")) }
     }
 }
 
 /// Reads an image. A decoder that panics is reported as an error of that file.
-fn guarded(source: &ImageSource, read: impl FnOnce() -> Result<Array3<u8>>) -> Result<Array3<u8>> {
+fn guarded(source: &ImageSource, read: impl FnOnce() -> Result<Vec<Reading>>) -> Result<Vec<Reading>> {
     caught(|| Ok(read())).with_context(|| format!("{} cannot be read: its decoder crashed", source.name()))?
 }
 
 /// Takes the next images to run together, which come with the sizes of their files. It stops at `size` images, or once
 /// their files have `file_bytes` bytes.
-fn next_batch(
-    decoded: &mut dyn Iterator<Item = Result<(u64, Decoded)>>,
-    size: usize,
-    file_bytes: u64,
-) -> Result<Vec<Decoded>> {
+fn next_batch(decoded: &mut dyn Iterator<Item = (u64, Decoded)>, size: usize, file_bytes: u64) -> Vec<Decoded> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < size && bytes < file_bytes {
-        let Some((more, next)) = decoded.next().transpose()? else { break };
+        let Some((more, next)) = decoded.next() else { break };
         bytes += more;
         batch.push(next);
     }
-    Ok(batch)
+    batch
 }
 
-/// Returns the probabilities of the images that could be read, in order. `pixels` is a buffer that is reused.
-fn run(model: &mut Model, batch: &[Decoded], pixels: &mut Vec<u8>) -> Result<Array2<f32>> {
-    pixels.clear();
-    let mut count = 0;
-    for input in batch.iter().filter_map(|decoded| decoded.pixels.as_ref().ok()) {
-        // Copies the whole slice: copying element by element takes a noticeable share of the time.
-        match input.as_slice() {
-            Some(values) => pixels.extend_from_slice(values),
-            None => pixels.extend(input),
-        }
-        count += 1;
-    }
-    let Input { channels, height, width, .. } = *model.input();
-    let images = ArrayView4::from_shape((count, channels, height, width), pixels)?;
-    Ok(softmax(model.logits(images)?.view()))
-}
-
-/// Turns the probabilities of the images that could be read into the outcomes of all.
-fn outcomes<P>(
-    batch: impl IntoIterator<Item = Decoded<P>>,
-    probabilities: &Array2<f32>,
+/// Runs all readings of the images that could be read, chooses one of each, and returns the results of all images in
+/// order. `pixels` is a buffer that is reused.
+fn answered(
+    model: &mut Model,
+    batch: Vec<Decoded>,
+    pixels: &mut Vec<u8>,
     sources: &[ImageSource],
-    labels: &[String],
     settings: &Settings,
 ) -> Result<Vec<PredictionResult>> {
-    let mut rows = probabilities.axis_iter(Axis(0));
-    let outcome = |Decoded { number, pixels, saved, .. }: Decoded<P>| {
+    pixels.clear();
+    let readings = || batch.iter().filter_map(|decoded| decoded.readings.as_ref().ok()).flatten();
+    readings().for_each(|reading| pixels.extend_from_slice(&reading.pixels));
+    let Input { channels, height, width, .. } = *model.input();
+    let logits = model.logits(ArrayView4::from_shape((readings().count(), channels, height, width), pixels)?)?;
+    let mut next = 0;
+    let answer = |Decoded { number, readings }: Decoded| {
         let file = sources[number].name();
-        match pixels {
-            Ok(_) => {
-                let row = rows.next().with_context(|| format!("no answer for {file}"))?;
-                Ok(Ok(prediction(file, answers(row, labels, settings.top), settings.threshold, saved)))
-            }
-            Err(error) => Ok(Err(Failure { file, error })),
+        let readings = match readings {
+            Ok(readings) => readings,
+            Err(error) => return Ok(Err(Failure { file, error })),
+        };
+        let rows = logits.slice(s![next..next + readings.len(), ..]);
+        next += readings.len();
+        let choice = digit::choose(&readings, rows, model.card()).context("an image has no readings")?;
+        let Reading { pixels, digits, place, .. } = &readings[choice.reading];
+        let known = choice.known || !settings.rejects;
+        if known && *digits > 1 {
+            let error =
+                format!("{file} shows {digits} digits side by side, but the model reads one: crop it to one digit");
+            return Ok(Err(Failure { file, error }));
         }
+        let seen = ArrayView3::from_shape((channels, height, width), pixels)?;
+        let input = settings.saved.as_ref().map(|saved| saved.write(number, seen)).transpose()?;
+        let place = place.map(|place| ChosenReading { number: choice.reading + 1, of: readings.len(), place });
+        let probabilities = softmax(rows.slice(s![choice.reading..=choice.reading, ..]));
+        let top = answers(probabilities.row(0), model.labels(), settings.top);
+        let input = input.map(|path| files::name(&path));
+        Ok(Ok(prediction(file, top, (known, settings.threshold), place, input)))
     };
-    batch.into_iter().map(outcome).collect()
+    batch.into_iter().map(answer).collect()
 }
 
 /// Returns the `top` most probable classes, best first. Ties go to the lower index.
@@ -308,18 +349,26 @@ fn answers(probabilities: ArrayView1<f32>, labels: &[String], top: usize) -> Vec
     classes.into_iter().map(answer).collect()
 }
 
-fn prediction(file: String, top: Vec<Answer>, threshold: f32, input: Option<String>) -> Prediction {
+/// `known` tells whether the image looks like the training images.
+fn prediction(
+    file: String,
+    top: Vec<Answer>,
+    (known, threshold): (bool, f32),
+    reading: Option<ChosenReading>,
+    input: Option<String>,
+) -> Prediction {
     let probability = top.first().map_or(0.0, |best| best.probability);
     let (label, class) = match top.first() {
-        Some(best) if best.probability >= threshold => (best.label.clone(), Some(best.class)),
+        Some(best) if known && best.probability >= threshold => (best.label.clone(), Some(best.class)),
         _ => (UNKNOWN.to_owned(), None),
     };
-    Prediction { file, label, class, probability, top, input }
+    Prediction { file, label, class, probability, top, reading, input }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use models::card::{Content, Polarity};
     use ndarray::array;
 
     fn labels() -> [String; 3] {
@@ -335,8 +384,13 @@ mod tests {
     #[test]
     fn what_is_below_the_threshold_is_unknown_but_keeps_its_answers() {
         let top = answers(array![0.2, 0.5, 0.3].view(), &labels(), 3);
-        for (threshold, label, class) in [(0.0, "b", Some(1)), (0.5, "b", Some(1)), (0.51, UNKNOWN, None)] {
-            let found = prediction("x".into(), top.clone(), threshold, None);
+        for (known, threshold, label, class) in [
+            (true, 0.0, "b", Some(1)),
+            (true, 0.5, "b", Some(1)),
+            (true, 0.51, UNKNOWN, None),
+            (false, 0.0, UNKNOWN, None),
+        ] {
+            let found = prediction("x".into(), top.clone(), (known, threshold), None, None);
             assert_eq!((found.label.as_str(), found.class, found.probability), (label, class, 0.5), "{threshold}");
             assert_eq!(found.top, top);
         }
@@ -349,7 +403,7 @@ mod tests {
         let error =
             guarded(&ImageSource::File("a.png".into()), || Err(anyhow::anyhow!("a.png is truncated"))).unwrap_err();
         assert_eq!(error.to_string(), "a.png is truncated");
-        assert!(guarded(&ImageSource::File("b.png".into()), || Ok(Array3::zeros((1, 2, 2)))).is_ok());
+        assert!(guarded(&ImageSource::File("b.png".into()), || Ok(Vec::new())).is_ok());
     }
 
     #[test]
@@ -369,11 +423,11 @@ mod tests {
     #[test]
     fn a_batch_ends_with_its_size_or_with_large_files() {
         let sizes = |files: &[u64], size, file_bytes| {
-            let decoded = |&bytes| Ok((bytes, Decoded { number: 0, pixels: Err(String::new()), saved: None }));
+            let decoded = |&bytes| (bytes, Decoded { number: 0, readings: Err(String::new()) });
             let mut decoded = files.iter().map(decoded);
             let mut sizes = Vec::new();
             loop {
-                match next_batch(&mut decoded, size, file_bytes).unwrap().len() {
+                match next_batch(&mut decoded, size, file_bytes).len() {
                     0 => return sizes,
                     length => sizes.push(length),
                 }
@@ -386,8 +440,11 @@ mod tests {
 
     #[test]
     fn the_default_batch_keeps_every_thread_busy_and_the_memory_small() {
-        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, fitting([1, 28, 28]))), [256, 512, 1024]);
-        assert_eq!(batch_size(8, fitting([3, 224, 224])), 445);
-        assert_eq!(batch_size(2, fitting([3, 8192, 8192])), 1);
+        let image = |channels, side| Input::new(channels, side, side, Content::Image);
+        assert_eq!([1, 2, 64].map(|threads| batch_size(threads, fitting(&image(1, 28)))), [256, 512, 1024]);
+        assert_eq!(batch_size(8, fitting(&image(3, 224))), 445);
+        assert_eq!(batch_size(2, fitting(&image(3, 8192))), 1);
+        let digit = Input::new(1, 224, 224, Content::Digit { polarity: Polarity::LightOnDark });
+        assert_eq!(fitting(&image(1, 224)) / 8, fitting(&digit));
     }
 }

@@ -1,7 +1,9 @@
 //! Prints results: text in aligned columns for people, JSON for programs.
 
+mod confidence;
 mod metrics;
 
+pub use confidence::confidence;
 pub use metrics::{calibration, class_list, classes, confusion, headline, mistakes, percent, weakest, worst};
 
 use anyhow::{Context, Result};

@@ -4,6 +4,10 @@
 //! and output. Training and the exporter take the normalisation from it too, so the trained network, the exported graph
 //! and the images sent to it agree by construction.
 
+mod confidence;
+
+pub use confidence::{Confidence, EnergyRange, MeasuredOn};
+
 use crate::architecture::Architecture;
 use crate::onnx::proto::{ModelProto, StringStringEntryProto};
 use anyhow::{Context, Result, bail, ensure};
@@ -55,6 +59,9 @@ pub struct ModelCard {
     /// How the activation ranges of an int8 graph were chosen; `None` for other precisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<RangeCalibration>,
+    /// How far the probabilities can be trusted; `None` in files written before this field existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
     /// How the weights were trained.
     pub training: Training,
 }
@@ -356,6 +363,9 @@ impl ModelCard {
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0),
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
+        if let Some(confidence) = &self.confidence {
+            confidence.validate(input.content)?;
+        }
         self.training.validate()?;
         let Training { data_set, recipe, trained_with, .. } = &self.training;
         let names = self.labels.iter().chain(&self.training.sample);
@@ -403,6 +413,14 @@ mod tests {
             takes: GraphInput::Images,
             precision: Precision::Fp32,
             calibration: None,
+            confidence: Some(Confidence {
+                temperature: 0.61,
+                images: 2000,
+                from: MeasuredOn::HeldOut,
+                ece_before: 0.09,
+                ece_after: 0.004,
+                energy: Some(EnergyRange { reject_below: 7.31, median: 9.5 }),
+            }),
             training: Training {
                 data_set: "mnist".into(),
                 images: 60_000,
@@ -444,6 +462,8 @@ mod tests {
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
         broken(|card| card.architecture.width = 7.0, "width multiplier 7");
+        broken(|card| card.input.content = Content::Image, "energy: expected only for a model of digits");
+        broken(|card| card.confidence.as_mut().unwrap().temperature = 0.0, "temperature 0: expected a finite number");
         broken(|card| card.training.test_accuracy = Some(1e300), "test accuracy 1");
         broken(|card| card.labels[1] = "é".repeat(600), "the name 'éééééééééééééééééééé…' has 1200 bytes");
         broken(|card| card.training.recipe = "r".repeat(MAX_JSON), "expected at most 8388608");
@@ -456,7 +476,9 @@ mod tests {
         let object = json.as_object_mut().unwrap();
         assert!(object.remove("takes").is_some() && object.remove("precision").is_some());
         assert!(object["training"].as_object_mut().unwrap().remove("sample").is_some());
+        assert!(object.remove("confidence").is_some());
         let mut expected = card();
+        expected.confidence = None;
         expected.training.sample.clear();
         assert_eq!(ModelCard::parse(&json.to_string()).unwrap(), expected);
     }

@@ -44,6 +44,11 @@ warm_up = 0.3
 rotation = 10.0
 shift = 0.1
 erasing = 0.2
+stroke_width = 0.5
+low_resolution = 0.3
+grain = 0.3
+[outliers]
+share = 0.1
 "#;
 
 struct Place {

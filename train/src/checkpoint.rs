@@ -13,7 +13,9 @@ use crate::trainer::RunEnd;
 use anyhow::{Context, Result, bail, ensure};
 use deploy::text;
 use models::architecture::Architecture;
-use models::card::{FORMAT as CARD_FORMAT, GraphInput, Input, ModelCard, Precision, Preprocessing, Training};
+use models::card::{
+    Confidence, FORMAT as CARD_FORMAT, GraphInput, Input, ModelCard, Precision, Preprocessing, Training,
+};
 use models::files;
 use safetensors::tensor::{self, Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -193,6 +195,8 @@ pub struct Checkpoint {
     /// What it says besides its tensors.
     pub metadata: Metadata,
     tensors: HashMap<String, Tensor>,
+    /// Set for an export; a checkpoint's file has none.
+    confidence: Option<Confidence>,
     /// The file it was read from, for error messages.
     path: PathBuf,
 }
@@ -300,7 +304,7 @@ impl Checkpoint {
             let shape: Vec<i64> = view.shape().iter().map(|&extent| extent as i64).collect();
             tensors.insert(name.to_owned(), Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?);
         }
-        Ok(Self { metadata, tensors, path: path.to_owned() })
+        Ok(Self { metadata, tensors, confidence: None, path: path.to_owned() })
     }
 
     /// The network being trained.
@@ -313,12 +317,23 @@ impl Checkpoint {
         (self.metadata.recipe.ema > 0.0).then(|| self.build(AVERAGE, device)).transpose()
     }
 
-    /// The network that is tested and exported: the moving average if there is one.
+    /// The network that is tested and exported: the moving average if there is one. Its logits are divided by the
+    /// temperature that [`Self::set_confidence`] was given.
     pub fn shipped(&self, device: Device) -> Result<Network> {
-        match self.average(device)? {
-            Some(average) => Ok(average),
-            None => self.network(device),
+        let mut network = match self.average(device)? {
+            Some(average) => average,
+            None => self.network(device)?,
+        };
+        if let Some(Confidence { temperature, .. }) = self.confidence {
+            network.divide_logits(temperature)?;
         }
+        Ok(network)
+    }
+
+    /// Stores what [`crate::export::confidence::measure`] found out about the network. From then on, the logits of
+    /// [`Self::shipped`] are divided by the temperature, and [`Self::card`] contains the measurement.
+    pub fn set_confidence(&mut self, confidence: Confidence) {
+        self.confidence = Some(confidence);
     }
 
     /// A tensor of the optimizer's state, `[total]`. Errors if the checkpoint does not have it.
@@ -341,6 +356,7 @@ impl Checkpoint {
             takes: GraphInput::default(),
             precision: Precision::default(),
             calibration: None,
+            confidence: self.confidence,
             training: Training {
                 data_set: data.name.clone(),
                 images: data.fitted,

@@ -6,7 +6,7 @@ use crate::augment;
 use crate::recipe::{Augmentation, Recipe};
 use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
-use models::card::Preprocessing;
+use models::card::{Content, Polarity, Preprocessing};
 use models::dataset::Dataset;
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,13 @@ impl Images {
         let (count, channels, height, width) = self.images.size4()?;
         let shape = [count, channels, height, width].map(|extent| extent as usize);
         let bytes = Vec::<u8>::try_from(self.images.f_to(Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
+        Dataset::new(Array4::from_shape_vec(shape, bytes)?, self.classes()?)
+    }
+
+    /// The class of each image.
+    pub fn classes(&self) -> Result<Vec<usize>> {
         let labels = Vec::<i64>::try_from(self.labels.f_to(Device::Cpu)?)?;
-        Dataset::new(Array4::from_shape_vec(shape, bytes)?, labels.into_iter().map(|label| label as usize).collect())
+        Ok(labels.into_iter().map(|label| label as usize).collect())
     }
 
     /// Number of images.
@@ -80,6 +85,8 @@ pub struct TrainingData {
     pub held_out: Option<Images>,
     /// Mean and standard deviation of the pixels: the recipe's, or measured on the training images.
     pub preprocessing: Preprocessing,
+    /// Whether ink is lighter or darker than its background; only drawing augmentations and outliers depend on it.
+    pub polarity: Polarity,
 }
 
 impl TrainingData {
@@ -106,9 +113,13 @@ impl TrainingData {
             "the recipe's normalization is for {} channels, but the images have {channels}",
             preprocessing.mean.len()
         );
+        let polarity = match source.content {
+            Content::Digit { polarity } => polarity,
+            Content::Image => source.train.polarity(),
+        };
         if hold_out == 0 {
             let held_out = source.validation.as_ref().map(|set| Images::on_device(set, device)).transpose()?;
-            return Ok(Self { fit: all, held_out, preprocessing });
+            return Ok(Self { fit: all, held_out, preprocessing, polarity });
         }
         seed::set(recipe.seed, Purpose::HoldOut, 0);
         let order = Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?;
@@ -117,6 +128,7 @@ impl TrainingData {
             held_out: Some(all.select(&order.f_narrow(0, 0, held_out)?)?),
             fit: all.select(&order.f_narrow(0, held_out, total as i64 - held_out)?)?,
             preprocessing,
+            polarity,
         })
     }
 
@@ -174,10 +186,18 @@ impl TensorPreprocessor {
         channels_last(&resized)
     }
 
-    /// Like [`Self::evaluation`], with random augmentation. `step` counts from the start of the run and, with `seed`,
-    /// decides the random changes.
-    pub fn training(&self, images: &Tensor, augmentation: &Augmentation, seed: u64, step: u64) -> Result<Tensor> {
+    /// Like [`Self::evaluation`], for u8 or float images from 0 to 255 whose ink has this `polarity`, with random
+    /// augmentation. `step` counts from the start of the run and, with `seed`, decides the random changes.
+    pub fn training(
+        &self,
+        images: &Tensor,
+        augmentation: &Augmentation,
+        polarity: Polarity,
+        seed: u64,
+        step: u64,
+    ) -> Result<Tensor> {
         seed::set(seed, Purpose::Augmentation, step);
+        let images = if augmentation.draws() { &augment::drawn(images, augmentation, polarity)? } else { images };
         let mut batch = if augmentation.moves() {
             let moved = augment::moved(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
             channels_last(&self.normalised(&moved)?)?
@@ -210,7 +230,6 @@ fn channels_last(images: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::recipe::Overrides;
-    use models::card::Content;
 
     fn source(count: usize, channels: usize) -> DataSource {
         let images = Array4::from_shape_fn((count, channels, 4, 6), |(n, c, y, x)| (n * 31 + c * 7 + y * 6 + x) as u8);

@@ -5,11 +5,13 @@
 //!
 //! 1. [`recipe`] holds the settings: a built-in recipe or a file, changed by the flags of [`cli`].
 //! 2. [`source`] reads the data set. [`data`] keeps the raw images on the device and makes batches, which [`augment`]
-//!    changes at random. [`seed`] derives every random number from the run's seed.
+//!    changes at random and to which [`outliers`] adds images of none of the classes. [`random`] draws the numbers,
+//!    [`seed`] derives all of them from the run's seed.
 //! 3. [`network`] builds the network from [`models::architecture`]; [`flat`] keeps its parameters in one tensor.
 //! 4. [`trainer`] drives [`schedule`] and [`optimizer`], tests the network with [`mod@evaluate`], and writes complete
 //!    [`checkpoint`]s into the folder of the [`run`].
-//! 5. [`export`] turns a checkpoint into a self-contained ONNX file, and compares it with the network in every engine.
+//! 5. [`export`] calibrates a checkpoint's probabilities ([`temperature`]), turns it into a self-contained ONNX file, and
+//!    compares the file with the network in every engine.
 //! 6. [`report`], [`mod@compare`], [`tensorboard`] and [`progress`] show the results; [`summary`] shows a network.
 //!
 //! [`lock`] lets only one process at a time train a run, [`interrupt`] handles signals, [`device`] chooses where
@@ -31,7 +33,9 @@ pub mod lock;
 pub mod memory;
 pub mod network;
 pub mod optimizer;
+pub mod outliers;
 pub mod progress;
+pub mod random;
 pub mod recipe;
 pub mod report;
 pub mod run;
@@ -39,5 +43,6 @@ pub mod schedule;
 pub mod seed;
 pub mod source;
 pub mod summary;
+pub mod temperature;
 pub mod tensorboard;
 pub mod trainer;

@@ -159,6 +159,26 @@ impl Network {
         Ok(copy)
     }
 
+    /// Divides every logit by `temperature`, by dividing the weight and bias of the classifier, the last layer with
+    /// weights. Computed in f64 and rounded once. Errors if anything but averages follows the classifier.
+    pub fn divide_logits(&mut self, temperature: f64) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let layers = self.architecture.layers();
+        let classifier = layers.iter().rfind(|layer| !matches!(layer.op, Op::GlobalAveragePool));
+        let classifier = classifier.context("the network has no classifier")?;
+        if let Op::Convolution(convolution) = classifier.op {
+            ensure!(!convolution.normalised, "a ReLU6 follows the last layer, {}", classifier.name);
+        }
+        let prefix = format!("{}.", classifier.name);
+        for (spec, view) in self.parameters.specs().iter().zip(&mut self.parameter_views) {
+            if spec.name.starts_with(&prefix) {
+                let divided = view.f_to_kind(Kind::Double)?.f_div_scalar(temperature)?;
+                view.f_copy_(&divided.f_to_kind(Kind::Float)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the number format of convolutions in training: [`Kind::Float`] (the default) or [`Kind::BFloat16`].
     pub fn set_training_kind(&mut self, kind: Kind) {
         self.training_kind = kind;
@@ -311,6 +331,35 @@ mod tests {
 
     fn small(kind: Body) -> Architecture {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
+    }
+
+    /// Nothing but the classifier changes, and the logits are the old ones divided by the number.
+    #[test]
+    fn divided_logits_are_those_of_the_network_divided() {
+        tch::manual_seed(1);
+        let _guard = tch::no_grad_guard();
+        let images = Tensor::randn([64, 1, 32, 32], (Kind::Float, Device::Cpu));
+        for kind in Body::ALL {
+            let network = Network::initialised(&small(kind), Device::Cpu).unwrap();
+            let logits = network.forward(&images, false).unwrap();
+            for temperature in [2.0, 0.61] {
+                let mut divided = network.duplicate().unwrap();
+                divided.divide_logits(temperature).unwrap();
+                let found = divided.forward(&images, false).unwrap();
+                let difference = (found * temperature - &logits).abs().max().double_value(&[]);
+                let size = logits.abs().max().double_value(&[]);
+                assert!(difference < 1e-5 * size, "{kind}: {difference} of {size}");
+                let before = network.parameters().views(false).unwrap();
+                let after = divided.parameters().views(false).unwrap();
+                for ((spec, before), after) in network.parameters().specs().iter().zip(before).zip(after) {
+                    assert_eq!(before.equal(&after), !spec.name.starts_with("classifier"), "{}", spec.name);
+                }
+            }
+            // Halving is exact.
+            let mut half = network.duplicate().unwrap();
+            half.divide_logits(2.0).unwrap();
+            assert!((half.forward(&images, false).unwrap() * 2.0).equal(&logits), "{kind}");
+        }
     }
 
     /// Batch norm with the measured statistics gives the same result as with the batch's own, except that the running

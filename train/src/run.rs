@@ -184,7 +184,7 @@ impl Run {
     pub fn check_recipe(&self, recipe: &Recipe, epochs: Option<usize>) -> Result<()> {
         let path = self.folder.join(RECIPE);
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let own = Recipe::parse(&text).with_context(|| format!("{} is not a valid recipe", path.display()))?;
+        let own = Recipe::of_run(&text).with_context(|| format!("{} is not a valid recipe", path.display()))?;
         if own == *recipe || epochs.is_some_and(|epochs| own == Recipe { epochs, ..recipe.clone() }) {
             return Ok(());
         }

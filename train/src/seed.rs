@@ -14,6 +14,8 @@ pub enum Purpose {
     Order = 3,
     /// The augmentation of a batch.
     Augmentation = 4,
+    /// The outliers of a batch.
+    Outliers = 5,
 }
 
 /// Seeds libtorch's CPU generator for one purpose at one position: an epoch, or a step counted from the start of the

@@ -1,11 +1,13 @@
 //! The training loop.
 
+use crate::augment::light_on_dark;
 use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Extension, Metadata, RunProgress};
 use crate::data::{DataSource, Images, TensorPreprocessor, TrainingData};
 use crate::device;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
+use crate::outliers;
 use crate::recipe::{Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
@@ -168,6 +170,9 @@ impl Trainer {
             Precision::Bf16 => true,
         };
         network.set_training_kind(if mixed { Kind::BFloat16 } else { Kind::Float });
+        if recipe.outliers.share > 0.0 {
+            outliers::check(&source.input())?;
+        }
         let data = TrainingData::new(source, &recipe, device)?;
         let facts = DataFacts::new(source, &data);
         let preprocessor = TensorPreprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
@@ -254,6 +259,12 @@ impl Trainer {
     #[must_use]
     pub fn test(&self) -> &Images {
         &self.test
+    }
+
+    /// The held-out images on the device, if any.
+    #[must_use]
+    pub fn held_out(&self) -> Option<&Images> {
+        self.data.held_out.as_ref()
     }
 
     /// The network that is tested and exported: the moving average if there is one.
@@ -347,7 +358,8 @@ impl Trainer {
         self.account(&losses, rate)
     }
 
-    /// One step: forward, backward, optimizer, average. Returns the loss, still on the device, and the learning rate.
+    /// One step: forward, backward, optimizer, average. Returns the loss of the images, without that of the outliers,
+    /// still on the device, and the learning rate.
     fn step(&mut self, order: &Tensor) -> Result<(Tensor, f64)> {
         let Recipe { batch_size, seed, .. } = self.recipe;
         let position = self.progress.total_steps;
@@ -356,11 +368,21 @@ impl Trainer {
 
         let start = (self.progress.step * batch_size) as i64;
         let batch = self.data.fit.select(&order.f_narrow(0, start, batch_size as i64)?)?;
-        let images = self.preprocessor.training(&batch.images, &self.recipe.augmentation, seed, position)?;
+        let count = batch_size as i64;
+        let outliers = self.recipe.outliers.count(batch_size) as i64;
+        let images = if outliers > 0 { self.with_outliers(&batch.images, outliers)? } else { batch.images };
+        let (augmentation, polarity) = (&self.recipe.augmentation, self.data.polarity);
+        let images = self.preprocessor.training(&images, augmentation, polarity, seed, position)?;
         let logits = self.network.forward(&images, true)?;
         let smoothing = self.recipe.label_smoothing;
-        let loss = logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, smoothing)?;
-        let mut gradient = self.network.gradients(&loss)?;
+        let own = logits.f_narrow(0, 0, count)?;
+        let loss = own.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, smoothing)?;
+        let mut gradient = if outliers > 0 {
+            let others = outliers::loss(&logits.f_narrow(0, count, outliers)?)?;
+            self.network.gradients(&loss.f_add(&others.f_mul_scalar(self.recipe.outliers.weight)?)?)?
+        } else {
+            self.network.gradients(&loss)?
+        };
         optimizer::clip(&mut gradient, self.recipe.clip_norm)?;
         self.optimizer.step(self.network.parameters().buffer(), &mut gradient, rate, position)?;
         if let Some(average) = &mut self.average {
@@ -372,6 +394,14 @@ impl Trainer {
         self.progress.step += 1;
         self.progress.total_steps += 1;
         Ok((loss.f_detach()?, rate))
+    }
+
+    /// A batch of `images` `[N, 1, H, W]`, followed by `count` outliers, as floats from 0 to 255.
+    fn with_outliers(&self, images: &Tensor, count: i64) -> Result<Tensor> {
+        seed::set(self.recipe.seed, Purpose::Outliers, self.progress.total_steps);
+        let (images, polarity) = (images.f_to_kind(Kind::Float)?, self.data.polarity);
+        let drawn = outliers::draw(&light_on_dark(&images, polarity)?, count)?;
+        Ok(Tensor::f_cat(&[images, light_on_dark(&drawn, polarity)?], 0)?)
     }
 
     /// Reads the losses of the last steps and returns their mean. A loss that is not finite ends the run.

@@ -91,7 +91,7 @@ fn assert_well_formed(html: &str) {
 fn the_page_says_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (run, trainer) = trained(folder.path(), &recipe(2, 8), &source(1, &LABELS));
-    let page = report::write(&run, trainer.test(), "the test split of made <up>").unwrap();
+    let page = report::write(&run, trainer.test(), trainer.held_out(), "the test split of made <up>").unwrap();
     assert_eq!(page, run.folder().join("report.html"));
     let html = fs::read_to_string(&page).unwrap();
     assert_well_formed(&html);
@@ -109,12 +109,24 @@ fn the_page_says_what_was_measured() {
     for words in ["depthwise 3×3 stride 2", "batch_size = 8", "libtorch 2.13.0 on cpu, 1 thread", "1706.04599"] {
         assert!(html.contains(words), "{words}");
     }
+    // The network as trained, and with the temperature that the held-out images give.
+    let report = RunReport::measure(&run, trainer.test(), trainer.held_out(), "the test split of made <up>").unwrap();
+    let calibrated = report.figures.calibrated.as_ref().unwrap();
+    assert_eq!((calibrated.images, calibrated.metrics.correct), (8, report.figures.metrics.correct));
+    for (title, metrics) in [("As trained", &report.figures.metrics), ("As exported", &calibrated.metrics)] {
+        let heading = format!("<h3>{title}, ECE {}</h3>", percent(metrics.calibration.ece));
+        assert!(html.contains(&heading), "{heading}");
+    }
+    assert!(html.contains(&format!("the temperature {}, fitted to 8 held-out images", calibrated.temperature)));
     // Nothing is loaded from outside: the only addresses are `data:` images.
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url(") && !html.contains("@import"));
     assert_eq!(html.matches("src=\"").count(), html.matches("src=\"data:image/png;base64,").count());
     assert_eq!(
         html,
-        RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap().to_html().unwrap(),
+        RunReport::measure(&run, trainer.test(), trainer.held_out(), "the test split of made <up>")
+            .unwrap()
+            .to_html()
+            .unwrap(),
         "the same run, another page"
     );
 }
@@ -129,7 +141,7 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
     let nothing = Network::zeros(&metadata.architecture, Device::Cpu).unwrap();
     checkpoint::write(&run.best(), &metadata, &nothing, None, &[]).unwrap();
 
-    let report = RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap();
+    let report = RunReport::measure(&run, trainer.test(), trainer.held_out(), "the test split of made <up>").unwrap();
     let figures = &report.figures;
     assert_eq!((figures.metrics.accuracy, figures.mistakes.len()), (0.5, 15));
     assert_eq!(figures.metrics.confusion.counts, [vec![15, 0], vec![15, 0]]);
@@ -149,10 +161,11 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
 fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let (run, trainer) = trained(folder.path(), &recipe(1, 0), &source(1, &LABELS));
-    let mut report = RunReport::measure(&run, trainer.test(), "the test split of made <up>").unwrap();
+    let mut report =
+        RunReport::measure(&run, trainer.test(), trainer.held_out(), "the test split of made <up>").unwrap();
     let html = report.to_html().unwrap();
     assert_well_formed(&html);
-    assert!(!html.contains("held-out accuracy"), "nothing was held out");
+    assert!(!html.contains("held-out accuracy") && !html.contains("As exported"), "nothing was held out");
 
     let epoch = |epoch: usize| {
         let error = 0.9 / epoch as f64;
@@ -195,7 +208,7 @@ fn labels_the_network_does_not_know_are_an_error() {
     let checkpoint = Checkpoint::read(&run.best()).unwrap();
     let measure = |set: &Dataset| {
         let images = Images::on_device(set, Device::Cpu).unwrap();
-        Figures::measure(&checkpoint, &images, "these", &|_, _| ()).unwrap_err().to_string()
+        Figures::measure(&checkpoint, &images, None, "these", &|_, _| ()).unwrap_err().to_string()
     };
     assert!(measure(&images(10, 1, 4)).contains("labels up to 3, but the network has only 3 classes"));
     assert!(measure(&images(9, 3, 3)).contains("the network expects [1, 12, 12]"));

@@ -119,14 +119,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (engines, notes) =
         arguments.runtimes.as_deref().map(|list| listed("--runtimes", list)).transpose()?.unwrap_or_default();
     say_notes(&notes);
-    let models = if engines.is_empty() {
+    let mut models = if engines.is_empty() {
         vec![arguments.model.open()?]
     } else {
         let ModelArguments { model, cuda, threads, .. } = &arguments.model;
         cuda.validate(&engines)?;
         open_in(model, &engines, |engine| cuda.on(engine, threads.map(usize::from)))?
     };
-    let model = models.first().context("no model was opened")?;
+    let model = models.first_mut().context("no model was opened")?;
     let (name, labels) = (model.name().to_owned(), model.labels().to_vec());
     let (folder, tests) = test_set(model, arguments.data.as_deref(), arguments.model.model.path().is_none())?;
     if let Some(target) = &arguments.save_mistakes {

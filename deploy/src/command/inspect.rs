@@ -1,6 +1,6 @@
 //! `deploy inspect`: what is in this file?
 
-use super::text::{counted, fields, grouped, printable};
+use super::text::{self, counted, fields, grouped, printable};
 use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -236,7 +236,7 @@ fn card_fields(card: &ModelCard) -> String {
     };
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.2} %", share * 100.0));
-    fields(&[
+    let mut lines = vec![
         ("architecture", {
             let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
             let cost = grouped(cost::count(&architecture.layers()).multiply_adds);
@@ -272,5 +272,7 @@ fn card_fields(card: &ModelCard) -> String {
             let (held_out, test) = (percent(training.held_out_accuracy), percent(training.test_accuracy));
             format!("held out {held_out}, test {test}")
         }),
-    ])
+    ];
+    lines.extend(card.confidence.iter().flat_map(text::confidence));
+    fields(&lines)
 }

@@ -18,9 +18,10 @@ use deploy::backend::{Device, ENGINES, Engine, Options, Selection};
 use deploy::embedded;
 use deploy::model::Model;
 use deploy::named::Named;
+use deploy::predict::Chooser;
 pub use deploy::text::{self, print, print_json};
 use indicatif::{ProgressBar, ProgressStyle};
-use models::dataset::{self, Dataset, TestSet, Trained, UnknownClasses};
+use models::dataset::{self, Dataset, ReadOptions, TestSet, Trained, UnknownClasses};
 use models::onnx::{self, external};
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -271,13 +272,17 @@ pub fn usage(message: impl Display) -> anyhow::Error {
 
 /// Reads the test images for a model, from the given folder or from the data set named in the model's card, as fetched
 /// by `scripts/setup`. Returns the folder too. `embedded` tells whether the model is the one built into the program.
-pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<(PathBuf, TestSet)> {
+///
+/// If the model reads digits, it chooses among the readings of each image, as in `predict`.
+pub fn test_set(model: &mut Model, folder: Option<&Path>, embedded: bool) -> Result<(PathBuf, TestSet)> {
     let given = folder.is_some();
     let folder = match folder {
         Some(folder) => folder.to_owned(),
         None => fetched(model)?,
     };
-    let training = model.card().map(|card| &card.training);
+    let (name, labels, input, card) =
+        (model.name().to_owned(), model.labels().to_vec(), model.input().clone(), model.card().cloned());
+    let training = card.as_ref().map(|card| &card.training);
     let trained = training.map(|training| Trained {
         name: &training.data_set,
         sample: &training.sample,
@@ -285,14 +290,16 @@ pub fn test_set(model: &Model, folder: Option<&Path>, embedded: bool) -> Result<
         own: !given,
     });
     let bar = progress_of("reading", 0);
-    let set = dataset::test_set(&folder, model.labels(), model.input(), trained, &|done, total| {
+    let progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
-    });
+    };
+    let chooser = Chooser::new(model);
+    let options = ReadOptions { progress: &progress, choose: &|readings| chooser.choose(readings) };
+    let set = dataset::test_set(&folder, &labels, &input, trained, options);
     bar.finish_and_clear();
     let set = set.map_err(|error| {
         if embedded && error.is::<UnknownClasses>() {
-            let name = model.name();
             anyhow!("{error:#}. The model is {name}, embedded in this program: name your own with --model FILE")
         } else {
             error

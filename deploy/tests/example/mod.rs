@@ -194,6 +194,7 @@ pub fn card(channels: usize) -> ModelCard {
         takes: GraphInput::Images,
         precision: Precision::Fp32,
         calibration: None,
+        confidence: None,
         training: Training {
             data_set: "insects".into(),
             images: 12_345,

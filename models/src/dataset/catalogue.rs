@@ -4,16 +4,41 @@ use super::class_folders::{ClassFolders, ImagePath, TestSource};
 use super::labels::{Names, UnknownClasses};
 use super::{Dataset, Split, decode, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
+use crate::digit::Reading;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
+/// Called with the number of images read so far and their total. ReadSplit a folder of photographs takes minutes.
 pub type ReadProgress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// Called with all readings of an image to choose one. Each thread that reads images calls it.
+pub type Choose<'a> = &'a (dyn Fn(Vec<Reading>) -> Result<Reading> + Sync);
+
+/// How image files are read. From a [`ReadProgress`] alone, the most plausible reading of each image is taken.
+#[derive(Clone, Copy)]
+pub struct ReadOptions<'a> {
+    /// Called after each image.
+    pub progress: ReadProgress<'a>,
+    /// Chooses one of the readings of an image.
+    pub choose: Choose<'a>,
+}
+
+impl<'a> From<ReadProgress<'a>> for ReadOptions<'a> {
+    fn from(progress: ReadProgress<'a>) -> Self {
+        Self { progress, choose: &|mut readings| Ok(readings.swap_remove(0)) }
+    }
+}
+
+impl<'a, F: Fn(usize, usize) + Sync> From<&'a F> for ReadOptions<'a> {
+    fn from(progress: &'a F) -> Self {
+        (progress as ReadProgress).into()
+    }
+}
 
 /// One split of a data set, in memory.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ReadSplit {
     /// The images.
     pub set: Dataset,
     /// Notes for the user: files that were skipped or could not be read.
@@ -93,11 +118,7 @@ impl Catalogue {
             "{} contains image files: only the images in IDX files can be declared digits",
             self.folder.display()
         );
-        let set = idx_files::load(&self.folder, Split::Train)?;
-        let sum: u64 = set.images().iter().map(|&value| u64::from(value)).sum();
-        // Ink covers less than half of an image.
-        let dark = 2 * sum < 255 * set.images().len() as u64;
-        Ok(Content::Digit { polarity: if dark { Polarity::LightOnDark } else { Polarity::DarkOnLight } })
+        Ok(Content::Digit { polarity: idx_files::load(&self.folder, Split::Train)?.polarity() })
     }
 
     /// Whether the folder has a validation split.
@@ -162,13 +183,19 @@ impl Catalogue {
 
     /// Reads one split as the network's input. Classes are matched by name: a label is an index into `labels`. For
     /// evaluation the folder may lack some of the classes; the training split must have an image of each.
-    pub fn read(&self, split: Split, labels: &[String], input: &Input, progress: ReadProgress) -> Result<Reading> {
+    pub fn read<'a>(
+        &self,
+        split: Split,
+        labels: &[String],
+        input: &Input,
+        options: impl Into<ReadOptions<'a>>,
+    ) -> Result<ReadSplit> {
         let reading = match &self.form {
             Form::Idx => self.read_idx(split, labels, input),
             Form::Folders(folders) => {
                 let listed = folders.images(&self.folder, split)?;
                 let what = format!("{} images in {}", split.name(), self.folder.display());
-                self.read_images(folders, listed, &what, labels, input, progress)
+                self.read_images(folders, listed, &what, labels, input, options.into())
             }
         }?;
         if split == Split::Train {
@@ -191,13 +218,13 @@ impl Catalogue {
         &self,
         labels: &[String],
         input: &Input,
-        progress: ReadProgress,
-    ) -> Result<(Reading, Vec<bool>)> {
+        options: ReadOptions,
+    ) -> Result<(ReadSplit, Vec<bool>)> {
         let Form::Folders(folders) = &self.form else {
             bail!("{} has its own test split", self.folder.display());
         };
         let what = format!("images in {}", self.folder.display());
-        let reading = self.read_images(folders, &folders.all(), &what, labels, input, progress)?;
+        let reading = self.read_images(folders, &folders.all(), &what, labels, input, options)?;
         let test: BTreeSet<&Path> =
             folders.images(&self.folder, Split::Test)?.iter().map(|image| image.path.as_path()).collect();
         let is_test =
@@ -206,7 +233,7 @@ impl Catalogue {
         Ok((reading, is_test))
     }
 
-    fn read_idx(&self, split: Split, labels: &[String], input: &Input) -> Result<Reading> {
+    fn read_idx(&self, split: Split, labels: &[String], input: &Input) -> Result<ReadSplit> {
         let set = idx_files::load(&self.folder, split)?;
         let (_, channels, height, width) = set.images().dim();
         let (found, expected) = ([channels, height, width], [input.channels, input.height, input.width]);
@@ -217,7 +244,7 @@ impl Catalogue {
             split.name()
         );
         let (classes, notes) = self.classes_of_numbers(&set, labels)?;
-        Ok(Reading { set: set.with_labels(&classes), notes })
+        Ok(ReadSplit { set: set.with_labels(&classes), notes })
     }
 
     /// For each number in the IDX labels, its index in `labels`. Also returns notes for the user.
@@ -262,8 +289,8 @@ impl Catalogue {
         what: &str,
         labels: &[String],
         input: &Input,
-        progress: ReadProgress,
-    ) -> Result<Reading> {
+        options: ReadOptions,
+    ) -> Result<ReadSplit> {
         let places: Vec<Option<usize>> =
             folders.classes.iter().map(|class| labels.iter().position(|label| label == class)).collect();
         let unknown = folders.classes.iter().zip(&places).filter(|(_, place)| place.is_none());
@@ -273,7 +300,7 @@ impl Catalogue {
             .iter()
             .map(|ImagePath { path, class, .. }| (path.as_path(), places[*class].unwrap_or_default()))
             .collect();
-        decode::read(what, &images, input, progress)
+        decode::read(what, &images, input, options)
     }
 }
 
@@ -408,7 +435,7 @@ mod tests {
         assert_eq!((input.channels, input.height, input.width, input.content), (1, 12, 12, Content::Image));
         let Form::Folders(folders) = &catalogue.form else { panic!("{catalogue:?}") };
         for (split, count) in [(Split::Train, 16), (Split::Test, 4)] {
-            let Reading { set, notes } = catalogue.read(split, &labels, &input, silent()).unwrap();
+            let ReadSplit { set, notes } = catalogue.read(split, &labels, &input, silent()).unwrap();
             assert!(notes.is_empty(), "{notes:?}");
             assert_eq!(set.images().dim(), (count, 1, 12, 12));
             let files = folders.images(folder.path(), split).unwrap();

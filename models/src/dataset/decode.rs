@@ -1,6 +1,6 @@
 //! Reads many image files into one array, in parallel, and reports those that cannot be read.
 
-use super::{Dataset, MAX_BYTES, ReadProgress, Reading};
+use super::{Dataset, MAX_BYTES, ReadOptions, ReadSplit};
 use crate::card::Input;
 use crate::image_file;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -13,11 +13,11 @@ use std::thread;
 /// Most unreadable images that a message names; the others are only counted.
 const NAMED: usize = 10;
 
-/// Reads `images` (path and class) as the network's input ([`image_file::Reader::read`]), in parallel but in order.
+/// Reads `images` (path and class) as the network's input ([`image_file::Reader::readings`]), in parallel but in order.
 /// Messages call them `what`.
 ///
 /// Unreadable images are skipped and named in the notes. Fails if there are more than [`tolerated`].
-pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, progress: ReadProgress) -> Result<Reading> {
+pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, options: ReadOptions) -> Result<ReadSplit> {
     let length = input.channels * input.height * input.width;
     let bytes = length as u64 * images.len() as u64;
     ensure!(
@@ -36,7 +36,7 @@ pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, progres
         format!("{} {what} do not fit into memory: use fewer, or choose a lower --resolution", images.len())
     })?;
     values.resize(length * images.len(), 0);
-    let failures = fill(&mut values, length, images, input, progress)?;
+    let failures = fill(&mut values, length, images, input, options)?;
     report(what, images.len(), &failures)?;
 
     let (mut labels, mut files) = (Vec::with_capacity(images.len()), Vec::with_capacity(images.len()));
@@ -54,7 +54,7 @@ pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, progres
     let notes = (!failures.is_empty()).then(|| {
         format!("{} of {} {what} cannot be read and are skipped:{}", failures.len(), images.len(), list(&failures))
     });
-    Ok(Reading { set, notes: notes.into_iter().collect() })
+    Ok(ReadSplit { set, notes: notes.into_iter().collect() })
 }
 
 /// Index of an unreadable image, and the reason.
@@ -66,7 +66,7 @@ fn fill(
     length: usize,
     images: &[(&Path, usize)],
     input: &Input,
-    progress: ReadProgress,
+    options: ReadOptions,
 ) -> Result<Vec<Failure>> {
     let done = AtomicUsize::new(0);
     let places = Mutex::new(images.iter().zip(values.chunks_exact_mut(length.max(1))).enumerate());
@@ -78,11 +78,12 @@ fn fill(
             let Some((index, ((path, _), place))) = places.lock().ok().and_then(|mut places| places.next()) else {
                 return failures;
             };
-            match image_file::Reader::default().read(path, input) {
-                Ok(values) => place.iter_mut().zip(values).for_each(|(place, value)| *place = value),
+            let readings = image_file::Reader::default().readings(path, input);
+            match readings.and_then(|readings| (options.choose)(readings)) {
+                Ok(reading) => place.copy_from_slice(&reading.pixels),
                 Err(error) => failures.push((index, error)),
             }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
+            (options.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, images.len());
         }
     };
     let mut failures = thread::scope(|scope| {
@@ -156,8 +157,14 @@ fn list(failures: &[Failure]) -> String {
 mod tests {
     use super::*;
     use crate::card::Content;
+    use crate::dataset::ReadProgress;
     use image::{GrayImage, Luma};
     use std::path::PathBuf;
+
+    fn silent() -> ReadOptions<'static> {
+        let progress: ReadProgress = &|_, _| ();
+        progress.into()
+    }
 
     fn input() -> Input {
         Input::new(1, 8, 8, Content::Image)
@@ -179,16 +186,16 @@ mod tests {
             .collect()
     }
 
-    fn read_all(paths: &[PathBuf]) -> Result<Reading> {
+    fn read_all(paths: &[PathBuf]) -> Result<ReadSplit> {
         let images: Vec<_> = paths.iter().enumerate().map(|(index, path)| (path.as_path(), index)).collect();
-        read("test images in x", &images, &input(), &|_, _| ())
+        read("test images in x", &images, &input(), silent())
     }
 
     #[test]
     fn the_order_stays_and_what_cannot_be_read_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let paths = images(folder.path(), 200, |number| number % 15 == 0 && number < 150);
-        let Reading { set, notes } = read_all(&paths).unwrap();
+        let ReadSplit { set, notes } = read_all(&paths).unwrap();
         assert_eq!(set.len(), 190);
         for (image, &label) in set.images().outer_iter().zip(set.labels()) {
             assert!(image.iter().all(|&value| usize::from(value) == label), "{label}");
@@ -228,7 +235,7 @@ mod tests {
     fn more_than_fits_in_memory_is_an_error_with_numbers() {
         let large = Input { channels: 3, height: 4096, width: 4096, ..input() };
         let images = vec![(Path::new("a.png"), 0); 200];
-        let message = read("images", &images, &large, &|_, _| ()).err().unwrap().to_string();
+        let message = read("images", &images, &large, silent()).err().unwrap().to_string();
         assert!(message.contains("200 images of 3x4096x4096") && message.contains("10.1 GB"), "{message}");
         assert!(message.contains("8.6 GB") && message.contains("--resolution"), "{message}");
     }

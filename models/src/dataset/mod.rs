@@ -2,7 +2,7 @@
 //!
 //! A [`Catalogue`] lists the contents of a folder: IDX files, as of MNIST (`idx_files`), or one sub-folder of images
 //! per class (`class_folders`; `decode` reads their images). `layout` finds the class folders and the splits by their
-//! usual names. Reading a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
+//! usual names. ReadSplit a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
 //! recognises its training images by a [`sample()`].
 
 mod catalogue;
@@ -16,7 +16,7 @@ mod noise;
 mod sample;
 mod test_set;
 
-pub use catalogue::{Catalogue, ReadProgress, Reading};
+pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
 pub use idx_files::load;
 pub use labels::{UnknownClasses, read_labels};
 pub use listing::images_in;
@@ -24,6 +24,7 @@ pub use noise::noise;
 pub use sample::sample;
 pub use test_set::{TestSet, Trained, test_set};
 
+use crate::card::Polarity;
 use crate::fingerprint::Fingerprint;
 use anyhow::{Result, ensure};
 use ndarray::{Array4, ArrayView4, Axis, Slice};
@@ -109,6 +110,14 @@ impl Dataset {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| label + 1)
+    }
+
+    /// Whether ink is lighter or darker than its background, if the images are drawings: ink covers less than half of an
+    /// image.
+    #[must_use]
+    pub fn polarity(&self) -> Polarity {
+        let sum: u64 = self.images.iter().map(|&value| u64::from(value)).sum();
+        if 2 * sum < 255 * self.images.len() as u64 { Polarity::LightOnDark } else { Polarity::DarkOnLight }
     }
 
     /// The first `count` images, but at least one; all of them if there are fewer.

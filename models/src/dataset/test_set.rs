@@ -1,7 +1,7 @@
 //! Chooses the images to evaluate a model on: everything in a folder, except images the model was trained on.
 
 use super::sample::found;
-use super::{Catalogue, Dataset, ReadProgress, Reading};
+use super::{Catalogue, Dataset, ReadOptions, ReadSplit};
 use crate::card::Input;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -54,13 +54,14 @@ impl TestSet {
 /// Reads the images in `folder` to evaluate a model on, for a model with these labels and this input. These are its
 /// test split if it has one, otherwise all of its images. If the model was trained on this folder (`trained`), they are
 /// only the fifth that was kept for the test. Classes are matched by name.
-pub fn test_set(
+pub fn test_set<'a>(
     folder: &Path,
     labels: &[String],
     input: &Input,
     trained: Option<Trained>,
-    progress: ReadProgress,
+    options: impl Into<ReadOptions<'a>>,
 ) -> Result<TestSet> {
+    let options = options.into();
     let mut catalogue = Catalogue::open(folder)?;
     if trained.is_some_and(|trained| trained.own) {
         catalogue = catalogue.renamed();
@@ -68,13 +69,13 @@ pub fn test_set(
     let mut notes = catalogue.notes().to_vec();
     let shown = folder.display();
     let (set, which, all) = if let Some(place) = catalogue.test_folder() {
-        let Reading { set, notes: of_reading } = catalogue.read(super::Split::Test, labels, input, progress)?;
+        let ReadSplit { set, notes: of_reading } = catalogue.read(super::Split::Test, labels, input, options)?;
         notes.extend(of_reading);
         let below = place.strip_prefix(folder).ok().filter(|below| !below.as_os_str().is_empty());
         let below = below.map_or_else(String::new, |below| format!(" ({}/)", below.display()));
         (set, format!("the test split of {shown}{below}"), false)
     } else {
-        let (Reading { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, progress)?;
+        let (ReadSplit { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, options)?;
         notes.extend(of_reading);
         let places = |test: bool| (0..set.len()).filter(|&image| is_test[image] == test).collect::<Vec<_>>();
         let parts = || Ok::<_, anyhow::Error>((set.select(&places(false))?, set.select(&places(true))?));
@@ -139,6 +140,9 @@ fn is_own(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::ReadProgress;
+
+    const SILENT: ReadProgress = &|_, _| ();
     use crate::card::Content;
     use crate::dataset::{Split, sample};
     use image::{GrayImage, Luma};
@@ -167,7 +171,7 @@ mod tests {
     fn trained_on(root: &Path) -> Model {
         let catalogue = Catalogue::open(root).unwrap();
         let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Image).unwrap());
-        let set = catalogue.read(Split::Train, &labels, &input, &|_, _| ()).unwrap().set;
+        let set = catalogue.read(Split::Train, &labels, &input, SILENT).unwrap().set;
         Model { labels, input, sample: sample(&set), fingerprint: set.fingerprint() }
     }
 
@@ -181,7 +185,7 @@ mod tests {
         let model = trained_on(&at("data"));
         let of = |name: &str, trained: Trained| {
             let root = at(name);
-            let set = test_set(&root, &model.labels, &model.input, Some(trained), &|_, _| ()).unwrap();
+            let set = test_set(&root, &model.labels, &model.input, Some(trained), SILENT).unwrap();
             (set.line(set.set.len()).replace(&*place.path().to_string_lossy(), ""), set.notes.join("\n"))
         };
         let card = Trained { name: "data", sample: &model.sample, fingerprint: None, own: false };
@@ -221,7 +225,7 @@ mod tests {
         folder(&place.path().join("training"), 0);
         folder(&place.path().join("Testing"), 1);
         let model = trained_on(place.path());
-        let set = test_set(place.path(), &model.labels, &model.input, None, &|_, _| ()).unwrap();
+        let set = test_set(place.path(), &model.labels, &model.input, None, SILENT).unwrap();
         assert!(set.line(50).ends_with(" (Testing/), 50 images"), "{}", set.line(50));
         assert!(set.line(20).ends_with(" (Testing/), the first 20 of 50 images"), "{}", set.line(20));
         assert_eq!(set.classes, ["day", "night"]);

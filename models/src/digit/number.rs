@@ -1,10 +1,11 @@
 //! Detects several digits side by side: a number, which a network for single digits cannot read.
 
 use super::components::Component;
+use super::hypotheses::Piece;
 
 /// A neighbour's height is at least this share of the tallest digit's.
 const HEIGHT: f32 = 0.6;
-/// Its score per pixel of extent is at least this share of the first digit's.
+/// Its edges per pixel of extent is at least this share of the first digit's.
 const CLEARNESS: f32 = 0.35;
 /// Its width is at most this multiple of the tallest digit's height.
 const WIDTH: f32 = 1.3;
@@ -64,30 +65,19 @@ impl Column {
     }
 }
 
-/// Digits side by side.
-pub(super) struct Row {
-    /// Number of digits, at least 1.
-    pub digits: usize,
-    /// The sum of their scores.
-    pub score: f32,
-}
-
-/// The row of digits that the first piece belongs to. `pieces` come with their scores, best first.
-pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
-    let Some((best, main)) = pieces.first() else { return Row { digits: 1, score: 0.0 } };
-    let first = Column::new(main);
-    let clearness = best / main.extent() as f32;
-    let in_row: Vec<&(f32, Component)> = pieces
-        .iter()
-        .filter(|(score, piece)| {
-            let column = Column::new(piece);
-            let lower = column.height().min(first.height());
-            lower >= HEIGHT * column.height().max(first.height())
-                && column.level(first) >= 0.5 * lower
-                && score / piece.extent() as f32 >= CLEARNESS * clearness
-        })
-        .collect();
-    let mut row: Vec<Column> = in_row.iter().map(|(_, piece)| Column::new(piece)).collect();
+/// Number of digits in the row that piece number `main` belongs to: 1 if it stands alone.
+pub(super) fn digits(pieces: &[Piece], main: usize) -> usize {
+    let Piece { component, edges, .. } = &pieces[main];
+    let first = Column::new(component);
+    let clearness = edges / component.extent() as f32;
+    let in_row = pieces.iter().filter(|Piece { component, edges, .. }| {
+        let column = Column::new(component);
+        let lower = column.height().min(first.height());
+        lower >= HEIGHT * column.height().max(first.height())
+            && column.level(first) >= 0.5 * lower
+            && edges / component.extent() as f32 >= CLEARNESS * clearness
+    });
+    let mut row: Vec<Column> = in_row.map(|piece| Column::new(&piece.component)).collect();
     let tallest = row.iter().map(|column| column.height()).fold(0.0, f32::max);
     row.retain(|column| column.height() >= HEIGHT * tallest);
     row.sort_by_key(|column| column.left);
@@ -103,25 +93,22 @@ pub(super) fn row(pieces: &[(f32, Component)]) -> Row {
             _ => digits.push(column),
         }
     }
-    // The group of neighbours that contains the first piece.
+    // The group of neighbours that contains the main piece.
     let near = |one: &Column, next: &Column| next.left as f32 - one.right as f32 <= APART * tallest;
-    let runs = digits.chunk_by(near);
-    let run = runs.into_iter().find(|run| run.iter().any(|column| column.shared(first) > 0.0)).unwrap_or(&[]);
-    let alone = Row { digits: 1, score: *best };
+    let mut runs = digits.chunk_by(near);
+    let run = runs.find(|run| run.iter().any(|column| column.shared(first) > 0.0)).unwrap_or(&[]);
     if run.len() > 1 && run.iter().any(|column| column.width() > WIDTH * tallest) {
-        return alone;
+        return 1;
     }
     let together = run.iter().copied().reduce(Column::with).unwrap_or(first);
     if run.len() > 1 && together.width() > TOGETHER * together.height() {
-        let stands = |piece: &Component| run.iter().any(|column| column.shared(Column::new(piece)) > 0.0);
-        let score = in_row.iter().filter(|(_, piece)| stands(piece)).map(|(score, _)| score).sum();
-        return Row { digits: run.len(), score };
+        return run.len();
     }
-    let filled = main.pixels.len() as f32 / (first.width() * first.height());
+    let filled = component.pixels.len() as f32 / (first.width() * first.height());
     if first.width() > TOUCHING * first.height() && first.height() >= 8.0 && filled < STROKES {
-        return Row { digits: ((first.width() / (0.8 * first.height())) as usize).max(2), score: *best };
+        return ((first.width() / (0.8 * first.height())) as usize).max(2);
     }
-    alone
+    1
 }
 
 #[cfg(test)]
@@ -129,15 +116,15 @@ mod tests {
     use super::super::components::components;
     use super::*;
 
-    /// Number of digits found in a drawing; each piece is scored by its pixels.
+    /// Number of digits found in a drawing; the edges of each piece are its pixels.
     fn seen(rows: &[&str]) -> usize {
         let width = rows[0].len() * 4;
         let pixel = |x: usize, y: usize| rows[y / 4].as_bytes()[x / 4] == b'#';
         let mask: Vec<bool> = (0..width * rows.len() * 4).map(|at| pixel(at % width, at / width)).collect();
-        let mut pieces: Vec<_> =
-            components(&mask, width).into_iter().map(|piece| (piece.pixels.len() as f32, piece)).collect();
-        pieces.sort_by(|one, two| two.0.total_cmp(&one.0));
-        row(&pieces).digits
+        let piece = |component: Component| Piece { edges: component.pixels.len() as f32, border: 0, component };
+        let mut pieces: Vec<_> = components(&mask, width).into_iter().map(piece).collect();
+        pieces.sort_by(|one, two| two.edges.total_cmp(&one.edges));
+        digits(&pieces, 0)
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl Area {
 }
 
 impl Plane {
+    #[cfg(test)]
     pub fn from_fn(width: usize, height: usize, value: impl Fn(usize, usize) -> f32) -> Self {
         let mut values = Vec::with_capacity(width * height);
         for y in 0..height {

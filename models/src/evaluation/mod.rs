@@ -2,7 +2,7 @@
 //!
 //! [`Confusion`] is the confusion matrix, with precision and recall per class; [`Reliability`] compares confidence with
 //! accuracy; [`interval`] gives the confidence interval of a share. [`Metrics`] holds all of them, tallied batch by
-//! batch ([`Tally`]).
+//! batch ([`Tally`]). [`energy`] tells how much an image looks like those trained on.
 
 mod calibration;
 mod confusion;
@@ -55,6 +55,21 @@ pub fn log_softmax(logits: ArrayView2<f32>) -> Array2<f32> {
     logarithms
 }
 
+/// The energy of an image, from its logits `[classes]`: the logarithm of the sum of their exponentials. The larger it is,
+/// the more the image looks like those the classifier was trained on (Liu et al., "Energy-based Out-of-distribution
+/// Detection", arXiv 2010.03759, equation 4 at temperature 1, with the sign reversed).
+///
+/// It does not overflow. Without logits it is −∞.
+#[must_use]
+pub fn energy(logits: ArrayView1<f32>) -> f32 {
+    let largest = logits.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
+    if largest.is_infinite() {
+        return largest;
+    }
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
+    (f64::from(largest) + sum.ln()) as f32
+}
+
 /// `part / whole`, or `None` if `whole` is 0.
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
@@ -96,6 +111,22 @@ mod tests {
     fn large_logits_do_not_overflow_the_softmax() {
         let probabilities = softmax(array![[1000.0, 1000.0], [-1000.0, 0.0]].view());
         assert_eq!(probabilities, array![[0.5, 0.5], [0.0, 1.0]]);
+    }
+
+    /// `scipy.special.logsumexp` of the same numbers, scipy 1.17.1.
+    #[test]
+    fn the_energy_is_the_logarithm_of_the_sum_of_exponentials() {
+        for (logits, expected) in [
+            (vec![0.0, 0.0], std::f64::consts::LN_2),
+            (vec![-1.5, 0.25, 3.0, 8.75, 2.0, -4.0, 8.5, 0.0, 1.0, -0.5], 9.328_903_709_794_45),
+            (vec![-1000.0, -1001.0, -1002.5], -999.628_460_968_147_4),
+            (vec![1000.0, 1000.0, 999.0], 1000.861_994_804_058_2),
+        ] {
+            let found = f64::from(energy(ndarray::Array1::from(logits).view()));
+            assert!((found - expected).abs() < 1e-7 * expected.abs().max(1.0), "{found} instead of {expected}");
+        }
+        assert_eq!(energy(array![7.25].view()), 7.25);
+        assert_eq!(energy(ndarray::Array1::zeros(0).view()), f32::NEG_INFINITY);
     }
 
     #[test]

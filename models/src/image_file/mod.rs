@@ -15,7 +15,8 @@ pub use colours::has_many_colours;
 pub use file::{FORMATS, Formats, MAX_PIXELS, has_image_ending, is_in_colour};
 
 use crate::card::{Content, Input, Polarity};
-use crate::{digit, files};
+use crate::digit::{self, Reading};
+use crate::files;
 use anyhow::{Context, Result, bail};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GenericImageView, GrayImage, ImageFormat, Pixel, RgbImage};
@@ -40,25 +41,32 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Reads an image file as a model's input, `[C, H, W]`, values 0 to 255.
+    /// Reads an image file as a model's input, `[C, H, W]`, values 0 to 255: the most plausible of its
+    /// [`Self::readings`].
     ///
     /// Training and prediction both use this function, so the same file always gives the same input.
     pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
+        let pixels = self.readings(path, input)?.swap_remove(0).pixels;
+        Ok(Array3::from_shape_vec((input.channels, input.height, input.width), pixels)?)
+    }
+
+    /// Reads an image file in every way that is plausible: 1 to 8 readings of a digit, one reading of anything else.
+    pub fn readings(&self, path: &Path, input: &Input) -> Result<Vec<Reading>> {
         let Decoded { image, share: _share } = file::open(path, self.limits(input))?;
         self.prepare(image, input).with_context(|| format!("{} cannot be used", files::name(path)))
     }
 
-    /// Like [`Reader::read`], for an image file in memory. Error messages call it `name`.
-    pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Array3<u8>> {
+    /// Like [`Self::readings`], for an image file in memory. Error messages call it `name`.
+    pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Vec<Reading>> {
         let decoded = file::decode(bytes, self.limits(input));
         let Decoded { image, share: _share } =
             decoded.with_context(|| format!("{name} is not an image that can be read"))?;
         self.prepare(image, input).with_context(|| format!("{name} cannot be used"))
     }
 
-    /// Like [`Reader::read`], for an image file that comes through a pipe; reads it to its end. Error messages call it
-    /// `name`.
-    pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Array3<u8>> {
+    /// Like [`Self::readings`], for an image file that comes through a pipe; reads it to its end. Error messages call
+    /// it `name`.
+    pub fn read_from(&self, name: &str, source: impl std::io::Read, input: &Input) -> Result<Vec<Reading>> {
         let bytes = file::bytes(source, 0).with_context(|| format!("cannot read {name}"))?;
         self.from_bytes(name, &bytes, input)
     }
@@ -77,26 +85,26 @@ impl Reader {
         }
     }
 
-    /// Turns any image into a model's input, `[C, H, W]`, values 0 to 255.
+    /// Turns any image into a model's input, at least one reading of it.
     ///
     /// Transparent parts become white, or black around a digit in light ink.
     ///
     /// For a model of one channel whose card says that images show a digit, the image is prepared as a digit
-    /// ([`digit::prepare`]). Otherwise, an image that already has the input's size is only converted to its channels.
+    /// ([`digit::readings`]). Otherwise, an image that already has the input's size is only converted to its channels.
     /// Any other image is cropped to the centre with the input's aspect ratio and resized with anti-aliasing, like
     /// torchvision's `Resize` and `CenterCrop` up to one pixel of rounding.
-    pub fn prepare(&self, image: DynamicImage, input: &Input) -> Result<Array3<u8>> {
+    pub fn prepare(&self, image: DynamicImage, input: &Input) -> Result<Vec<Reading>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
         let paper = if digit.is_some() && is_light_ink(&image) { BLACK } else { WHITE };
         let image = &over(paper, image);
-        let bytes = match (input.channels, digit) {
-            (_, Some(polarity)) => digit::prepare(image, self.polarity, polarity, size)?.into_raw(),
+        let pixels = match (input.channels, digit) {
+            (_, Some(polarity)) => return digit::readings(image, self.polarity, polarity, size),
             (1, None) => cover(image, size).to_luma8().into_raw(),
             (3, None) => planes(&cover(image, size).to_rgb8()),
             (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };
-        Ok(Array3::from_shape_vec((input.channels, input.height, input.width), bytes)?)
+        Ok(vec![Reading::whole(pixels)])
     }
 }
 
@@ -207,18 +215,25 @@ mod tests {
         Input::new(channels, 28, 28, content)
     }
 
+    /// Prepares an image that has one reading.
+    fn prepared(image: impl Into<DynamicImage>, input: &Input) -> Array3<u8> {
+        let readings = Reader::default().prepare(image.into(), input).unwrap();
+        let [Reading { pixels, .. }] = &readings[..] else { panic!("{readings:?}") };
+        Array3::from_shape_vec((input.channels, input.height, input.width), pixels.clone()).unwrap()
+    }
+
     #[test]
     fn an_image_of_the_right_size_is_not_touched() {
         let image = GrayImage::from_fn(28, 28, |x, y| image::Luma([if x == y { 200 } else { 0 }]));
         let content = Content::Digit { polarity: Polarity::LightOnDark };
-        let prepared = Reader::default().prepare(image.clone().into(), &input(1, content)).unwrap();
+        let prepared = prepared(image.clone(), &input(1, content));
         assert_eq!(prepared.into_raw_vec_and_offset().0, image.into_raw());
     }
 
     #[test]
     fn colours_become_planes() {
         let image = RgbImage::from_pixel(28, 28, Rgb([1, 2, 3]));
-        let prepared = Reader::default().prepare(image.into(), &input(3, Content::Image)).unwrap();
+        let prepared = prepared(image, &input(3, Content::Image));
         assert_eq!((prepared[[0, 5, 5]], prepared[[1, 5, 5]], prepared[[2, 5, 5]]), (1, 2, 3));
     }
 
@@ -228,7 +243,7 @@ mod tests {
             let values = Array3::from_shape_fn((channels, 28, 28), |(c, y, x)| (c * 70 + y * 5 + x) as u8);
             let file = png(values.view()).unwrap();
             let again = Reader::default().read_from("-", &file[..], &input(channels, Content::Image)).unwrap();
-            assert_eq!(again, values);
+            assert_eq!(again[0].pixels, values.into_raw_vec_and_offset().0);
         }
         assert!(png(Array3::zeros((2, 4, 4)).view()).unwrap_err().to_string().contains("1 or 3 channels"));
     }
@@ -245,7 +260,7 @@ mod tests {
     #[test]
     fn a_wide_image_keeps_its_centre() {
         let image = RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
-        let prepared = Reader::default().prepare(image.into(), &input(3, Content::Image)).unwrap();
+        let prepared = prepared(image, &input(3, Content::Image));
         assert_eq!(prepared[[0, 14, 14]], 9);
         assert_eq!(prepared[[0, 14, 2]], 9);
     }
@@ -254,20 +269,14 @@ mod tests {
     #[test]
     fn an_image_of_one_row_is_cut_before_it_is_resized() {
         let image = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
-        let prepared = Reader::default().prepare(image.into(), &input(1, Content::Image)).unwrap();
+        let prepared = prepared(image, &input(1, Content::Image));
         assert_eq!(prepared.shape(), [1, 28, 28]);
     }
 
     #[test]
     fn transparent_parts_are_white() {
         let image = image::RgbaImage::from_pixel(28, 28, Rgba([9, 9, 9, 0]));
-        assert!(
-            Reader::default()
-                .prepare(image.into(), &input(1, Content::Image))
-                .unwrap()
-                .iter()
-                .all(|&value| value == 255)
-        );
+        assert!(prepared(image, &input(1, Content::Image)).iter().all(|&value| value == 255));
     }
 
     #[test]
@@ -276,7 +285,7 @@ mod tests {
         let bar = |x, y| (8..14).contains(&x) && (4..36).contains(&y);
         let image =
             image::RgbaImage::from_fn(40, 40, |x, y| if bar(x, y) { Rgba([255; 4]) } else { Rgba([255, 255, 255, 0]) });
-        let prepared = Reader::default().prepare(image.into(), &input(1, content)).unwrap();
-        assert_eq!((prepared[[0, 14, 14]], prepared[[0, 14, 2]]), (255, 0));
+        let best = Reader::default().prepare(image.into(), &input(1, content)).unwrap().swap_remove(0).pixels;
+        assert_eq!((best[14 * 28 + 14], best[14 * 28 + 2]), (255, 0));
     }
 }

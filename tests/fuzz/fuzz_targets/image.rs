@@ -13,8 +13,11 @@ fuzz_target!(|bytes: &[u8]| {
         Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
         Input::new(3, 32, 24, Content::Image),
     ] {
-        if let Ok(values) = reader.from_bytes("any", bytes, &input) {
-            assert_eq!(values.dim(), (input.channels, input.height, input.width));
+        if let Ok(readings) = reader.from_bytes("any", bytes, &input) {
+            assert!((1..=8).contains(&readings.len()));
+            for reading in readings {
+                assert_eq!(reading.pixels.len(), input.channels * input.height * input.width);
+            }
         }
     }
 });

@@ -16,17 +16,19 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn empty(width: usize, height: usize) -> Self {
+    /// A shape without ink.
+    #[must_use]
+    pub fn empty(width: usize, height: usize) -> Self {
         Self { width, height, coverage: vec![0.0; width * height] }
     }
 
-    /// A digit in a font, at a size at which capitals are about `height` pixels high.
-    pub fn printed(font: &FontRef, digit: u8, height: f32) -> Result<Self> {
-        let id = font.glyph_id(char::from(b'0' + digit));
+    /// A character in a font, at a size at which capitals are about `height` pixels high.
+    pub fn printed(font: &FontRef, character: char, height: f32) -> Result<Self> {
+        let id = font.glyph_id(character);
         // A capital is about 0.7 em high in nearly all fonts, or 0.6 of a `PxScale`, which spans from ascender to
         // descender.
         let glyph = id.with_scale_and_position(PxScale::from(height / 0.6), point(0.0, 0.0));
-        let outline = font.outline_glyph(glyph).context("the font has no such digit")?;
+        let outline = font.outline_glyph(glyph).context("the font has no such character")?;
         let bounds = outline.px_bounds();
         let mut shape = Self::empty(bounds.width().ceil() as usize + 1, bounds.height().ceil() as usize + 1);
         outline.draw(|x, y, coverage| {
@@ -83,7 +85,7 @@ impl Shape {
     }
 
     /// Draws a straight stroke with round ends and a soft edge of one pixel.
-    fn stroke(&mut self, from: (f32, f32), to: (f32, f32), radius: f32) {
+    pub fn stroke(&mut self, from: (f32, f32), to: (f32, f32), radius: f32) {
         let range = |one: f32, two: f32, extent: usize| {
             ((one.min(two) - radius - 1.0).max(0.0) as usize)
                 ..((one.max(two) + radius + 2.0).max(0.0) as usize).min(extent)
@@ -141,7 +143,8 @@ impl Shape {
     }
 
     /// The shape without the empty rows and columns around it.
-    fn trimmed(&self) -> Self {
+    #[must_use]
+    pub fn trimmed(&self) -> Self {
         let inked: Vec<(usize, usize)> = (0..self.coverage.len())
             .filter(|&at| self.coverage[at] > 0.02)
             .map(|at| (at % self.width, at / self.width))

@@ -19,11 +19,12 @@ pub struct Entry {
 
 /// Draws the sheet: two cells per entry, eight entries per row.
 #[must_use]
-pub fn drawn(entries: &[Entry]) -> RgbImage {
+pub fn drawn<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> RgbImage {
+    let entries: Vec<&Entry> = entries.into_iter().collect();
     let rows = (entries.len() as u32).div_ceil(COLUMNS).max(1);
     let (width, height) = (2 * CELL + 8, CELL + 8);
     let mut sheet = RgbImage::from_pixel(COLUMNS * width, rows * height, Rgb([70, 70, 90]));
-    for (index, entry) in (0_u32..).zip(entries) {
+    for (index, entry) in (0_u32..).zip(&entries) {
         let (left, top) = (index % COLUMNS * width, index / COLUMNS * height);
         if !entry.right {
             let frame = RgbImage::from_pixel(width, height, Rgb([255, 0, 0]));

@@ -2,6 +2,7 @@
 //! their response to broken input.
 
 mod bad_input;
+mod calibration;
 mod export;
 mod parity;
 mod user;

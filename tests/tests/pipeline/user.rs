@@ -61,6 +61,26 @@ fn a_user_trains_exports_and_deploys() {
     assert_eq!(inspected["card"]["training"]["seed"].to_string(), seed, "{inspected}");
     assert_eq!(inspected["card"]["input"]["content"]["polarity"], "light-on-dark");
 
+    // Calibrated with the held-out images, as the card, the report of the export and `deploy inspect` say.
+    let confidence = &inspected["card"]["confidence"];
+    assert_eq!((&confidence["images"], &confidence["from"]), (&500.into(), &"held-out".into()), "{inspected}");
+    let temperature = confidence["temperature"].as_f64().unwrap();
+    let threshold = confidence["energy"]["reject_below"].as_f64().unwrap();
+    let shown = output(deploy().args(["inspect", "--model", "model.onnx"]));
+    for text in [&log, &shown] {
+        assert!(text.contains(&format!("{temperature}, by which the trained network's logits are divided")), "{text}");
+        assert!(text.contains("(500 held-out images)") && text.contains(&format!("below {threshold}")), "{text}");
+    }
+    let off = json(train().args(["export", "-o", "off.onnx", "--temperature", "off"]));
+    assert_eq!(off["confidence"]["temperature"], 1.0, "{off}");
+    assert_eq!(off["confidence"]["ece_after"], confidence["ece_before"], "{off}");
+    let sharp = json(train().args(["export", "-o", "sharp.onnx", "--temperature", "0.5"]));
+    assert_eq!(sharp["confidence"]["temperature"], 0.5, "{sharp}");
+    let wrong = train().args(["export", "-o", "unused.onnx", "--temperature", "0"]).assert().failure().code(2);
+    let message = String::from_utf8_lossy(&wrong.get_output().stderr);
+    assert!(message.contains("--temperature") && message.contains("fit, off or a number from 0.01"), "{message}");
+    training_images_are_needed_only_for_the_temperature(folder, &data);
+
     // A flag without effect is a usage error.
     let unused = train().args(["export", "-o", "unused.onnx", "--observer", "mse"]).assert().failure().code(2);
     assert!(String::from_utf8_lossy(&unused.get_output().stderr).contains("--precision int8"));
@@ -90,6 +110,27 @@ fn a_user_trains_exports_and_deploys() {
     assert!(parity.contains("tract") && parity.contains("onnxruntime"), "{parity}");
 
     predict_finds_the_digits(folder, &data, &["--model", "model.onnx"], 0.7);
+}
+
+/// With other images than the run's, an export with `--temperature off` still works, and its card makes no claim.
+fn training_images_are_needed_only_for_the_temperature(folder: &Path, data: &Path) {
+    let other = folder.join("other");
+    std::fs::create_dir(&other).unwrap();
+    let other = tests::subset(&other, 1_000, 300).unwrap();
+    assert_ne!(other, data);
+    let export = |options: &[&str]| {
+        let mut command = program("train", folder);
+        command.args(["export", "-o", "other.onnx", "--data"]).arg(&other).args(options);
+        command
+    };
+    let refused = export(&[]).assert().failure().code(1);
+    let message = String::from_utf8_lossy(&refused.get_output().stderr);
+    assert!(message.contains("--temperature off") && message.contains("is not the data the run was trained on"));
+    let exported = export(&["--temperature", "off"]).assert().success();
+    let notes = String::from_utf8_lossy(&exported.get_output().stderr);
+    assert!(notes.contains("note: the model card says nothing about"), "{notes}");
+    let card = &json(program("deploy", folder).args(["inspect", "--model", "other.onnx"]))["card"];
+    assert!(card["confidence"].is_null(), "{card}");
 }
 
 /// As on a machine without any setup: tract and the embedded model.

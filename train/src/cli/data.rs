@@ -1,19 +1,33 @@
 //! How every command opens a data folder: it shows a progress bar on a terminal and prints notes to standard error.
 
-use crate::checkpoint::Checkpoint;
-use crate::data::DataSource;
+use crate::checkpoint::{Checkpoint, DataFacts};
+use crate::data::{DataSource, TrainingData};
 use crate::source::Choices;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, TestSet, Trained};
 use std::io::{Write, stderr};
 use std::path::Path;
+use tch::Device;
 
 /// Reads a data set for training; see [`DataSource::read`].
 pub(super) fn source(folder: &Path, resolution: usize, choices: Choices) -> Result<DataSource> {
     let source = with_bar("reading", |progress| DataSource::read(folder, resolution, choices, progress))?;
     say(&source.notes);
     Ok(source)
+}
+
+/// Reads the training images of a checkpoint's run, split as in training, from the run's own data set or another
+/// `folder`. Errors if they are not the images that the run was trained on.
+pub(super) fn training(checkpoint: &Checkpoint, folder: Option<&Path>, device: Device) -> Result<TrainingData> {
+    let metadata = &checkpoint.metadata;
+    let folder = folder.unwrap_or(&metadata.data.folder);
+    let source = source(folder, metadata.architecture.resolution, Choices::from_facts(&metadata.data))?;
+    let data = TrainingData::new(&source, &metadata.recipe, device)?;
+    if let Some(difference) = metadata.data.difference(&DataFacts::new(&source, &data)) {
+        bail!("{} is not the data the run was trained on: {difference}", folder.display());
+    }
+    Ok(data)
 }
 
 /// Reads the test images for a checkpoint: the test split of the run's own data set, or the images that

@@ -57,8 +57,9 @@ impl Arguments {
         }
         let tests = data::test_set(&checkpoint, self.data.as_deref())?;
         let (test, line) = (Images::on_device(&tests.set, device)?, tests.line(tests.set.len()));
-        let figures = data::with_bar("evaluating", |progress| Figures::measure(&checkpoint, &test, &line, progress))
-            .with_context(|| format!("cannot evaluate {}", path.display()))?;
+        let figures =
+            data::with_bar("evaluating", |progress| Figures::measure(&checkpoint, &test, None, &line, progress))
+                .with_context(|| format!("cannot evaluate {}", path.display()))?;
         if let Some(target) = &self.save_mistakes {
             data::say_line(&mistakes::save_all(&figures.mistakes, &tests.set, target)?);
         }

@@ -1,13 +1,13 @@
 //! `train export`.
 
 use super::{Cli, Format, data};
-use crate::checkpoint::{Checkpoint, DataFacts};
+use crate::checkpoint::Checkpoint;
 use crate::data::TrainingData;
 use crate::export::check::Material;
+use crate::export::confidence::{self, Temperature};
 use crate::export::graph::check_opset;
 use crate::export::{OPSET, Outputs, Settings, Written, triton};
 use crate::run;
-use crate::source::Choices;
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
@@ -48,6 +48,10 @@ pub(super) struct Arguments {
     /// How calibration chooses the ranges: min-max, percentile or mse [default: min-max]
     #[arg(long, value_name = "NAME", value_parser = one_of::<RangeObserver>(RangeObserver::ALL.map(RangeObserver::name)), hide_possible_values = true)]
     observer: Option<RangeObserver>,
+    /// Divide the logits by a temperature, so that the probabilities are calibrated: fit (to held-out images), off, or a
+    /// number
+    #[arg(long, value_name = "VALUE", default_value_t = Temperature::Fitted)]
+    temperature: Temperature,
     /// Version of the ONNX operator set, 13 to 24
     #[arg(long, value_name = "N", default_value_t = OPSET, value_parser = opset)]
     opset: i64,
@@ -60,7 +64,7 @@ pub(super) struct Arguments {
     /// What the graph returns: logits, probabilities or both
     #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both, value_parser = one_of::<Outputs>(["logits", "probabilities", "both"]), hide_possible_values = true)]
     outputs: Outputs,
-    /// Folder of the data set that the check and the calibration use [default: the run's]
+    /// Folder of the data set that the check, the temperature and the calibration use [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How to print
@@ -117,7 +121,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         let settings = self.settings()?;
         let path = run::checkpoint_path(self.run.as_deref())?;
-        let checkpoint = Checkpoint::read(&path)?;
+        let mut checkpoint = Checkpoint::read(&path)?;
         let output = self.output.clone().unwrap_or_else(|| path.with_file_name("model.onnx"));
         let to_stdout = output == Path::new("-");
         ensure!(
@@ -125,10 +129,18 @@ impl Arguments {
             "cannot write an ONNX file to a terminal: redirect or pipe standard output"
         );
         let test = data::test_set(&checkpoint, self.data.as_deref())?.set;
-        let training = match settings.precision {
-            Precision::Fp32 => None,
-            Precision::Fp16 | Precision::Int8 => Some(self.training(&checkpoint)?),
+        let training = self.training(&checkpoint)?;
+        let confidence = match &training {
+            Some(data) => {
+                let (images, from) = confidence::images(data)?;
+                Some(confidence::measure(&checkpoint, &images, from, self.temperature)?)
+            }
+            None => None,
         };
+        // Before anything is derived from the network.
+        if let Some(confidence) = confidence {
+            checkpoint.set_confidence(confidence);
+        }
         let calibration = match &training {
             Some(data) if settings.precision == Precision::Int8 => Some(self.calibration(data)?),
             _ => None,
@@ -153,11 +165,17 @@ impl Arguments {
         let text = match self.format {
             Format::Json => {
                 let bytes = written.bytes.len();
-                let document = json!({ "checkpoint": path, "output": place, "bytes": bytes, "check": report });
+                let document = json!({
+                    "checkpoint": path,
+                    "output": place,
+                    "bytes": bytes,
+                    "confidence": confidence,
+                    "check": report,
+                });
                 format!("{}\n", serde_json::to_string_pretty(&document)?)
             }
             Format::Text => format!(
-                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n{}: {}\n\n{}",
+                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n{}: {}\n{}\n{}",
                 path.display(),
                 checkpoint.metadata.architecture,
                 checkpoint.metadata.history.len(),
@@ -165,6 +183,7 @@ impl Arguments {
                 text::grouped(written.bytes.len() as u64),
                 settings.precision,
                 settings.precision.purpose(),
+                confidence.iter().map(|confidence| text::fields(&text::confidence(confidence))).collect::<String>(),
                 report.to_text()
             ),
         };
@@ -202,22 +221,23 @@ impl Arguments {
         Ok(settings)
     }
 
-    /// The run's training images, split as in training.
-    fn training(&self, checkpoint: &Checkpoint) -> Result<TrainingData> {
-        let metadata = &checkpoint.metadata;
-        let folder = self.data.as_deref().unwrap_or(&metadata.data.folder);
-        let source = data::source(folder, metadata.architecture.resolution, Choices::from_facts(&metadata.data))?;
-        let data = TrainingData::new(&source, &metadata.recipe, Device::Cpu)?;
-        let found = DataFacts::new(&source, &data);
-        if let Some(difference) = metadata.data.difference(&found) {
-            bail!(
-                "{} is not the data the run was trained on: {difference}. {} needs the run's own training images",
-                folder.display(),
-                self.precision
-            );
+    /// The run's training images, split as in training. `None`, with a note, if they are not available and neither the
+    /// temperature nor the precision needs them.
+    fn training(&self, checkpoint: &Checkpoint) -> Result<Option<TrainingData>> {
+        let error = match data::training(checkpoint, self.data.as_deref(), Device::Cpu) {
+            Ok(data) => return Ok(Some(data)),
+            Err(error) => error,
+        };
+        if self.precision != Precision::Fp32 {
+            return Err(error.context(format!("{} needs the run's own training images", self.precision)));
         }
-        Ok(data)
+        if self.temperature != Temperature::Off {
+            return Err(error.context("calibration needs the run's own training images (--temperature off does not)"));
+        }
+        data::say_line(&format!("note: the model card says nothing about the model's confidence: {error:#}"));
+        Ok(None)
     }
+
     /// The calibration images of an int8 file: the first of the images that the weights were fitted to, in the order of
     /// the run's seed. Never held-out or test images.
     fn calibration(&self, data: &TrainingData) -> Result<Tensor> {

@@ -190,7 +190,7 @@ impl Row {
 fn recipe(run: &Run) -> Result<Recipe> {
     let path = run.folder().join(run::RECIPE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Recipe::parse(&text).with_context(|| format!("{} is not a valid recipe", path.display()))
+    Recipe::of_run(&text).with_context(|| format!("{} is not a valid recipe", path.display()))
 }
 
 /// The table for people, followed by the problems of broken runs.

@@ -33,10 +33,25 @@ impl Arguments {
             Some(folder) => Run::open(folder)?,
             None => Run::newest()?,
         };
-        let tests = data::test_set(&Checkpoint::read(&run.last())?, self.data.as_deref())?;
+        let checkpoint = Checkpoint::read(&run.last())?;
+        let tests = data::test_set(&checkpoint, self.data.as_deref())?;
         let (test, line) = (Images::on_device(&tests.set, device)?, tests.line(tests.set.len()));
-        let path = report::write(&run, &test, &line)?;
+        let path = report::write(&run, &test, held_out(&checkpoint, device).as_ref(), &line)?;
         text::print(&format!("{}\n", path.display()))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The run's held-out images, if there are any and they are still where they were. A note says why not.
+fn held_out(checkpoint: &Checkpoint, device: tch::Device) -> Option<Images> {
+    if checkpoint.metadata.data.held_out == 0 {
+        return None;
+    }
+    match data::training(checkpoint, None, device) {
+        Ok(data) => data.held_out,
+        Err(error) => {
+            data::say_line(&format!("note: the page does not show the calibration of an exported file: {error:#}"));
+            None
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Arguments {
     }
 
     fn started(&self, device: tch::Device) -> Result<(Trainer, Run)> {
-        let recipe = Recipe::find(&self.recipe)?.with(&Overrides {
+        let flags = Overrides {
             arch: self.arch,
             width: self.width,
             resolution: self.resolution,
@@ -144,7 +144,8 @@ impl Arguments {
             weight_decay: self.weight_decay,
             seed: self.seed,
             hold_out: self.hold_out,
-        })?;
+        };
+        let mut recipe = Recipe::find(&self.recipe)?.with(&flags)?;
         let folder = match &self.data {
             // Checkpoints store the path, so it must not depend on the working directory.
             Some(folder) => std::path::absolute(folder)?,
@@ -162,6 +163,9 @@ impl Arguments {
         };
         let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
         let source = data::source(&folder, recipe.network.resolution, choices)?;
+        if source.content == Content::Image {
+            recipe = Recipe::find_without_drawings(&self.recipe)?.with(&flags)?;
+        }
         // Everything that can fail does so before the run's folder is created.
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
@@ -308,6 +312,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
             ),
         ),
         ("classes", text::class_list(&facts.labels)),
+        ("augmentation", augmentation(recipe, facts.input.content)),
         ("runs on", on),
         ("run", run.folder().display().to_string()),
     ];
@@ -331,6 +336,28 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         fields.push(("continues", from));
     }
     text::fields(&fields)
+}
+
+/// What changes the training images at random, and the outliers in each batch.
+fn augmentation(recipe: &Recipe, content: Content) -> String {
+    let table = toml::Table::try_from(recipe.augmentation).unwrap_or_default();
+    let keys = recipe::keys::KEYS.iter().filter(|key| key.table == "augmentation");
+    let on: Vec<_> = keys
+        .filter_map(|key| Some((&key.name, table.get(&key.name)?.as_float()?)))
+        .filter(|(_, value)| *value > 0.0)
+        .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
+        .collect();
+    let mut text = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
+    match (recipe.outliers.count(recipe.batch_size), content) {
+        (0, Content::Image) if !recipe.augmentation.draws() => {
+            text.push_str("\nno drawing augmentations or outliers: these images are not digits");
+        }
+        (0, _) => text.push_str("\nno outliers"),
+        (count, _) => {
+            let _ = write!(text, "\n{} per step, weight {}", text::counted(count, "outlier"), recipe.outliers.weight);
+        }
+    }
+    text
 }
 
 /// A message about how the run ended, and the best checkpoint.
@@ -365,8 +392,8 @@ fn results(trainer: &Trainer, run: &Run) -> String {
         trainer.facts().folder.display(),
         text::counted(trainer.test().len(), "image")
     );
-    let written =
-        report::RunReport::measure(run, trainer.test(), &evaluated).and_then(|report| Ok((report.write(run)?, report)));
+    let written = report::RunReport::measure(run, trainer.test(), trainer.held_out(), &evaluated)
+        .and_then(|report| Ok((report.write(run)?, report)));
     bar.finish_and_clear();
     match written {
         Ok((page, report)) => {

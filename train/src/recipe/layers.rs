@@ -19,12 +19,42 @@ static KINDS: LazyLock<Table> =
 /// the same recipe sets it.
 const NEEDS: [(&str, &str, &str); 2] = [("", "hold_out", "patience"), ("optimizer", "momentum", "nesterov")];
 
+/// The keys that the built-in recipes set for drawn digits, as table and key. They do not suit photos or clothes, and
+/// letters look like outliers.
+pub const DRAWINGS: [(&str, &str); 8] = [
+    ("augmentation", "aspect"),
+    ("augmentation", "stroke_width"),
+    ("augmentation", "low_resolution"),
+    ("augmentation", "blur"),
+    ("augmentation", "contrast"),
+    ("augmentation", "grain"),
+    ("augmentation", "lines"),
+    ("outliers", "share"),
+];
+
+/// How a recipe is put together.
+#[derive(Default)]
+struct Chain {
+    /// The files that led to the current one through `base`, to detect cycles.
+    files: Vec<PathBuf>,
+    /// Whether the [`DRAWINGS`] of the built-in recipe are off.
+    without_drawings: bool,
+}
+
 /// Loads a recipe, by built-in name or by path, with every key filled in. If a file sets no `name`, the recipe is named
 /// after the file.
 pub(super) fn find(name_or_path: &str) -> Result<Table> {
-    let mut files = Vec::new();
-    let mut table = load(name_or_path, Path::new(""), &mut files)?;
-    if let Some(file) = files.first().filter(|_| !table.contains_key("name")) {
+    find_in(name_or_path, Chain::default())
+}
+
+/// Like [`find`], with the [`DRAWINGS`] of the built-in recipe off.
+pub(super) fn find_without_drawings(name_or_path: &str) -> Result<Table> {
+    find_in(name_or_path, Chain { without_drawings: true, ..Chain::default() })
+}
+
+fn find_in(name_or_path: &str, mut chain: Chain) -> Result<Table> {
+    let mut table = load(name_or_path, Path::new(""), &mut chain)?;
+    if let Some(file) = chain.files.first().filter(|_| !table.contains_key("name")) {
         table.insert("name".to_owned(), name_of(file).into());
     }
     Ok(table)
@@ -32,7 +62,12 @@ pub(super) fn find(name_or_path: &str) -> Result<Table> {
 
 /// Parses the text of a recipe and fills in every key.
 pub(super) fn parse(text: &str) -> Result<Table> {
-    layer(text, Path::new(""), &mut Vec::new())
+    layer(text, Path::new(""), &mut Chain::default())
+}
+
+/// Like [`parse`], with the [`DRAWINGS`] of the built-in recipe off.
+pub(super) fn parse_without_drawings(text: &str) -> Result<Table> {
+    layer(text, Path::new(""), &mut Chain { without_drawings: true, ..Chain::default() })
 }
 
 /// Parses a built-in recipe.
@@ -63,11 +98,16 @@ fn name_of(file: &Path) -> String {
     }
 }
 
-/// Loads a built-in recipe, or a file relative to `folder`. `files` is the chain of files that led here through `base`;
-/// the new file is appended, which detects cycles.
-fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
+/// Loads a built-in recipe, or a file relative to `folder`, which is appended to `chain`.
+fn load(name_or_path: &str, folder: &Path, chain: &mut Chain) -> Result<Table> {
     if NAMES.contains(&name_or_path) {
-        return built_in(name_or_path);
+        let mut recipe = built_in(name_or_path)?;
+        for (table, key) in DRAWINGS.iter().filter(|_| chain.without_drawings) {
+            if let Some(value) = recipe.get_mut(*table).and_then(|table| table.get_mut(*key)) {
+                *value = 0.0.into();
+            }
+        }
+        return Ok(recipe);
     }
     let path = folder.join(name_or_path);
     let shown = path.display();
@@ -76,9 +116,9 @@ fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<T
     ensure!(path.exists(), "recipe '{}' does not exist: {}", deploy::text::printable(&shown.to_string()), expected());
     ensure!(path.is_file(), "{shown} is not a file: {}", expected());
     let file = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
-    if files.contains(&file) {
-        files.push(file);
-        let chain: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    if chain.files.contains(&file) {
+        chain.files.push(file);
+        let chain: Vec<_> = chain.files.iter().map(|file| file.display().to_string()).collect();
         bail!("a recipe cannot be based on itself: {}", chain.join(" has the base "));
     }
     let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read {shown}"))?.len();
@@ -86,17 +126,17 @@ fn load(name_or_path: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<T
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
     let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not UTF-8 text") };
     let folder = file.parent().unwrap_or(folder).to_owned();
-    files.push(file);
-    layer(&text, &folder, files).with_context(|| format!("{shown} is not a valid recipe"))
+    chain.files.push(file);
+    layer(&text, &folder, chain).with_context(|| format!("{shown} is not a valid recipe"))
 }
 
 /// Parses a recipe's text and merges it over its base.
-fn layer(text: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<Table> {
+fn layer(text: &str, folder: &Path, chain: &mut Chain) -> Result<Table> {
     // Some editors on Windows write a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let own = mistakes::read(text)?;
     let base = own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT);
-    let mut below = load(base, folder, files)?;
+    let mut below = load(base, folder, chain)?;
     below.remove("name");
     Ok(lay_over(below, &own))
 }
@@ -237,6 +277,23 @@ mod tests {
         assert!(!recipe.optimizer.nesterov);
         let files = [("a.toml", "base = \"b.toml\"\nhold_out = 0"), ("b.toml", "patience = 3")];
         assert_eq!(found(&files).1.unwrap().patience, 0);
+    }
+
+    /// A built-in recipe's drawing augmentations and outliers suit digits only; the user's own suit the user's images.
+    #[test]
+    fn for_other_images_only_the_users_own_drawing_augmentations_and_outliers_are_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        fs::write(&file, "[augmentation]\nblur = 0.4\n[outliers]\nshare = 0.1").unwrap();
+        let mine = Recipe::find_without_drawings(file.to_str().unwrap()).unwrap();
+        assert_eq!((mine.augmentation.blur, mine.augmentation.lines, mine.augmentation.rotation), (0.4, 0.0, 10.0));
+        assert_eq!((mine.outliers.share, mine.outliers.weight), (0.1, 0.5));
+        let quick = Recipe::find_without_drawings("quick").unwrap();
+        assert!(!quick.augmentation.draws() && quick.augmentation.moves() && quick.outliers.share == 0.0);
+        for (table, key) in super::DRAWINGS {
+            let digits = super::built_in("quick").unwrap();
+            assert!(digits[table][key].as_float().unwrap() > 0.0, "{table}.{key}");
+        }
     }
 
     #[test]

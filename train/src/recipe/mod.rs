@@ -6,6 +6,7 @@
 //!   list.
 //! * `mistakes`: reports what is wrong with a file, key by key.
 
+mod augmentation;
 mod document;
 mod flags;
 pub mod keys;
@@ -21,8 +22,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use toml::Table;
 
+pub use augmentation::{Augmentation, OutlierRecipe};
 pub use document::document;
 pub use flags::Overrides;
+pub use layers::DRAWINGS;
 
 /// The built-in recipes: name and text. Each sets every key.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -93,6 +96,12 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// Random changes to the training images, different for every image and epoch. All zero: none.
     pub augmentation: Augmentation,
+    /// Images of none of the classes, drawn at random and added to every batch. The network learns to answer them with
+    /// equal probabilities (Hendrycks et al., arXiv 1812.04606).
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub outliers: OutlierRecipe,
 }
 
 /// The network.
@@ -185,37 +194,24 @@ pub enum ScheduleKind {
     OneCycle,
 }
 
-/// Random changes to the training images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Augmentation {
-    /// Rotation by up to this many degrees to either side.
-    #[schemars(range(min = 0, max = 180))]
-    pub rotation: f64,
-    /// Scaling by up to this share: 0.1 means 0.9 to 1.1 times the size.
-    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
-    pub scale: f64,
-    /// Shift by up to this share of the image in both directions.
-    #[schemars(range(min = 0, max = 1))]
-    pub shift: f64,
-    /// Shear by up to this many degrees to either side.
-    #[schemars(range(min = 0, max = 60))]
-    pub shear: f64,
-    /// Standard deviation of a smooth random displacement, as a share of the image: strokes bend (Simard, Steinkraus,
-    /// Platt 2003, "Best practices for convolutional neural networks applied to visual document analysis").
-    #[schemars(range(min = 0, max = 1))]
-    pub elastic: f64,
-    /// Probability that a rectangle of the image is erased (Zhong et al., arXiv 1708.04896).
-    #[schemars(range(min = 0, max = 1))]
-    pub erasing: f64,
-}
-
 impl Recipe {
     /// Loads a built-in recipe by name, or a user's recipe by path. Keys that a file leaves out come from its base.
     /// Errors if the file cannot be read or is not a valid recipe.
     pub fn find(name_or_path: &str) -> Result<Self> {
         let table = layers::find(name_or_path)?;
         Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
+    }
+
+    /// Like [`Self::find`], for images that are not digits: what the built-in recipes set for drawn digits is off unless
+    /// the user's own recipe sets it ([`DRAWINGS`]).
+    pub fn find_without_drawings(name_or_path: &str) -> Result<Self> {
+        let table = layers::find_without_drawings(name_or_path)?;
+        Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
+    }
+
+    /// Parses the `recipe.toml` of a run. Keys that its version did not have yet are off.
+    pub fn of_run(text: &str) -> Result<Self> {
+        Self::from_table(layers::parse_without_drawings(text)?)
     }
 
     /// Parses and validates the text of a recipe. Missing keys come from its base; a base path is relative to the
@@ -320,8 +316,26 @@ mod tests {
         assert_eq!((recipe.network.arch, recipe.network.resolution), (Kind::Tutorial, 224));
         assert_eq!((recipe.optimizer.lr, recipe.optimizer.momentum), (0.05, 0.5));
         assert_eq!(recipe.normalization.unwrap(), Preprocessing { mean: vec![0.1307], std: vec![0.3081] });
-        assert_eq!(recipe.augmentation, Augmentation::default());
+        assert_eq!((recipe.augmentation, recipe.outliers), (Augmentation::default(), OutlierRecipe::default()));
         assert_eq!((recipe.label_smoothing, recipe.ema, recipe.optimizer.weight_decay), (0.0, 0.0, 0.0));
+    }
+
+    /// Checkpoints and the `recipe.toml` of earlier versions lack the drawing augmentations and the outliers.
+    #[test]
+    fn recipes_of_earlier_versions_have_neither_drawing_augmentations_nor_outliers() {
+        let expected = Recipe::find_without_drawings("best").unwrap();
+        assert_eq!((expected.outliers.share, expected.augmentation.stroke_width), (0.0, 0.0));
+        let mut old = Table::try_from(&expected).unwrap();
+        old.remove("outliers");
+        let augmentation = old["augmentation"].as_table_mut().unwrap();
+        for (_, key) in DRAWINGS.iter().filter(|(table, _)| *table == "augmentation") {
+            augmentation.remove(*key).unwrap();
+        }
+        assert_eq!(Recipe::of_run(&old.to_string()).unwrap(), expected);
+        assert_eq!(serde_json::from_value::<Recipe>(serde_json::to_value(&old).unwrap()).unwrap(), expected);
+        // Newer ones set every key.
+        let quick = quick();
+        assert_eq!(Recipe::of_run(&quick.to_toml().unwrap()).unwrap(), quick);
     }
 
     #[test]

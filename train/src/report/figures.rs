@@ -1,5 +1,6 @@
 //! Evaluation results of a checkpoint on the test set, measured in libtorch.
 
+use super::Calibrated;
 use crate::checkpoint::Checkpoint;
 use crate::data::Images;
 use crate::device;
@@ -38,6 +39,9 @@ pub struct Figures {
     /// Accuracy, loss, confusion and calibration on the test images.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// The same with the temperature of an export, if there were held-out images to fit it to.
+    #[serde(skip)]
+    pub calibrated: Option<Calibrated>,
     /// Every misclassified image, the most confident predictions first.
     pub mistakes: Vec<Mistake>,
     /// The first of the mistakes, with their images.
@@ -56,11 +60,18 @@ pub struct Shown {
 
 impl Figures {
     /// Evaluates a checkpoint's exported network on test images, on the device of the images. `evaluated` describes the
-    /// images. Errors if a label is not one of the network's classes.
-    pub fn measure(checkpoint: &Checkpoint, test: &Images, evaluated: &str, progress: ReadProgress) -> Result<Self> {
+    /// images. The temperature is fitted to the `held_out` images, if given. Errors if a label is not one of the
+    /// network's classes.
+    pub fn measure(
+        checkpoint: &Checkpoint,
+        test: &Images,
+        held_out: Option<&Images>,
+        evaluated: &str,
+        progress: ReadProgress,
+    ) -> Result<Self> {
         let metadata = &checkpoint.metadata;
         let labels = metadata.data.labels.clone();
-        let truths: Vec<usize> = Vec::<i64>::try_from(&test.labels)?.into_iter().map(|label| label as usize).collect();
+        let truths = test.classes()?;
         let largest = truths.iter().max().copied().unwrap_or(0);
         ensure!(
             largest < labels.len(),
@@ -72,6 +83,7 @@ impl Figures {
         let logits = answers.logits()?;
         let mut tally = Tally::new(labels.len());
         tally.add(logits.view(), &truths);
+        let calibrated = held_out.map(|images| Calibrated::measure(checkpoint, images, logits.view(), &truths));
 
         let mut wrong = evaluation::mistakes(logits.view(), &truths, 0);
         evaluation::sort_by_certainty(&mut wrong);
@@ -92,6 +104,7 @@ impl Figures {
             labels,
             // Uses the loss that libtorch computed, to match the run's history.
             metrics: Metrics { loss, ..tally.metrics() },
+            calibrated: calibrated.transpose()?,
             mistakes,
             shown,
         })

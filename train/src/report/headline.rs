@@ -49,18 +49,18 @@ fn tiles(report: &RunReport) -> Vec<Tile> {
         Some(best) => format!("best on held-out images: {}", percent(Some(best.accuracy))),
         None => "the last one: none held out".to_owned(),
     });
+    let mut calibration = vec![
+        format!("mean confidence {}", percent(Some(figures.metrics.confidence()))),
+        format!("test loss {:.4}", figures.metrics.loss),
+    ];
+    if let Some(calibrated) = &figures.calibrated {
+        calibration.push(format!("as exported {}", percent(Some(calibrated.metrics.calibration.ece))));
+    }
     let total = cost::count(&report.metadata.architecture.layers());
     let mut tiles = vec![
         Tile { name: "Test accuracy", value: percent(Some(figures.metrics.accuracy)), notes: accuracy },
         Tile { name: "Best epoch", value: shipped.to_string(), notes: epoch },
-        Tile {
-            name: "Calibration error",
-            value: percent(Some(figures.metrics.calibration.ece)),
-            notes: vec![
-                format!("mean confidence {}", percent(Some(figures.metrics.confidence()))),
-                format!("test loss {:.4}", figures.metrics.loss),
-            ],
-        },
+        Tile { name: "Calibration error", value: percent(Some(figures.metrics.calibration.ece)), notes: calibration },
         Tile {
             name: "Parameters",
             value: grouped(total.parameters),

@@ -5,6 +5,7 @@
 //! draw with `chart` and `axis` and write with `html`. The same run gives the same page on the same machine.
 
 pub mod axis;
+pub mod calibrated;
 pub mod chart;
 mod classes;
 pub mod compare;
@@ -17,6 +18,7 @@ mod reliability;
 mod setup;
 mod worst;
 
+pub use calibrated::Calibrated;
 pub use figures::Figures;
 pub use machine::Machine;
 
@@ -49,8 +51,9 @@ pub struct RunReport {
 
 impl RunReport {
     /// Reads a run and evaluates its best checkpoint on test images, on the device of the images. `evaluated` describes
-    /// the images. Errors if the run has not finished an epoch.
-    pub fn measure(run: &Run, test: &Images, evaluated: &str) -> Result<Self> {
+    /// the images. With the run's held-out images, the page shows the calibration after temperature scaling too. Errors
+    /// if the run has not finished an epoch.
+    pub fn measure(run: &Run, test: &Images, held_out: Option<&Images>, evaluated: &str) -> Result<Self> {
         let folder = run.folder();
         ensure!(
             run.best().is_file(),
@@ -60,7 +63,7 @@ impl RunReport {
         );
         let checkpoint = Checkpoint::read(&run.best())?;
         let last = Checkpoint::metadata(&run.last())?;
-        let figures = Figures::measure(&checkpoint, test, evaluated, &|_, _| ())
+        let figures = Figures::measure(&checkpoint, test, held_out, evaluated, &|_, _| ())
             .with_context(|| format!("cannot evaluate {}", run.best().display()))?;
         // Resolves the folder's real name, in case it is given as `.`.
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -138,6 +141,6 @@ fn page(title: &str, style: &str, body: &str, footer: &str) -> String {
 }
 
 /// Writes `report.html` into a run's folder atomically and returns its path. See [`RunReport::measure`].
-pub fn write(run: &Run, test: &Images, evaluated: &str) -> Result<PathBuf> {
-    RunReport::measure(run, test, evaluated)?.write(run)
+pub fn write(run: &Run, test: &Images, held_out: Option<&Images>, evaluated: &str) -> Result<PathBuf> {
+    RunReport::measure(run, test, held_out, evaluated)?.write(run)
 }

@@ -1,10 +1,11 @@
 //! The reliability diagram: accuracy against confidence.
 
+use super::Calibrated;
 use super::axis::Axis;
 use super::figures::{Figures, percent};
 use super::html::{escape, scrolling, table};
 use deploy::text::{counted, grouped};
-use models::evaluation::{BINS, Bin, interval};
+use models::evaluation::{BINS, Bin, Metrics, Reliability, interval};
 use std::fmt::Write;
 
 /// Size of the drawing in SVG user units.
@@ -22,31 +23,49 @@ const BOTTOM: f64 = 376.0;
 /// Confidence and accuracy closer than this count as equal.
 const NEAR: f64 = 0.005;
 
-/// The section of the page.
+/// The section of the page: the network as trained and, if the temperature is known, as exported.
 pub(super) fn section(figures: &Figures) -> String {
-    let (ece, confidence) = (figures.metrics.calibration.ece, figures.metrics.confidence());
-    let verdict = match confidence - figures.metrics.accuracy {
+    let trained = part("trained", "As trained", &figures.metrics, &verdict(&figures.metrics));
+    let exported = figures.calibrated.as_ref().map(|Calibrated { temperature, images, metrics }| {
+        let images = counted(*images, "held-out image");
+        let sentence = format!(
+            "train export divides the logits by the temperature {temperature}, fitted to {images}. No answer changes. {}",
+            verdict(metrics)
+        );
+        part("exported", "As exported", metrics, &sentence)
+    });
+    format!("<section><h2>Confidence</h2>{trained}{}</section>\n", exported.unwrap_or_default())
+}
+
+/// Describes the calibration in words.
+fn verdict(metrics: &Metrics) -> String {
+    let (ece, confidence) = (metrics.calibration.ece, metrics.confidence());
+    let verdict = match confidence - metrics.accuracy {
         gap if gap > NEAR => "the network is overconfident",
         gap if gap < -NEAR => "the network is underconfident",
         _ => "its confidence matches its accuracy",
     };
-    let sentence = format!(
+    format!(
         "The mean confidence of the answers is {}, and {} of them are right: {verdict}. The expected calibration error (Guo et al., arXiv 1706.04599, {BINS} bins) is {}.",
         percent(Some(confidence)),
-        percent(Some(figures.metrics.accuracy)),
+        percent(Some(metrics.accuracy)),
         percent(Some(ece)),
-    );
-    format!(
-        "<section><h2>Confidence</h2><div class=\"pair\">\n<figure class=\"card chart\"><h3>Reliability, ECE {}</h3>{}<figcaption>{}</figcaption></figure>\n<div class=\"card\"><h3>Every bin</h3>{}</div></div></section>\n",
-        percent(Some(ece)),
-        diagram(figures),
-        escape(&sentence),
-        scrolling("Confidence and accuracy in numbers", &bins(figures))
     )
 }
 
-fn bins(figures: &Figures) -> String {
-    let filled = figures.metrics.calibration.bins.iter().filter(|bin| bin.count > 0);
+/// A reliability diagram, captioned with a sentence, beside its numbers. `id` is unique on the page.
+fn part(id: &str, title: &str, metrics: &Metrics, sentence: &str) -> String {
+    format!(
+        "<div class=\"pair\">\n<figure class=\"card chart\"><h3>{title}, ECE {}</h3>{}<figcaption>{}</figcaption></figure>\n<div class=\"card\"><h3>Every bin</h3>{}</div></div>\n",
+        percent(Some(metrics.calibration.ece)),
+        diagram(id, &metrics.calibration),
+        escape(sentence),
+        scrolling(&format!("{title}: confidence and accuracy in numbers"), &bins(&metrics.calibration))
+    )
+}
+
+fn bins(calibration: &Reliability) -> String {
+    let filled = calibration.bins.iter().filter(|bin| bin.count > 0);
     let rows = filled.map(|bin| {
         let range = format!("{:.1} to {:.1} %", bin.above * 100.0, bin.up_to * 100.0);
         vec![range, grouped(bin.count), percent(bin.confidence), percent(bin.accuracy)]
@@ -55,12 +74,12 @@ fn bins(figures: &Figures) -> String {
     table("numbers", caption, &["confidence", "answers", "mean", "right"], &rows.collect::<Vec<_>>())
 }
 
-fn diagram(figures: &Figures) -> String {
+fn diagram(id: &str, calibration: &Reliability) -> String {
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"reliability-title reliability-desc\"><title id=\"reliability-title\">Reliability diagram</title><desc id=\"reliability-desc\">Accuracy against confidence in {BINS} bins; the numbers are in the table beside it.</desc>\n"
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\"><title id=\"{id}-title\">Reliability diagram</title><desc id=\"{id}-desc\">Accuracy against confidence in {BINS} bins; the numbers are in the table beside it.</desc>\n"
     );
     let shares = Axis::of_shares();
-    let largest = figures.metrics.calibration.bins.iter().map(|bin| bin.count).max().unwrap_or(0);
+    let largest = calibration.bins.iter().map(|bin| bin.count).max().unwrap_or(0);
     let counts = Axis::of_counts(largest);
     for tick in shares.ticks() {
         let (x, y) = (LEFT + tick.at * (RIGHT - LEFT), MIDDLE - tick.at * (MIDDLE - TOP));
@@ -94,7 +113,7 @@ fn diagram(figures: &Figures) -> String {
         RIGHT - 12.0,
         MIDDLE - 12.0
     );
-    for bin in &figures.metrics.calibration.bins {
+    for bin in &calibration.bins {
         draw_bin(&mut svg, bin, &counts);
     }
     svg.push_str("</svg>");

@@ -66,7 +66,7 @@ pub(super) struct Name {
 
 impl ImageSet {
     /// Reads the images that the user asked for. Of a data set or a folder, at most `--images`, or else `default`.
-    pub fn read(arguments: &Arguments, model: &Model, default: Option<usize>) -> Result<Self> {
+    pub fn read(arguments: &Arguments, model: &mut Model, default: Option<usize>) -> Result<Self> {
         let asked = arguments.images.map(|images| images as usize);
         let limit = asked.or(default);
         let read = match (&arguments.folder, arguments.random) {
@@ -81,7 +81,7 @@ impl ImageSet {
         Ok(read)
     }
 
-    fn of_test_set(folder: Option<&Path>, limit: Option<usize>, model: &Model) -> Result<Self> {
+    fn of_test_set(folder: Option<&Path>, limit: Option<usize>, model: &mut Model) -> Result<Self> {
         let (folder, tests) = test_set(model, folder, false)?;
         let set = tests.set;
         let set = if let Some(limit) = limit { set.first(limit) } else { set };

@@ -33,8 +33,8 @@ pub(super) fn run(arguments: &Arguments, engines: [Engine; 2]) -> Result<()> {
     let (mut reference, mut compared) = (probe(engines[0])?, probe(engines[1])?);
     let (images, precision) = {
         // Opened only for the model's card, labels and input.
-        let models = open_in(&arguments.model, &[engines[0]], |engine| engine.options(None))?;
-        let model = models.first().ok_or_else(|| anyhow!("no model was opened"))?;
+        let mut models = open_in(&arguments.model, &[engines[0]], |engine| engine.options(None))?;
+        let model = models.first_mut().ok_or_else(|| anyhow!("no model was opened"))?;
         let images = ImageSet::read(&arguments.images, model, Some(IMAGES))?;
         (images, model.card().map(|card| card.precision).unwrap_or_default())
     };

@@ -59,6 +59,11 @@ pub struct Arguments {
     #[arg(long, value_name = "P", value_parser = number::<f32>(0.0..=1.0))]
     pub threshold: Option<f32>,
 
+    /// Whether an image that does not look like the training images is "unknown": on or off; for models of digits
+    /// [default: on]
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    unknown: Option<Switch>,
+
     #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text, help = Format::help())]
     pub format: Format,
 
@@ -78,6 +83,13 @@ pub struct Arguments {
     /// Write each image as the network saw it into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     save_input: Option<PathBuf>,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// How the digit stands out in the images.
@@ -124,10 +136,15 @@ impl Arguments {
             self.polarity.is_none() || is_digit,
             usage(format!("--polarity has no effect: {} is not a model of digits", model.name()))
         );
+        ensure!(
+            self.unknown.is_none() || model.rejects(),
+            usage(format!("--unknown has no effect: the card of {} has no threshold for unknown images", model.name()))
+        );
         Ok(Settings {
             reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },
             top: top(self.top_k, model.labels().len())?,
             threshold: self.threshold.unwrap_or(0.0),
+            rejects: self.unknown != Some(Switch::Off),
             batch: self.batch.map(usize::from),
             saved: self.save_input.as_ref().map(|folder| SavedInputs::plan(folder, sources)).transpose()?,
         })

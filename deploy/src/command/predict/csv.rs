@@ -30,7 +30,7 @@ impl Table {
 
     fn record(&self, outcome: PredictionResult) -> Vec<String> {
         match outcome {
-            Ok(Prediction { file, label, class, probability, top, input }) => {
+            Ok(Prediction { file, label, class, probability, top, input, .. }) => {
                 let class = class.map_or_else(String::new, |class| class.to_string());
                 let top = top.into_iter().flat_map(|answer| [answer.label, answer.probability.to_string()]);
                 let input = self.saved.then(|| input.unwrap_or_default());

@@ -59,7 +59,8 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
     match arguments.format {
         Format::Text => {
             let names = inputs.sources.iter().map(deploy::inputs::ImageSource::name);
-            Box::new(text::Text::new(names, model.labels(), arguments.threshold.is_some()))
+            let unknown = arguments.threshold.is_some() || (settings.rejects && model.rejects());
+            Box::new(text::Text::new(names, model.labels(), unknown))
         }
         Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
         Format::Jsonl => Box::new(jsonl::Lines),

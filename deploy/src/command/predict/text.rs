@@ -3,7 +3,9 @@
 use super::Printer;
 use crate::command::text::{print, printable};
 use anyhow::Result;
-use deploy::predict::{Answer, Prediction, PredictionResult, UNKNOWN};
+use deploy::predict::{Answer, ChosenReading, Prediction, PredictionResult, UNKNOWN};
+use models::card::Polarity;
+use models::digit::Place;
 use std::fmt::Write;
 
 /// Aligned columns. Their widths come from the names, so they are known before the first result.
@@ -25,11 +27,13 @@ impl Text {
     }
 
     /// File, best answer, and the other answers in parentheses. If the best answer is unknown, all answers are in
-    /// parentheses.
-    fn line(&self, Prediction { file, label, class, probability, top, .. }: &Prediction) -> String {
+    /// parentheses. If the network's input was saved, its file and where in the image it comes from.
+    fn line(&self, prediction: &Prediction) -> String {
+        let Prediction { file, label, class, probability, top, reading, input } = prediction;
         let (file_width, best_width, label_width) = (self.file, self.best, self.label);
-        let (file, label, percent) = (printable(file), printable(label), probability * 100.0);
-        let mut line = format!("{file:file_width$}  {label:best_width$}  {percent:6.2} %");
+        let (file, label) = (printable(file), printable(label));
+        let percent = class.map_or_else(String::new, |_| format!("{:.2} %", probability * 100.0));
+        let mut line = format!("{file:file_width$}  {label:best_width$}  {percent:>8}");
         let others = top.iter().skip(usize::from(class.is_some()));
         let other = |Answer { label, probability, .. }: &Answer| {
             format!("{:label_width$} {:5.2} %", printable(label), probability * 100.0)
@@ -37,6 +41,14 @@ impl Text {
         let others: Vec<_> = others.map(other).collect();
         if !others.is_empty() {
             let _ = write!(line, "   ({})", others.join(", "));
+        }
+        if let Some(input) = input {
+            let _ = write!(line, "   {}", printable(input));
+            if let Some(ChosenReading { number, of, place }) = reading {
+                let Place { polarity, left, top, width, height } = place;
+                let ink = if *polarity == Polarity::DarkOnLight { "dark" } else { "light" };
+                let _ = write!(line, ": {ink} ink, {width}x{height} px at {left},{top}; reading {number} of {of}");
+            }
         }
         line + "\n"
     }
@@ -57,7 +69,7 @@ mod tests {
         let answer = |&(label, probability): &(&str, f32)| Answer { label: label.into(), class: 0, probability };
         let top: Vec<_> = top.iter().map(answer).collect();
         let Answer { label, class, probability } = top[0].clone();
-        Prediction { file: file.into(), label, class: Some(class), probability, top, input: None }
+        Prediction { file: file.into(), label, class: Some(class), probability, top, reading: None, input: None }
     }
 
     #[test]
@@ -74,7 +86,17 @@ mod tests {
         let text = Text::new(["a.png".to_owned()].into_iter(), &["ox".into()], true);
         let likely = prediction("a.png", &[("ox", 0.5)]);
         let unknown = Prediction { label: UNKNOWN.into(), class: None, ..likely.clone() };
-        assert_eq!(text.line(&unknown), "a.png  unknown   50.00 %   (ox 50.00 %)\n");
+        assert_eq!(text.line(&unknown), "a.png  unknown             (ox 50.00 %)\n");
         assert_eq!(text.line(&likely), "a.png  ox        50.00 %\n");
+    }
+
+    #[test]
+    fn a_saved_input_is_named_with_its_place() {
+        let text = Text::new(["a.png".to_owned()].into_iter(), &["ox".into()], false);
+        let place = Place { polarity: Polarity::DarkOnLight, left: 7, top: 8, width: 20, height: 30 };
+        let reading = Some(ChosenReading { number: 2, of: 6, place });
+        let saved = Prediction { reading, input: Some("seen/a.png".into()), ..prediction("a.png", &[("ox", 1.0)]) };
+        let expected = "a.png  ox  100.00 %   seen/a.png: dark ink, 20x30 px at 7,8; reading 2 of 6\n";
+        assert_eq!(text.line(&saved), expected);
     }
 }

@@ -63,7 +63,7 @@ fn shot(scene: &mut Scene, random: &mut Random, label: u8, origin: String) -> Re
     scene.blur(random.between(0.0, 1.6));
     let noise = random.between(1.0, 6.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
+    Ok(Specimen::digit(label, origin, encode::jpeg(&image, 70 + random.below(25) as u8)?))
 }
 
 /// A photograph of a sheet of paper, 3000×2000 or 2000×3000, with a digit that spans an eighth to three quarters of the
@@ -86,7 +86,7 @@ pub fn photograph(sources: &Sources, _: usize, random: &mut Random) -> Result<Sp
     scene.blur(random.between(0.0, 1.0));
     let noise = random.between(1.0, 6.0);
     let image = doubled(&scene.photographed(random, noise));
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
+    Ok(Specimen::digit(label, origin, encode::jpeg(&image, 70 + random.below(25) as u8)?))
 }
 
 /// Doubles the width and height by linear interpolation.
@@ -144,7 +144,7 @@ pub fn low_contrast(sources: &Sources, _: usize, random: &mut Random) -> Result<
     lit(&mut scene, &light);
     let noise = random.between(1.0, 4.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
+    Ok(Specimen::digit(label, origin, encode::any(image, random)?))
 }
 
 /// Too close to the lens.

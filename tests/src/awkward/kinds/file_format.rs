@@ -20,7 +20,7 @@ pub fn artefacts(sources: &Sources, _: usize, random: &mut Random) -> Result<Spe
     scene.paint(&shape, left, top, pen(random), 1.0);
     let noise = random.between(0.0, 5.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 10 + random.below(31) as u8)? })
+    Ok(Specimen::digit(label, origin, encode::jpeg(&image, 10 + random.below(31) as u8)?))
 }
 
 /// Stored as the sensor saw it, upside down or sideways, with an EXIF orientation.
@@ -40,7 +40,7 @@ pub fn orientation(sources: &Sources, index: usize, random: &mut Random) -> Resu
         _ => (image.rotate90(), 8),
     };
     let bytes = encode::with_orientation(&encode::jpeg(&stored.into_rgb8(), 85)?, orientation);
-    Ok(Specimen { label, origin, bytes })
+    Ok(Specimen::digit(label, origin, bytes))
 }
 
 /// Ink on a transparent background, as drawing programs store it. One in four has light ink, made for a dark page.
@@ -62,7 +62,7 @@ pub fn transparent(sources: &Sources, _: usize, random: &mut Random) -> Result<S
         }
     }
     let format = *random.pick(&[ImageFormat::Png, ImageFormat::WebP]);
-    Ok(Specimen { label, origin, bytes: encode::file(&image.into(), format)? })
+    Ok(Specimen::digit(label, origin, encode::file(&image.into(), format)?))
 }
 
 /// A 16-bit greyscale scan, which may use only part of the range.
@@ -79,7 +79,7 @@ pub fn sixteen_bits(sources: &Sources, _: usize, random: &mut Random) -> Result<
     });
     let image: ImageBuffer<Luma<u16>, Vec<u16>> =
         ImageBuffer::from_raw(300, 300, levels.collect()).context("two bytes a pixel")?;
-    Ok(Specimen { label, origin, bytes: encode::file(&image.into(), ImageFormat::Png)? })
+    Ok(Specimen::digit(label, origin, encode::file(&image.into(), ImageFormat::Png)?))
 }
 
 /// Cropped so closely that only one to three pixels of paper are left around the ink.
@@ -92,7 +92,7 @@ pub fn cropped(sources: &Sources, _: usize, random: &mut Random) -> Result<Speci
     scene.paint(&shape, left as i64, top as i64, pen(random), 1.0);
     let noise = random.between(0.0, 4.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
+    Ok(Specimen::digit(label, origin, encode::any(image, random)?))
 }
 
 /// Dark-on-light thumbnails with a side of 18 to 48 pixels.
@@ -107,5 +107,5 @@ pub fn small(sources: &Sources, _: usize, random: &mut Random) -> Result<Specime
     scene.paint(&shape, left, top, srgb(30, 30, 30), 1.0);
     let noise = random.between(0.0, 4.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
+    Ok(Specimen::digit(label, origin, encode::any(image, random)?))
 }

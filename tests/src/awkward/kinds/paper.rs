@@ -9,7 +9,7 @@ use super::camera::{digit, paper, pen, place};
 use anyhow::Result;
 
 /// The pale colour of the lines in exercise books.
-fn rule(random: &mut Random) -> Colour {
+pub fn rule(random: &mut Random) -> Colour {
     *random.pick(&[
         srgb(150, 180, 220),
         srgb(170, 190, 205),
@@ -49,7 +49,7 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String, un
     scene.blur(random.between(0.0, 1.2));
     let noise = random.between(0.5, 5.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::jpeg(&image, 70 + random.below(25) as u8)? })
+    Ok(Specimen::digit(label, origin, encode::jpeg(&image, 70 + random.below(25) as u8)?))
 }
 
 /// Horizontal lines, sometimes with a red margin line.
@@ -62,6 +62,54 @@ pub fn squared(sources: &Sources, _: usize, random: &mut Random) -> Result<Speci
     on_lines(sources, random, true)
 }
 
+/// Dots where the lines of squared paper would cross.
+pub fn dotted(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
+    let (width, height) = (480, 360);
+    let mut scene = paper(random, width, height);
+    let size = random.scale(80.0, 260.0);
+    let gap = size / random.between(1.5, 6.0);
+    dots(&mut scene, random, gap, 1.0);
+    let (shape, label, origin) = digit(sources, random, size, 0.0);
+    let (left, top) = place(random, &scene, &shape, 0.05);
+    scene.paint(&shape, left, top, pen(random), random.between(0.85, 1.0));
+    finished(scene, random, label, origin, 0.4)
+}
+
+/// Prints a grid of dots. `largest` limits their radius as a share of a twelfth of the gap.
+pub fn dots(scene: &mut Scene, random: &mut Random, gap: f32, largest: f32) {
+    let radius = (gap * random.between(0.03, 0.083 * largest)).max(0.7);
+    let (left, top) = (random.between(0.0, gap), random.between(0.0, gap));
+    let mut grid = Shape::empty(scene.width, scene.height);
+    for row in 0..=(scene.height as f32 / gap) as usize {
+        for column in 0..=(scene.width as f32 / gap) as usize {
+            grid.dot(left + column as f32 * gap, top + row as f32 * gap, radius);
+        }
+    }
+    let level = 90 + random.below(90) as u8;
+    scene.paint(&grid, 0, 0, srgb(level, level, level.saturating_add(10)), 1.0);
+}
+
+/// Squared paper with dark lines, hardly thinner than a fine pen's. One in three is ruled instead.
+pub fn strong_lines(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
+    let (width, height) = (480, 360);
+    let mut scene = paper(random, width, height);
+    let size = random.scale(90.0, 260.0);
+    let gap = size / random.between(0.8, 3.0);
+    let thickness = (size * random.between(0.008, 0.02)).max(1.0);
+    let slant = random.between(-0.02, 0.02);
+    let colour = *random.pick(&[srgb(60, 60, 65), srgb(50, 80, 150), srgb(90, 95, 110), srgb(40, 120, 130)]);
+    let opacity = random.between(0.7, 1.0);
+    scene.lines(false, random.between(0.0, gap), gap, thickness, slant, colour, opacity);
+    if !index.is_multiple_of(3) {
+        scene.lines(true, random.between(0.0, gap), gap, thickness, -slant, colour, opacity);
+    }
+    let (digit, label, origin) = sources.digit(random);
+    let shape = Shape::drawn(digit, size, 0.0, size * random.scale(0.06, 0.13));
+    let (left, top) = place(random, &scene, &shape, 0.05);
+    scene.paint(&shape, left, top, pen(random), random.between(0.9, 1.0));
+    finished(scene, random, label, origin, 0.4)
+}
+
 /// Dust, ink spots and crumbs.
 pub fn specks(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
     let (width, height) = (500, 400);
@@ -71,7 +119,7 @@ pub fn specks(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     let (left, top) = place(random, &scene, &shape, 0.08);
     let ink = pen(random);
     scene.paint(&shape, left, top, ink, random.between(0.85, 1.0));
-    let mut dirt = Shape { width, height, coverage: vec![0.0; width * height] };
+    let mut dirt = Shape::empty(width, height);
     for _ in 0..3 + random.below(25) {
         let (x, y) = (random.between(0.0, width as f32), random.between(0.0, height as f32));
         dirt.dot(x, y, size * random.scale(0.003, 0.022));

@@ -6,38 +6,62 @@ use super::super::shape::Shape;
 use super::super::{Sources, Specimen, encode};
 use anyhow::Result;
 
+/// All fonts.
+pub const FONTS: [&str; 20] = [
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "Lato-Regular.ttf",
+    "Courier Prime Sans.otf",
+    "DejaVuSerif.ttf",
+    "LiberationSerif-Regular.ttf",
+    "EBGaramond12-Regular.otf",
+    "RobotoSlab-Regular.otf",
+    "DejaVuSans-Bold.ttf",
+    "LiberationSans-Bold.ttf",
+    "Lato-Black.ttf",
+    "LiberationSerif-Bold.ttf",
+    "DejaVuSansMono.ttf",
+    "LiberationMono-Regular.ttf",
+    "Courier Prime.otf",
+    "DejaVuSansMono-Bold.ttf",
+    "ComicNeue-Regular.otf",
+    "Humor-Sans.ttf",
+    "breipfont.ttf",
+    "dkg.ttf",
+];
+
 pub fn sans(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
-    let fonts = ["DejaVuSans.ttf", "LiberationSans-Regular.ttf", "Lato-Regular.ttf", "Courier Prime Sans.otf"];
-    printed(sources, index, random, &fonts)
+    printed(sources, index, random, &FONTS[0..4])
 }
 
 pub fn serif(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
-    let fonts =
-        ["DejaVuSerif.ttf", "LiberationSerif-Regular.ttf", "EBGaramond12-Regular.otf", "RobotoSlab-Regular.otf"];
-    printed(sources, index, random, &fonts)
+    printed(sources, index, random, &FONTS[4..8])
 }
 
 pub fn bold(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
-    let fonts = ["DejaVuSans-Bold.ttf", "LiberationSans-Bold.ttf", "Lato-Black.ttf", "LiberationSerif-Bold.ttf"];
-    printed(sources, index, random, &fonts)
+    printed(sources, index, random, &FONTS[8..12])
 }
 
 pub fn monospaced(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
-    let fonts = ["DejaVuSansMono.ttf", "LiberationMono-Regular.ttf", "Courier Prime.otf", "DejaVuSansMono-Bold.ttf"];
-    printed(sources, index, random, &fonts)
+    printed(sources, index, random, &FONTS[12..16])
 }
 
 pub fn handwriting(sources: &Sources, index: usize, random: &mut Random) -> Result<Specimen> {
-    let fonts = ["ComicNeue-Regular.otf", "Humor-Sans.ttf", "breipfont.ttf", "dkg.ttf"];
-    printed(sources, index, random, &fonts)
+    printed(sources, index, random, &FONTS[16..20])
 }
 
-/// Cycles through all digits of all fonts. Size, position, colours and format are random.
+/// Cycles through all digits of all fonts.
 fn printed(sources: &Sources, index: usize, random: &mut Random, fonts: &[&str]) -> Result<Specimen> {
     let label = (index % 10) as u8;
     let font = fonts[index / 10 % fonts.len()];
-    let height = random.scale(20.0, 800.0);
-    let shape = sources.with_font(font, |font| Shape::printed(font, label, height))?;
+    let bytes = character(sources, random, font, char::from(b'0' + label), 800.0)?;
+    Ok(Specimen::digit(label, font.to_owned(), bytes))
+}
+
+/// The file of an image of one character, 20 to `highest` pixels high. Size, position, colours and format are random.
+pub fn character(sources: &Sources, random: &mut Random, font: &str, character: char, highest: f32) -> Result<Vec<u8>> {
+    let height = random.scale(20.0, highest);
+    let shape = sources.with_font(font, |font| Shape::printed(font, character, height))?;
     let mut margin = || (height * random.scale(0.1, 1.5)).max(2.0) as usize;
     let (left, right, top, bottom) = (margin(), margin(), margin(), margin());
     let (ink, ground) = colours(random);
@@ -45,11 +69,11 @@ fn printed(sources: &Sources, index: usize, random: &mut Random, fonts: &[&str])
     scene.paint(&shape, left as i64, top as i64, ink, 1.0);
     let noise = *random.pick(&[0.0, 0.0, 1.0, 3.0]);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin: font.to_owned(), bytes: encode::any(image, random)? })
+    encode::any(image, random)
 }
 
 /// Ink and background: mostly dark on light, otherwise light on dark or coloured.
-fn colours(random: &mut Random) -> (Colour, Colour) {
+pub fn colours(random: &mut Random) -> (Colour, Colour) {
     let dark = random.below(70) as u8;
     let light = 255 - random.below(60) as u8;
     let (dark, light) = (srgb(dark, dark, dark), srgb(light, light, light));

@@ -14,7 +14,7 @@ fn finished(mut scene: Scene, random: &mut Random, label: u8, origin: String) ->
     scene.shade(|x, y| light.at(x, y, longer));
     let noise = random.between(0.0, 4.0);
     let image = scene.photographed(random, noise);
-    Ok(Specimen { label, origin, bytes: encode::any(image, random)? })
+    Ok(Specimen::digit(label, origin, encode::any(image, random)?))
 }
 
 /// Felt-tips and highlighters, some hardly darker than the paper.
@@ -78,6 +78,23 @@ pub fn marker(sources: &Sources, _: usize, random: &mut Random) -> Result<Specim
     let shape = Shape::drawn(digit, size, 0.0, size * random.between(0.14, 0.22));
     let (left, top) = place(random, &scene, &shape, 0.02);
     let ink = *random.pick(&[srgb(15, 15, 15), srgb(30, 40, 120), srgb(150, 25, 30), srgb(20, 90, 50)]);
+    scene.paint(&shape, left, top, ink, random.between(0.85, 1.0));
+    finished(scene, random, label, origin)
+}
+
+/// A brush or a broad marker: lines of a sixth to a fifth of the digit's height, sometimes with dry bristles.
+pub fn brush(sources: &Sources, _: usize, random: &mut Random) -> Result<Specimen> {
+    let (width, height) = (200 + random.below(250), 200 + random.below(250));
+    let mut scene = paper(random, width, height);
+    let size = width.min(height) as f32 * random.between(0.4, 0.65);
+    let (digit, label, origin) = sources.digit(random);
+    // The width is added to the size.
+    let mut shape = Shape::drawn(digit, size, 0.0, size * random.between(0.19, 0.26));
+    if random.chance(0.3) {
+        shape.roughen(random, 2.0, 0.35);
+    }
+    let (left, top) = place(random, &scene, &shape, 0.03);
+    let ink = *random.pick(&[srgb(15, 15, 15), srgb(15, 15, 15), srgb(30, 40, 120), srgb(150, 25, 30)]);
     scene.paint(&shape, left, top, ink, random.between(0.85, 1.0));
     finished(scene, random, label, origin)
 }

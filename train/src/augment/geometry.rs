@@ -1,6 +1,4 @@
-//! Random augmentation of batches of training images, on the device.
-//!
-//! Random numbers are always drawn on the CPU, so that a seed gives the same images on every device.
+//! Geometric augmentation: affine maps and elastic displacements.
 
 use crate::recipe::Augmentation;
 use anyhow::Result;
@@ -17,20 +15,6 @@ const BORDER: i64 = 1;
 /// about six pixels apart, which is roughly the correlation length of the displacements of Simard et al. (smoothed with
 /// σ = 4 px on images of 29 px).
 const CONTROL_POINTS: i64 = 5;
-
-/// Smallest and largest share of the image that random erasing removes, and the smallest aspect ratio of the rectangle
-/// (the largest is its inverse): the values of the paper and of torchvision's `RandomErasing`.
-const ERASED_AREA: (f64, f64) = (0.02, 0.33);
-const ERASED_ASPECT: f64 = 0.3;
-
-impl Augmentation {
-    /// Whether any geometric change is enabled, that is, anything other than erasing.
-    #[must_use]
-    pub fn moves(&self) -> bool {
-        let Self { rotation, scale, shift, shear, elastic, erasing: _ } = *self;
-        [rotation, scale, shift, shear, elastic].into_iter().any(|range| range > 0.0)
-    }
-}
 
 /// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random affine map and
 /// elastic displacement.
@@ -68,7 +52,7 @@ fn random_field(elastic: f64, count: i64, resolution: i64) -> Result<Tensor> {
 }
 
 /// Random affine maps `[N, 2, 3]` from output to input coordinates, both −1 to 1 (`torch.nn.functional.affine_grid`):
-/// rotation · shear / scale, plus a shift.
+/// rotation · shear · aspect ratio / scale, plus a shift.
 fn random_maps(augmentation: &Augmentation, count: i64) -> Result<Tensor> {
     let uniform = |range: f64| -> Result<Tensor> {
         Ok(Tensor::f_empty([count], (Kind::Float, Device::Cpu))?.f_uniform_(-1.0, 1.0)?.f_mul_scalar(range)?)
@@ -80,34 +64,17 @@ fn random_maps(augmentation: &Augmentation, count: i64) -> Result<Tensor> {
     let (x, y) = (uniform(2.0 * augmentation.shift)?, uniform(2.0 * augmentation.shift)?);
     let (sin, cos) = (angle.f_sin()?.f_div(&size)?, angle.f_cos()?.f_div(&size)?);
     let rows = [&cos, &cos.f_mul(&shear)?.f_sub(&sin)?, &x, &sin, &sin.f_mul(&shear)?.f_add(&cos)?, &y];
-    Ok(Tensor::f_stack(&rows, 1)?.f_view([count, 2, 3])?)
+    let maps = Tensor::f_stack(&rows, 1)?.f_view([count, 2, 3])?;
+    if augmentation.aspect > 0.0 { stretched(&maps, &uniform(augmentation.aspect)?) } else { Ok(maps) }
 }
 
-/// Sets one random rectangle of each image to 0, with the given probability (Zhong et al., arXiv 1708.04896).
-/// On normalised images 0 is the mean.
-pub fn erase(images: &Tensor, probability: f64) -> Result<Tensor> {
-    let (count, _, height, width) = images.size4()?;
-    let uniform = |low: f64, high: f64| -> Result<Tensor> {
-        Ok(Tensor::f_empty([count], (Kind::Float, Device::Cpu))?.f_uniform_(low, high)?)
-    };
-    let chosen = uniform(0.0, 1.0)?.f_lt(probability)?;
-    let area = uniform(ERASED_AREA.0, ERASED_AREA.1)?;
-    let aspect = uniform(ERASED_ASPECT.ln(), -ERASED_ASPECT.ln())?.f_exp()?;
-    // The sides as shares of the image's sides, clamped to 1.
-    let tall = area.f_mul(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?.f_mul(&chosen.f_to_kind(Kind::Float)?)?;
-    let wide = area.f_div(&aspect)?.f_sqrt()?.f_clamp(0.0, 1.0)?;
-    let inside = |side: &Tensor, extent: i64| -> Result<Tensor> {
-        let start = uniform(0.0, 1.0)?.f_mul(&(side.f_neg()?.f_add_scalar(1.0)?))?.f_mul_scalar(extent as f64)?;
-        let end = start.f_add(&side.f_mul_scalar(extent as f64)?)?;
-        let centres = Tensor::f_arange(extent, (Kind::Float, Device::Cpu))?.f_add_scalar(0.5)?.f_view([1, extent])?;
-        Ok(centres
-            .f_ge_tensor(&start.f_view([count, 1])?)?
-            .f_logical_and(&centres.f_lt_tensor(&end.f_view([count, 1])?)?)?)
-    };
-    let rows = inside(&tall, height)?.f_view([count, 1, height, 1])?;
-    let columns = inside(&wide, width)?.f_view([count, 1, 1, width])?;
-    let erased = rows.f_logical_and(&columns)?.f_to(images.device())?;
-    Ok(images.f_masked_fill(&erased, 0.0)?)
+/// Changes affine maps `[N, 2, 3]` so that their input becomes wider by a factor of e to the power of `wider` `[N]`, and
+/// flatter by as much.
+fn stretched(maps: &Tensor, wider: &Tensor) -> Result<Tensor> {
+    // What is stretched is read at a coordinate that is smaller by the same factor.
+    let factors = Tensor::f_stack(&[&wider.f_neg()?, wider], 1)?.f_exp()?.f_unsqueeze(2)?;
+    let linear = maps.f_narrow(2, 0, 2)?.f_mul(&factors)?;
+    Ok(Tensor::f_cat(&[linear, maps.f_narrow(2, 2, 1)?], 2)?)
 }
 
 #[cfg(test)]
@@ -175,6 +142,32 @@ mod tests {
         }
     }
 
+    /// Expected values: row 3 of `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of a map with the diagonal
+    /// e^−0.5, e^0.5, printed by PyTorch 2.13.0.
+    #[test]
+    fn stretching_makes_wider_and_flatter() {
+        let values: Vec<f32> = (0..64_u8)
+            .map(|index| (index / 8, index % 8))
+            .map(|(y, x)| f32::from((y * y * 3 + x * 5 + x * y) % 17) / 16.0)
+            .collect();
+        let images = Tensor::from_slice(&values).view([1, 1, 8, 8]);
+        let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
+        let maps = stretched(&identity, &Tensor::from_slice(&[0.5_f32])).unwrap();
+        let found = Vec::<f32>::try_from(sample(&images, &maps, None, 8).unwrap().select(2, 3).view([-1])).unwrap();
+        let expected = [0.2637, 0.55467, 0.42195, 0.35094, 0.43288, 0.65605, 0.92967, 0.5762];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+        }
+        tch::manual_seed(7);
+        let augmentation = Augmentation { aspect: 0.2, ..Augmentation::default() };
+        let maps = random_maps(&augmentation, 5000).unwrap();
+        let wide = maps.select(1, 0).select(1, 0).log();
+        let tall = maps.select(1, 1).select(1, 1).log();
+        assert!(difference(&wide, &-tall) < 1e-5);
+        let most = wide.abs().max().double_value(&[]);
+        assert!(most > 0.198 && most < 0.2 + 1e-6, "{most}");
+    }
+
     /// With the identity map, one displacement for all pixels is a shift by that amount.
     #[test]
     fn a_displacement_moves_pixels_by_its_share_of_the_image() {
@@ -196,19 +189,5 @@ mod tests {
         assert!((corner - 0.1).abs() < 0.005, "{corner}");
         let step = (field.narrow(2, 1, 27) - field.narrow(2, 0, 27)).square().mean(Kind::Float).sqrt();
         assert!(step.double_value(&[]) < 0.03, "{step:?} from one pixel to the next");
-    }
-
-    #[test]
-    fn erasing_takes_one_rectangle_of_the_chosen_images() {
-        tch::manual_seed(5);
-        let images = Tensor::ones([2000, 1, 32, 32], (Kind::Float, Device::Cpu));
-        let share = |probability: f64| {
-            let kept = erase(&images, probability).unwrap().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float);
-            (kept.lt(1.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]), kept.min().double_value(&[]))
-        };
-        assert_eq!(share(0.0).0, 0.0);
-        let (erased, least_kept) = share(0.5);
-        assert!((erased - 0.5).abs() < 0.05, "{erased}");
-        assert!(least_kept > 0.6, "{least_kept}");
     }
 }

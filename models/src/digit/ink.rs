@@ -1,67 +1,42 @@
-//! Extracts the digit's ink from an enlarged view, with even strength and a thickness close to what the network knows.
+//! Extracts the ink of a hypothesis from an enlarged view of the original, with even strength in any light.
 
+use super::MIN_CONTRAST;
 use super::components::components;
 use super::ground::{brightest, without_dark_strokes};
+use super::hypotheses::Hypothesis;
 use super::plane::{Area, Plane};
-use super::search::{self, Found};
 use super::source::Original;
-use super::{MIN_CONTRAST, overview, thickness};
+use super::threshold::otsu;
 use crate::card::Polarity;
-use anyhow::{Result, ensure};
 
 /// Longer side of the digit in the enlarged view, in pixels.
 const LARGE: f64 = 100.0;
 /// Margin around the digit in the enlarged view, as a share of its longer side.
 const MARGIN: f64 = 0.2;
-/// A colour channel is used instead of the brightness if its edges are sharper by this factor.
-const BETTER: f32 = 1.8;
+/// Ink farther than this from the hypothesis does not belong to it, in pixels of the enlarged view.
+const CLOSE: usize = 8;
 /// Ink of at least this strength connects pieces.
 const PALE: f32 = 0.35;
-/// Strokes are made at least and at most this thick, as shares of the digit's longer side. Strokes in MNIST are 0.09 to
-/// 0.2 thick, as measured by `thickness`.
-const THICKNESS: (f32, f32) = (0.09, 0.17);
 
-/// The digit's ink, 0 (none) to 1, without anything else. Fails if there is no ink or if there are several digits.
-pub(super) fn ink(source: &Original, found: Option<Polarity>) -> Result<Plane> {
-    let (width, height) = source.size();
-    let size = overview(source);
-    let planes = source.planes(Area::whole(width, height), size);
-    let sharpness = |plane: &Plane| search::sharpness(&search::logarithmic(plane)).0;
-    let weights = |channel: usize| if channel == 0 { BETTER } else { 1.0 };
-    let channel = (0..planes.len())
-        .max_by(|&one, &two| {
-            (sharpness(&planes[one]) * weights(one)).total_cmp(&(sharpness(&planes[two]) * weights(two)))
-        })
-        .unwrap_or(0);
-    let overview = &planes[channel];
-    let digit = search::digit(&search::logarithmic(overview), found);
-    let Some(digit) = digit else { anyhow::bail!(no_ink(overview)) };
-
-    ensure!(
-        digit.digits == 1,
-        "the image shows several digits side by side, but the model reads one: crop it to one digit"
-    );
-
-    let (area, close) = closer(source, channel, &digit, size);
-    let wanted = enlarged(&digit, area, (close.width, close.height), (width, height), size);
+/// The ink of a hypothesis, 0 (none) to 1, without anything else. `channel` is the plane of the original in which it
+/// was found, and `size` the size of the overview. `None` if there is hardly any contrast.
+pub(super) fn ink(source: &Original, channel: usize, digit: &Hypothesis, size: (usize, usize)) -> Option<Plane> {
+    let (area, close) = closer(source, channel, digit, size);
+    let wanted = enlarged(digit, area, (close.width, close.height), source.size(), size);
     let ink = strength(&close, digit.polarity, &near(&wanted, close.width, (LARGE * MARGIN / 2.0) as usize))?;
     let ink = belonging(&ink, &wanted);
-    ensure!(ink.values.iter().any(|&value| value >= 0.5), no_ink(overview));
-    Ok(even(&ink))
+    ink.values.iter().any(|&value| value >= 0.5).then_some(ink)
 }
 
-fn no_ink(overview: &Plane) -> String {
-    let differ = overview.quantile(1.0) - overview.quantile(0.0);
-    format!(
-        "no ink found in the image: its grey levels differ by {differ:.0}, but none of its edges outlines a digit. Is \
-         it sharp, and is the digit darker or lighter than everything around it?"
-    )
+/// How many pixels of the original one pixel of the overview covers, across and down.
+pub(super) fn zoom(source: &Original, size: (usize, usize)) -> (f64, f64) {
+    let (width, height) = source.size();
+    (width as f64 / size.0 as f64, height as f64 / size.1 as f64)
 }
 
 /// The enlarged view: the digit, [`LARGE`] pixels long, with a margin.
-fn closer(source: &Original, channel: usize, digit: &Found, size: (usize, usize)) -> (Area, Plane) {
-    let (width, height) = source.size();
-    let zoom = (width as f64 / size.0 as f64, height as f64 / size.1 as f64);
+fn closer(source: &Original, channel: usize, digit: &Hypothesis, size: (usize, usize)) -> (Area, Plane) {
+    let ((width, height), zoom) = (source.size(), zoom(source, size));
     let (left, top, across, down) = digit.bounds;
     let longer = (across as f64 * zoom.0).max(down as f64 * zoom.1);
     let margin = MARGIN * longer + zoom.0.max(zoom.1);
@@ -81,7 +56,7 @@ fn closer(source: &Original, channel: usize, digit: &Found, size: (usize, usize)
 
 /// Strength of the ink: 1 in the middle of strokes and 0 on the background, in any light. Only pixels `near` the digit
 /// decide which level is full ink, because others may be a table, far darker than any pencil.
-fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
+fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Option<Plane> {
     let dark = if polarity == Polarity::DarkOnLight { close.clone() } else { close.map(|level| 255.0 - level) };
     let smooth = dark.smoothed();
     let ground = without_dark_strokes(&smooth, (LARGE * 0.3) as usize);
@@ -97,22 +72,20 @@ fn strength(close: &Plane, polarity: Polarity, near: &[bool]) -> Result<Plane> {
         Plane { width: values.len(), height: 1, values }
     };
     let (depth, close_by) = (only_near(&depth), only_near(&relative));
-    ensure!(
-        depth.quantile(0.995) >= MIN_CONTRAST,
-        "no ink found in the image: digit and background differ by {:.0} grey levels: expected at least {MIN_CONTRAST}",
-        depth.quantile(0.995)
-    );
+    if depth.quantile(0.995) < MIN_CONTRAST {
+        return None;
+    }
     let floor = (2.0 * close_by.quantile(0.25)).min(0.3 * close_by.quantile(0.98));
     let top = close_by.quantile(1.0).max(floor + 1e-3);
-    let level = super::threshold::otsu(close_by.values.iter().copied(), floor, top);
+    let level = otsu(close_by.values.iter().copied(), floor, top);
     let inked: Vec<f32> = close_by.values.iter().copied().filter(|&value| value >= level).collect();
     let full = Plane { width: inked.len(), height: 1, values: inked }.quantile(0.6).max(floor + 1e-3);
-    Ok(relative.map(|value| ((value - floor) / (full - floor)).clamp(0.0, 1.0)))
+    Some(relative.map(|value| ((value - floor) / (full - floor)).clamp(0.0, 1.0)))
 }
 
 /// The search's mask, enlarged: which pixels of the enlarged view belong to the digit.
 fn enlarged(
-    digit: &Found,
+    digit: &Hypothesis,
     area: Area,
     (wide, high): (usize, usize),
     (width, height): (usize, usize),
@@ -124,7 +97,7 @@ fn enlarged(
     };
     let columns: Vec<usize> = (0..wide).map(|x| at(x, area.left, area.width, wide, width, size.0)).collect();
     let rows = (0..high).map(|y| at(y, area.top, area.height, high, height, size.1));
-    rows.flat_map(|y| columns.iter().map(move |x| digit.mask[y * size.0 + x])).collect()
+    rows.flat_map(|y| columns.iter().map(move |x| digit.mask.contains(y * size.0 + x))).collect()
 }
 
 /// The ink of the pieces that the search found.
@@ -137,8 +110,9 @@ fn belonging(ink: &Plane, wanted: &[bool]) -> Plane {
             piece.pixels.iter().for_each(|&pixel| kept[pixel] = true);
         }
     }
-    // The soft edges around the pieces belong to them.
-    let soft = near(&kept, ink.width, 3);
+    // The soft edges around the pieces belong to them, but not a line that touches them.
+    let (soft, close) = (near(&kept, ink.width, 3), near(wanted, ink.width, CLOSE));
+    let soft: Vec<bool> = soft.iter().zip(&close).map(|(&soft, &close)| soft && close).collect();
     Plane {
         values: ink.values.iter().zip(&soft).map(|(&value, &soft)| if soft { value } else { 0.0 }).collect(),
         ..*ink
@@ -150,19 +124,4 @@ fn near(mask: &[bool], width: usize, distance: usize) -> Vec<bool> {
     let plane =
         Plane { width, height: mask.len() / width, values: mask.iter().map(|&on| f32::from(u8::from(on))).collect() };
     brightest(&plane, distance).values.iter().map(|&value| value > 0.5).collect()
-}
-
-/// Adjusts the strokes to the [`THICKNESS`] that the network knows.
-fn even(ink: &Plane) -> Plane {
-    let pad = (LARGE * 0.1) as usize;
-    let padded = Plane::from_fn(ink.width + 2 * pad, ink.height + 2 * pad, |x, y| {
-        let inside = (pad..pad + ink.width).contains(&x) && (pad..pad + ink.height).contains(&y);
-        if inside { ink.values[(y - pad) * ink.width + x - pad] } else { 0.0 }
-    });
-    let thickness = thickness::measure(&padded);
-    let (thin, thick) = (THICKNESS.0 * LARGE as f32, THICKNESS.1 * LARGE as f32);
-    if (thin..=thick).contains(&thickness) {
-        return padded;
-    }
-    thickness::moved(&padded, (thickness.clamp(thin, thick) - thickness) / 2.0)
 }
