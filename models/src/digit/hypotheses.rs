@@ -182,13 +182,7 @@ fn floor(ink: &Plane, window: Option<f32>) -> f32 {
 }
 
 /// Adds the hypotheses that a mask gives. `lined` tells whether it has long straight lines.
-fn add(
-    all: &mut Vec<Hypothesis>,
-    dark: &Plane,
-    mask: &[bool],
-    sharpest: f32,
-    (polarity, lined): (Polarity, bool),
-) {
+fn add(all: &mut Vec<Hypothesis>, dark: &Plane, mask: &[bool], sharpest: f32, (polarity, lined): (Polarity, bool)) {
     let longer = dark.width.max(dark.height) as f32;
     let mut pieces: Vec<Piece> = components(mask, dark.width)
         .into_iter()
