@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Called with the number of images read so far and their total. ReadSplit a folder of photographs takes minutes.
+/// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
 pub type ReadProgress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Called with all readings of an image to choose one. Each thread that reads images calls it.

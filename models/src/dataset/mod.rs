@@ -2,7 +2,7 @@
 //!
 //! A [`Catalogue`] lists the contents of a folder: IDX files, as of MNIST (`idx_files`), or one sub-folder of images
 //! per class (`class_folders`; `decode` reads their images). `layout` finds the class folders and the splits by their
-//! usual names. ReadSplit a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
+//! usual names. Reading a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
 //! recognises its training images by a [`sample()`].
 
 mod catalogue;

@@ -33,6 +33,7 @@ pub struct Choice {
 /// The log-odds of a reading are its plausibility by geometry plus its energy (the log-sum-exp of the logits; Liu et
 /// al., arXiv 2010.03759), on a scale on which held-out images have the median 1 and reach 0 with 99 %. Ties go to the
 /// first.
+#[must_use]
 pub fn choose(readings: &[Reading], logits: ArrayView2<f32>, card: Option<&ModelCard>) -> Option<Choice> {
     by_energy(readings, logits, card.and_then(|card| card.confidence?.energy))
 }

@@ -1,6 +1,6 @@
 //! How plausible it is that a hypothesis is the digit, judged by its size, place and outline alone.
 //!
-//! The judgement is a conditional logit model (McFadden, 1973): of the hypotheses about one image, each is the digit
+//! The judgement is a conditional logit model (`McFadden`, 1973): of the hypotheses about one image, each is the digit
 //! with a probability proportional to the exponential of a weighted sum of its features. The weights were fitted to
 //! images of the kinds in `tests/tests/awkward.rs` and to others, made from other digits than those of the test.
 

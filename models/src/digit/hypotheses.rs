@@ -164,16 +164,12 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
 
 /// How much darker each pixel is than the background.
 fn depth(dark: &Plane, window: Option<f32>) -> Plane {
-    match window {
-        Some(share) => {
-            let radius = (dark.width.max(dark.height) as f32 * share / 2.0).ceil() as usize;
-            without_dark_strokes(dark, radius).zip(dark, |ground, here| ground - here)
-        }
-        None => {
-            let ground = dark.quantile(1.0);
-            dark.map(|here| ground - here)
-        }
+    if let Some(share) = window {
+        let radius = (dark.width.max(dark.height) as f32 * share / 2.0).ceil() as usize;
+        return without_dark_strokes(dark, radius).zip(dark, |ground, here| ground - here);
     }
+    let ground = dark.quantile(1.0);
+    dark.map(|here| ground - here)
 }
 
 /// The smallest depth that can be ink, above the noise of the background.
