@@ -10,43 +10,36 @@ pub struct Random(pub Device);
 
 impl Random {
     /// Uniform numbers from `low` to `high`.
-    #[must_use]
     pub fn uniform(self, shape: &[i64], low: f64, high: f64) -> Tensor {
         self.here((Tensor::rand(shape, (Kind::Float, Device::Cpu)) * (high - low)) + low)
     }
 
     /// Numbers whose logarithm is uniform.
-    #[must_use]
     pub fn log_uniform(self, shape: &[i64], low: f64, high: f64) -> Tensor {
         self.uniform(shape, low.ln(), high.ln()).exp()
     }
 
     /// Normal numbers with mean 0 and deviation 1.
-    #[must_use]
     pub fn normal(self, shape: &[i64]) -> Tensor {
         self.here(Tensor::randn(shape, (Kind::Float, Device::Cpu)))
     }
 
     /// Booleans that are true with this probability.
-    #[must_use]
     pub fn chance(self, shape: &[i64], probability: f64) -> Tensor {
         self.here(Tensor::rand(shape, (Kind::Float, Device::Cpu)).lt(probability))
     }
 
     /// 1 with this probability, otherwise 0.
-    #[must_use]
     pub fn one(self, shape: &[i64], probability: f64) -> Tensor {
         self.chance(shape, probability).to_kind(Kind::Float)
     }
 
     /// 1 or −1.
-    #[must_use]
     pub fn sign(self, shape: &[i64]) -> Tensor {
         self.one(shape, 0.5) * 2.0 - 1.0
     }
 
     /// Whole numbers (i64) from 0 to `count` − 1.
-    #[must_use]
     pub fn index(self, shape: &[i64], count: i64) -> Tensor {
         self.here(Tensor::randint(count, shape, (Kind::Int64, Device::Cpu)))
     }
@@ -57,7 +50,6 @@ impl Random {
 }
 
 /// `yes` where the condition holds, otherwise `no`; shapes are broadcast.
-#[must_use]
 pub fn choose(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Tensor {
     yes.where_self(condition, no)
 }

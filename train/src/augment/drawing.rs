@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(unchanged, image());
     }
 
-    /// Row 2 to the power 1.5, times 0.75, by NumPy.
+    /// Row 2 to the power 1.5, times 0.75, by `NumPy`.
     #[test]
     fn contrast_is_a_power_and_a_factor() {
         let expected = [0.487_14, 0.033_15, 0.316_41, 0.75, 0.172_23, 0.549_28, 0.060_89, 0.370_58];

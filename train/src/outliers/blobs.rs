@@ -60,12 +60,12 @@ fn superellipses(canvas: &Canvas, n: i64, first: &Tensor) -> Tensor {
         (random.normal(&shape) * spread).clamp(-0.7, 0.7) * half
     };
     let radius = || choose(first, &random.uniform(&shape, 0.25, 0.75), &random.uniform(&shape, 0.08, 0.6)) * half;
-    let (a, b) = (radius(), radius());
+    let (wide, high) = (radius(), radius());
     let power = random.uniform(&shape, 0.0, 3.5).exp2();
     let (x, y) = (&canvas.columns - centre(), canvas.rows.unsqueeze(1) - centre());
     let (sin, cos) = (angle.sin(), angle.cos());
-    let u = ((&x * &cos + &y * &sin) / &a).abs();
-    let v = ((y * cos - x * sin) / &b).abs();
+    let u = ((&x * &cos + &y * &sin) / &wide).abs();
+    let v = ((y * cos - x * sin) / &high).abs();
     let norm = (u.pow(&power) + v.pow(&power)).pow(&power.reciprocal());
-    canvas.covered(&((1.0 - norm) * a.minimum(&b)))
+    canvas.covered(&((1.0 - norm) * wide.minimum(&high)))
 }
