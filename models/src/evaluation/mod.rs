@@ -120,7 +120,7 @@ mod tests {
             (vec![0.0, 0.0], std::f64::consts::LN_2),
             (vec![-1.5, 0.25, 3.0, 8.75, 2.0, -4.0, 8.5, 0.0, 1.0, -0.5], 9.328_903_709_794_45),
             (vec![-1000.0, -1001.0, -1002.5], -999.628_460_968_147_4),
-            (vec![1000.0, 1000.0, 999.0], 1000.861_994_804_058_2),
+            (vec![1000.0, 1000.0, 999.0], 1_000.861_994_804_058_2),
         ] {
             let found = f64::from(energy(ndarray::Array1::from(logits).view()));
             assert!((found - expected).abs() < 1e-7 * expected.abs().max(1.0), "{found} instead of {expected}");

@@ -64,8 +64,8 @@ fn superellipses(canvas: &Canvas, n: i64, first: &Tensor) -> Tensor {
     let power = random.uniform(&shape, 0.0, 3.5).exp2();
     let (x, y) = (&canvas.columns - centre(), canvas.rows.unsqueeze(1) - centre());
     let (sin, cos) = (angle.sin(), angle.cos());
-    let u = ((&x * &cos + &y * &sin) / &wide).abs();
-    let v = ((y * cos - x * sin) / &high).abs();
-    let norm = (u.pow(&power) + v.pow(&power)).pow(&power.reciprocal());
+    let along = ((&x * &cos + &y * &sin) / &wide).abs();
+    let across = ((y * cos - x * sin) / &high).abs();
+    let norm = (along.pow(&power) + across.pow(&power)).pow(&power.reciprocal());
     canvas.covered(&((1.0 - norm) * wide.minimum(&high)))
 }
