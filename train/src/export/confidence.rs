@@ -70,7 +70,7 @@ pub fn images(data: &TrainingData) -> Result<(Images, MeasuredOn)> {
     })
 }
 
-/// At most [`MOST_IMAGES`] of the images, evenly spaced: those of a class folder are sorted by class.
+/// At most 5,000 of the images, evenly spaced: those of a class folder are sorted by class.
 pub fn evenly(images: &Images) -> Result<Images> {
     let (total, count) = (images.len(), images.len().min(MOST_IMAGES));
     let chosen: Vec<i64> = (0..count).map(|index| (index * total / count) as i64).collect();

@@ -2,7 +2,7 @@
 //! answer them with equal probabilities (outlier exposure: Hendrycks et al., arXiv 1812.04606), so that the energy of
 //! its logits separates what it knows from anything else.
 //!
-//! One file per family of images; all draw whole batches at once on a [`canvas::Canvas`], on the CPU and light on dark.
+//! One file per family of images; all draw whole batches at once on a `Canvas`, on the CPU and light on dark.
 //! No family depends on the classes. Shapes are fixed by construction, so the operators of tensors, which panic where
 //! the `f_` functions return errors, keep the formulas readable.
 
