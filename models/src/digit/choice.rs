@@ -5,19 +5,10 @@ use crate::card::{EnergyRange, ModelCard};
 use crate::evaluation::energy;
 use ndarray::ArrayView2;
 
-/// Weight of the energy beside the geometry.
-const WEIGHT: f32 = 5.0;
-
-/// The lowest log-odds of a digit that was found in an image. Nearly all digits are above, and most readings of
-/// photographs and textures are below: strokes that look like digits, but explain little of the image.
-const LEAST_ODDS: f32 = -1.0;
-
-/// A reading that looks like a typical training image gains nothing from looking better still.
-const TYPICAL: f32 = 1.0;
-
-/// The lowest energy of a digit that was found in an image: below the threshold for images as they are, since
-/// light, paper and pen leave their marks.
-const FOUND: f32 = -0.25;
+/// Weights of the energy, fitted together with those of the geometry: up to that of a typical training image, beyond
+/// which nothing is gained, and more steeply below the lowest energy that is accepted for an image as it is.
+const WEIGHT: f32 = 3.99;
+const WEIGHT_BELOW: f32 = 3.58;
 
 /// The reading that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,30 +21,28 @@ pub struct Choice {
 
 /// Chooses the reading that is the digit, given the logits `[readings, classes]`. `None` if there are no readings.
 ///
-/// The log-odds of a reading are its plausibility by geometry plus its energy (the log-sum-exp of the logits; Liu et
-/// al., arXiv 2010.03759), on a scale on which held-out images have the median 1 and reach 0 with 99 %. Ties go to the
-/// first.
+/// The log-odds of a reading that was found in the image are its plausibility by geometry plus a weight for its energy
+/// (the log-sum-exp of the logits; Liu et al., arXiv 2010.03759). It is known if they are at least 0. An image that was
+/// taken as it is has no geometry; it is known if its energy reaches the card's threshold. Ties go to the first.
 #[must_use]
 pub fn choose(readings: &[Reading], logits: ArrayView2<f32>, card: Option<&ModelCard>) -> Option<Choice> {
     by_energy(readings, logits, card.and_then(|card| card.confidence?.energy))
 }
 
 fn by_energy(readings: &[Reading], logits: ArrayView2<f32>, range: Option<EnergyRange>) -> Option<Choice> {
-    let typical = |index: usize| {
-        range.map(|EnergyRange { reject_below, median }| {
-            (energy(logits.row(index)) - reject_below) / (median - reject_below).max(f32::MIN_POSITIVE)
-        })
-    };
     let odds = |index: usize| {
-        readings[index].plausibility + WEIGHT * typical(index).map_or(0.0, |typical| typical.min(TYPICAL))
+        let Reading { plausibility, place, .. } = readings[index];
+        let Some(EnergyRange { reject_below, median }) = range else { return plausibility };
+        // On a scale on which held-out images have the median 1, and 99 % of them are above 0.
+        let energy = (energy(logits.row(index)) - reject_below) / (median - reject_below).max(f32::MIN_POSITIVE);
+        match place {
+            Some(_) => plausibility + WEIGHT * energy.min(1.0) + WEIGHT_BELOW * energy.min(0.0),
+            None => energy,
+        }
     };
     let count = readings.len().min(logits.nrows());
     let best = (0..count).reduce(|best, next| if odds(next) > odds(best) { next } else { best })?;
-    let known = |typical: f32| match readings[best].place {
-        Some(_) => typical >= FOUND && odds(best) >= LEAST_ODDS,
-        None => typical >= 0.0,
-    };
-    Some(Choice { reading: best, known: typical(best).is_none_or(known) })
+    Some(Choice { reading: best, known: range.is_none() || odds(best) >= 0.0 })
 }
 
 #[cfg(test)]
@@ -86,12 +75,22 @@ mod tests {
         };
         assert_eq!(chosen([0.0, 0.0], [2.0, 7.0]), (1, true));
         assert_eq!(chosen([3.0, 0.0], [2.0, 7.0]), (1, true));
-        assert_eq!(chosen([9.0, 0.0], [2.0, 7.0]), (0, false));
+        assert_eq!(chosen([9.0, 0.0], [2.0, 7.0]), (0, true));
         // Beyond the median, the energy says nothing more.
         assert_eq!(chosen([0.5, 0.0], [8.0, 80.0]), (0, true));
-        // A digit that was found may be a little below the threshold, but not if it is implausible too.
-        assert_eq!(chosen([2.0, -9.0], [3.1, 3.1]), (0, true));
-        assert_eq!(chosen([0.0, -9.0], [3.1, 3.1]), (0, false));
-        assert_eq!(chosen([9.0, -9.0], [2.9, 2.9]), (0, false));
+        // A digit that was found may be below the threshold if it is plausible by its geometry.
+        assert_eq!(chosen([2.5, -9.0], [3.5, 3.5]), (0, true));
+        assert_eq!(chosen([0.5, -9.0], [3.5, 3.5]), (0, false));
+        assert_eq!(chosen([-4.0, -9.0], [8.0, 8.0]), (0, false));
+    }
+
+    #[test]
+    fn an_image_as_it_is_is_known_if_its_energy_reaches_the_threshold() {
+        let range = Some(EnergyRange { reject_below: 4.0, median: 8.0 });
+        let whole = [Reading::whole(Vec::new())];
+        for (energy, known) in [(3.9, false), (4.1, true)] {
+            let choice = by_energy(&whole, array![[energy, -90.0]].view(), range);
+            assert_eq!(choice, Some(Choice { reading: 0, known }));
+        }
     }
 }

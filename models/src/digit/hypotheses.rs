@@ -20,6 +20,8 @@ use crate::card::Polarity;
 /// Widths of the window in which the background is estimated, as shares of the image's longer side. Dark areas wider
 /// than the window are background. `None` stands for one background level for the whole image.
 const WINDOWS: [Option<f32>; 4] = [Some(0.08), Some(0.2), Some(0.5), None];
+/// Width of the window for a plane without shadows.
+const LEVELLED: f32 = 0.5;
 /// A lower threshold, as a share of Otsu's, for ink of uneven strength.
 const PALE: f32 = 0.55;
 /// Most pieces of a mask that are tried as the digit.
@@ -66,6 +68,17 @@ pub(super) struct Hypothesis {
     shape: Shape,
 }
 
+/// An image in one polarity.
+struct View {
+    polarity: Polarity,
+    /// Logarithms of levels; ink is lower than what surrounds it.
+    dark: Plane,
+    /// Their depth below the background in a wide window: without the edges of shadows.
+    levelled: Plane,
+    /// The step at the image's sharpest edges.
+    sharpest: f32,
+}
+
 /// A set of pixels, as bits.
 #[derive(Clone)]
 pub(super) struct Mask {
@@ -73,7 +86,7 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    fn new<'a>(pixels: impl Iterator<Item = &'a usize>, size: usize) -> Self {
+    pub fn new<'a>(pixels: impl Iterator<Item = &'a usize>, size: usize) -> Self {
         let mut words = vec![0; size.div_ceil(64)];
         for &pixel in pixels {
             words[pixel / 64] |= 1 << (pixel % 64);
@@ -125,18 +138,19 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
     let both = [Polarity::DarkOnLight, Polarity::LightOnDark];
     for polarity in both.into_iter().filter(|&one| polarity.is_none_or(|known| known == one)) {
         let dark = if polarity == Polarity::DarkOnLight { smooth.clone() } else { smooth.map(|value| -value) };
+        let view = View { polarity, levelled: depth(&dark, Some(LEVELLED)), dark, sharpest };
         for window in WINDOWS {
-            let ink = depth(&dark, window);
+            let ink = depth(&view.dark, window);
             let (low, high) = (floor(&ink, window), ink.quantile(1.0));
             let threshold = otsu(ink.values.iter().copied(), low, high.max(low + 1e-3));
             // The upper one parts the digit from paler ink, such as the lines of squared paper.
             let upper = otsu(ink.values.iter().copied(), threshold, high.max(threshold + 1e-3));
             for level in [threshold, (threshold * PALE).max(low), upper] {
                 let mask: Vec<bool> = ink.values.iter().map(|&value| value >= level).collect();
-                let rest = lines::without(&mask, dark.width);
-                add(&mut all, &dark, &mask, sharpest, (polarity, rest.is_some()));
+                let rest = lines::without(&mask, ink.width);
+                add(&mut all, &view, &mask, rest.is_some());
                 if let Some(rest) = rest {
-                    add(&mut all, &dark, &rest, sharpest, (polarity, false));
+                    add(&mut all, &view, &rest, false);
                 }
             }
         }
@@ -178,7 +192,8 @@ fn floor(ink: &Plane, window: Option<f32>) -> f32 {
 }
 
 /// Adds the hypotheses that a mask gives. `lined` tells whether it has long straight lines.
-fn add(all: &mut Vec<Hypothesis>, dark: &Plane, mask: &[bool], sharpest: f32, (polarity, lined): (Polarity, bool)) {
+fn add(all: &mut Vec<Hypothesis>, view: &View, mask: &[bool], lined: bool) {
+    let View { polarity, ref dark, ref levelled, sharpest } = *view;
     let longer = dark.width.max(dark.height) as f32;
     let mut pieces: Vec<Piece> = components(mask, dark.width)
         .into_iter()
@@ -202,21 +217,23 @@ fn add(all: &mut Vec<Hypothesis>, dark: &Plane, mask: &[bool], sharpest: f32, (p
             }
         }
         let bounds = around(&kept);
-        all.push(Hypothesis {
-            polarity,
-            mask: Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len()),
+        let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());
+        let sum = |count: fn(&Piece) -> usize| kept.iter().map(|piece| count(piece)).sum();
+        let shape = Shape {
+            edges: kept.iter().map(|piece| piece.edges).sum(),
+            outline: sum(|piece| piece.outline),
+            border: sum(|piece| piece.border),
+            pixels: sum(|piece| piece.component.pixels.len()),
+            pieces: kept.len(),
             bounds,
-            digits: number::digits(&pieces, main),
-            plausibility: 0.0,
-            lined,
-            shape: Shape {
-                edges: kept.iter().map(|piece| piece.edges).sum(),
-                border: kept.iter().map(|piece| piece.border).sum(),
-                pixels: kept.iter().map(|piece| piece.component.pixels.len()).sum(),
-                pieces: kept.len(),
-                bounds,
-            },
-        });
+            separation: f32::midpoint(
+                geometry::separation(dark, &mask, bounds),
+                geometry::separation(levelled, &mask, bounds),
+            ),
+            thickest: geometry::thickest(&mask, (dark.width, dark.height), bounds),
+        };
+        let digits = number::digits(&pieces, main);
+        all.push(Hypothesis { polarity, mask, bounds, digits, plausibility: 0.0, lined, shape });
     }
 }
 
@@ -226,6 +243,8 @@ pub(super) struct Piece {
     /// How sharp its outline is: the sum over all pixel sides of the step across it, less [`EDGE`]. A step as sharp as
     /// the image's sharpest edges, or sharper, counts as 1.
     pub edges: f32,
+    /// How many of its pixel sides lie between it and its surroundings.
+    pub outline: usize,
     /// How many of its pixel sides lie on the image's border.
     pub border: usize,
 }
@@ -233,7 +252,7 @@ pub(super) struct Piece {
 impl Piece {
     fn new(component: Component, mask: &[bool], dark: &Plane, sharpest: f32) -> Self {
         let Plane { width, height, ref values } = *dark;
-        let (mut edges, mut border) = (0.0, 0);
+        let (mut edges, mut outline, mut border) = (0.0, 0, 0);
         for &pixel in &component.pixels {
             let (x, y) = (pixel % width, pixel / width);
             for (near_x, near_y) in [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)] {
@@ -242,10 +261,11 @@ impl Piece {
                 } else if !mask[near_y * width + near_x] {
                     let step = (values[near_y * width + near_x] - values[pixel]) / sharpest;
                     edges += step.min(1.0) - EDGE;
+                    outline += 1;
                 }
             }
         }
-        Self { component, edges, border }
+        Self { component, edges, outline, border }
     }
 }
 

@@ -121,7 +121,8 @@ mod tests {
         let width = rows[0].len() * 4;
         let pixel = |x: usize, y: usize| rows[y / 4].as_bytes()[x / 4] == b'#';
         let mask: Vec<bool> = (0..width * rows.len() * 4).map(|at| pixel(at % width, at / width)).collect();
-        let piece = |component: Component| Piece { edges: component.pixels.len() as f32, border: 0, component };
+        let piece =
+            |component: Component| Piece { edges: component.pixels.len() as f32, outline: 1, border: 0, component };
         let mut pieces: Vec<_> = components(&mask, width).into_iter().map(piece).collect();
         pieces.sort_by(|one, two| two.edges.total_cmp(&one.edges));
         digits(&pieces, 0)
