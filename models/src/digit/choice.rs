@@ -7,8 +7,8 @@ use ndarray::ArrayView2;
 
 /// Weights of the energy, fitted together with those of the geometry: up to that of a typical training image, beyond
 /// which nothing is gained, and more steeply below the lowest energy that is accepted for an image as it is.
-const WEIGHT: f32 = 3.99;
-const WEIGHT_BELOW: f32 = 3.58;
+const WEIGHT: f32 = 4.01;
+const WEIGHT_BELOW: f32 = 3.29;
 
 /// The reading that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

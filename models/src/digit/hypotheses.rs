@@ -173,6 +173,14 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
             kept.push(one);
         }
     }
+    // Pieces that are only fragments of the digit are not digits beside it.
+    for index in 0..kept.len() {
+        let Hypothesis { polarity, bounds, .. } = kept[index];
+        let beside = |other: &Hypothesis| other.polarity == polarity && number::side_by_side(other.bounds, bounds);
+        if !kept.iter().any(beside) {
+            kept[index].digits = 1;
+        }
+    }
     kept
 }
 
