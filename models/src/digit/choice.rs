@@ -5,9 +5,10 @@ use crate::card::{EnergyRange, ModelCard};
 use crate::evaluation::energy;
 use ndarray::ArrayView2;
 
-/// Weights of the energy, fitted together with those of the geometry: up to that of a typical training image, beyond
-/// which nothing is gained, and more steeply below the lowest energy that is accepted for an image as it is.
-const WEIGHT: f32 = 4.01;
+/// Weight of the energy, fitted together with those of the geometry. That of a typical training image is 1, beyond which
+/// nothing is gained, so this is the most that the network can add to the log-odds.
+pub(super) const MOST: f32 = 4.01;
+/// Additional weight below the lowest energy that is accepted for an image as it is.
 const WEIGHT_BELOW: f32 = 3.29;
 
 /// The reading that was chosen.
@@ -36,7 +37,7 @@ fn by_energy(readings: &[Reading], logits: ArrayView2<f32>, range: Option<Energy
         // On a scale on which held-out images have the median 1, and 99 % of them are above 0.
         let energy = (energy(logits.row(index)) - reject_below) / (median - reject_below).max(f32::MIN_POSITIVE);
         match place {
-            Some(_) => plausibility + WEIGHT * energy.min(1.0) + WEIGHT_BELOW * energy.min(0.0),
+            Some(_) => plausibility + MOST * energy.min(1.0) + WEIGHT_BELOW * energy.min(0.0),
             None => energy,
         }
     };

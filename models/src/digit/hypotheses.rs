@@ -8,6 +8,7 @@
 //! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor.
 
 use super::MOST_READINGS;
+use super::choice;
 use super::components::{Component, components};
 use super::geometry::{self, Shape};
 use super::ground::without_dark_strokes;
@@ -167,9 +168,12 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
     all.sort_by(|one, two| two.plausibility.total_cmp(&one.plausibility));
     let mut kept: Vec<Hypothesis> = Vec::new();
     for one in all {
-        if kept.len() < MOST_READINGS
-            && !kept.iter().any(|other| other.polarity == one.polarity && other.mask.overlap(&one.mask) > SAME)
-        {
+        // The rest cannot become a known digit, whatever the network says.
+        let hopeless = one.plausibility + choice::MOST < 0.0;
+        if kept.len() >= MOST_READINGS || hopeless && !kept.is_empty() {
+            break;
+        }
+        if !kept.iter().any(|other| other.polarity == one.polarity && other.mask.overlap(&one.mask) > SAME) {
             kept.push(one);
         }
     }
@@ -225,13 +229,20 @@ fn add(all: &mut Vec<Hypothesis>, view: &View, mask: &[bool], lined: bool) {
             }
         }
         let bounds = around(&kept);
-        let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());
         let sum = |count: fn(&Piece) -> usize| kept.iter().map(|piece| count(piece)).sum();
+        let pixels = sum(|piece| piece.component.pixels.len());
+        // Several thresholds often give the same pixels.
+        let same = |one: &&mut Hypothesis| (one.polarity, one.bounds, one.shape.pixels) == (polarity, bounds, pixels);
+        if let Some(one) = all.iter_mut().find(same) {
+            one.lined &= lined;
+            continue;
+        }
+        let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());
         let shape = Shape {
             edges: kept.iter().map(|piece| piece.edges).sum(),
             outline: sum(|piece| piece.outline),
             border: sum(|piece| piece.border),
-            pixels: sum(|piece| piece.component.pixels.len()),
+            pixels,
             pieces: kept.len(),
             bounds,
             separation: f32::midpoint(
