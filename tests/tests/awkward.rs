@@ -23,7 +23,7 @@ use tests::awkward::sheet::{self, Entry};
 use tests::awkward::{Needs, Sources, Specimen};
 
 /// Number of images of each kind.
-const EACH: usize = 120;
+const EACH: usize = 80;
 /// Images on a contact sheet of one kind, and on that of the mistakes.
 const ON_SHEET: usize = 40;
 const MISTAKES_ON_SHEET: usize = 400;

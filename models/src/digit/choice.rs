@@ -7,9 +7,9 @@ use ndarray::ArrayView2;
 
 /// Weight of the energy, fitted together with those of the geometry. That of a typical training image is 1, beyond which
 /// nothing is gained, so this is the most that the network can add to the log-odds.
-pub(super) const MOST: f32 = 4.01;
+pub(super) const MOST: f32 = 4.02;
 /// Additional weight below the lowest energy that is accepted for an image as it is.
-const WEIGHT_BELOW: f32 = 3.29;
+const WEIGHT_BELOW: f32 = 3.77;
 
 /// The reading that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

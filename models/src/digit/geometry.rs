@@ -33,9 +33,9 @@ pub(super) struct Shape {
 pub(super) const FEATURES: usize = 10;
 
 /// Weights of the [`features`].
-const WEIGHTS: [f32; FEATURES] = [4.5, -3.81, -20.93, 3.19, -0.27, 12.63, -4.28, -19.66, 3.32, -2.92];
+const WEIGHTS: [f32; FEATURES] = [4.77, -3.77, -21.72, 3.41, -0.36, 13.04, -4.34, -19.97, 3.4, -2.9];
 /// Added to the weighted sum.
-const BIAS: f32 = 2.91;
+const BIAS: f32 = 2.47;
 
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
