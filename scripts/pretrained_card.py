@@ -40,8 +40,8 @@ recall, weakest = min((entry["recall"], label) for entry, label in zip(figures["
 print(f"\nWeakest class: {weakest}, recall {100 * recall:.1f} %.\n")
 print("## Limits\n")
 if digits:
-    print("It knows only single digits. Most other images are unknown to it, but a letter that looks like a digit may be "
-          "taken for\none. MNIST's digits were written in the United States in the 1990s: sevens with a bar and ones "
+    print("It knows only single digits. Most other images are unknown to it, but about a third of printed letters are "
+          "taken\nfor digits. MNIST's digits were written in the United States in the 1990s: sevens with a bar and ones "
           "with a flag are rarer\nthere than elsewhere.")
 else:
     print("It knows only these classes and classifies everything else as one of them. It was trained on grey images of "

@@ -4,7 +4,7 @@ use crate::backend::prepared::DirectCall;
 use crate::backend::{self, Backend, Engine, ImageBatch, ModelFile, Options, Runtime, Selection};
 use crate::interface::{Interface, Scores};
 use anyhow::{Context, Result, ensure};
-use models::card::{GraphInput, Input, ModelCard};
+use models::card::{EnergyRange, GraphInput, Input, ModelCard};
 use models::onnx::proto::ModelProto;
 use models::{dataset, onnx, preprocess};
 use ndarray::{Array2, Array4, ArrayView4, Axis, s};
@@ -53,10 +53,12 @@ impl Model {
         self.card.as_ref()
     }
 
-    /// Whether the model can tell that an image does not look like those that it was trained on.
+    /// The energies of images that the model knows, by which it can tell that an image shows something else. `None` if
+    /// the card has none, or if the file returns only probabilities, which have no energy.
     #[must_use]
-    pub fn rejects(&self) -> bool {
-        self.card.as_ref().and_then(|card| card.confidence?.energy).is_some()
+    pub fn energies(&self) -> Option<EnergyRange> {
+        let card = self.card.as_ref().filter(|_| self.interface.scores == Scores::Logits)?;
+        card.confidence?.energy
     }
 
     /// The images that the model takes.

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::pipeline;
 use crate::saved_inputs::SavedInputs;
 use anyhow::{Context, Result};
-use models::card::{Input, ModelCard};
+use models::card::{EnergyRange, Input};
 use models::digit::{self, Place, Reading};
 use models::evaluation::softmax;
 use models::files;
@@ -51,8 +51,8 @@ pub struct Settings {
     pub top: usize,
     /// An image whose highest probability is below this, 0 to 1, is [`UNKNOWN`].
     pub threshold: f32,
-    /// Whether an image that does not look like the training images is [`UNKNOWN`]. No effect if the model's card has
-    /// no threshold for it.
+    /// Whether an image in which nothing looks like a digit is [`UNKNOWN`]. No effect if the model has no
+    /// [energies](Model::energies).
     pub rejects: bool,
     /// Images that are run together. `None` lets the program choose: one by one if the runtime has workers, otherwise a
     /// batch that suits the size of the images and the number of threads.
@@ -126,7 +126,7 @@ pub type PredictionResult = Result<Prediction, Failure>;
 
 /// Chooses one of the readings of an image, with the model's answers to all of them; for reading data sets.
 pub struct Chooser<'a> {
-    card: Option<ModelCard>,
+    energies: Option<EnergyRange>,
     shape: [usize; 3],
     /// Idle models, each used by one thread at a time.
     workers: Mutex<Vec<Model>>,
@@ -138,8 +138,8 @@ impl<'a> Chooser<'a> {
     /// A chooser that any number of threads can use.
     pub fn new(model: &'a mut Model) -> Self {
         let Input { channels, height, width, .. } = *model.input();
-        let (card, workers) = (model.card().cloned(), Mutex::new(model.workers()));
-        Self { card, shape: [channels, height, width], workers, model: Mutex::new(model) }
+        let (energies, workers) = (model.energies(), Mutex::new(model.workers()));
+        Self { energies, shape: [channels, height, width], workers, model: Mutex::new(model) }
     }
 
     /// The reading that [`predict`] would choose. Errors if there are no readings or if the model fails.
@@ -156,7 +156,7 @@ impl<'a> Chooser<'a> {
             } else {
                 self.model.lock().unwrap_or_else(PoisonError::into_inner).logits(images)?
             };
-            let choice = digit::choose(&readings, logits.view(), self.card.as_ref());
+            let choice = digit::choose(&readings, logits.view(), self.energies);
             readings.swap(0, choice.map_or(0, |choice| choice.reading));
         }
         readings.into_iter().next().context("an image has no readings")
@@ -320,7 +320,7 @@ fn answered(
         };
         let rows = logits.slice(s![next..next + readings.len(), ..]);
         next += readings.len();
-        let choice = digit::choose(&readings, rows, model.card()).context("an image has no readings")?;
+        let choice = digit::choose(&readings, rows, model.energies()).context("an image has no readings")?;
         let Reading { pixels, digits, place, .. } = &readings[choice.reading];
         let known = choice.known || !settings.rejects;
         if known && *digits > 1 {

@@ -4,10 +4,13 @@
 mod example;
 mod scene;
 
+use deploy::embedded;
 use example::{Example, LABELS, images, logits_by_hand};
 use models::evaluation::{argmax, softmax};
 use models::image_file;
+use models::onnx::proto::ModelProto;
 use ndarray::{Array3, Axis};
+use prost::Message;
 use scene::{Said, Scene, TRACT, answers};
 use serde_json::Value;
 use std::fs;
@@ -242,6 +245,26 @@ fn what_is_not_likely_enough_is_unknown_in_every_format() {
         2,
         &["expected a number from 0 to 1"],
     );
+}
+
+/// The energy is a property of logits; that of probabilities is 0.
+#[test]
+fn a_file_that_returns_only_probabilities_knows_no_unknown_images() {
+    let scene = Scene::new();
+    let mut model = ModelProto::decode(embedded::MODEL).unwrap();
+    model.graph.as_mut().unwrap().output.retain(|output| output.name == "probabilities");
+    fs::write(scene.path("odds.onnx"), model.encode_to_vec()).unwrap();
+    let one = Array3::from_shape_fn(
+        (1, 28, 28),
+        |(_, y, x)| if (4..24).contains(&y) && x.abs_diff(14) < 2 { 250 } else { 0 },
+    );
+    fs::write(scene.path("one.png"), image_file::png(one.view()).unwrap()).unwrap();
+    for model in ["", "--model odds.onnx"] {
+        let said = scene.deploy(&format!("predict one.png {model} --backend tract --format json"));
+        assert_eq!(labels_of(&said), ["1"], "{}", said.stderr);
+    }
+    let arguments = "predict one.png --model odds.onnx --backend tract --unknown on";
+    scene.assert_fails(arguments, 2, &["--unknown has no effect: odds.onnx cannot tell unknown images"]);
 }
 
 #[test]

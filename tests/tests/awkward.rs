@@ -74,7 +74,7 @@ fn answered(model: &mut Model, bytes: &[u8]) -> (Answer, Option<GrayImage>) {
     let pixels: Vec<u8> = readings.iter().flat_map(|reading| &reading.pixels).copied().collect();
     let images = ArrayView4::from_shape((readings.len(), channels, height, width), &pixels).unwrap();
     let logits = model.logits(images).unwrap();
-    let Choice { reading, known } = digit::choose(&readings, logits.view(), model.card()).unwrap();
+    let Choice { reading, known } = digit::choose(&readings, logits.view(), model.energies()).unwrap();
     let Reading { pixels, digits, .. } = &readings[reading];
     let answer = match (known, *digits) {
         (false, _) => Answer::Unknown,

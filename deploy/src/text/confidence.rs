@@ -3,7 +3,7 @@
 use super::{counted, percent};
 use models::card::{Confidence, EnergyRange, MeasuredOn};
 
-/// The temperature, the calibration error before and after it, and the threshold for unknown images, as lines for
+/// The temperature, the calibration error before and after it, and the energies, as lines for
 /// [`super::fields`].
 #[must_use]
 pub fn confidence(confidence: &Confidence) -> Vec<(&'static str, String)> {
@@ -19,8 +19,8 @@ pub fn confidence(confidence: &Confidence) -> Vec<(&'static str, String)> {
             format!("ECE {} as trained, {} in the file ({on})", percent(Some(ece_before)), percent(Some(ece_after))),
         ),
     ];
-    if let Some(EnergyRange { reject_below, .. }) = energy {
-        lines.push(("rejection", format!("an energy below {reject_below}, as 1 % of these images have at most")));
+    if let Some(EnergyRange { reject_below, median }) = energy {
+        lines.push(("energy", format!("1 % of these images are below {reject_below}, half below {median}")));
     }
     lines
 }
@@ -44,11 +44,11 @@ mod tests {
             fields(&confidence(&figures)),
             "temperature  0.61, by which the trained network's logits are divided\n\
              calibration  ECE 9.02 % as trained, 0.41 % in the file (2,000 held-out images)\n\
-             rejection    an energy below 7.31, as 1 % of these images have at most\n"
+             energy       1 % of these images are below 7.31, half below 9.5\n"
         );
         (figures.from, figures.energy) = (MeasuredOn::Training, None);
         let text = fields(&confidence(&figures));
         assert!(text.contains("(2,000 training images; none were held out, and unseen images are harder)"), "{text}");
-        assert!(!text.contains("rejection"), "{text}");
+        assert!(!text.contains("energy"), "{text}");
     }
 }

@@ -29,8 +29,8 @@ pub struct Confidence {
 /// The energies of images that the model knows. The larger its energy, the more an image looks like them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnergyRange {
-    /// At most 1 % of the measured images are below this value. An image below it does not look like the training
-    /// images.
+    /// At most 1 % of the measured images are below this value. An image that is taken as it is is unknown below it; the
+    /// energy of a digit that was found in an image counts together with its place and form.
     pub reject_below: f32,
     /// Half of the measured images are below this value.
     pub median: f32,

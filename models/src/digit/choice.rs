@@ -1,12 +1,12 @@
 //! Chooses among the readings of an image, with the network's answers to all of them.
 
 use super::Reading;
-use crate::card::{EnergyRange, ModelCard};
+use crate::card::EnergyRange;
 use crate::evaluation::energy;
 use ndarray::ArrayView2;
 
-/// Weight of the energy, fitted together with those of the geometry. That of a typical training image is 1, beyond which
-/// nothing is gained, so this is the most that the network can add to the log-odds.
+/// Weight of the energy, on a scale on which the median held-out image has 1. More than 1 counts as 1, so this is the most
+/// that the network can add. Fitted together with the weights in `geometry`.
 pub(super) const MOST: f32 = 4.02;
 /// Additional weight below the lowest energy that is accepted for an image as it is.
 const WEIGHT_BELOW: f32 = 3.77;
@@ -16,21 +16,18 @@ const WEIGHT_BELOW: f32 = 3.77;
 pub struct Choice {
     /// Its index.
     pub reading: usize,
-    /// Whether it looks like a training image. True if the model's card has no threshold.
+    /// Whether it shows a digit. True if there is no scale of energies to tell it by.
     pub known: bool,
 }
 
-/// Chooses the reading that is the digit, given the logits `[readings, classes]`. `None` if there are no readings.
+/// Chooses the reading that is the digit, given the logits `[readings, classes]` and the energies of the card's held-out
+/// images. Without these, the most plausible reading is chosen. `None` if there are no readings.
 ///
 /// The log-odds of a reading that was found in the image are its plausibility by geometry plus a weight for its energy
 /// (the log-sum-exp of the logits; Liu et al., arXiv 2010.03759). It is known if they are at least 0. An image that was
 /// taken as it is has no geometry; it is known if its energy reaches the card's threshold. Ties go to the first.
 #[must_use]
-pub fn choose(readings: &[Reading], logits: ArrayView2<f32>, card: Option<&ModelCard>) -> Option<Choice> {
-    by_energy(readings, logits, card.and_then(|card| card.confidence?.energy))
-}
-
-fn by_energy(readings: &[Reading], logits: ArrayView2<f32>, range: Option<EnergyRange>) -> Option<Choice> {
+pub fn choose(readings: &[Reading], logits: ArrayView2<f32>, range: Option<EnergyRange>) -> Option<Choice> {
     let odds = |index: usize| {
         let Reading { plausibility, place, .. } = readings[index];
         let Some(EnergyRange { reject_below, median }) = range else { return plausibility };
@@ -71,7 +68,7 @@ mod tests {
         let range = EnergyRange { reject_below: 4.0, median: 8.0 };
         let chosen = |plausibility: [f32; 2], logits: [f32; 2]| {
             let logits = array![[logits[0], -90.0], [logits[1], -90.0]];
-            let choice = by_energy(&plausibility.map(reading), logits.view(), Some(range)).unwrap();
+            let choice = choose(&plausibility.map(reading), logits.view(), Some(range)).unwrap();
             (choice.reading, choice.known)
         };
         assert_eq!(chosen([0.0, 0.0], [2.0, 7.0]), (1, true));
@@ -82,7 +79,7 @@ mod tests {
         // A digit that was found may be below the threshold if it is plausible by its geometry.
         assert_eq!(chosen([2.5, -9.0], [3.5, 3.5]), (0, true));
         assert_eq!(chosen([0.5, -9.0], [3.5, 3.5]), (0, false));
-        assert_eq!(chosen([-4.0, -9.0], [8.0, 8.0]), (0, false));
+        assert_eq!(chosen([-MOST - 0.1, -9.0], [8.0, 8.0]), (0, false));
     }
 
     #[test]
@@ -90,7 +87,7 @@ mod tests {
         let range = Some(EnergyRange { reject_below: 4.0, median: 8.0 });
         let whole = [Reading::whole(Vec::new())];
         for (energy, known) in [(3.9, false), (4.1, true)] {
-            let choice = by_energy(&whole, array![[energy, -90.0]].view(), range);
+            let choice = choose(&whole, array![[energy, -90.0]].view(), range);
             assert_eq!(choice, Some(Choice { reading: 0, known }));
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The judgement is a conditional logit model (`McFadden`, 1973): each hypothesis about an image is the digit with a
 //! probability proportional to the exponential of a weighted sum, and "no digit" has the sum 0. The weights, and those
-//! of the network's answer in `choice`, were fitted together to digits made from MNIST's test set and to photographs,
-//! icons, symbols, letters, stains and textures, none of them from the sources of `tests/tests/awkward.rs`.
+//! of the network's answer in `choice`, were fitted together: to images made from digits of MNIST's test set, other images than those of
+//! `tests/tests/awkward.rs`, and to photographs, icons, symbols, letters, stains and textures from other sources than its.
 
 use super::hypotheses::Mask;
 use super::plane::Plane;
@@ -30,7 +30,7 @@ pub(super) struct Shape {
 }
 
 /// Number of features.
-pub(super) const FEATURES: usize = 10;
+const FEATURES: usize = 10;
 
 /// Weights of the [`features`].
 const WEIGHTS: [f32; FEATURES] = [4.77, -3.77, -21.72, 3.41, -0.36, 13.04, -4.34, -19.97, 3.4, -2.9];
@@ -40,14 +40,14 @@ const BIAS: f32 = 2.47;
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
 
-/// The weighted sum: the log-odds that this is the digit, before the network's answer is known. `clearest` is the
-/// largest [`Shape::edges`] among the hypotheses without long lines, and `size` is the image's width and height.
+/// The weighted sum: the geometry's part of the log-odds that this is the digit. `clearest` is the largest
+/// [`Shape::edges`] among the hypotheses without long lines, or among all if each has some, and `size` is the image's width and height.
 pub(super) fn plausibility(shape: &Shape, clearest: f32, size: (usize, usize)) -> f32 {
     features(shape, clearest, size).iter().zip(WEIGHTS).map(|(feature, weight)| feature * weight).sum::<f32>() + BIAS
 }
 
 /// All features are free of the image's scale.
-pub(super) fn features(shape: &Shape, clearest: f32, (width, height): (usize, usize)) -> [f32; FEATURES] {
+fn features(shape: &Shape, clearest: f32, (width, height): (usize, usize)) -> [f32; FEATURES] {
     let (left, top, across, down) = shape.bounds;
     let (width, height) = (width as f32, height as f32);
     let (longer, shorter) = (across.max(down) as f32, across.min(down) as f32);

@@ -2,8 +2,8 @@
 //!
 //! Each combination of polarity, width of the background window and threshold gives a mask of ink, and another one
 //! without long straight `lines`. Each of the clearest pieces in a mask, with the pieces that belong to it, is one
-//! hypothesis. Nothing is decided here: `geometry` says how
-//! plausible each hypothesis is, and the network judges those that are left.
+//! hypothesis. `geometry` says how plausible each is. Only duplicates and those without a chance are dropped here; the
+//! network judges the others.
 //!
 //! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor.
 
@@ -47,7 +47,7 @@ const SPECK_PIXELS: usize = 5;
 const SPECK: f32 = 0.2;
 /// A piece larger than this multiple of the digit's extent is something else, such as a frame.
 const LARGER: f32 = 1.3;
-/// A piece whose distance from the digit exceeds this share of its extent does not belong to it.
+/// A piece farther from the digit than this share of the digit's extent does not belong to it.
 const FAR: f32 = 0.3;
 /// Two hypotheses are the same if they share this much of their pixels (intersection over union).
 const SAME: f32 = 0.8;
@@ -177,7 +177,7 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
             kept.push(one);
         }
     }
-    // Pieces that are only fragments of the digit are not digits beside it.
+    // A digit is one of several only if another hypothesis stands beside it. A fragment of the digit is none.
     for index in 0..kept.len() {
         let Hypothesis { polarity, bounds, .. } = kept[index];
         let beside = |other: &Hypothesis| other.polarity == polarity && number::side_by_side(other.bounds, bounds);

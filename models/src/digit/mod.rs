@@ -2,7 +2,7 @@
 //!
 //! An image can be read in several ways: which pixels are ink, and which ink is the digit? So preparation returns a few
 //! [`Reading`]s, each an image in the network's own form. The network runs on all of them, and [`choose`] keeps the one
-//! that is plausible by its geometry and looks most like a training image.
+//! that is most likely the digit, by its geometry and by the network's answer, and tells whether it is a digit at all.
 //!
 //! 1. `source` brings the image to a size for searching. A low-resolution image is enlarged.
 //! 2. `hypotheses` proposes sets of pixels: it subtracts the background (`ground`), applies a `threshold` and groups
@@ -49,7 +49,7 @@ const BETTER: f32 = 1.8;
 pub struct Reading {
     /// The network's input, `[C, H, W]`, values 0 to 255.
     pub pixels: Vec<u8>,
-    /// The log-odds of this reading by geometry alone, up to a constant that is the same for all readings of an image.
+    /// The geometry's part of the log-odds that this is the digit.
     pub plausibility: f32,
     /// Number of digits side by side that it belongs to.
     pub digits: usize,
@@ -121,9 +121,8 @@ pub fn readings(
     let readings: Vec<Reading> = hypotheses.iter().filter_map(read).collect();
     ensure!(
         !readings.is_empty(),
-        "no ink found in the image: its grey levels differ by {:.0}, but nothing stands out. Is it sharp, and is the \
-         digit darker or lighter than everything around it?",
-        overview.quantile(1.0) - overview.quantile(0.0)
+        "no ink found: nothing in the image stands out from the background. Is the image sharp? Is the digit darker or \
+         lighter than everything around it?"
     );
     Ok(readings)
 }

@@ -5,7 +5,7 @@ use super::hypotheses::Piece;
 
 /// A neighbour's height is at least this share of the tallest digit's.
 const HEIGHT: f32 = 0.6;
-/// Its edges per pixel of extent is at least this share of the first digit's.
+/// Its edges per pixel of extent are at least this share of the main piece's.
 const CLEARNESS: f32 = 0.35;
 /// Its width is at most this multiple of the tallest digit's height.
 const WIDTH: f32 = 1.3;
@@ -13,6 +13,8 @@ const WIDTH: f32 = 1.3;
 const APART: f32 = 1.5;
 /// Two pieces belong to one digit if they overlap horizontally by more than this share of the narrower one's width.
 const SHARED: f32 = 0.25;
+/// Neighbours that together are at most this multiple of the tallest digit's height wide are one digit.
+const NARROW: f32 = 0.6;
 /// Pieces that together are at most this multiple of their height wide are one digit, such as a 0 that is broken at the
 /// top and the bottom.
 const TOGETHER: f32 = 1.12;
@@ -97,7 +99,7 @@ pub(super) fn digits(pieces: &[Piece], main: usize) -> usize {
     let mut digits: Vec<Column> = Vec::new();
     for column in columns {
         match digits.last_mut() {
-            Some(last) if last.above(column) || last.with(column).width() <= 0.6 * tallest => {
+            Some(last) if last.above(column) || last.with(column).width() <= NARROW * tallest => {
                 *last = last.with(column);
             }
             _ => digits.push(column),

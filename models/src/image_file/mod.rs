@@ -44,7 +44,7 @@ impl Reader {
     /// Reads an image file as a model's input, `[C, H, W]`, values 0 to 255: the most plausible of its
     /// [`Self::readings`].
     ///
-    /// Training and prediction both use this function, so the same file always gives the same input.
+    /// For digits, `predict` lets the network choose among the readings instead.
     pub fn read(&self, path: &Path, input: &Input) -> Result<Array3<u8>> {
         let pixels = self.readings(path, input)?.swap_remove(0).pixels;
         Ok(Array3::from_shape_vec((input.channels, input.height, input.width), pixels)?)

@@ -1,6 +1,6 @@
 //! Augmentation of drawings: how thick the pen is, how sharp and how bright the image, and grain.
 //!
-//! All functions take float images `[N, C, H, W]` from 0 to 1, light ink on a dark ground. Lengths are stated at the 28
+//! All functions but [`drawn`] take float images `[N, C, H, W]` from 0 to 1, light ink on a dark ground. Lengths are stated at the 28
 //! px of MNIST and scale with the shorter side. The shapes are the images' own, so the operators of tensors, which panic
 //! where the `f_` functions return errors, keep the formulas readable.
 
@@ -31,7 +31,7 @@ const DIMMED: f64 = 0.4;
 const MISSING: f64 = 0.6;
 const NOISE: f64 = 0.05;
 
-/// Changes the chosen ones of `images`, 0 to 255 and light on dark.
+/// Changes a random choice of `images`, 0 to 255 and light on dark.
 pub(super) fn drawn(images: &Tensor, augmentation: &Augmentation) -> Result<Tensor> {
     let (count, _, height, width) = images.size4()?;
     let random = Random(images.device());

@@ -48,8 +48,8 @@ pub(super) struct Arguments {
     /// How calibration chooses the ranges: min-max, percentile or mse [default: min-max]
     #[arg(long, value_name = "NAME", value_parser = one_of::<RangeObserver>(RangeObserver::ALL.map(RangeObserver::name)), hide_possible_values = true)]
     observer: Option<RangeObserver>,
-    /// Divide the logits by a temperature, so that the probabilities are calibrated: fit (to held-out images), off, or a
-    /// number
+    /// Divide the logits by a temperature, so that the probabilities are calibrated: fit (to held-out images, or
+    /// else to training images), off, or a number
     #[arg(long, value_name = "VALUE", default_value_t = Temperature::Fitted)]
     temperature: Temperature,
     /// Version of the ONNX operator set, 13 to 24
@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     /// What the graph returns: logits, probabilities or both
     #[arg(long, value_name = "WHAT", default_value_t = Outputs::Both, value_parser = one_of::<Outputs>(["logits", "probabilities", "both"]), hide_possible_values = true)]
     outputs: Outputs,
-    /// Folder of the data set that the check, the temperature and the calibration use [default: the run's]
+    /// Folder of the data set for the check, the temperature and the int8 ranges [default: the run's]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How to print

@@ -1,5 +1,5 @@
 //! Measures how far a network's probabilities can be trusted, before it is exported: the temperature that calibrates
-//! them, and the energy below which an image does not look like a digit.
+//! them, and the energies of images that it knows.
 
 use crate::checkpoint::Checkpoint;
 use crate::data::{Images, TrainingData};
@@ -79,7 +79,7 @@ pub fn evenly(images: &Images) -> Result<Images> {
 
 /// Measures a checkpoint's exported network on `images`, on their device. Errors if there are none.
 ///
-/// The result belongs into the checkpoint ([`Checkpoint::set_confidence`]), so that everything derived from it, the file
+/// The result belongs in the checkpoint ([`Checkpoint::set_confidence`]), so that everything derived from it, the file
 /// and the numbers it is checked against, has the temperature folded in.
 pub fn measure(
     checkpoint: &Checkpoint,

@@ -21,7 +21,7 @@ pub(super) fn glyphs(canvas: &Canvas, n: i64) -> Tensor {
     pen(canvas, &paths(n), &random.uniform(&[n, 1], 15.0, 21.0))
 }
 
-/// Scratches `[n, 1, H, W]`, 0 to 1: tiny glyphs, half of them on a grey ground; and some empty fields.
+/// Scratches `[n, 1, H, W]`, 0 to 1: tiny glyphs or nothing, on a black or a grey ground.
 pub(super) fn scratches(canvas: &Canvas, n: i64) -> Tensor {
     let random = Random(Device::Cpu);
     let tiny = pen(canvas, &paths(n), &random.uniform(&[n, 1], 1.5, 7.0));

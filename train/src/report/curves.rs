@@ -143,9 +143,9 @@ fn loss_caption(recipe: &Recipe) -> String {
     }
     let train = "The training loss is the mean over the epoch's steps";
     if reasons.is_empty() {
-        return format!("{train}; the other losses are measured after it.");
+        return format!("{train}; the other losses are measured at its end.");
     }
-    format!("{train}, with {}; the other losses are measured after it, without.", reasons.join(" and "))
+    format!("{train}, with {}. The other losses are measured at its end, without them.", reasons.join(" and "))
 }
 
 fn rate_caption(recipe: &Recipe) -> String {

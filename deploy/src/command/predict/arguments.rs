@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long, value_name = "P", value_parser = number::<f32>(0.0..=1.0))]
     pub threshold: Option<f32>,
 
-    /// Whether an image that does not look like the training images is "unknown": on or off; for models of digits
+    /// on: answer "unknown" if nothing in the image looks like a digit; off: give the best guess; for models of digits
     /// [default: on]
     #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
     unknown: Option<Switch>,
@@ -137,8 +137,11 @@ impl Arguments {
             usage(format!("--polarity has no effect: {} is not a model of digits", model.name()))
         );
         ensure!(
-            self.unknown.is_none() || model.rejects(),
-            usage(format!("--unknown has no effect: the card of {} has no threshold for unknown images", model.name()))
+            self.unknown.is_none() || model.energies().is_some(),
+            usage(format!(
+                "--unknown has no effect: {} cannot tell unknown images, for lack of energies in its card or of logits",
+                model.name()
+            ))
         );
         Ok(Settings {
             reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },

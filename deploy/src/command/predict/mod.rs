@@ -59,7 +59,7 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
     match arguments.format {
         Format::Text => {
             let names = inputs.sources.iter().map(deploy::inputs::ImageSource::name);
-            let unknown = arguments.threshold.is_some() || (settings.rejects && model.rejects());
+            let unknown = arguments.threshold.is_some() || (settings.rejects && model.energies().is_some());
             Box::new(text::Text::new(names, model.labels(), unknown))
         }
         Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
