@@ -7,9 +7,9 @@ use ndarray::ArrayView2;
 
 /// Weight of the energy, on a scale on which the median held-out image has 1. More than 1 counts as 1, so this is the most
 /// that the network can add. Fitted together with the weights in `geometry`.
-pub(super) const MOST: f32 = 4.02;
+pub(super) const MOST: f32 = 3.58;
 /// Additional weight below the lowest energy that is accepted for an image as it is.
-const WEIGHT_BELOW: f32 = 3.77;
+const WEIGHT_BELOW: f32 = 4.41;
 
 /// The reading that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -33,9 +33,9 @@ pub(super) struct Shape {
 const FEATURES: usize = 10;
 
 /// Weights of the [`features`].
-const WEIGHTS: [f32; FEATURES] = [4.77, -3.77, -21.72, 3.41, -0.36, 13.04, -4.34, -19.97, 3.4, -2.9];
+const WEIGHTS: [f32; FEATURES] = [3.66, -5.98, -19.88, 4.93, -0.55, 12.49, -2.62, -24.01, 2.9, -3.61];
 /// Added to the weighted sum.
-const BIAS: f32 = 2.47;
+const BIAS: f32 = 1.52;
 
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
@@ -67,8 +67,8 @@ fn features(shape: &Shape, clearest: f32, (width, height): (usize, usize)) -> [f
         shape.separation,
         // How sharp its outline is.
         shape.edges / shape.outline.max(1) as f32,
-        // How much of it the image's border cuts off, unless it fills the image.
-        shape.border as f32 / sides * (1.0 - (across * down) as f32 / (width * height)),
+        // How much of it the image's border cuts off, unless it is as long as the image.
+        shape.border as f32 / sides * (1.0 - longer / width.max(height)),
         // How thick it is at its thickest place, compared with its extent and with its usual width.
         (shape.thickest as f32 / longer).max(f32::MIN_POSITIVE).ln(),
         (shape.thickest as f32 / width_of_strokes.max(0.1)).min(4.0),

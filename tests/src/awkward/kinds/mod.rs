@@ -70,7 +70,7 @@ const fn photos(name: &'static str, floor: f64, make: Make) -> Kind {
 pub static GROUPS: [Group; 4] = [
     Group { name: "everyday", floor: 0.97, kinds: &EVERYDAY },
     Group { name: "coarse, cropped, framed", floor: 0.96, kinds: &HARD },
-    Group { name: "several digits", floor: 0.79, kinds: &SEVERAL },
+    Group { name: "several digits", floor: 0.78, kinds: &SEVERAL },
     Group { name: "no digit", floor: 0.88, kinds: &NO_DIGIT },
 ];
 
@@ -96,7 +96,7 @@ const EVERYDAY: [Kind; 26] = [
     kind("pens of all colours", 0.95, stroke::pens),
     kind("pencil", 0.92, stroke::pencil),
     kind("thin strokes", 0.92, stroke::thin),
-    kind("marker", 0.92, stroke::marker),
+    kind("marker", 0.9, stroke::marker),
     kind("coloured on coloured", 0.95, stroke::coloured),
     kind("JPEG, quality 10 to 40", 0.96, file_format::artefacts),
     kind("EXIF orientation", 0.93, file_format::orientation),
@@ -108,40 +108,40 @@ const EVERYDAY: [Kind; 26] = [
 
 const HARD: [Kind; 17] = [
     kind("enlarged: 8 px, tight", 0.9, low_resolution::tight_8),
-    kind("enlarged: 10-16 px, tight", 0.95, low_resolution::tight_larger),
+    kind("enlarged: 10-16 px, tight", 0.93, low_resolution::tight_larger),
     kind("enlarged: 8 px, margin", 0.92, low_resolution::on_paper_8),
-    kind("enlarged: 10-16 px, margin", 0.95, low_resolution::on_paper_larger),
-    kind("tiny: 8 px", 0.88, low_resolution::tiny_8),
+    kind("enlarged: 10-16 px, margin", 0.93, low_resolution::on_paper_larger),
+    kind("tiny: 8 px", 0.9, low_resolution::tiny_8),
     kind("tiny: 10-16 px", 0.95, low_resolution::tiny_larger),
-    kind("touches 1-2 edges", 0.95, tight::one_or_two),
+    kind("touches 1-2 edges", 0.93, tight::one_or_two),
     kind("touches 3-4 edges", 0.93, tight::three_or_four),
     kind("frame: thin", 0.95, frame::thin),
     kind("frame: thick", 0.95, frame::thick),
-    kind("frame: broken", 0.9, frame::broken),
+    kind("frame: broken", 0.93, frame::broken),
     kind("frame: double", 0.95, frame::double),
     kind("frame: touched", 0.95, frame::touched),
-    fonts("form cell with a label", 0.93, frame::with_label),
+    fonts("form cell with a label", 0.95, frame::with_label),
     kind("brush", 0.92, stroke::brush),
-    kind("dotted paper", 0.95, paper::dotted),
-    kind("paper with strong lines", 0.91, paper::strong_lines),
+    kind("dotted paper", 0.93, paper::dotted),
+    kind("paper with strong lines", 0.93, paper::strong_lines),
 ];
 
 const SEVERAL: [Kind; 3] = [
-    fonts("several: printed", 0.9, several::printed),
+    fonts("several: printed", 0.87, several::printed),
     kind("several: hand-written", 0.75, several::handwritten),
-    kind("several: touching", 0.71, several::touching),
+    kind("several: touching", 0.72, several::touching),
 ];
 
 const NO_DIGIT: [Kind; 11] = [
-    fonts("letters: capitals", 0.61, letter::capitals),
-    fonts("letters: small", 0.68, letter::small),
+    fonts("letters: capitals", 0.56, letter::capitals),
+    fonts("letters: small", 0.71, letter::small),
     fashion("Fashion-MNIST", 0.95, picture::fashion),
-    fashion("Fashion-MNIST, enlarged", 0.62, picture::fashion_enlarged),
-    photos("photos", 0.93, picture::photo),
+    fashion("Fashion-MNIST, enlarged", 0.71, picture::fashion_enlarged),
+    photos("photos", 0.96, picture::photo),
     kind("textures", 0.96, surface::texture),
     kind("noise: pixels", 0.96, surface::pixel_noise),
-    kind("noise: blotches", 0.95, surface::blotches),
-    kind("empty paper", 0.92, empty::plain),
+    kind("noise: blotches", 0.96, surface::blotches),
+    kind("empty paper", 0.91, empty::plain),
     kind("empty paper with lines", 0.96, empty::lines),
     kind("empty paper with stains", 0.96, empty::stained),
 ];
