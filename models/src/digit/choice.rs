@@ -5,11 +5,12 @@ use crate::card::EnergyRange;
 use crate::evaluation::energy;
 use ndarray::ArrayView2;
 
-/// Weight of the energy, on a scale on which the median held-out image has 1. More than 1 counts as 1, so this is the most
-/// that the network can add. Fitted together with the weights in `geometry`.
-pub(super) const MOST: f32 = 3.58;
-/// Additional weight below the lowest energy that is accepted for an image as it is.
-const WEIGHT_BELOW: f32 = 4.41;
+/// Weight of the logarithm of how typical the network's answer is, fitted together with the weights in `geometry`.
+const WEIGHT: f32 = 2.02;
+/// Added to how typical it is, so that its logarithm stays finite.
+const SOFT: f32 = 0.05;
+/// An answer that is less typical than this prefers no class.
+const FLAT: f32 = 0.07;
 
 /// The reading that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,20 +24,25 @@ pub struct Choice {
 /// Chooses the reading that is the digit, given the logits `[readings, classes]` and the energies of the card's held-out
 /// images. Without these, the most plausible reading is chosen. `None` if there are no readings.
 ///
-/// The log-odds of a reading that was found in the image are its plausibility by geometry plus a weight for its energy
-/// (the log-sum-exp of the logits; Liu et al., arXiv 2010.03759). It is known if they are at least 0. An image that was
-/// taken as it is has no geometry; it is known if its energy reaches the card's threshold. Ties go to the first.
+/// A reading that was found in the image has the log-odds of its geometry and of the network's answer, judged by its
+/// energy (the log-sum-exp of the logits; Liu et al., arXiv 2010.03759). It is known if they are at least 0. An image
+/// that was taken as it is has no geometry; it is known if its energy reaches the card's threshold. Ties go to the first.
 #[must_use]
 pub fn choose(readings: &[Reading], logits: ArrayView2<f32>, range: Option<EnergyRange>) -> Option<Choice> {
     let odds = |index: usize| {
         let Reading { plausibility, place, .. } = readings[index];
         let Some(EnergyRange { reject_below, median }) = range else { return plausibility };
-        // On a scale on which held-out images have the median 1, and 99 % of them are above 0.
-        let energy = (energy(logits.row(index)) - reject_below) / (median - reject_below).max(f32::MIN_POSITIVE);
-        match place {
-            Some(_) => plausibility + MOST * energy.min(1.0) + WEIGHT_BELOW * energy.min(0.0),
-            None => energy,
+        let energy = energy(logits.row(index));
+        if place.is_none() {
+            return energy - reject_below;
         }
+        // 0 if all logits are 0, and 1 if the energy is that of the median held-out image or larger.
+        let lowest = (logits.ncols() as f32).ln();
+        let typical = ((energy - lowest) / (median - lowest).max(f32::MIN_POSITIVE)).min(1.0);
+        if typical < FLAT {
+            return f32::NEG_INFINITY;
+        }
+        plausibility + WEIGHT * ((typical + SOFT) / (1.0 + SOFT)).ln()
     };
     let count = readings.len().min(logits.nrows());
     let best = (0..count).reduce(|best, next| if odds(next) > odds(best) { next } else { best })?;
@@ -71,15 +77,18 @@ mod tests {
             let choice = choose(&plausibility.map(reading), logits.view(), Some(range)).unwrap();
             (choice.reading, choice.known)
         };
-        assert_eq!(chosen([0.0, 0.0], [2.0, 7.0]), (1, true));
-        assert_eq!(chosen([3.0, 0.0], [2.0, 7.0]), (1, true));
-        assert_eq!(chosen([9.0, 0.0], [2.0, 7.0]), (0, true));
+        assert_eq!(chosen([0.5, 0.0], [2.0, 7.9]), (1, false));
+        assert_eq!(chosen([1.5, 1.0], [2.0, 7.0]), (1, true));
+        assert_eq!(chosen([9.0, 1.0], [2.0, 7.0]), (0, true));
         // Beyond the median, the energy says nothing more.
         assert_eq!(chosen([0.5, 0.0], [8.0, 80.0]), (0, true));
-        // A digit that was found may be below the threshold if it is plausible by its geometry.
+        // A digit that was found may be below the threshold if it is plausible by its geometry, but not if the network
+        // prefers no class: the energy of equal logits is ln 2.
         assert_eq!(chosen([2.5, -9.0], [3.5, 3.5]), (0, true));
-        assert_eq!(chosen([0.5, -9.0], [3.5, 3.5]), (0, false));
-        assert_eq!(chosen([-MOST - 0.1, -9.0], [8.0, 8.0]), (0, false));
+        assert_eq!(chosen([1.0, -9.0], [3.5, 3.5]), (0, false));
+        assert_eq!(chosen([99.0, 1.0], [0.8, 8.0]), (1, true));
+        assert_eq!(chosen([99.0, 98.0], [0.8, 0.8]), (0, false));
+        assert_eq!(chosen([-0.1, -9.0], [80.0, 80.0]), (0, false));
     }
 
     #[test]

@@ -33,14 +33,14 @@ pub(super) struct Shape {
 const FEATURES: usize = 10;
 
 /// Weights of the [`features`].
-const WEIGHTS: [f32; FEATURES] = [3.66, -5.98, -19.88, 4.93, -0.55, 12.49, -2.62, -24.01, 2.9, -3.61];
-/// Added to the weighted sum.
-const BIAS: f32 = 1.52;
+const WEIGHTS: [f32; FEATURES] = [3.35, -5.91, -19.11, 4.65, -0.59, 12.2, -2.49, -17.25, 2.77, -3.41];
+/// Added to the weighted sum of the features.
+const BIAS: f32 = 4.85;
 
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
 
-/// The weighted sum: the geometry's part of the log-odds that this is the digit. `clearest` is the largest
+/// The weighted sum: the log-odds that this is the digit if the network's answer is that to a typical digit. `clearest` is the largest
 /// [`Shape::edges`] among the hypotheses without long lines, or among all if each has some, and `size` is the image's width and height.
 pub(super) fn plausibility(shape: &Shape, clearest: f32, size: (usize, usize)) -> f32 {
     features(shape, clearest, size).iter().zip(WEIGHTS).map(|(feature, weight)| feature * weight).sum::<f32>() + BIAS

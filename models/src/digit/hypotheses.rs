@@ -8,7 +8,6 @@
 //! All levels are logarithms of grey levels, so that a shadow adds a constant instead of a factor.
 
 use super::MOST_READINGS;
-use super::choice;
 use super::components::{Component, components};
 use super::geometry::{self, Shape};
 use super::ground::without_dark_strokes;
@@ -168,9 +167,8 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
     all.sort_by(|one, two| two.plausibility.total_cmp(&one.plausibility));
     let mut kept: Vec<Hypothesis> = Vec::new();
     for one in all {
-        // The rest cannot become a known digit, whatever the network says.
-        let hopeless = one.plausibility + choice::MOST < 0.0;
-        if kept.len() >= MOST_READINGS || hopeless && !kept.is_empty() {
+        // The rest cannot become known digits, whatever the network says.
+        if kept.len() >= MOST_READINGS || one.plausibility < 0.0 && !kept.is_empty() {
             break;
         }
         if !kept.iter().any(|other| other.polarity == one.polarity && other.mask.overlap(&one.mask) > SAME) {
