@@ -10,8 +10,10 @@
 //!
 //! 1. [`model`] opens a model file. [`interface`] says what the file takes and returns, from its card or its graph, and
 //!    [`backend`] chooses an engine and opens the model in it.
-//! 2. [`inputs`] lists the images, and [`models::image_file::Reader`] turns each into one or more readings: the model's input.
-//! 3. [`predict`](mod@predict) runs the readings, chooses one of each image and names the classes; [`pipeline`] decodes ahead while the model runs.
+//! 2. [`inputs`] lists the images, and [`models::image_file::Reader`] turns each into one or more readings:
+//!    inputs of the model.
+//! 3. [`predict`](mod@predict) runs the readings, chooses one of each image and names the classes; [`pipeline`] decodes
+//!    ahead while the model runs.
 //!
 //! The other modules:
 //!

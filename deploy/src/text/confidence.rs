@@ -3,8 +3,7 @@
 use super::{counted, percent};
 use models::card::{Confidence, EnergyRange, MeasuredOn};
 
-/// The temperature, the calibration error before and after it, and the energies, as lines for
-/// [`super::fields`].
+/// The temperature, the calibration error before and after it, and the energies, as lines for [`super::fields`].
 #[must_use]
 pub fn confidence(confidence: &Confidence) -> Vec<(&'static str, String)> {
     let Confidence { temperature, images, from, ece_before, ece_after, energy } = *confidence;

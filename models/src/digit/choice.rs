@@ -17,7 +17,7 @@ const FLAT: f32 = 0.07;
 pub struct Choice {
     /// Its index.
     pub reading: usize,
-    /// Whether it shows a digit. True if there is no scale of energies to tell it by.
+    /// Whether it shows a digit. Always true if the model has no energies.
     pub known: bool,
 }
 

@@ -167,7 +167,7 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
     all.sort_by(|one, two| two.plausibility.total_cmp(&one.plausibility));
     let mut kept: Vec<Hypothesis> = Vec::new();
     for one in all {
-        // The rest cannot become known digits, whatever the network says.
+        // The network's answer only lowers the log-odds, so the rest stay unknown.
         if kept.len() >= MOST_READINGS || one.plausibility < 0.0 && !kept.is_empty() {
             break;
         }

@@ -1,8 +1,8 @@
 //! Augmentation of drawings: how thick the pen is, how sharp and how bright the image, and grain.
 //!
-//! All functions but [`drawn`] take float images `[N, C, H, W]` from 0 to 1, light ink on a dark ground. Lengths are stated at the 28
-//! px of MNIST and scale with the shorter side. The shapes are the images' own, so the operators of tensors, which panic
-//! where the `f_` functions return errors, keep the formulas readable.
+//! All functions but [`drawn`] take float images `[N, C, H, W]` from 0 to 1, light ink on a dark ground. Lengths are
+//! stated at the 28 px of MNIST and scale with the shorter side. The shapes are the images' own, so the operators of
+//! tensors, which panic where the `f_` functions return errors, keep the formulas readable.
 
 use super::lines::lines;
 use crate::random::{Random, choose};

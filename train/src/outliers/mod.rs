@@ -3,8 +3,9 @@
 //! its logits separates what it knows from anything else.
 //!
 //! One file per family of images; all draw whole batches at once on a `Canvas`, on the CPU and light on dark.
-//! Only one family, `pieces`, is made from the training images, and only `strokes` avoids digits. Shapes are fixed by construction, so the operators of tensors, which panic where
-//! the `f_` functions return errors, keep the formulas readable.
+//! Only `pieces` uses the training images, and only `strokes` takes care not to draw digits. Shapes are fixed by
+//! construction, so the operators of tensors, which panic where the `f_` functions return errors, keep the formulas
+//! readable.
 
 mod blobs;
 mod canvas;

@@ -139,7 +139,7 @@ impl Arguments {
         ensure!(
             self.unknown.is_none() || model.energies().is_some(),
             usage(format!(
-                "--unknown has no effect: {} cannot tell unknown images, for lack of energies in its card or of logits",
+                "--unknown has no effect: {} cannot tell unknown images: its card has no energies, or it returns only probabilities",
                 model.name()
             ))
         );
