@@ -4,7 +4,7 @@ mod confidence;
 mod metrics;
 
 pub use confidence::confidence;
-pub use metrics::{calibration, class_list, classes, confusion, headline, mistakes, percent, weakest, worst};
+pub use metrics::{calibration, class_list, classes, confusion, headline, mistakes, percent, warnings, weakest, worst};
 
 use anyhow::{Context, Result};
 use serde::Serialize;

@@ -77,7 +77,7 @@ impl Metadata {
     /// Steps per epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
-        self.data.fitted / self.recipe.batch_size.max(1)
+        self.recipe.steps_per_epoch(self.data.fitted)
     }
 }
 

@@ -3,7 +3,7 @@
 pub use crate::source::DataSource;
 
 use crate::augment;
-use crate::recipe::{Augmentation, Recipe};
+use crate::recipe::Recipe;
 use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
 use models::card::{Content, Polarity, Preprocessing};
@@ -94,7 +94,7 @@ impl TrainingData {
     /// or if the recipe's normalization has a different number of channels.
     pub fn new(source: &DataSource, recipe: &Recipe, device: Device) -> Result<Self> {
         let total = source.train.len();
-        // A validation split replaces the images that the recipe would hold out.
+        // A validation split replaces the images that the recipe would hold out of each class.
         let hold_out = if source.validation.is_some() { 0 } else { recipe.hold_out };
         ensure!(
             hold_out + recipe.batch_size <= total,
@@ -122,21 +122,52 @@ impl TrainingData {
             return Ok(Self { fit: all, held_out, preprocessing, polarity });
         }
         seed::set(recipe.seed, Purpose::HoldOut, 0);
-        let order = Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?;
-        let held_out = hold_out as i64;
-        Ok(Self {
-            held_out: Some(all.select(&order.f_narrow(0, 0, held_out)?)?),
-            fit: all.select(&order.f_narrow(0, held_out, total as i64 - held_out)?)?,
-            preprocessing,
-            polarity,
-        })
+        let order = Vec::<i64>::try_from(Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?)?;
+        // Class folders are split class by class, like their test images. IDX files are large and split at random.
+        let part = |image: usize| source.train.file(image).map_or(0, |_| source.train.labels()[image]);
+        let mut due = shares(&(0..total).map(part).collect::<Vec<usize>>(), hold_out);
+        let (held_out, fit): (Vec<i64>, Vec<i64>) = order.into_iter().partition(|&image| {
+            let due = &mut due[part(image as usize)];
+            let is_held_out = *due > 0;
+            *due -= usize::from(is_held_out);
+            is_held_out
+        });
+        ensure!(
+            !held_out.is_empty(),
+            "{}: no image can be held out, because every class has only one: add images, or set --hold-out 0",
+            source.folder.display()
+        );
+        let select = |indices: &[i64]| all.select(&Tensor::f_from_slice(indices)?);
+        Ok(Self { held_out: Some(select(&held_out)?), fit: select(&fit)?, preprocessing, polarity })
     }
 
-    /// The shuffled order of the fitted images in an epoch, i64 `[N]` on the CPU.
-    pub fn order(&self, seed: u64, epoch: usize) -> Result<Tensor> {
-        seed::set(seed, Purpose::Order, epoch as u64);
-        Ok(Tensor::f_randperm(self.fit.len() as i64, (Kind::Int64, Device::Cpu))?)
+    /// The shuffled order of the fitted images in an epoch, i64 `[N · passes]` on the CPU.
+    pub fn order(&self, recipe: &Recipe, epoch: usize) -> Result<Tensor> {
+        seed::set(recipe.seed, Purpose::Order, epoch as u64);
+        let pass = |_| Tensor::f_randperm(self.fit.len() as i64, (Kind::Int64, Device::Cpu));
+        let passes = (0..recipe.passes).map(pass).collect::<Result<Vec<Tensor>, _>>()?;
+        Ok(Tensor::f_cat(&passes, 0)?)
     }
+}
+
+/// How many of `count` images to hold out of each part of the set: in proportion to its size, the largest remainders rounded up, but
+/// never its last image. `parts` has the part of each image.
+fn shares(parts: &[usize], count: usize) -> Vec<usize> {
+    let mut sizes = vec![0; parts.iter().max().map_or(0, |&part| part + 1)];
+    for &part in parts {
+        sizes[part] += 1;
+    }
+    let mut shares: Vec<usize> = sizes.iter().map(|size| size * count / parts.len()).collect();
+    for _ in shares.iter().sum()..count {
+        // How far a part is from its share, times the number of images.
+        let missing = |part: &usize| (sizes[*part] * count) as i64 - (shares[*part] * parts.len()) as i64;
+        let open = (0..sizes.len()).filter(|&part| shares[part] + 1 < sizes[part]);
+        match open.max_by_key(|part| (missing(part), std::cmp::Reverse(*part))) {
+            Some(part) => shares[part] += 1,
+            None => break,
+        }
+    }
+    shares
 }
 
 /// Mean and standard deviation of each channel on the scale 0 to 1, rounded to four decimals to keep the model card
@@ -187,22 +218,17 @@ impl TensorPreprocessor {
     }
 
     /// Like [`Self::evaluation`], for u8 or float images from 0 to 255 whose ink has this `polarity`, with random
-    /// augmentation. `step` counts from the start of the run and, with `seed`, decides the random changes.
-    pub fn training(
-        &self,
-        images: &Tensor,
-        augmentation: &Augmentation,
-        polarity: Polarity,
-        seed: u64,
-        step: u64,
-    ) -> Result<Tensor> {
-        seed::set(seed, Purpose::Augmentation, step);
+    /// augmentation. `step` counts from the start of the run and, with the recipe's seed, decides the random changes.
+    pub fn training(&self, images: &Tensor, recipe: &Recipe, polarity: Polarity, step: u64) -> Result<Tensor> {
+        let Recipe { augmentation, color_jitter, seed, .. } = recipe;
+        seed::set(*seed, Purpose::Augmentation, step);
         let images = if augmentation.draws() { &augment::drawn(images, augmentation, polarity)? } else { images };
+        let images = augment::recoloured(images, color_jitter, augmentation)?;
         let mut batch = if augmentation.moves() {
             let moved = augment::moved(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
             channels_last(&self.normalised(&moved)?)?
         } else {
-            self.evaluation(images)?
+            self.evaluation(&images)?
         };
         if augmentation.erasing > 0.0 {
             batch = channels_last(&augment::erase(&batch, augmentation.erasing)?)?;
@@ -249,6 +275,30 @@ mod tests {
     fn recipe(hold_out: usize, batch_size: usize) -> Recipe {
         let flags = Overrides { hold_out: Some(hold_out), batch_size: Some(batch_size), ..Overrides::default() };
         Recipe::find("quick").unwrap().with(&flags).unwrap()
+    }
+
+    #[test]
+    fn every_class_gives_its_share_of_held_out_images() {
+        let labels = |sizes: &[usize]| -> Vec<usize> {
+            sizes.iter().enumerate().flat_map(|(class, &size)| vec![class; size]).collect()
+        };
+        for (sizes, count, expected) in [
+            (&[5, 5, 5][..], 3, &[1, 1, 1][..]),
+            (&[5, 5, 5], 4, &[2, 1, 1]),
+            (&[90, 9, 1], 10, &[9, 1, 0]),
+            (&[0, 2, 2], 2, &[0, 1, 1]),
+            // The last image of a class is never held out.
+            (&[3, 1, 1], 4, &[2, 0, 0]),
+            (&[1, 1], 1, &[0, 0]),
+        ] {
+            assert_eq!(shares(&labels(sizes), count), expected, "{count} of {sizes:?}");
+        }
+        let mut source = source(50, 1);
+        source.train = source.train.with_files((0..50).map(|n| format!("{n}.png").into()).collect()).unwrap();
+        let data = TrainingData::new(&source, &recipe(9, 8), Device::Cpu).unwrap();
+        let mut classes = data.held_out.unwrap().classes().unwrap();
+        classes.sort_unstable();
+        assert_eq!(classes, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
     }
 
     #[test]

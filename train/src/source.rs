@@ -2,6 +2,7 @@
 
 use crate::checkpoint::DataFacts;
 use crate::data::{Images, TrainingData};
+use crate::recipe::DataForm;
 use anyhow::{Context, Result};
 use models::card::{Content, Input};
 use models::dataset::{Catalogue, Dataset, ReadProgress, Split, sample};
@@ -61,6 +62,18 @@ impl<'a> Choices<'a> {
 }
 
 impl DataSource {
+    /// Looks at a data folder to adapt a recipe to it. No image is decoded.
+    pub fn form(folder: &Path, choices: Choices) -> Result<DataForm> {
+        let catalogue = Catalogue::open(folder)?;
+        let are_digits = match choices.content {
+            ContentChoice::FromData => catalogue.content()? != Content::Image,
+            ContentChoice::Digits => true,
+            ContentChoice::Given(content) => content != Content::Image,
+        };
+        let has_validation = catalogue.has_validation() && !choices.ignore_validation;
+        Ok(DataForm { are_digits, has_validation, overview: catalogue.overview()? })
+    }
+
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
     pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: ReadProgress) -> Result<Self> {
         let mut catalogue = Catalogue::open(folder)?;

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use crate::augment::light_on_dark;
+use crate::augment::{self, light_on_dark};
 use crate::checkpoint::{self, Best, Checkpoint, DataFacts, Extension, Metadata, RunProgress};
 use crate::data::{DataSource, Images, TensorPreprocessor, TrainingData};
 use crate::device;
@@ -8,7 +8,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::outliers;
-use crate::recipe::{Precision, Recipe};
+use crate::recipe::{ClassWeights, Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
@@ -121,6 +121,7 @@ pub struct Trainer {
     network: Network,
     average: Option<Network>,
     optimizer: Optimizer,
+    class_weights: Option<Tensor>,
     progress: RunProgress,
     history: Vec<Epoch>,
     trained_with: String,
@@ -177,6 +178,10 @@ impl Trainer {
         let facts = DataFacts::new(source, &data);
         let preprocessor = TensorPreprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
         let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
+        let class_weights = match recipe.class_weights {
+            ClassWeights::None => None,
+            ClassWeights::Balanced => Some(balanced(&data.fit.classes()?, source.labels.len())?.f_to(device)?),
+        };
         let trained_with = device::running_on(device) + if mixed { ", bfloat16" } else { "" };
         Ok(Self {
             test: Images::on_device(&source.test, device)?,
@@ -187,6 +192,7 @@ impl Trainer {
             network,
             average,
             optimizer,
+            class_weights,
             progress: RunProgress::default(),
             history: Vec::new(),
             trained_with,
@@ -275,7 +281,7 @@ impl Trainer {
     /// Steps per epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
-        self.data.fit.len() / self.recipe.batch_size
+        self.recipe.steps_per_epoch(self.data.fit.len())
     }
 
     /// Trains until all epochs are done, patience runs out, or `stop` is set. Evaluates the network and writes a
@@ -307,7 +313,7 @@ impl Trainer {
 
     /// Takes the remaining steps of the epoch; returns false if it was stopped before the last one.
     fn train_epoch(&mut self, observer: &mut dyn TrainingObserver, stop: &AtomicBool) -> Result<bool> {
-        let order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+        let order = self.data.order(&self.recipe, self.progress.epochs)?;
         let steps = self.steps_per_epoch();
         // Losses stay on the device until they are reported: reading each one would synchronise with the GPU after
         // every step.
@@ -345,11 +351,11 @@ impl Trainer {
     pub fn run_steps(&mut self, count: usize) -> Result<f64> {
         let mut losses = Vec::with_capacity(count);
         let mut rate = 0.0;
-        let mut order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+        let mut order = self.data.order(&self.recipe, self.progress.epochs)?;
         for _ in 0..count {
             if self.progress.step >= self.steps_per_epoch() {
                 self.progress = RunProgress { epochs: self.progress.epochs + 1, step: 0, ..self.progress.clone() };
-                order = self.data.order(self.recipe.seed, self.progress.epochs)?;
+                order = self.data.order(&self.recipe, self.progress.epochs)?;
             }
             let (loss, used) = self.step(&order)?;
             losses.push(loss);
@@ -361,7 +367,7 @@ impl Trainer {
     /// One step: forward, backward, optimizer, average. Returns the loss of the images, without that of the outliers,
     /// still on the device, and the learning rate.
     fn step(&mut self, order: &Tensor) -> Result<(Tensor, f64)> {
-        let Recipe { batch_size, seed, .. } = self.recipe;
+        let batch_size = self.recipe.batch_size;
         let position = self.progress.total_steps;
         let total = (self.steps_per_epoch() * self.recipe.epochs) as u64;
         let rate = schedule::learning_rate(self.recipe.schedule, self.recipe.optimizer.lr, position, total);
@@ -372,11 +378,13 @@ impl Trainer {
         let outliers = self.recipe.outliers.count(batch_size) as i64;
         let images = if outliers > 0 { self.with_outliers(&batch.images, outliers)? } else { batch.images };
         let (augmentation, polarity) = (&self.recipe.augmentation, self.data.polarity);
-        let images = self.preprocessor.training(&images, augmentation, polarity, seed, position)?;
-        let logits = self.network.forward(&images, true)?;
-        let smoothing = self.recipe.label_smoothing;
+        let input = self.preprocessor.training(&images, &self.recipe, polarity, position)?;
+        let (input, targets) =
+            if augmentation.mixes() { self.mixed(&input, &batch.labels)? } else { (input, batch.labels) };
+        let logits = self.network.forward(&input, true)?;
+        let (smoothing, weights) = (self.recipe.label_smoothing, self.class_weights.as_ref());
         let own = logits.f_narrow(0, 0, count)?;
-        let loss = own.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Mean, -100, smoothing)?;
+        let loss = own.f_cross_entropy_loss(&targets, weights, Reduction::Mean, -100, smoothing)?;
         let mut gradient = if outliers > 0 {
             let others = outliers::loss(&logits.f_narrow(0, count, outliers)?)?;
             self.network.gradients(&loss.f_add(&others.f_mul_scalar(self.recipe.outliers.weight)?)?)?
@@ -394,6 +402,15 @@ impl Trainer {
         self.progress.step += 1;
         self.progress.total_steps += 1;
         Ok((loss.f_detach()?, rate))
+    }
+
+    /// Mixes the images of a network `input`, which outliers may follow, with each other. Also returns their targets
+    /// `[N, classes]`.
+    fn mixed(&self, input: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (count, outliers) = (labels.size()[0], input.size()[0] - labels.size()[0]);
+        let targets = labels.f_one_hot(self.architecture().classes as i64)?.f_to_kind(Kind::Float)?;
+        let (images, targets) = augment::mixed(&input.f_narrow(0, 0, count)?, &targets, &self.recipe.augmentation)?;
+        Ok((Tensor::f_cat(&[images, input.f_narrow(0, count, outliers)?], 0)?, targets))
     }
 
     /// A batch of `images` `[N, 1, H, W]`, followed by `count` outliers, as floats from 0 to 255.
@@ -425,8 +442,8 @@ impl Trainer {
     /// Re-estimates the batch-norm statistics of the exported network on `norm_images` unaugmented training images, if
     /// the recipe asks for it.
     fn measure_norms(&mut self) -> Result<()> {
-        let (seed, epoch, size) = (self.recipe.seed, self.progress.epochs, self.recipe.batch_size);
-        let order = self.data.order(seed, epoch)?;
+        let size = self.recipe.batch_size;
+        let order = self.data.order(&self.recipe, self.progress.epochs)?;
         let (fit, preprocessor) = (&self.data.fit, &self.preprocessor);
         let batches = (0..self.recipe.norm_images.min(fit.len()) / size).map(|index| {
             let indices = order.f_narrow(0, (index * size) as i64, size as i64)?;
@@ -509,5 +526,32 @@ impl Trainer {
             threads: self.threads,
         };
         checkpoint::write(path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
+    }
+}
+
+/// The weight of each of `count` classes, `[count]`, inversely proportional to its number of images (scikit-learn's
+/// `class_weight="balanced"`): the mean over the images is 1. Classes without images get 0.
+fn balanced(classes: &[usize], count: usize) -> Result<Tensor> {
+    let mut sizes = vec![0_usize; count];
+    for &class in classes {
+        sizes[class] += 1;
+    }
+    let used = sizes.iter().filter(|&&size| size > 0).count();
+    let weight = |&size: &usize| if size > 0 { classes.len() as f32 / (used * size) as f32 } else { 0.0 };
+    Ok(Tensor::f_from_slice(&sizes.iter().map(weight).collect::<Vec<f32>>())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `sklearn.utils.class_weight.compute_class_weight("balanced", …)` for 2 and 6 images: 8 / (2 · 2) and 8 / (2 · 6).
+    #[test]
+    fn every_class_has_the_same_total_weight() {
+        let weights = balanced(&[0, 2, 2, 2, 0, 2, 2, 2], 3).unwrap();
+        let weights = Vec::<f32>::try_from(weights).unwrap();
+        for (found, expected) in weights.iter().zip([2.0, 0.0, 2.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+        }
     }
 }

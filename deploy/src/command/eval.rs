@@ -199,6 +199,7 @@ fn to_text(document: &Document) -> String {
         text::calibration(&metrics.calibration),
         text::worst(mistakes),
         text::weakest(metrics, labels),
+        text::warnings(metrics, labels),
     ]);
     parts.retain(|part| !part.is_empty());
     parts.join("\n")

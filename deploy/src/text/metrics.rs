@@ -26,19 +26,57 @@ pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-/// Accuracy, loss and calibration as three lines for [`super::fields`].
+/// From this ratio of the largest class to the smallest on, the accuracy says little about the small classes.
+const UNEVEN: u64 = 2;
+
+/// Accuracy, loss, calibration and warnings as lines for [`super::fields`].
 #[must_use]
-pub fn headline(metrics: &Metrics) -> [(&'static str, String); 3] {
+pub fn headline(metrics: &Metrics) -> Vec<(&'static str, String)> {
     let Metrics { images, correct, accuracy, accuracy_interval, loss, calibration, .. } = metrics;
     let interval = accuracy_interval
         .map_or_else(String::new, |(low, high)| format!("; 95 % interval {:.2} to {:.2} %", low * 100.0, high * 100.0));
     let counts = format!("{} of {}", grouped(*correct), grouped(*images as u64));
     let (ece, confidence) = (calibration.ece * 100.0, metrics.confidence() * 100.0);
-    [
-        ("accuracy", format!("{:.2} % ({counts}{interval})", accuracy * 100.0)),
-        ("loss", format!("{loss:.4}")),
-        ("calibration", format!("ECE {ece:.2} % (mean confidence {confidence:.2} %)")),
-    ]
+    let mut lines = vec![("accuracy", format!("{:.2} % ({counts}{interval})", accuracy * 100.0))];
+    let sizes = || metrics.classes.iter().map(|class| class.support).filter(|size| *size > 0);
+    if let (Some(least), Some(most)) = (sizes().min(), sizes().max())
+        && most >= UNEVEN * least
+    {
+        let mean = metrics.balanced_accuracy * 100.0;
+        lines
+            .push(("balanced", format!("{mean:.2} %, the mean over the classes, which have {least} to {most} images")));
+    }
+    lines.push(("loss", format!("{loss:.4}")));
+    lines.push(("calibration", format!("ECE {ece:.2} % (mean confidence {confidence:.2} %)")));
+    lines
+}
+
+/// What is wrong with a classifier, one line each: it is not provably better than one fixed answer, or never gives an
+/// answer that it should.
+#[must_use]
+pub fn warnings(metrics: &Metrics, labels: &[String]) -> String {
+    let mut text = String::new();
+    if let (Some((class, share)), Some((low, _))) = (metrics.confusion.majority(), metrics.accuracy_interval)
+        && low <= share
+        && metrics.accuracy < 1.0
+    {
+        let _ = writeln!(
+            text,
+            "warning: not provably better than always answering {}, which is right for {} of these images",
+            cell(&labels[class]),
+            percent(Some(share))
+        );
+    }
+    let is_missing = |class: &ClassFigures| class.support > 0 && class.answered == 0;
+    let missing =
+        metrics.classes.iter().zip(labels).filter(|(class, _)| is_missing(class)).map(|(_, label)| cell(label));
+    let missing: Vec<String> = missing.collect();
+    if !missing.is_empty() {
+        let more = missing.len().saturating_sub(LISTED);
+        let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(text, "warning: never answered: {}{others}", missing[..missing.len() - more].join(", "));
+    }
+    text
 }
 
 /// A table of each class's precision, recall and F1. With many classes, only those with the lowest F1.
@@ -216,6 +254,8 @@ pub fn calibration(calibration: &Reliability) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use models::evaluation::Tally;
+    use ndarray::Array2;
 
     fn labels(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
@@ -226,6 +266,34 @@ mod tests {
         let counts = Confusion { counts: vec![vec![980, 0], vec![3, 1132]] };
         let text = confusion(&counts, &labels(&["zero", "one"]));
         assert_eq!(text, "true \\ answer  zero   one\nzero            980     ·\none               3  1132\n");
+    }
+
+    fn metrics(truths_and_answers: &[(usize, usize)], classes: usize) -> Metrics {
+        let mut tally = Tally::new(classes);
+        for &(truth, answer) in truths_and_answers {
+            let logits = Array2::from_shape_fn((1, classes), |(_, class)| if class == answer { 5.0 } else { 0.0 });
+            tally.add(logits.view(), &[truth]);
+        }
+        tally.metrics()
+    }
+
+    #[test]
+    fn a_useless_classifier_is_called_one() {
+        let names = labels(&["cat", "dog", "ox"]);
+        // Always the same answer.
+        let constant: Vec<_> = (0..60).map(|image| (image % 3, 0)).collect();
+        let text = warnings(&metrics(&constant, 3), &names);
+        assert!(text.contains("always answering cat, which is right for 33.33 % of these images"), "{text}");
+        assert!(text.contains("warning: never answered: dog, ox\n"), "{text}");
+        // 99 %, but no better than one answer.
+        let rare: Vec<_> = (0..1000).map(|image| (usize::from(image < 10), 0)).collect();
+        let metrics = self::metrics(&rare, 2);
+        let text = warnings(&metrics, &names[..2]);
+        assert!(text.contains("right for 99.00 %") && text.contains("never answered: dog"), "{text}");
+        assert!(headline(&metrics)[1].1.starts_with("50.00 %, the mean over the classes, which have 10 to 990"));
+        let good: Vec<_> = (0..60).map(|image| (image % 3, image % 3)).collect();
+        assert_eq!(warnings(&self::metrics(&good, 3), &names), "");
+        assert_eq!(warnings(&self::metrics(&[(1, 1)], 3), &names), "", "one image, answered correctly");
     }
 
     #[test]

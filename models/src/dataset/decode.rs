@@ -107,7 +107,7 @@ pub(super) fn any_in_colour(images: &[&Path]) -> bool {
             if found.load(Ordering::Relaxed) {
                 return;
             }
-            if image_file::is_in_colour(path).unwrap_or(false) {
+            if image_file::form(path).is_ok_and(|form| form.in_colour) {
                 found.store(true, Ordering::Relaxed);
             }
         }

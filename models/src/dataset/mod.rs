@@ -16,7 +16,7 @@ mod noise;
 mod sample;
 mod test_set;
 
-pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
+pub use catalogue::{Catalogue, Choose, Overview, ReadOptions, ReadProgress, ReadSplit};
 pub use idx_files::load;
 pub use labels::{UnknownClasses, read_labels};
 pub use listing::images_in;

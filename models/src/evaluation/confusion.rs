@@ -43,6 +43,22 @@ impl Confusion {
         self.correct() as f64 / self.total().max(1) as f64
     }
 
+    /// Balanced accuracy: the mean recall of the classes that have images, 0 to 1; 0 if none has (scikit-learn's
+    /// `balanced_accuracy_score`).
+    #[must_use]
+    pub fn balanced_accuracy(&self) -> f64 {
+        let recalls: Vec<f64> = self.classes().iter().filter_map(|class| class.recall).collect();
+        recalls.iter().sum::<f64>() / recalls.len().max(1) as f64
+    }
+
+    /// The class with the most images, the first of several, and its share of all images.
+    #[must_use]
+    pub fn majority(&self) -> Option<(usize, f64)> {
+        let sizes = self.counts.iter().map(|row| row.iter().sum::<u64>()).enumerate();
+        let (class, size) = sizes.rev().max_by_key(|(_, size)| *size)?;
+        Some((class, share(size, self.total())?))
+    }
+
     /// Share of a class's images that were classified as `answer`, 0 to 1; 0 if the class has no images.
     #[must_use]
     pub fn share(&self, truth: usize, answer: usize) -> f64 {

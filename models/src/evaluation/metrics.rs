@@ -15,6 +15,8 @@ pub struct Metrics {
     pub accuracy: f64,
     /// 95 % confidence interval of the accuracy ([`interval`]).
     pub accuracy_interval: Option<(f64, f64)>,
+    /// Mean recall of the classes ([`Confusion::balanced_accuracy`]).
+    pub balanced_accuracy: f64,
     /// Mean negative log-likelihood of the true classes (cross-entropy, natural logarithm); 0 if there are no images.
     pub loss: f64,
     /// Precision, recall and F1 of each class.
@@ -78,6 +80,7 @@ impl Tally {
             correct: confusion.correct(),
             accuracy: confusion.accuracy(),
             accuracy_interval: interval(confusion.correct(), confusion.total()),
+            balanced_accuracy: confusion.balanced_accuracy(),
             loss: loss / images.max(1) as f64,
             classes: confusion.classes(),
             calibration: Reliability::from_answers(confidences),
@@ -106,6 +109,7 @@ mod tests {
         assert!((metrics.loss - loss).abs() < 1e-6, "{} instead of {loss}", metrics.loss);
         assert!((metrics.confidence() - (0.75 + 0.75 + 0.5) / 3.0).abs() < 1e-6);
         assert_eq!(metrics.accuracy_interval, interval(2, 3));
+        assert_eq!(metrics.balanced_accuracy, 0.5, "recalls of 1 and 0");
         let mut parts = Tally::new(2);
         parts.add(logits.slice(s![..1, ..]), &labels[..1]);
         parts.add(logits.slice(s![1.., ..]), &labels[1..]);

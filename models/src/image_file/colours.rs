@@ -1,6 +1,6 @@
 //! Tells colour photographs from images of digits on paper.
 
-use super::{Reader, is_in_colour};
+use super::{Reader, form};
 use crate::card::{Content, Input};
 use anyhow::Result;
 use ndarray::{ArrayView3, Axis};
@@ -12,7 +12,7 @@ const SIDE: usize = 64;
 /// Whether an image file has as many colours as a typical photograph. Digits have fewer, in any light: at most 16 in
 /// 1,300 images of digits on coloured paper, boards and tables. Photographs had 18 to 38.
 pub fn has_many_colours(path: &Path) -> Result<bool> {
-    if !is_in_colour(path)? {
+    if !form(path)?.in_colour {
         return Ok(false);
     }
     let image = Reader::default().read(path, &Input::new(3, SIDE, SIDE, Content::Image))?;

@@ -89,12 +89,24 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     Ok(Decoded { image, share })
 }
 
-/// Whether an image file stores colours, according to its header. The image is not decoded.
-pub fn is_in_colour(path: &Path) -> Result<bool> {
+/// What an image file's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageForm {
+    /// Width in pixels, before any rotation that the camera asks for.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Whether it stores colours.
+    pub in_colour: bool,
+}
+
+/// Reads an image file's header. The image is not decoded.
+pub fn form(path: &Path) -> Result<ImageForm> {
     let file = File::open(path).with_context(|| format!("cannot open {}", name(path)))?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let header = Header::read(BufReader::new(file), length, u64::MAX);
-    Ok(header.with_context(|| format!("{} is not an image that can be read", name(path)))?.is_in_colour())
+    let header = header.with_context(|| format!("{} is not an image that can be read", name(path)))?;
+    Ok(ImageForm { width: header.size.0, height: header.size.1, in_colour: header.is_in_colour() })
 }
 
 /// Reads a file or a pipe to its end and reserves `expected` bytes. Fails above [`MAX_BYTES`].
@@ -331,8 +343,8 @@ mod tests {
         let (grey, colour) = (folder.path().join("grey.jpg"), folder.path().join("colour.png"));
         GrayImage::new(4, 4).save(&grey).unwrap();
         RgbImage::new(4, 4).save(&colour).unwrap();
-        assert_eq!((is_in_colour(&grey).unwrap(), is_in_colour(&colour).unwrap()), (false, true));
-        assert!(is_in_colour(&folder.path().join("missing.png")).is_err());
+        assert_eq!((form(&grey).unwrap().in_colour, form(&colour).unwrap().in_colour), (false, true));
+        assert!(form(&folder.path().join("missing.png")).is_err());
     }
 
     /// Written by the crate `image`, which has a writer for every format that it reads here.

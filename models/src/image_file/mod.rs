@@ -12,7 +12,7 @@ mod metadata;
 use file::{Decoded, Limits};
 
 pub use colours::has_many_colours;
-pub use file::{FORMATS, Formats, MAX_PIXELS, has_image_ending, is_in_colour};
+pub use file::{FORMATS, Formats, ImageForm, MAX_PIXELS, form, has_image_ending};
 
 use crate::card::{Content, Input, Polarity};
 use crate::digit::{self, Reading};

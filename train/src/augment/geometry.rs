@@ -1,5 +1,6 @@
-//! Geometric augmentation: affine maps and elastic displacements.
+//! Geometric augmentation: affine maps, crops and elastic displacements.
 
+use crate::random::{Random, choose};
 use crate::recipe::Augmentation;
 use anyhow::Result;
 use std::f64::consts::PI;
@@ -16,14 +17,26 @@ const BORDER: i64 = 1;
 /// σ = 4 px on images of 29 px).
 const CONTROL_POINTS: i64 = 5;
 
-/// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random affine map and
-/// elastic displacement.
+/// Widest aspect ratio of a random crop, and how often one is drawn before the centre is taken: torchvision's values.
+const CROP_ASPECT: f64 = 4.0 / 3.0;
+const CROP_ATTEMPTS: i64 = 10;
+
+/// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random crop, affine map
+/// and elastic displacement.
 ///
 /// If all ranges are zero, this is the same bilinear resize with half-pixel centres as in evaluation and in the
 /// exported graph.
 pub fn moved(images: &Tensor, augmentation: &Augmentation, resolution: i64) -> Result<Tensor> {
-    let count = images.size4()?.0;
-    let maps = random_maps(augmentation, count)?.f_to(images.device())?;
+    let (count, _, height, width) = images.size4()?;
+    let mut maps = random_maps(augmentation, count)?;
+    if augmentation.random_crop > 0.0 {
+        maps = cropped(&maps, &random_crops([count, height, width], augmentation.random_crop), [height, width]);
+    }
+    if augmentation.horizontal_flip + augmentation.vertical_flip > 0.0 {
+        let sign = |probability: f64| Random(Device::Cpu).one(&[count], probability) * -2.0 + 1.0;
+        maps = mirrored(&maps, &sign(augmentation.horizontal_flip), &sign(augmentation.vertical_flip));
+    }
+    let maps = maps.f_to(images.device())?;
     let field = match augmentation.elastic {
         elastic if elastic > 0.0 => Some(random_field(elastic, count, resolution)?.f_to(images.device())?),
         _ => None,
@@ -75,6 +88,52 @@ fn stretched(maps: &Tensor, wider: &Tensor) -> Result<Tensor> {
     let factors = Tensor::f_stack(&[&wider.f_neg()?, wider], 1)?.f_exp()?.f_unsqueeze(2)?;
     let linear = maps.f_narrow(2, 0, 2)?.f_mul(&factors)?;
     Ok(Tensor::f_cat(&[linear, maps.f_narrow(2, 2, 1)?], 2)?)
+}
+
+/// Windows `[N, 4]` of random crops of images with these extents, `[N, H, W]`: top, left, height and width in pixels, as
+/// `RandomResizedCrop.get_params` draws them. A crop keeps at least the share `smallest` of the area.
+fn random_crops([count, height, width]: [i64; 3], smallest: f64) -> Tensor {
+    let random = Random(Device::Cpu);
+    let attempts = [count, CROP_ATTEMPTS];
+    let area = random.uniform(&attempts, smallest, 1.0) * (height * width) as f64;
+    let aspect = random.log_uniform(&attempts, 1.0 / CROP_ASPECT, CROP_ASPECT);
+    let (wide, tall) = ((&area * &aspect).sqrt().round(), (&area / &aspect).sqrt().round());
+    let fits = |side: &Tensor, extent: i64| side.ge(1.0).logical_and(&side.le(extent as f64));
+    let fit = fits(&wide, width).logical_and(&fits(&tall, height)).to_kind(Kind::Int64);
+    // The first attempt that fits; none if the maximum is 0.
+    let (found, first) = fit.max_dim(1, true);
+    let chosen = |sides: &Tensor, whole: f64| {
+        let sides = sides.gather(1, &first, false);
+        choose(&found.gt(0), &sides, &sides.full_like(whole))
+    };
+    // Otherwise the largest central crop with a permitted aspect ratio.
+    let (whole_width, whole_height) = (width as f64, height as f64);
+    let wide = chosen(&wide, whole_width.min((whole_height * CROP_ASPECT).round()));
+    let tall = chosen(&tall, whole_height.min((whole_width * CROP_ASPECT).round()));
+    let start = |side: &Tensor, extent: i64| {
+        let room: Tensor = extent as f64 - side;
+        let anywhere = (random.uniform(&[count, 1], 0.0, 1.0) * (&room + 1.0)).floor().minimum(&room);
+        choose(&found.gt(0), &anywhere, &(room / 2.0).floor())
+    };
+    Tensor::cat(&[start(&tall, height), start(&wide, width), tall, wide], 1)
+}
+
+/// Changes affine maps `[N, 2, 3]` so that they read from these windows `[N, 4]` of images with these extents, as if the
+/// windows were the whole images.
+fn cropped(maps: &Tensor, windows: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+    // Columns of the window reversed: x comes before y in the maps.
+    let (start, side) = (windows.narrow(1, 0, 2).flip([1]), windows.narrow(1, 2, 2).flip([1]));
+    let extents = Tensor::from_slice(&[width as f32, height as f32]);
+    let share = &side / &extents;
+    let centre = (start * 2.0 + side) / extents - 1.0;
+    let nothing = Tensor::zeros([maps.size()[0], 2, 2], (Kind::Float, Device::Cpu));
+    maps * share.unsqueeze(2) + Tensor::cat(&[nothing, centre.unsqueeze(2)], 2)
+}
+
+/// Changes affine maps `[N, 2, 3]` so that images are mirrored where the sign `[N]` is −1: left to right by
+/// `horizontal`, top to bottom by `vertical`.
+fn mirrored(maps: &Tensor, horizontal: &Tensor, vertical: &Tensor) -> Tensor {
+    maps * Tensor::stack(&[horizontal, vertical, &horizontal.ones_like()], 1).unsqueeze(1)
 }
 
 #[cfg(test)]
@@ -166,6 +225,59 @@ mod tests {
         assert!(difference(&wide, &-tall) < 1e-5);
         let most = wide.abs().max().double_value(&[]);
         assert!(most > 0.198 && most < 0.2 + 1e-6, "{most}");
+    }
+
+    /// Expected values: rows 3 and 4 of `resized_crop(image, 1, 2, 5, 4, [8, 8], antialias=False)` by torchvision 0.28.0.
+    /// At the window's border it repeats pixels, where ours reads those beyond; hence the columns in the middle.
+    #[test]
+    fn a_window_is_resized_as_torchvisions_crop() {
+        let values: Vec<f32> = (0..64_u8)
+            .map(|index| (index / 8, index % 8))
+            .map(|(y, x)| f32::from((y * y * 3 + x * 5 + x * y) % 17) / 16.0)
+            .collect();
+        let images = Tensor::from_slice(&values).view([1, 1, 8, 8]);
+        let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
+        let windows = Tensor::from_slice(&[1_f32, 2., 5., 4.]).view([1, 4]);
+        let crop = sample(&images, &cropped(&identity, &windows, [8, 8]), None, 8).unwrap();
+        let expected =
+            [[0.5, 0.375, 0.34961, 0.42383, 0.58105, 0.82129], [0.54395, 0.27246, 0.2666, 0.52637, 0.70312, 0.79688]];
+        for (row, expected) in [3, 4].into_iter().zip(expected) {
+            let found = Vec::<f32>::try_from(crop.select(2, row).narrow(2, 1, 6).reshape([-1])).unwrap();
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 2e-5, "{found} instead of {expected}");
+            }
+        }
+        let sign = Tensor::from_slice(&[-1_f32]);
+        for (horizontal, vertical, axis) in [(&sign, &sign.ones_like(), 3), (&sign.ones_like(), &sign, 2)] {
+            let mirrored = sample(&images, &mirrored(&identity, horizontal, vertical), None, 8).unwrap();
+            assert!(difference(&mirrored, &images.flip([axis])) < 1e-5);
+        }
+    }
+
+    /// Mean and deviation of top, left, height and width, and the mean share of the area, of 20,000 windows that
+    /// `RandomResizedCrop.get_params` of torchvision 0.28.0 drew with a scale from 0.3 to 1.
+    #[test]
+    fn windows_are_distributed_as_torchvisions() {
+        tch::manual_seed(5);
+        for (extents, means, deviations, area) in [
+            ([64, 64], [7.567, 7.490, 48.988, 49.010], [6.693, 6.634, 8.323, 8.287], 0.5960),
+            ([40, 64], [2.887, 13.910, 34.251, 36.375], [3.012, 9.069, 4.026, 6.432], 0.4916),
+        ] {
+            let windows = random_crops([20_000, extents[0], extents[1]], 0.3);
+            for column in 0..4 {
+                let values = windows.select(1, column as i64);
+                let (mean, deviation) =
+                    (values.mean(Kind::Double).double_value(&[]), values.std(true).double_value(&[]));
+                assert!((mean - means[column]).abs() < 0.3, "{mean} instead of {}", means[column]);
+                assert!((deviation - deviations[column]).abs() < 0.2, "{deviation} instead of {}", deviations[column]);
+            }
+            let areas = windows.select(1, 2) * windows.select(1, 3) / (extents[0] * extents[1]) as f64;
+            let mean = areas.mean(Kind::Double).double_value(&[]);
+            assert!((mean - area).abs() < 0.005, "{mean} instead of {area}");
+        }
+        // Too wide for any crop of that area: torchvision takes the centre, 27 px wide.
+        let centre = Tensor::from_slice(&[0_f32, 36., 20., 27.]).view([1, 4]);
+        assert_eq!(random_crops([1, 20, 100], 0.9), centre);
     }
 
     /// With the identity map, one displacement for all pixels is a shift by that amount.

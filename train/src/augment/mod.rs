@@ -1,17 +1,22 @@
 //! Random augmentation of batches of training images, on the device.
 //!
-//! * `geometry`: moves, turns and bends them while resizing them to the network's resolution.
-//! * `drawing`: changes strokes, sharpness and brightness before that, at the images' own size; `lines` adds lines.
+//! * `drawing`: changes strokes, sharpness and brightness at the images' own size; `lines` adds lines.
+//! * `colour`: changes colours.
+//! * `geometry`: moves, turns, bends, crops and mirrors images while resizing them to the network's resolution.
+//! * `mixing`: blends images of a batch, and their classes.
 //!
 //! Random numbers are always drawn on the CPU, so that a seed gives the same images on every device.
 
+mod colour;
 mod drawing;
 mod geometry;
 mod lines;
+mod mixing;
 
 pub use geometry::moved;
+pub use mixing::mixed;
 
-use crate::recipe::Augmentation;
+use crate::recipe::{Augmentation, ColorJitter};
 use anyhow::Result;
 use models::card::Polarity;
 use tch::{Device, Kind, Tensor};
@@ -39,8 +44,22 @@ impl Augmentation {
             contrast: _,
             grain: _,
             lines: _,
+            horizontal_flip,
+            vertical_flip,
+            random_crop,
+            greyscale: _,
+            mixup: _,
+            cutmix: _,
         } = *self;
-        [rotation, scale, shift, shear, elastic, aspect].into_iter().any(|range| range > 0.0)
+        [rotation, scale, shift, shear, elastic, aspect, horizontal_flip, vertical_flip, random_crop]
+            .into_iter()
+            .any(|range| range > 0.0)
+    }
+
+    /// Whether images are mixed with each other.
+    #[must_use]
+    pub fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
     }
 
     /// Whether any change of strokes, sharpness or brightness is enabled.
@@ -56,6 +75,15 @@ impl Augmentation {
 pub fn drawn(images: &Tensor, augmentation: &Augmentation, polarity: Polarity) -> Result<Tensor> {
     let images = light_on_dark(&images.f_to_kind(Kind::Float)?, polarity)?;
     light_on_dark(&drawing::drawn(&images, augmentation)?, polarity)
+}
+
+/// Changes the colours of `images` `[N, C, H, W]`, u8 or float, 0 to 255.
+pub fn recoloured(images: &Tensor, jitter: &ColorJitter, augmentation: &Augmentation) -> Result<Tensor> {
+    if jitter.changes() || augmentation.greyscale > 0.0 {
+        colour::recoloured(images, jitter, augmentation)
+    } else {
+        Ok(images.shallow_clone())
+    }
 }
 
 /// Inverts float images from 0 to 255 if their ink is dark; a second call inverts them back.

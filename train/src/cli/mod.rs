@@ -31,7 +31,8 @@ use std::process::ExitCode;
     after_help = "\
 Examples:
   train                          train `quick` on MNIST into runs/quick
-  train --width 0.5 --epochs 10  the same with changes
+  train --data photos            your own images: a sub-folder per class
+  train --width 0.5 --epochs 10  `quick` on MNIST with changes
   train --recipe mine.toml       your own recipe: see train recipe --help
   train export -o model.onnx     export the newest run, checked in every runtime
   deploy predict seven.png --model model.onnx"

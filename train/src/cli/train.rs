@@ -5,10 +5,10 @@ use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::interrupt;
 use crate::progress::{ProgressDisplay, duration};
-use crate::recipe::{self, Overrides, Recipe, keys};
+use crate::recipe::{self, ClassWeights, Decision, Overrides, Recipe, keys};
 use crate::report;
 use crate::run::{self, Run};
-use crate::source::{Choices, ContentChoice};
+use crate::source::{Choices, ContentChoice, DataSource};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{RunEnd, Trainer, TrainingObserver};
 use anyhow::{Context, Result};
@@ -32,15 +32,15 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
-    /// Built-in recipe (quick, best, tutorial) or a TOML file; the flags below override it
+    /// Built-in recipe (quick, best, photos, tutorial) or a TOML file; the flags below override it [default: photos for a
+    /// sub-folder of images per class, otherwise quick]
     #[arg(
         long,
         value_name = "NAME|FILE",
-        default_value = recipe::DEFAULT,
         value_parser = Named::with(recipe::NAMES.clone(), StringValueParser::new()),
         hide_possible_values = true
     )]
-    recipe: String,
+    recipe: Option<String>,
     /// Folder with the data set: IDX files, or a sub-folder of images per class [default: MNIST, fetched by
     /// scripts/setup]
     #[arg(long, value_name = "DIR")]
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume an interrupted run bit for bit; with --epochs N, train it (even if finished) up to N epochs
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out", "class_weights"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
@@ -86,6 +86,8 @@ pub(super) struct Arguments {
     seed: Option<u64>,
     #[arg(long, value_name = "N", help = keys::help("hold_out"), value_parser = keys::whole::<usize>("hold_out"))]
     hold_out: Option<usize>,
+    #[arg(long, value_name = "KIND", help = keys::help("class_weights"))]
+    class_weights: Option<ClassWeights>,
     /// Write an event file for TensorBoard into the run's folder
     #[arg(long)]
     tensorboard: bool,
@@ -97,14 +99,14 @@ impl Arguments {
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
-        let (mut trainer, run) = match &self.resume {
+        let (mut trainer, run, decisions) = match &self.resume {
             Some(folder) => match self.resumed(folder, device)? {
-                Some(resumed) => resumed,
+                Some((trainer, run)) => (trainer, run, Vec::new()),
                 None => return Ok(ExitCode::SUCCESS),
             },
             None => self.started(device)?,
         };
-        text::print(&introduction(&trainer, &run, self.device, device, self.threads.is_some()))?;
+        text::print(&introduction(&trainer, &run, &decisions, self.device, device, self.threads.is_some()))?;
 
         let began = Instant::now();
         let mut observers: Vec<Box<dyn TrainingObserver>> = vec![Box::new(ProgressDisplay::default())];
@@ -131,7 +133,7 @@ impl Arguments {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn started(&self, device: tch::Device) -> Result<(Trainer, Run)> {
+    fn started(&self, device: tch::Device) -> Result<(Trainer, Run, Vec<Decision>)> {
         let flags = Overrides {
             arch: self.arch,
             width: self.width,
@@ -144,8 +146,8 @@ impl Arguments {
             weight_decay: self.weight_decay,
             seed: self.seed,
             hold_out: self.hold_out,
+            class_weights: self.class_weights,
         };
-        let mut recipe = Recipe::find(&self.recipe)?.with(&flags)?;
         let folder = match &self.data {
             // Checkpoints store the path, so it must not depend on the working directory.
             Some(folder) => std::path::absolute(folder)?,
@@ -162,17 +164,21 @@ impl Arguments {
             Some(Shows::Image) => ContentChoice::Given(Content::Image),
         };
         let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
+        let form = DataSource::form(&folder, choices)?;
+        let name = match (&self.recipe, &form.overview) {
+            (Some(name), _) => name,
+            (None, Some(_)) => recipe::PHOTOS,
+            (None, None) => recipe::DEFAULT,
+        };
+        let (recipe, decisions) = Recipe::for_data(name, &flags, &form)?;
         let source = data::source(&folder, recipe.network.resolution, choices)?;
-        if source.content == Content::Image {
-            recipe = Recipe::find_without_drawings(&self.recipe)?.with(&flags)?;
-        }
         // Everything that can fail does so before the run's folder is created.
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
         let trainer = Trainer::new(recipe, &source, device)?;
         let run = Run::create(self.out.as_deref(), &name)?;
         run.write_recipe(&toml)?;
-        Ok((trainer, run))
+        Ok((trainer, run, decisions))
     }
 
     /// Opens a run to train it further. Prints a message and returns `None` if there is nothing to do.
@@ -264,7 +270,14 @@ fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: RunEnd) -> String {
 }
 
 /// A summary of the run, printed before training. `own_threads` says whether the user chose the number of threads.
-fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device, own_threads: bool) -> String {
+fn introduction(
+    trainer: &Trainer,
+    run: &Run,
+    decisions: &[Decision],
+    asked: Device,
+    device: tch::Device,
+    own_threads: bool,
+) -> String {
     let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
     let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
         format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
@@ -289,6 +302,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
                 recipe.seed
             ),
         ),
+        ("chosen", chosen(decisions)),
         ("network", format!("{}, {} parameters", trainer.architecture(), text::grouped(trainer.parameters() as u64))),
         (
             "data",
@@ -316,6 +330,7 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
         ("runs on", on),
         ("run", run.folder().display().to_string()),
     ];
+    fields.retain(|(_, text)| !text.is_empty());
     if progress.outcome(recipe).is_some() {
         fields.push(("continues", "with its report: every epoch is done".to_owned()));
     } else if progress.total_steps > 0 {
@@ -338,14 +353,24 @@ fn introduction(trainer: &Trainer, run: &Run, asked: Device, device: tch::Device
     text::fields(&fields)
 }
 
+/// The values that follow from the data, one per line, with the reasons.
+fn chosen(decisions: &[Decision]) -> String {
+    let line = |Decision { key, value, reason, .. }: &Decision| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{} {value}: {reason}", key.replace('_', " "))
+    };
+    decisions.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// What changes the training images at random, and the outliers in each batch.
 fn augmentation(recipe: &Recipe, content: Content) -> String {
-    let table = toml::Table::try_from(recipe.augmentation).unwrap_or_default();
-    let keys = recipe::keys::KEYS.iter().filter(|key| key.table == "augmentation");
-    let on: Vec<_> = keys
-        .filter_map(|key| Some((&key.name, table.get(&key.name)?.as_float()?)))
+    let table = toml::Table::try_from(recipe).unwrap_or_default();
+    let on: Vec<_> = recipe::keys::KEYS
+        .iter()
+        .filter(|key| ["augmentation", "color_jitter"].contains(&key.table.as_str()))
+        .filter_map(|key| Some((key, table.get(&key.table)?.get(&key.name)?.as_float()?)))
         .filter(|(_, value)| *value > 0.0)
-        .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
+        .map(|(key, value)| format!("{} {value}", key.name.replace('_', " ")))
         .collect();
     let mut text = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
     match (recipe.outliers.count(recipe.batch_size), content) {
@@ -398,7 +423,14 @@ fn results(trainer: &Trainer, run: &Run) -> String {
     match written {
         Ok((page, report)) => {
             let figures = &report.figures;
+            let lines = text::headline(&figures.metrics);
+            let accuracies = lines.iter().filter(|(name, _)| ["accuracy", "balanced"].contains(name));
+            for (name, line) in accuracies {
+                let name = if *name == "accuracy" { "test accuracy" } else { "balanced accuracy" };
+                let _ = writeln!(text, "{name}: {line}");
+            }
             text.push_str(&text::weakest(&figures.metrics, &figures.labels));
+            text.push_str(&text::warnings(&figures.metrics, &figures.labels));
             let _ = writeln!(text, "report: {}", page.display());
         }
         Err(error) => {

@@ -56,6 +56,59 @@ pub struct Augmentation {
     #[serde(default)]
     #[schemars(!default, range(min = 0, max = 1))]
     pub lines: f64,
+    /// Probability that the image is mirrored, left to right (torchvision's `RandomHorizontalFlip`).
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 1))]
+    pub horizontal_flip: f64,
+    /// Probability that the image is turned upside down by mirroring (torchvision's `RandomVerticalFlip`).
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 1))]
+    pub vertical_flip: f64,
+    /// Smallest share of the image's area that a random crop keeps. The crop has an aspect ratio from 3/4 to 4/3 and is
+    /// resized to the whole image (torchvision's `RandomResizedCrop`). 0: no crop.
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 1))]
+    pub random_crop: f64,
+    /// Probability that a colour image becomes grey (torchvision's `RandomGrayscale`).
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 1))]
+    pub greyscale: f64,
+    /// MixUp (Zhang et al., arXiv 1710.09412): every image is blended with another one, and so are their classes. The
+    /// larger, the more; 0.2 is usual, 0 is off. It is α of the Beta distribution of the shares.
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 100))]
+    pub mixup: f64,
+    /// `CutMix` (Yun et al., arXiv 1905.04899): every image gets a rectangle of another one, and a share of its class. 1
+    /// is usual, 0 is off. With `mixup`, each batch uses one of the two. It is α of the Beta distribution of the shares.
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 100))]
+    pub cutmix: f64,
+}
+
+/// Random changes of colour, as torchvision's `ColorJitter` makes them. All zero: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColorJitter {
+    /// Brightness is multiplied by 1 ± up to this.
+    #[schemars(range(min = 0, max = 10))]
+    pub brightness: f64,
+    /// The distance to the image's mean grey is multiplied by 1 ± up to this.
+    #[schemars(range(min = 0, max = 10))]
+    pub contrast: f64,
+    /// The distance to each pixel's own grey is multiplied by 1 ± up to this. Colour images only.
+    #[schemars(range(min = 0, max = 10))]
+    pub saturation: f64,
+    /// Hue is turned by up to this share of the colour wheel to either side. Colour images only.
+    #[schemars(range(min = 0, max = 0.5))]
+    pub hue: f64,
+}
+
+impl ColorJitter {
+    /// Whether any change is enabled.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// Images of none of the classes in every batch.

@@ -1,7 +1,9 @@
 //! Writes a recipe as a TOML file that explains every key, as `train recipe` prints it.
 
+use super::Recipe;
+use super::automatic::{CHOSEN, PHOTOS};
 use super::keys::{BASE, KEYS, Key, value};
-use super::{Recipe, layers};
+use super::layers::Layers;
 use anyhow::Result;
 use std::fmt::Write;
 use toml::{Table, Value};
@@ -14,15 +16,29 @@ const COLUMNS: usize = 80;
 pub fn document(name_or_path: &str) -> Result<String> {
     // Rejects a recipe that no run would accept.
     Recipe::find(name_or_path)?;
-    let recipe = layers::find(name_or_path)?;
+    let layers = Layers::find(name_or_path)?;
+    let is_chosen = |key: &Key| {
+        let (table, name) = (key.table.as_str(), key.name.as_str());
+        layers.base() == PHOTOS && CHOSEN.contains(&(table, name)) && layers.own(table, name).is_none()
+    };
+    let chosen: Vec<bool> = KEYS.iter().map(is_chosen).collect();
+    // Keys that are left out come from the base, which chooses some of them from the data.
+    let base = chosen.contains(&true).then_some(PHOTOS);
+    let recipe = layers.merged(&Table::new())?;
     let mut text = String::new();
-    for key in KEYS.iter() {
-        write(&mut text, key, &recipe);
+    for (key, is_chosen) in KEYS.iter().zip(chosen) {
+        match base {
+            Some(base) if key.name == BASE => {
+                let _ = writeln!(text, "{}{BASE} = \"{base}\"", comment(&key.meaning));
+            }
+            _ => write(&mut text, key, &recipe, is_chosen),
+        }
     }
     Ok(text)
 }
 
-fn write(text: &mut String, key: &Key, recipe: &Table) {
+/// Writes a key. One that `is_chosen` from the data is a comment.
+fn write(text: &mut String, key: &Key, recipe: &Table, is_chosen: bool) {
     text.push_str(if text.is_empty() { "" } else { "\n" });
     let (meaning, value) = (&key.meaning, value(recipe, key));
     if value.is_some_and(Value::is_table) {
@@ -31,6 +47,9 @@ fn write(text: &mut String, key: &Key, recipe: &Table) {
     }
     let about = format!("{meaning} Values: {}. Default: {}.", key.accepts, key.default());
     let _ = match value {
+        Some(value) if is_chosen => {
+            writeln!(text, "{}# {} = {value}", comment(&format!("{about} Chosen from the data unless set.")), key.name)
+        }
         Some(value) => writeln!(text, "{}{} = {value}", comment(&about), key.name),
         // Every key is set here, so a base would have no effect.
         None if key.name == BASE => writeln!(text, "{}# {BASE} = {}", comment(&about), key.default()),

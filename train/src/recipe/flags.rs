@@ -1,5 +1,6 @@
 //! Command-line flags that override recipe keys.
 
+use super::ClassWeights;
 use anyhow::{Context, Result};
 use models::architecture::Kind;
 use serde::Serialize;
@@ -20,6 +21,7 @@ pub struct Overrides {
     pub weight_decay: Option<f64>,
     pub seed: Option<u64>,
     pub hold_out: Option<usize>,
+    pub class_weights: Option<ClassWeights>,
 }
 
 impl Overrides {
@@ -44,6 +46,7 @@ impl Overrides {
         set(&mut optimizer, "weight_decay", self.weight_decay)?;
         set(&mut top, "seed", self.seed)?;
         set(&mut top, "hold_out", self.hold_out)?;
+        set(&mut top, "class_weights", self.class_weights)?;
         top.insert("network".to_owned(), network.into());
         top.insert("optimizer".to_owned(), optimizer.into());
         Ok(top)

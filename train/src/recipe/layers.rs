@@ -32,42 +32,116 @@ pub const DRAWINGS: [(&str, &str); 8] = [
     ("outliers", "share"),
 ];
 
-/// How a recipe is put together.
-#[derive(Default)]
-struct Chain {
+/// A recipe before it is put together: a built-in one, and what the user's own files and flags change in it.
+pub(super) struct Layers {
+    base: &'static str,
+    /// From the file that names the built-in recipe to the one that was asked for.
+    own: Vec<Table>,
     /// The files that led to the current one through `base`, to detect cycles.
     files: Vec<PathBuf>,
-    /// Whether the [`DRAWINGS`] of the built-in recipe are off.
-    without_drawings: bool,
 }
 
-/// Loads a recipe, by built-in name or by path, with every key filled in. If a file sets no `name`, the recipe is named
-/// after the file.
-pub(super) fn find(name_or_path: &str) -> Result<Table> {
-    find_in(name_or_path, Chain::default())
-}
-
-/// Like [`find`], with the [`DRAWINGS`] of the built-in recipe off.
-pub(super) fn find_without_drawings(name_or_path: &str) -> Result<Table> {
-    find_in(name_or_path, Chain { without_drawings: true, ..Chain::default() })
-}
-
-fn find_in(name_or_path: &str, mut chain: Chain) -> Result<Table> {
-    let mut table = load(name_or_path, Path::new(""), &mut chain)?;
-    if let Some(file) = chain.files.first().filter(|_| !table.contains_key("name")) {
-        table.insert("name".to_owned(), name_of(file).into());
+impl Layers {
+    /// Finds a recipe by built-in name or by path. If a file sets no `name`, the recipe is named after the file.
+    pub(super) fn find(name_or_path: &str) -> Result<Self> {
+        let mut layers = Self { base: DEFAULT, own: Vec::new(), files: Vec::new() };
+        layers.load(name_or_path, Path::new(""))?;
+        if let (Some(file), Some(own)) = (layers.files.first(), layers.own.last_mut()) {
+            own.entry("name").or_insert_with(|| name_of(file).into());
+        }
+        Ok(layers)
     }
-    Ok(table)
+
+    /// Parses the text of a recipe; a base path is relative to the current folder.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut layers = Self { base: DEFAULT, own: Vec::new(), files: Vec::new() };
+        layers.add(text, Path::new(""))?;
+        Ok(layers)
+    }
+
+    /// The same with another layer on top.
+    pub(super) fn with(mut self, own: Table) -> Self {
+        self.own.push(own);
+        self
+    }
+
+    /// The name of the built-in recipe.
+    pub(super) fn base(&self) -> &'static str {
+        self.base
+    }
+
+    /// The value that the user's layers set for a key; `table` is empty at the top level.
+    pub(super) fn own(&self, table: &str, key: &str) -> Option<&Value> {
+        self.own.iter().rev().find_map(|own| match table {
+            "" => own.get(key),
+            table => own.get(table)?.get(key),
+        })
+    }
+
+    /// Puts the recipe together, with every key filled in. `adapted` is laid over the built-in recipe first.
+    pub(super) fn merged(self, adapted: &Table) -> Result<Table> {
+        let mut recipe = lay_over(built_in(self.base)?, adapted);
+        for own in &self.own {
+            recipe = lay_over(recipe, own);
+        }
+        Ok(recipe)
+    }
+
+    /// Loads a built-in recipe, or a file relative to `folder`.
+    fn load(&mut self, name_or_path: &str, folder: &Path) -> Result<()> {
+        if let Some(name) = NAMES.iter().find(|name| **name == name_or_path) {
+            self.base = name;
+            return Ok(());
+        }
+        let path = folder.join(name_or_path);
+        let shown = path.display();
+        let expected = || format!("expected a TOML file or one of the built-in recipes ({})", NAMES.join(", "));
+        ensure!(!path.is_dir(), "{shown} is a folder: {}", expected());
+        ensure!(
+            path.exists(),
+            "recipe '{}' does not exist: {}",
+            deploy::text::printable(&shown.to_string()),
+            expected()
+        );
+        ensure!(path.is_file(), "{shown} is not a file: {}", expected());
+        let file = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
+        let is_its_own_base = self.files.contains(&file);
+        self.files.push(file.clone());
+        if is_its_own_base {
+            let files: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+            bail!("a recipe cannot be based on itself: {}", files.join(" has the base "));
+        }
+        let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read {shown}"))?.len();
+        ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes: a recipe may have at most {MAX_BYTES}");
+        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
+        let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not UTF-8 text") };
+        self.add(&text, file.parent().unwrap_or(folder)).with_context(|| format!("{shown} is not a valid recipe"))
+    }
+
+    /// Adds a recipe's text, after its base.
+    fn add(&mut self, text: &str, folder: &Path) -> Result<()> {
+        // Some editors on Windows write a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let own = mistakes::read(text)?;
+        self.load(own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT), folder)?;
+        self.own.push(own);
+        Ok(())
+    }
 }
 
-/// Parses the text of a recipe and fills in every key.
-pub(super) fn parse(text: &str) -> Result<Table> {
-    layer(text, Path::new(""), &mut Chain::default())
-}
-
-/// Like [`parse`], with the [`DRAWINGS`] of the built-in recipe off.
-pub(super) fn parse_without_drawings(text: &str) -> Result<Table> {
-    layer(text, Path::new(""), &mut Chain { without_drawings: true, ..Chain::default() })
+/// The [`DRAWINGS`] that a built-in recipe sets, turned off.
+pub(super) fn drawings_off(base: &str) -> Result<Table> {
+    let recipe = built_in(base)?;
+    let mut off = Table::new();
+    for (table, key) in DRAWINGS {
+        if recipe.get(table).is_some_and(|table| table.get(key).is_some()) {
+            let place = off.entry(table).or_insert_with(|| Table::new().into());
+            if let Some(place) = place.as_table_mut() {
+                place.insert(key.to_owned(), 0.0.into());
+            }
+        }
+    }
+    Ok(off)
 }
 
 /// Parses a built-in recipe.
@@ -96,49 +170,6 @@ fn name_of(file: &Path) -> String {
         "" => "recipe".to_owned(),
         name => name.to_owned(),
     }
-}
-
-/// Loads a built-in recipe, or a file relative to `folder`, which is appended to `chain`.
-fn load(name_or_path: &str, folder: &Path, chain: &mut Chain) -> Result<Table> {
-    if NAMES.contains(&name_or_path) {
-        let mut recipe = built_in(name_or_path)?;
-        for (table, key) in DRAWINGS.iter().filter(|_| chain.without_drawings) {
-            if let Some(value) = recipe.get_mut(*table).and_then(|table| table.get_mut(*key)) {
-                *value = 0.0.into();
-            }
-        }
-        return Ok(recipe);
-    }
-    let path = folder.join(name_or_path);
-    let shown = path.display();
-    let expected = || format!("expected a TOML file or one of the built-in recipes ({})", NAMES.join(", "));
-    ensure!(!path.is_dir(), "{shown} is a folder: {}", expected());
-    ensure!(path.exists(), "recipe '{}' does not exist: {}", deploy::text::printable(&shown.to_string()), expected());
-    ensure!(path.is_file(), "{shown} is not a file: {}", expected());
-    let file = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
-    if chain.files.contains(&file) {
-        chain.files.push(file);
-        let chain: Vec<_> = chain.files.iter().map(|file| file.display().to_string()).collect();
-        bail!("a recipe cannot be based on itself: {}", chain.join(" has the base "));
-    }
-    let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read {shown}"))?.len();
-    ensure!(bytes <= MAX_BYTES, "{shown} has {bytes} bytes: a recipe may have at most {MAX_BYTES}");
-    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
-    let Ok(text) = String::from_utf8(bytes) else { bail!("{shown} is not a recipe: it is not UTF-8 text") };
-    let folder = file.parent().unwrap_or(folder).to_owned();
-    chain.files.push(file);
-    layer(&text, &folder, chain).with_context(|| format!("{shown} is not a valid recipe"))
-}
-
-/// Parses a recipe's text and merges it over its base.
-fn layer(text: &str, folder: &Path, chain: &mut Chain) -> Result<Table> {
-    // Some editors on Windows write a byte-order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let own = mistakes::read(text)?;
-    let base = own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT);
-    let mut below = load(base, folder, chain)?;
-    below.remove("name");
-    Ok(lay_over(below, &own))
 }
 
 /// Merges a recipe that sets some keys over one that sets all.
@@ -182,7 +213,7 @@ fn defaults(table: &str, kind: &Value) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{OptimizerKind, Recipe, ScheduleKind};
+    use super::super::{DataForm, OptimizerKind, Overrides, Recipe, ScheduleKind};
     use std::fs;
     use std::path::Path;
 
@@ -241,7 +272,7 @@ mod tests {
         assert!(refused(&[("a.toml", "base = \"a.toml\"")]).contains("a.toml has the base "));
         let message = refused(&[("a.toml", "base = \"bset\"")]);
         assert!(message.contains("a.toml is not a valid recipe") && message.contains("bset'"), "{message}");
-        assert!(message.contains("quick, best, tutorial"), "{message}");
+        assert!(message.contains("quick, best, photos, tutorial"), "{message}");
         let message = refused(&[("a.toml", "base = \"b.toml\""), ("b.toml", "\nepoch = 1")]);
         assert!(message.contains("b.toml is not a valid recipe: line 2: unknown key"), "{message}");
         assert!(refused(&[("a.toml", "base = \".\"")]).contains("is a folder"));
@@ -285,10 +316,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.toml");
         fs::write(&file, "[augmentation]\nblur = 0.4\n[outliers]\nshare = 0.1").unwrap();
-        let mine = Recipe::find_without_drawings(file.to_str().unwrap()).unwrap();
+        let find = |name: &str| Recipe::for_data(name, &Overrides::default(), &DataForm::default()).unwrap().0;
+        let mine = find(file.to_str().unwrap());
         assert_eq!((mine.augmentation.blur, mine.augmentation.lines, mine.augmentation.rotation), (0.4, 0.0, 10.0));
         assert_eq!((mine.outliers.share, mine.outliers.weight), (0.1, 0.5));
-        let quick = Recipe::find_without_drawings("quick").unwrap();
+        let quick = find("quick");
         assert!(!quick.augmentation.draws() && quick.augmentation.moves() && quick.outliers.share == 0.0);
         for (table, key) in super::DRAWINGS {
             let digits = super::built_in("quick").unwrap();

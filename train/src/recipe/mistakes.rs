@@ -116,12 +116,16 @@ fn unknown(table: &str, name: &str, value: &Value) -> String {
     let shown = printable(name);
     let what = if is_table && table.is_empty() { "table".to_owned() } else { "key".to_owned() };
     let likeness = |key: &&Key| {
-        let alike = strsim::jaro_winkler(&name.to_lowercase().replace('-', "_"), &key.name);
+        let name = name.to_lowercase().replace('-', "_");
+        // One word of a name, such as `flip`, counts almost as much as the whole.
+        let words = key.name.split('_').map(|word| 0.99 * strsim::jaro_winkler(&name, word));
+        let alike = words.fold(strsim::jaro_winkler(&name, &key.name), f64::max);
         // Among equally similar keys, prefers one in this table.
         if key.table == table { alike + 1e-6 } else { alike }
     };
     let fits = |key: &&Key| matches!(key.accepts, Accepts::Table(_)) == is_table;
-    let nearest = KEYS.iter().filter(fits).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    // Of equally similar keys, the first.
+    let nearest = KEYS.iter().rev().filter(fits).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match nearest.filter(|key| likeness(key) >= ALIKE) {
         Some(key) if key.table == table => format!("unknown {what} `{shown}`: did you mean `{}`?", key.name),
         Some(key) => format!("unknown {what} `{shown}`: did you mean `{}` {}?", key.name, place(&key.table)),
@@ -233,6 +237,9 @@ mod tests {
             ("momentun = 0.1", "line 1: unknown key `momentun`: did you mean `momentum` in the table [optimizer]?"),
             ("[augmentaton]\nscale = 0.1", "line 1: unknown table `augmentaton`: did you mean `augmentation`?"),
             ("[schedule]\nfoo = 1", "line 2: unknown key `foo`: expected kind, warm_up"),
+            ("[augmentation]\nflips = 0.5", "line 2: unknown key `flips`: did you mean `horizontal_flip`?"),
+            ("[augmentation]\nhue = 0.1", "line 2: `hue` belongs in the table [color_jitter], not in [augmentation]"),
+            ("[augmentation]\ngrayscale = 0.1", "line 2: unknown key `grayscale`: did you mean `greyscale`?"),
         ] {
             assert_eq!(said(text), message);
         }

@@ -7,6 +7,7 @@
 //! * `mistakes`: reports what is wrong with a file, key by key.
 
 mod augmentation;
+mod automatic;
 mod document;
 mod flags;
 pub mod keys;
@@ -15,14 +16,18 @@ mod mistakes;
 mod normalization;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use layers::Layers;
 use models::architecture::{Architecture, Kind, MAX_RESOLUTION, MIN_RESOLUTION};
 use models::card::Preprocessing;
+use models::dataset::Overview;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
-use toml::Table;
+use toml::{Table, Value};
 
-pub use augmentation::{Augmentation, OutlierRecipe};
+pub use augmentation::{Augmentation, ColorJitter, OutlierRecipe};
+pub use automatic::{Decision, PHOTOS};
 pub use document::document;
 pub use flags::Overrides;
 pub use layers::DRAWINGS;
@@ -31,6 +36,7 @@ pub use layers::DRAWINGS;
 pub const BUILT_IN: &[(&str, &str)] = &[
     (DEFAULT, include_str!("../../recipes/quick.toml")),
     ("best", include_str!("../../recipes/best.toml")),
+    (automatic::PHOTOS, include_str!("../../recipes/photos.toml")),
     ("tutorial", include_str!("../../recipes/tutorial.toml")),
 ];
 
@@ -40,15 +46,32 @@ pub static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| BUILT_IN.iter().map(|(n
 /// The recipe used when none is named, and the base of recipes that do not name one.
 pub const DEFAULT: &str = "quick";
 
+/// What a recipe is adapted to. By default: IDX files of images that are not digits.
+#[derive(Clone, Debug, Default)]
+pub struct DataForm {
+    /// Whether the images are prepared as digits.
+    pub are_digits: bool,
+    /// Whether there is a validation split that will be used.
+    pub has_validation: bool,
+    /// The class folders; `None` for IDX files.
+    pub overview: Option<Overview>,
+}
+
 /// Everything that decides how a network is trained, except the data and the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Name of the recipe and of its runs' folders: letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Passes over the training images.
+    /// Number of epochs. After each, the network is tested and a checkpoint is written.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
+    /// Passes over the training images in an epoch. Small sets need several, or tests and checkpoints take most of the
+    /// time.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default = "one")]
+    #[schemars(!default, range(min = 1, max = 100_000))]
+    pub passes: usize,
     /// Images per step. Images left over at the end of an epoch are not used in it.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub batch_size: usize,
@@ -65,6 +88,12 @@ pub struct Recipe {
     /// Share of the target probability that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
+    /// Weight of each class in the loss: `balanced` gives every class the same total weight, whatever its number of
+    /// images; `none` gives every image the same.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub class_weights: ClassWeights,
     /// Decay per step of the exponential moving average of the weights. The average is what is tested and exported. 0:
     /// no average.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -96,12 +125,33 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// Random changes to the training images, different for every image and epoch. All zero: none.
     pub augmentation: Augmentation,
+    /// Random changes of colour, as torchvision's `ColorJitter` makes them. All zero: none.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub color_jitter: ColorJitter,
     /// Images of none of the classes, drawn at random and added to every batch. The network learns to answer them with
     /// equal probabilities (Hendrycks et al., arXiv 1812.04606).
     // Checkpoints of earlier versions leave it out.
     #[serde(default)]
     #[schemars(!default)]
     pub outliers: OutlierRecipe,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How much each class counts in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+// Doc comments on the values would spread the flag's `--help` over several lines, and turn the key's list of values into
+// one of descriptions.
+#[allow(missing_docs)]
+pub enum ClassWeights {
+    Balanced,
+    #[default]
+    None,
 }
 
 /// The network.
@@ -198,26 +248,47 @@ impl Recipe {
     /// Loads a built-in recipe by name, or a user's recipe by path. Keys that a file leaves out come from its base.
     /// Errors if the file cannot be read or is not a valid recipe.
     pub fn find(name_or_path: &str) -> Result<Self> {
-        let table = layers::find(name_or_path)?;
+        let table = Layers::find(name_or_path)?.merged(&Table::new())?;
         Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
     }
 
-    /// Like [`Self::find`], for images that are not digits: what the built-in recipes set for drawn digits is off unless
-    /// the user's own recipe sets it ([`DRAWINGS`]).
-    pub fn find_without_drawings(name_or_path: &str) -> Result<Self> {
-        let table = layers::find_without_drawings(name_or_path)?;
-        Self::from_table(table).with_context(|| format!("{name_or_path} is not a valid recipe"))
+    /// Like [`Self::find`], with command-line flags laid over it, adapted to the data: for images that are not digits,
+    /// what the built-in recipes set for drawn digits is off ([`DRAWINGS`]); the recipe `photos` chooses values from an
+    /// overview of class folders. The user's own files and flags override both. Also returns the choices.
+    pub fn for_data(name_or_path: &str, flags: &Overrides, data: &DataForm) -> Result<(Self, Vec<Decision>)> {
+        let layers = Layers::find(name_or_path)?.with(flags.to_table()?);
+        let keeps_drawings = data.are_digits || layers.base() == automatic::PHOTOS;
+        let mut adapted = if keeps_drawings { Table::new() } else { layers::drawings_off(layers.base())? };
+        let decisions = match &data.overview {
+            Some(overview) if layers.base() == automatic::PHOTOS => {
+                let own = |table: &str, key: &str| layers.own(table, key).and_then(Value::as_integer);
+                automatic::decide(overview, data.has_validation, own)
+            }
+            _ => Vec::new(),
+        };
+        adapted = layers::lay_over(adapted, &automatic::to_table(&decisions));
+        let decisions = decisions.into_iter().filter(|choice| layers.own(choice.table, choice.key).is_none()).collect();
+        let recipe = Self::from_table(layers.merged(&adapted)?);
+        Ok((recipe.with_context(|| format!("{name_or_path} is not a valid recipe"))?, decisions))
     }
 
     /// Parses the `recipe.toml` of a run. Keys that its version did not have yet are off.
     pub fn of_run(text: &str) -> Result<Self> {
-        Self::from_table(layers::parse_without_drawings(text)?)
+        let layers = Layers::parse(text)?;
+        let off = layers::drawings_off(layers.base())?;
+        Self::from_table(layers.merged(&off)?)
     }
 
     /// Parses and validates the text of a recipe. Missing keys come from its base; a base path is relative to the
     /// current folder.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::from_table(layers::parse(text)?)
+        Self::from_table(Layers::parse(text)?.merged(&Table::new())?)
+    }
+
+    /// Steps in an epoch of this many images.
+    #[must_use]
+    pub fn steps_per_epoch(&self, images: usize) -> usize {
+        images * self.passes / self.batch_size.max(1)
     }
 
     /// Returns the recipe as TOML with every value written out.
@@ -323,7 +394,7 @@ mod tests {
     /// Checkpoints and the `recipe.toml` of earlier versions lack the drawing augmentations and the outliers.
     #[test]
     fn recipes_of_earlier_versions_have_neither_drawing_augmentations_nor_outliers() {
-        let expected = Recipe::find_without_drawings("best").unwrap();
+        let (expected, _) = Recipe::for_data("best", &Overrides::default(), &DataForm::default()).unwrap();
         assert_eq!((expected.outliers.share, expected.augmentation.stroke_width), (0.0, 0.0));
         let mut old = Table::try_from(&expected).unwrap();
         old.remove("outliers");

@@ -26,10 +26,19 @@ pub(super) fn section(figures: &Figures) -> String {
          <div class=\"card wide\"><h3>Most frequent mistakes</h3>{}</div></div></section>\n",
         html_legend(figures, is_numbered),
         if is_numbered { "" } else { " Point at a cell to see its numbers." },
-        escape(&sentence(text::weakest(&figures.metrics, &figures.labels).trim_end())),
+        remarks(figures),
         scrolling("Precision and recall", &precision_and_recall(figures)),
         frequent(figures)
     )
+}
+
+/// The weakest class, and what is wrong with the classifier.
+fn remarks(figures: &Figures) -> String {
+    let (metrics, labels) = (&figures.metrics, &figures.labels);
+    let warnings = text::warnings(metrics, labels);
+    let mut sentences = vec![sentence(text::weakest(metrics, labels).trim_end())];
+    sentences.extend(warnings.lines().map(sentence));
+    escape(&sentences.join(" "))
 }
 
 /// Turns a line into a sentence: capitalises it and adds a full stop.

@@ -122,6 +122,7 @@ impl Figures {
             text::calibration(&metrics.calibration),
             text::worst(&self.mistakes),
             text::weakest(metrics, labels),
+            text::warnings(metrics, labels),
         ];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         parts.join("\n")

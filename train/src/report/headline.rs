@@ -70,7 +70,7 @@ fn tiles(report: &RunReport) -> Vec<Tile> {
     let seconds: f64 = report.seconds.iter().sum();
     if seconds > 0.0 && report.seconds.iter().all(|&seconds| seconds > 0.0) {
         let images =
-            (report.metadata.data.fitted / recipe.batch_size * recipe.batch_size * report.history.len()) as f64;
+            (recipe.steps_per_epoch(report.metadata.data.fitted) * recipe.batch_size * report.history.len()) as f64;
         let speed = format!("{} images per second", grouped((images / seconds).round() as u64));
         tiles.push(Tile {
             name: "Training time",
