@@ -233,6 +233,52 @@ fn coloured_images_in_two_parts_are_trained_exported_and_deployed() {
     tests::learnt("coloured shapes, predicted", right as f64 / files.len() as f64, 0.6).unwrap();
 }
 
+/// Only as many steps as needed to see what was chosen: 100 per epoch.
+#[test]
+fn a_folder_of_photos_needs_no_other_flags() {
+    let place = Place::new();
+    for (class, is_disc, count) in [("disc", true, 40), ("square", false, 15)] {
+        let folder = place.path().join("photos").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            shape(is_disc, Rgb([200, 120, 40]), number).save(folder.join(format!("{number}.png"))).unwrap();
+        }
+    }
+    let (log, _) = place.output("train", &["--data", "photos", "--epochs", "1", "--threads", "1"]);
+    // A fifth is kept for the test: 32 and 12 images remain.
+    for line in [
+        "recipe        photos, 1 epoch, batch size 16",
+        "hold out 5: one in 8 of each class",
+        "batch size 16: for 39 images",
+        "passes 50: at least 100 steps per epoch",
+        "resolution 64: the shorter side of the images is 48 px",
+        "class weights balanced: classes have from 12 to 32 images",
+        "39 training images and 5 held out to calibrate the last epoch",
+        "horizontal flip 0.5",
+        "balanced accuracy: ",
+        "last checkpoint: epoch 1, test accuracy",
+    ] {
+        assert!(log.contains(line), "expected '{line}' in:\n{log}");
+    }
+    assert!(!log.contains("epochs 1:"), "the user chose it:\n{log}");
+    let recipe = fs::read_to_string(place.path().join("runs/photos/recipe.toml")).unwrap();
+    assert!(recipe.contains("passes = 50\n") && recipe.contains("class_weights = \"balanced\"\n"), "{recipe}");
+    place.output("train", &["export", "-o", "model.onnx"]);
+
+    let folds = ["--data", "photos", "--epochs", "1", "--folds", "2", "--width", "0.1", "--threads", "1"];
+    let (log, _) = place.output("train", &folds);
+    for line in ["fold 2 of 2: 28 images to train on, 27 to test on", "mean ", "standard deviation", " of 55 are right"]
+    {
+        assert!(log.contains(line), "expected '{line}' in:\n{log}");
+    }
+    assert!(!place.path().join("runs/photos-2").exists());
+    let message = place.fails("train", &["--data", "photos", "--folds", "16"]);
+    assert!(
+        message.contains("the class square has 15 images: expected at least one for each of 16 folds"),
+        "{message}"
+    );
+}
+
 #[test]
 fn folders_that_cannot_be_learnt_from_are_refused_before_a_run_is_started() {
     let place = Place::new();

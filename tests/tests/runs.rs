@@ -51,8 +51,9 @@ fn train(folder: &Path, arguments: &[&str]) -> Command {
 
 /// A new run with many short epochs.
 fn start(folder: &Path, epochs: &str, more: &[&str]) -> Command {
-    let fixed = ["--data", "images", "--hold-out", "8", "--batch-size", "8", "--resolution", "32", "--width", "0.25"];
-    train(folder, &[&fixed[..], &["--epochs", epochs], more].concat())
+    let data = ["--recipe", "quick", "--data", "images", "--hold-out", "8", "--batch-size", "8"];
+    let network = ["--resolution", "32", "--width", "0.25", "--epochs", epochs];
+    train(folder, &[&data[..], &network, more].concat())
 }
 
 fn text(output: &Output) -> String {

@@ -268,6 +268,7 @@ mod tests {
             train: set.clone(),
             validation: None,
             test: set,
+            has_test: true,
             notes: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::checkpoint::DataFacts;
 use crate::data::{Images, TrainingData};
 use crate::recipe::DataForm;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use models::card::{Content, Input};
 use models::dataset::{Catalogue, Dataset, ReadProgress, Split, sample};
 use models::fingerprint::Fingerprint;
@@ -25,6 +25,8 @@ pub struct DataSource {
     pub validation: Option<Dataset>,
     /// The test split.
     pub test: Dataset,
+    /// Whether the folder has its own test split. Otherwise a fifth of each class is kept for the test.
+    pub has_test: bool,
     /// Notes for the user, for example about files that were skipped or could not be read.
     pub notes: Vec<String>,
 }
@@ -117,8 +119,49 @@ impl DataSource {
             train,
             validation,
             test,
+            has_test: catalogue.test_folder().is_some(),
             notes,
         })
+    }
+
+    /// The same data for each of `count` folds of a cross-validation: each tests on another part of every class and
+    /// trains on the others. A test split of the folder's own is left out. Errors if a class has fewer images.
+    pub fn folds(&self, count: usize) -> Result<Vec<Result<Self>>> {
+        let mut parts = vec![&self.train];
+        parts.extend(&self.validation);
+        if !self.has_test {
+            parts.push(&self.test);
+        }
+        let all = Dataset::joined(&parts)?;
+        let mut seen = vec![0; self.labels.len()];
+        let mut folds = vec![0; all.len()];
+        for (fold, &label) in folds.iter_mut().zip(all.labels()) {
+            *fold = seen[label] % count;
+            seen[label] += 1;
+        }
+        if let Some((label, size)) = self.labels.iter().zip(&seen).find(|(_, size)| **size < count) {
+            bail!(
+                "{}: the class {label} has {size} images: expected at least one for each of {count} folds",
+                self.folder.display()
+            );
+        }
+        let places = |fold: usize, is_in: bool| -> Vec<usize> {
+            (0..all.len()).filter(|&image| (folds[image] == fold) == is_in).collect()
+        };
+        let fold = |fold: usize| {
+            Ok(Self {
+                name: self.name.clone(),
+                folder: self.folder.clone(),
+                labels: self.labels.clone(),
+                content: self.content,
+                train: all.select(&places(fold, false))?,
+                validation: None,
+                test: all.select(&places(fold, true))?,
+                has_test: true,
+                notes: Vec::new(),
+            })
+        };
+        Ok((0..count).map(fold).collect())
     }
 
     /// The input of a model trained on it.
@@ -223,6 +266,47 @@ mod tests {
             let difference = run.difference(&found).unwrap();
             assert!(difference.contains(word), "{difference}");
         }
+    }
+
+    #[test]
+    fn every_image_is_tested_in_one_fold() {
+        let set = |first: u8, count: usize| {
+            let images = ndarray::Array4::from_shape_fn((count, 1, 2, 2), |(n, ..)| first + n as u8);
+            Dataset::new(images, (0..count).map(|n| usize::from(n % 3 == 0)).collect()).unwrap()
+        };
+        let source = DataSource {
+            name: "made".into(),
+            folder: "made".into(),
+            labels: vec!["a".into(), "b".into()],
+            content: Content::Image,
+            train: set(0, 12),
+            validation: None,
+            test: set(100, 3),
+            has_test: false,
+            notes: Vec::new(),
+        };
+        let tested = |source: &DataSource| {
+            let folds: Vec<DataSource> = source.folds(5).unwrap().into_iter().map(Result::unwrap).collect();
+            let first =
+                |set: &Dataset| -> Vec<u8> { set.images().outer_iter().map(|image| image[[0, 0, 0]]).collect() };
+            let mut tested = Vec::new();
+            for fold in &folds {
+                assert!(fold.test.labels().contains(&0) && fold.test.labels().contains(&1));
+                let mut both = [first(&fold.train), first(&fold.test)].concat();
+                both.sort_unstable();
+                assert!(both.windows(2).all(|pair| pair[0] < pair[1]), "{both:?}");
+                tested.extend(first(&fold.test));
+            }
+            tested.sort_unstable();
+            tested
+        };
+        assert_eq!(tested(&source), (0..12).chain(100..103).collect::<Vec<u8>>());
+        let message = source.folds(6).err().unwrap().to_string();
+        assert!(message.contains("the class b has 5 images: expected at least one for each of 6 folds"), "{message}");
+        // Four images of class b remain.
+        let own = DataSource { has_test: true, ..source };
+        assert!(own.folds(5).is_err());
+        assert_eq!(own.folds(4).unwrap().len(), 4);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::outliers;
-use crate::recipe::{ClassWeights, Precision, Recipe};
+use crate::recipe::{ClassWeights, ExportedEpoch, Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
@@ -499,6 +499,7 @@ impl Trainer {
         self.history.push(epoch);
         self.progress = RunProgress { epochs: epoch.epoch, step: 0, loss_sum: 0.0, ..self.progress.clone() };
         // Without held-out images there is nothing to choose by, so the last epoch counts as the best.
+        let held_out = held_out.filter(|_| self.recipe.exported_epoch == ExportedEpoch::Best);
         let improved = match (held_out, self.progress.best) {
             (Some(Evaluation { loss, accuracy }), Some(best)) => best.is_beaten_by(accuracy, loss),
             _ => true,

@@ -136,6 +136,18 @@ impl Dataset {
         if self.files.is_empty() { Ok(set) } else { set.with_files(files) }
     }
 
+    /// The images of all `parts`, one after the other. Fails if their sizes differ.
+    pub fn joined(parts: &[&Self]) -> Result<Self> {
+        let views: Vec<_> = parts.iter().map(|part| part.images.view()).collect();
+        let images = ndarray::concatenate(Axis(0), &views)?;
+        let labels = parts.iter().flat_map(|part| &part.labels).copied().collect();
+        let set = Self::new(images, labels)?;
+        if parts.iter().any(|part| part.files.is_empty()) {
+            return Ok(set);
+        }
+        set.with_files(parts.iter().flat_map(|part| &part.files).cloned().collect())
+    }
+
     /// Replaces each label `c` by `classes[c]`.
     fn with_labels(self, classes: &[usize]) -> Self {
         let labels = self.labels.iter().map(|&label| classes[label]).collect();

@@ -5,6 +5,7 @@ mod data;
 mod devices;
 mod eval;
 mod export;
+mod folds;
 mod list;
 mod recipe;
 mod report;

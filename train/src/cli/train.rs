@@ -1,11 +1,12 @@
 //! `train` itself.
 
 use super::data;
+use super::folds::cross_validate;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::interrupt;
 use crate::progress::{ProgressDisplay, duration};
-use crate::recipe::{self, ClassWeights, Decision, Overrides, Recipe, keys};
+use crate::recipe::{self, ClassWeights, Decision, ExportedEpoch, Overrides, Recipe, keys};
 use crate::report;
 use crate::run::{self, Run};
 use crate::source::{Choices, ContentChoice, DataSource};
@@ -88,6 +89,10 @@ pub(super) struct Arguments {
     hold_out: Option<usize>,
     #[arg(long, value_name = "KIND", help = keys::help("class_weights"))]
     class_weights: Option<ClassWeights>,
+    /// Cross-validation: train K times, test each network on another K-th of every class, and print the mean accuracy
+    /// and its spread. No network is kept
+    #[arg(long, value_name = "K", value_parser = whole::<usize>(2..=100), conflicts_with_all = ["out", "resume", "tensorboard"])]
+    folds: Option<usize>,
     /// Write an event file for TensorBoard into the run's folder
     #[arg(long)]
     tensorboard: bool,
@@ -104,7 +109,14 @@ impl Arguments {
                 Some((trainer, run)) => (trainer, run, Vec::new()),
                 None => return Ok(ExitCode::SUCCESS),
             },
-            None => self.started(device)?,
+            None => {
+                let (recipe, source, decisions) = self.prepared()?;
+                if let Some(folds) = self.folds {
+                    return cross_validate(&recipe, &source, folds, device);
+                }
+                let (trainer, run) = self.started(recipe, &source, device)?;
+                (trainer, run, decisions)
+            }
         };
         text::print(&introduction(&trainer, &run, &decisions, self.device, device, self.threads.is_some()))?;
 
@@ -133,7 +145,8 @@ impl Arguments {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn started(&self, device: tch::Device) -> Result<(Trainer, Run, Vec<Decision>)> {
+    /// Reads the data and adapts the recipe to it.
+    fn prepared(&self) -> Result<(Recipe, DataSource, Vec<Decision>)> {
         let flags = Overrides {
             arch: self.arch,
             width: self.width,
@@ -172,13 +185,17 @@ impl Arguments {
         };
         let (recipe, decisions) = Recipe::for_data(name, &flags, &form)?;
         let source = data::source(&folder, recipe.network.resolution, choices)?;
-        // Everything that can fail does so before the run's folder is created.
+        Ok((recipe, source, decisions))
+    }
+
+    /// Starts a new run. Everything that can fail does so before the run's folder is created.
+    fn started(&self, recipe: Recipe, source: &DataSource, device: tch::Device) -> Result<(Trainer, Run)> {
         let toml = recipe.to_toml()?;
         let name = recipe.name.clone();
-        let trainer = Trainer::new(recipe, &source, device)?;
+        let trainer = Trainer::new(recipe, source, device)?;
         let run = Run::create(self.out.as_deref(), &name)?;
         run.write_recipe(&toml)?;
-        Ok((trainer, run, decisions))
+        Ok((trainer, run))
     }
 
     /// Opens a run to train it further. Prints a message and returns `None` if there is nothing to do.
@@ -284,12 +301,16 @@ fn introduction(
     } else {
         trainer.trained_with().to_owned()
     };
+    let purpose = match recipe.exported_epoch {
+        ExportedEpoch::Best => "choose the best epoch",
+        ExportedEpoch::Last => "calibrate the last epoch",
+    };
     let held_out = match facts.held_out {
         0 => ", none held out: the last epoch is exported".to_owned(),
         count if facts.validation => {
-            format!(" and {} of the validation split to choose the best epoch", text::grouped(count as u64))
+            format!(" and {} of the validation split to {purpose}", text::grouped(count as u64))
         }
-        count => format!(" and {} held out to choose the best epoch", text::grouped(count as u64)),
+        count => format!(" and {} held out to {purpose}", text::grouped(count as u64)),
     };
     let mut fields = vec![
         (
@@ -397,7 +418,8 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds: f64) -> St
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,
-            "best checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
+            "{} checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
+            if trainer.progress().best.is_some() { "best" } else { "last" },
             epoch.test_accuracy * 100.0,
             run.best().display()
         );

@@ -36,7 +36,7 @@ const STEPS_PER_EPOCH: usize = 100;
 const FEWEST_EPOCHS: usize = 10;
 
 /// Resolutions, and the shorter sides of the images from which on they are used.
-const RESOLUTIONS: [(u32, usize); 3] = [(96, 96), (48, 64), (0, 32)];
+const RESOLUTIONS: [(u32, usize); 2] = [(48, 64), (0, 32)];
 
 /// From this ratio of the largest class to the smallest on, classes are weighted.
 const UNEVEN: usize = 2;
@@ -72,7 +72,7 @@ pub(super) fn decide(
     } else {
         let (count, reason) = match images / HELD_OUT_SHARE {
             _ if images < FEWEST_TO_HOLD_OUT => (0, format!("fewer than {FEWEST_TO_HOLD_OUT} training images")),
-            count if count > MOST_HELD_OUT => (MOST_HELD_OUT, "enough to choose the best epoch by".to_owned()),
+            count if count > MOST_HELD_OUT => (MOST_HELD_OUT, "enough to calibrate by".to_owned()),
             count => (count, format!("one in {HELD_OUT_SHARE} of each class")),
         };
         decide("", "hold_out", count, reason)
@@ -133,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_run_follows_from_the_size_of_the_data() {
-        assert_eq!(chosen(&data(&[48; 4], 200)), [24, 16, 10, 20, 96]);
+        assert_eq!(chosen(&data(&[48; 4], 200)), [24, 16, 10, 20, 64]);
         // Every image counts; 1 step per pass.
         assert_eq!(chosen(&data(&[6; 4], 60)), [0, 16, 100, 14, 64]);
         assert_eq!(chosen(&data(&[1, 1], 20)), [0, 2, 100, 20, 32]);
         assert_eq!(chosen(&data(&[2000; 4], 47)), [1000, 32, 1, 10, 32]);
-        assert_eq!(chosen(&data(&[6000; 10], 224)), [2000, 64, 1, 10, 96]);
+        assert_eq!(chosen(&data(&[6000; 10], 48)), [2000, 64, 1, 10, 64]);
         // The validation split is used instead.
         assert_eq!(chosen(&DataForm { has_validation: true, ..data(&[48; 4], 200) })[..2], [0, 16]);
     }

@@ -118,7 +118,7 @@ fn unknown(table: &str, name: &str, value: &Value) -> String {
     let likeness = |key: &&Key| {
         let name = name.to_lowercase().replace('-', "_");
         // One word of a name, such as `flip`, counts almost as much as the whole.
-        let words = key.name.split('_').map(|word| 0.99 * strsim::jaro_winkler(&name, word));
+        let words = key.name.split('_').map(|word| 0.95 * strsim::jaro_winkler(&name, word));
         let alike = words.fold(strsim::jaro_winkler(&name, &key.name), f64::max);
         // Among equally similar keys, prefers one in this table.
         if key.table == table { alike + 1e-6 } else { alike }

@@ -78,6 +78,12 @@ pub struct Recipe {
     /// Training images held out to choose the best checkpoint; 0: the last checkpoint is used.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub hold_out: usize,
+    /// The epoch that is exported: the `best` on the held-out images, or the `last`. Few held-out images would choose it by
+    /// chance.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub exported_epoch: ExportedEpoch,
     /// Steps between log lines.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub log_every: usize,
@@ -140,6 +146,16 @@ pub struct Recipe {
 
 fn one() -> usize {
     1
+}
+
+/// Which epoch of a run is exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum ExportedEpoch {
+    #[default]
+    Best,
+    Last,
 }
 
 /// How much each class counts in the loss.
@@ -353,6 +369,10 @@ impl Recipe {
         if self.patience > 0 && self.hold_out == 0 {
             bail!("patience has no effect without hold_out: early stopping uses the held-out accuracy");
         }
+        ensure!(
+            self.patience == 0 || self.exported_epoch == ExportedEpoch::Best,
+            "patience has no effect with exported_epoch = \"last\": early stopping needs a best epoch"
+        );
         Ok(())
     }
 }
@@ -430,6 +450,7 @@ mod tests {
             ("[optimizer]\nnesterov = true\nmomentum = 0.0", "nesterov has no effect"),
             ("[optimizer]\nkind = \"adamw\"\nnesterov = true", "nesterov has no effect"),
             ("hold_out = 0\npatience = 3", "patience has no effect"),
+            ("exported_epoch = \"last\"\npatience = 3", "patience has no effect with exported_epoch"),
             ("norm_images = 100", "norm_images 100 has no effect: expected 0, or at least a batch (128)"),
             ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "expected a share above 0 with one-cycle"),
             ("[normalization]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]", "3 numbers in mean and 1 in std"),

@@ -4,6 +4,7 @@ use super::RunReport;
 use super::figures::percent;
 use super::html::escape;
 use crate::progress::duration;
+use crate::recipe::ExportedEpoch;
 use deploy::text::{counted, grouped};
 use models::cost;
 use std::fmt::Write;
@@ -47,6 +48,7 @@ fn tiles(report: &RunReport) -> Vec<Tile> {
     let mut epoch = vec![format!("of {} ({})", report.history.len(), report.ending())];
     epoch.push(match report.metadata.progress.best {
         Some(best) => format!("best on held-out images: {}", percent(Some(best.accuracy))),
+        None if recipe.exported_epoch == ExportedEpoch::Last => "the last one, as the recipe says".to_owned(),
         None => "the last one: none held out".to_owned(),
     });
     let mut calibration = vec![
