@@ -3,9 +3,12 @@
 import json
 import sys
 import tomllib
+from pathlib import Path
 
-name, recipe = sys.argv[1:3]
-figures, inspected, tract, ort = map(json.loads, sys.argv[3:7])
+name, recipe, facts = sys.argv[1:4]
+figures, inspected, tract, ort = (
+    json.loads(Path(facts, f"{part}.json").read_text()) for part in ("figures", "inspected", "tract", "ort")
+)
 card = inspected["card"]
 training, inputs, architecture = card["training"], card["input"], card["architecture"]
 with open(f"runs/pretrained/{name}/recipe.toml", "rb") as file:
