@@ -104,19 +104,16 @@ impl Arguments {
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
-        let (mut trainer, run, decisions) = match &self.resume {
-            Some(folder) => match self.resumed(folder, device)? {
-                Some((trainer, run)) => (trainer, run, Vec::new()),
-                None => return Ok(ExitCode::SUCCESS),
-            },
-            None => {
-                let (recipe, source, decisions) = self.prepared()?;
-                if let Some(folds) = self.folds {
-                    return cross_validate(&recipe, &source, folds, device);
-                }
-                let (trainer, run) = self.started(recipe, &source, device)?;
-                (trainer, run, decisions)
+        let (mut trainer, run, decisions) = if let Some(folder) = &self.resume {
+            let Some((trainer, run)) = self.resumed(folder, device)? else { return Ok(ExitCode::SUCCESS) };
+            (trainer, run, Vec::new())
+        } else {
+            let (recipe, source, decisions) = self.prepared()?;
+            if let Some(folds) = self.folds {
+                return cross_validate(&recipe, &source, folds, device);
             }
+            let (trainer, run) = self.started(recipe, &source, device)?;
+            (trainer, run, decisions)
         };
         text::print(&introduction(&trainer, &run, &decisions, self.device, device, self.threads.is_some()))?;
 

@@ -73,7 +73,7 @@ pub struct Augmentation {
     #[serde(default)]
     #[schemars(!default, range(min = 0, max = 1))]
     pub greyscale: f64,
-    /// MixUp (Zhang et al., arXiv 1710.09412): every image is blended with another one, and so are their classes. The
+    /// `MixUp` (Zhang et al., arXiv 1710.09412): every image is blended with another one, and so are their classes. The
     /// larger, the more; 0.2 is usual, 0 is off. It is α of the Beta distribution of the shares.
     #[serde(default)]
     #[schemars(!default, range(min = 0, max = 100))]
