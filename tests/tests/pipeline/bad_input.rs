@@ -158,7 +158,11 @@ fn impossible_wishes_are_refused() {
     ] {
         fails(program("train").args(arguments), 2, words);
     }
-    fails(program("train").args(["--recipe", "fast"]), 1, &["recipe 'fast' does not exist", "quick, best, tutorial"]);
+    fails(
+        program("train").args(["--recipe", "fast"]),
+        1,
+        &["recipe 'fast' does not exist", "quick, best, photos, tutorial"],
+    );
     for arguments in
         [&["--wdith", "1"][..], &["--device", "gpu"], &["--threads", "0"], &["--resume", "x", "--seed", "1"]]
     {

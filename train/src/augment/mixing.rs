@@ -100,7 +100,7 @@ mod tests {
         assert!((0.0..=1.0).contains(&beta(1e-9).unwrap()));
     }
 
-    /// An image of one value per class: whatever is mixed, the mean of an image is that of its targets.
+    /// Images of one value per class: after mixing, the mean of each image is still that of its targets.
     #[test]
     fn targets_are_mixed_as_the_images_are() {
         tch::manual_seed(9);

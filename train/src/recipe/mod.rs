@@ -94,8 +94,8 @@ pub struct Recipe {
     /// Share of the target probability that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// Weight of each class in the loss: `balanced` gives every class the same total weight, whatever its number of
-    /// images; `none` gives every image the same.
+    /// Weight of each class in the loss: `balanced` gives every class the same total weight, however many images it has;
+    /// `none` gives every image the same.
     // Checkpoints of earlier versions leave it out.
     #[serde(default)]
     #[schemars(!default)]
