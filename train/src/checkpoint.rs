@@ -106,6 +106,10 @@ pub struct DataFacts {
     /// Whether the held-out images are the data set's validation split.
     #[serde(default)]
     pub validation: bool,
+    /// Whether images were held out class by class ([`crate::source::DataSource::held_out_by_class`]). `false` in
+    /// checkpoints of earlier versions, which drew them at random.
+    #[serde(default)]
+    pub held_out_by_class: bool,
 }
 
 /// How far a run has progressed.

@@ -247,6 +247,7 @@ mod tests {
             fingerprint: "0".into(),
             sample: Vec::new(),
             validation: false,
+            held_out_by_class: false,
         };
         let metadata = Metadata {
             format: FORMAT,

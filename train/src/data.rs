@@ -94,7 +94,7 @@ impl TrainingData {
     /// or if the recipe's normalization has a different number of channels.
     pub fn new(source: &DataSource, recipe: &Recipe, device: Device) -> Result<Self> {
         let total = source.train.len();
-        // A validation split replaces the images that the recipe would hold out of each class.
+        // A validation split replaces the images that the recipe would hold out.
         let hold_out = if source.validation.is_some() { 0 } else { recipe.hold_out };
         ensure!(
             hold_out + recipe.batch_size <= total,
@@ -123,8 +123,7 @@ impl TrainingData {
         }
         seed::set(recipe.seed, Purpose::HoldOut, 0);
         let order = Vec::<i64>::try_from(Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?)?;
-        // Class folders are split class by class, like their test images. IDX files are large and split at random.
-        let part = |image: usize| source.train.file(image).map_or(0, |_| source.train.labels()[image]);
+        let part = |image: usize| if source.held_out_by_class { source.train.labels()[image] } else { 0 };
         let mut due = shares(&(0..total).map(part).collect::<Vec<usize>>(), hold_out);
         let (held_out, fit): (Vec<i64>, Vec<i64>) = order.into_iter().partition(|&image| {
             let due = &mut due[part(image as usize)];
@@ -150,8 +149,8 @@ impl TrainingData {
     }
 }
 
-/// How many of `count` images to hold out of each part of the set: in proportion to its size, the largest remainders rounded up, but
-/// never its last image. `parts` has the part of each image.
+/// How many of `count` images to hold out of each part of the set: in proportion to its size, the largest remainders
+/// rounded up, but never its last image. `parts` has the part of each image.
 fn shares(parts: &[usize], count: usize) -> Vec<usize> {
     let mut sizes = vec![0; parts.iter().max().map_or(0, |&part| part + 1)];
     for &part in parts {
@@ -268,6 +267,7 @@ mod tests {
             train: set.clone(),
             validation: None,
             test: set,
+            held_out_by_class: false,
             has_test: true,
             notes: Vec::new(),
         }
@@ -294,8 +294,7 @@ mod tests {
         ] {
             assert_eq!(shares(&labels(sizes), count), expected, "{count} of {sizes:?}");
         }
-        let mut source = source(50, 1);
-        source.train = source.train.with_files((0..50).map(|n| format!("{n}.png").into()).collect()).unwrap();
+        let source = DataSource { held_out_by_class: true, ..source(50, 1) };
         let data = TrainingData::new(&source, &recipe(9, 8), Device::Cpu).unwrap();
         let mut classes = data.held_out.unwrap().classes().unwrap();
         classes.sort_unstable();

@@ -25,6 +25,9 @@ pub struct DataSource {
     pub validation: Option<Dataset>,
     /// The test split.
     pub test: Dataset,
+    /// Whether images are held out class by class, as the test images of class folders are. The images of IDX files,
+    /// many more, are held out at random.
+    pub held_out_by_class: bool,
     /// Whether the folder has its own test split. Otherwise a fifth of each class is kept for the test.
     pub has_test: bool,
     /// Notes for the user, for example about files that were skipped or could not be read.
@@ -40,6 +43,8 @@ pub struct Choices<'a> {
     pub content: ContentChoice,
     /// Ignores a validation split, so that images are held out of the training split instead.
     pub ignore_validation: bool,
+    /// Whether images are held out class by class; `None` if they are in class folders.
+    pub held_out_by_class: Option<bool>,
 }
 
 /// Where the information about what the images show comes from.
@@ -59,7 +64,9 @@ impl<'a> Choices<'a> {
     #[must_use]
     pub fn from_facts(facts: &'a DataFacts) -> Self {
         let content = ContentChoice::Given(facts.input.content);
-        Self { labels: Some(&facts.labels), content, ignore_validation: !facts.validation }
+        let ignore_validation = !facts.validation;
+        let held_out_by_class = Some(facts.held_out_by_class);
+        Self { labels: Some(&facts.labels), content, ignore_validation, held_out_by_class }
     }
 }
 
@@ -119,6 +126,7 @@ impl DataSource {
             train,
             validation,
             test,
+            held_out_by_class: choices.held_out_by_class.unwrap_or_else(|| catalogue.has_class_folders()),
             has_test: catalogue.test_folder().is_some(),
             notes,
         })
@@ -157,6 +165,7 @@ impl DataSource {
                 train: all.select(&places(fold, false))?,
                 validation: None,
                 test: all.select(&places(fold, true))?,
+                held_out_by_class: self.held_out_by_class,
                 has_test: true,
                 notes: Vec::new(),
             })
@@ -193,6 +202,7 @@ impl DataFacts {
             },
             sample: sample(&source.train),
             validation: source.validation.is_some(),
+            held_out_by_class: source.held_out_by_class,
         }
     }
 
@@ -245,6 +255,7 @@ mod tests {
             fingerprint: "0123456789abcdef".into(),
             sample: Vec::new(),
             validation: false,
+            held_out_by_class: true,
         }
     }
 
@@ -282,6 +293,7 @@ mod tests {
             train: set(0, 12),
             validation: None,
             test: set(100, 3),
+            held_out_by_class: true,
             has_test: false,
             notes: Vec::new(),
         };

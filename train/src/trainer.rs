@@ -546,7 +546,8 @@ fn balanced(classes: &[usize], count: usize) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    /// `sklearn.utils.class_weight.compute_class_weight("balanced", …)` for 2 and 6 images: 8 / (2 · 2) and 8 / (2 · 6).
+    /// `sklearn.utils.class_weight.compute_class_weight("balanced", …)` for 2 and 6 images: 8 / (2 · 2) and 8 / (2 ·
+    /// 6).
     #[test]
     fn every_class_has_the_same_total_weight() {
         let weights = balanced(&[0, 2, 2, 2, 0, 2, 2, 2], 3).unwrap();

@@ -51,6 +51,7 @@ fn source(channels: usize, labels: &[&str]) -> DataSource {
         train: images(40, channels, labels.len()),
         validation: None,
         test: images(30, channels, labels.len()),
+        held_out_by_class: false,
         has_test: true,
         notes: Vec::new(),
     }

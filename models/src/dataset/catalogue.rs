@@ -136,6 +136,12 @@ impl Catalogue {
         Ok(Content::Digit { polarity: idx_files::load(&self.folder, Split::Train)?.polarity() })
     }
 
+    /// Whether the images are in class folders, not in IDX files.
+    #[must_use]
+    pub fn has_class_folders(&self) -> bool {
+        matches!(self.form, Form::Folders(_))
+    }
+
     /// Whether the folder has a validation split.
     #[must_use]
     pub fn has_validation(&self) -> bool {

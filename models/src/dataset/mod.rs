@@ -112,8 +112,8 @@ impl Dataset {
         self.labels.iter().max().map_or(0, |&label| label + 1)
     }
 
-    /// Whether ink is lighter or darker than its background, if the images are drawings: ink covers less than half of an
-    /// image.
+    /// Whether ink is lighter or darker than its background, if the images are drawings: ink covers less than half of
+    /// an image.
     #[must_use]
     pub fn polarity(&self) -> Polarity {
         let sum: u64 = self.images.iter().map(|&value| u64::from(value)).sum();

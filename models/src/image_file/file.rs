@@ -183,8 +183,8 @@ impl Header {
     fn memory(&self, file: u64, rows: usize) -> Result<(Share<'static>, u16)> {
         let budget = Budget::of_process();
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);
-        // A quarter turn copies the image; whether there is one is only known when the file is in memory. Resizing makes
-        // an intermediate image of `rows` rows with four floats per pixel.
+        // A quarter turn copies the image; whether there is one is only known when the file is in memory. Resizing
+        // makes an intermediate image of `rows` rows with four floats per pixel.
         let after = |reduction: u64, channels: u64| {
             let copy = channels * pixels / (reduction * reduction);
             copy.max(16 * u64::from(self.size.0.max(self.size.1)) / reduction * rows as u64)

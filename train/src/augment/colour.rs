@@ -1,8 +1,8 @@
 //! Changes of colour, as torchvision makes them: `ColorJitter` and `RandomGrayscale`.
 //!
-//! All functions but [`recoloured`] take float images `[N, C, H, W]` from 0 to 1 and factors `[N, 1, 1, 1]`. C is 3 (red,
-//! green, blue) or 1; grey images have neither saturation nor hue. The shapes are the images' own, so the operators of
-//! tensors, which panic where the `f_` functions return errors, keep the formulas readable.
+//! All functions but [`recoloured`] take float images `[N, C, H, W]` from 0 to 1 and factors `[N, 1, 1, 1]`. C is 3
+//! (red, green, blue) or 1; grey images have neither saturation nor hue. The shapes are the images' own, so the
+//! operators of tensors, which panic where the `f_` functions return errors, keep the formulas readable.
 
 use crate::random::{Random, choose};
 use crate::recipe::{Augmentation, ColorJitter};
@@ -113,8 +113,8 @@ fn hue(images: &Tensor, turn: &Tensor) -> Tensor {
 mod tests {
     use super::*;
 
-    /// An irregular image `[1, 3, 3, 4]`: (7c + 3y² + 5x + xy) mod 17, as a share of 16. The expected values below are row
-    /// 1 of each channel after the functions of `torchvision.transforms.v2.functional` 0.28.0.
+    /// An irregular image `[1, 3, 3, 4]`: (7c + 3y² + 5x + xy) mod 17, as a share of 16. The expected values below are
+    /// row 1 of each channel after the functions of `torchvision.transforms.v2.functional` 0.28.0.
     fn image() -> Tensor {
         let value = |c: u8, y: u8, x: u8| f32::from((c * 7 + y * y * 3 + x * 5 + x * y) % 17) / 16.0;
         let values: Vec<f32> = (0..36_u8).map(|index| value(index / 12, index / 4 % 3, index % 4)).collect();

@@ -21,8 +21,8 @@ const CONTROL_POINTS: i64 = 5;
 const CROP_ASPECT: f64 = 4.0 / 3.0;
 const CROP_ATTEMPTS: i64 = 10;
 
-/// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random crop, affine map
-/// and elastic displacement.
+/// Resamples float `images` `[N, C, H, W]` to `[N, C, resolution, resolution]`, each with its own random crop, affine
+/// map and elastic displacement.
 ///
 /// If all ranges are zero, this is the same bilinear resize with half-pixel centres as in evaluation and in the
 /// exported graph.
@@ -81,8 +81,8 @@ fn random_maps(augmentation: &Augmentation, count: i64) -> Result<Tensor> {
     if augmentation.aspect > 0.0 { stretched(&maps, &uniform(augmentation.aspect)?) } else { Ok(maps) }
 }
 
-/// Changes affine maps `[N, 2, 3]` so that their input becomes wider by a factor of e to the power of `wider` `[N]`, and
-/// flatter by as much.
+/// Changes affine maps `[N, 2, 3]` so that their input becomes wider by a factor of e to the power of `wider` `[N]`,
+/// and flatter by as much.
 fn stretched(maps: &Tensor, wider: &Tensor) -> Result<Tensor> {
     // What is stretched is read at a coordinate that is smaller by the same factor.
     let factors = Tensor::f_stack(&[&wider.f_neg()?, wider], 1)?.f_exp()?.f_unsqueeze(2)?;
@@ -90,8 +90,8 @@ fn stretched(maps: &Tensor, wider: &Tensor) -> Result<Tensor> {
     Ok(Tensor::f_cat(&[linear, maps.f_narrow(2, 2, 1)?], 2)?)
 }
 
-/// Windows `[N, 4]` of random crops of images with these extents, `[N, H, W]`: top, left, height and width in pixels, as
-/// `RandomResizedCrop.get_params` draws them. A crop keeps at least the share `smallest` of the area.
+/// Windows `[N, 4]` of random crops of images with these extents, `[N, H, W]`: top, left, height and width in pixels,
+/// as `RandomResizedCrop.get_params` draws them. A crop keeps at least the share `smallest` of the area.
 fn random_crops([count, height, width]: [i64; 3], smallest: f64) -> Tensor {
     let random = Random(Device::Cpu);
     let attempts = [count, CROP_ATTEMPTS];
@@ -118,8 +118,8 @@ fn random_crops([count, height, width]: [i64; 3], smallest: f64) -> Tensor {
     Tensor::cat(&[start(&tall, height), start(&wide, width), tall, wide], 1)
 }
 
-/// Changes affine maps `[N, 2, 3]` so that they read from these windows `[N, 4]` of images with these extents, as if the
-/// windows were the whole images.
+/// Changes affine maps `[N, 2, 3]` so that they read from these windows `[N, 4]` of images with these extents, as if
+/// the windows were the whole images.
 fn cropped(maps: &Tensor, windows: &Tensor, [height, width]: [i64; 2]) -> Tensor {
     // Columns of the window reversed: x comes before y in the maps.
     let (start, side) = (windows.narrow(1, 0, 2).flip([1]), windows.narrow(1, 2, 2).flip([1]));
@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    /// Expected values: row 3 of `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of a map with the diagonal
-    /// e^−0.5, e^0.5, printed by PyTorch 2.13.0.
+    /// Expected values: row 3 of `F.grid_sample(…, padding_mode="border")` over `F.affine_grid` of a map with the
+    /// diagonal e^−0.5, e^0.5, printed by PyTorch 2.13.0.
     #[test]
     fn stretching_makes_wider_and_flatter() {
         let values: Vec<f32> = (0..64_u8)
@@ -227,8 +227,9 @@ mod tests {
         assert!(most > 0.198 && most < 0.2 + 1e-6, "{most}");
     }
 
-    /// Expected values: rows 3 and 4 of `resized_crop(image, 1, 2, 5, 4, [8, 8], antialias=False)` by torchvision 0.28.0.
-    /// At the window's border it repeats pixels, where ours reads those beyond; hence the columns in the middle.
+    /// Expected values: rows 3 and 4 of `resized_crop(image, 1, 2, 5, 4, [8, 8], antialias=False)` by torchvision
+    /// 0.28.0. At the window's border it repeats pixels, where ours reads those beyond; hence the columns in the
+    /// middle.
     #[test]
     fn a_window_is_resized_as_torchvisions_crop() {
         let values: Vec<f32> = (0..64_u8)

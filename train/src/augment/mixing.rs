@@ -38,9 +38,9 @@ fn blended(values: &Tensor, share: f64) -> Result<Tensor> {
     Ok(values.f_mul_scalar(share)?.f_add(&values.f_roll([1], [0])?.f_mul_scalar(1.0 - share)?)?)
 }
 
-/// Replaces a rectangle, the same in each of `inputs` `[N, C, H, W]`, by that of the image before. It covers 1 − `share`
-/// of the image unless it is cut off at the border, and its centre is at `x` and `y`, 0 to 1. Also returns the share of
-/// each image that remains.
+/// Replaces a rectangle, the same in each of `inputs` `[N, C, H, W]`, by that of the image before. It covers 1 −
+/// `share` of the image unless it is cut off at the border, and its centre is at `x` and `y`, 0 to 1. Also returns the
+/// share of each image that remains.
 fn cut(inputs: &Tensor, share: f64, x: f64, y: f64) -> Result<(Tensor, f64)> {
     let (_, _, height, width) = inputs.size4()?;
     let side = |extent: i64, place: f64| {

@@ -33,8 +33,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
-    /// Built-in recipe (quick, best, photos, tutorial) or a TOML file; the flags below override it [default: photos for a
-    /// sub-folder of images per class, otherwise quick]
+    /// Built-in recipe (quick, best, photos, tutorial) or a TOML file; the flags below override it [default: photos for
+    /// a sub-folder of images per class, otherwise quick]
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -173,7 +173,8 @@ impl Arguments {
             Some(Shows::Digit) => ContentChoice::Digits,
             Some(Shows::Image) => ContentChoice::Given(Content::Image),
         };
-        let choices = Choices { labels: labels.as_deref(), content, ignore_validation: self.hold_out.is_some() };
+        let ignore_validation = self.hold_out.is_some();
+        let choices = Choices { labels: labels.as_deref(), content, ignore_validation, ..Choices::default() };
         let form = DataSource::form(&folder, choices)?;
         let name = match (&self.recipe, &form.overview) {
             (Some(name), _) => name,

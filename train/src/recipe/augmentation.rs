@@ -78,8 +78,9 @@ pub struct Augmentation {
     #[serde(default)]
     #[schemars(!default, range(min = 0, max = 100))]
     pub mixup: f64,
-    /// `CutMix` (Yun et al., arXiv 1905.04899): every image gets a rectangle of another one, and a share of its class. 1
-    /// is usual, 0 is off. With `mixup`, each batch uses one of the two. It is α of the Beta distribution of the shares.
+    /// `CutMix` (Yun et al., arXiv 1905.04899): every image gets a rectangle of another one, and a share of its class.
+    /// 1 is usual, 0 is off. With `mixup`, each batch uses one of the two. It is α of the Beta distribution of the
+    /// shares.
     #[serde(default)]
     #[schemars(!default, range(min = 0, max = 100))]
     pub cutmix: f64,

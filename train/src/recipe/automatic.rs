@@ -54,8 +54,8 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// Chooses the keys of the recipe `photos` for a data folder. `own` returns what the user has set for a table's key: the
-/// others then follow from it.
+/// Chooses the keys of the recipe `photos` for a data folder. `own` returns what the user has set for a table's key:
+/// the others then follow from it.
 pub(super) fn decide(
     overview: &Overview,
     has_validation: bool,

@@ -78,8 +78,8 @@ pub struct Recipe {
     /// Training images held out to choose the best checkpoint; 0: the last checkpoint is used.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub hold_out: usize,
-    /// The epoch that is exported: the `best` on the held-out images, or the `last`. Few held-out images would choose it by
-    /// chance.
+    /// The epoch that is exported: the `best` on the held-out images, or the `last`. Few held-out images would choose
+    /// it by chance.
     // Checkpoints of earlier versions leave it out.
     #[serde(default)]
     #[schemars(!default)]
@@ -94,8 +94,8 @@ pub struct Recipe {
     /// Share of the target probability that is spread over all classes (Szegedy et al., arXiv 1512.00567, section 7).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// Weight of each class in the loss: `balanced` gives every class the same total weight, however many images it has;
-    /// `none` gives every image the same.
+    /// Weight of each class in the loss: `balanced` gives every class the same total weight, however many images it
+    /// has; `none` gives every image the same.
     // Checkpoints of earlier versions leave it out.
     #[serde(default)]
     #[schemars(!default)]
@@ -161,8 +161,8 @@ pub enum ExportedEpoch {
 /// How much each class counts in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-// Doc comments on the values would spread the flag's `--help` over several lines, and turn the key's list of values into
-// one of descriptions.
+// Doc comments on the values would spread the flag's `--help` over several lines, and turn the key's list of values
+// into one of descriptions.
 #[allow(missing_docs)]
 pub enum ClassWeights {
     Balanced,
