@@ -96,7 +96,7 @@ pub struct DataFacts {
     pub preprocessing: Preprocessing,
     /// Images the weights are fitted to.
     pub fitted: usize,
-    /// Images held out to choose the best checkpoint.
+    /// Images held out to choose the best epoch and to calibrate the probabilities.
     pub held_out: usize,
     /// Fingerprint of the training images and their labels, fitted and held out.
     pub fingerprint: String,
@@ -131,6 +131,12 @@ pub struct RunProgress {
 }
 
 impl RunProgress {
+    /// The epoch that is exported, counted from 1: the best, or the last one done if none was chosen.
+    #[must_use]
+    pub fn exported(&self) -> usize {
+        self.best.map_or(self.epochs, |best| best.epoch)
+    }
+
     /// How the run ended: all epochs are done, or its patience ran out. `None` if it has not ended.
     #[must_use]
     pub fn outcome(&self, recipe: &Recipe) -> Option<RunEnd> {

@@ -36,7 +36,7 @@ impl Side {
     #[must_use]
     pub fn best(&self) -> Option<&Epoch> {
         let progress = &self.metadata.progress;
-        let best = progress.best.map_or(progress.epochs, |best| best.epoch);
+        let best = progress.exported();
         self.metadata.history.iter().find(|epoch| epoch.epoch == best)
     }
 }

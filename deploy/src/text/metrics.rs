@@ -2,7 +2,7 @@
 
 use super::{grouped, printable, table};
 use crate::mistakes::Mistake;
-use models::evaluation::{ClassFigures, Confusion, Metrics, Reliability};
+use models::evaluation::{ClassFigures, Confusion, Metrics, Reliability, UNEVEN};
 use std::fmt::Write as _;
 
 /// Most rows in a table of classes.
@@ -26,10 +26,7 @@ pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-/// From this ratio of the largest class to the smallest on, the accuracy says little about the small classes.
-const UNEVEN: u64 = 2;
-
-/// Accuracy, loss, calibration and warnings as lines for [`super::fields`].
+/// Accuracy, balanced accuracy if the classes are uneven, loss and calibration, as lines for [`super::fields`].
 #[must_use]
 pub fn headline(metrics: &Metrics) -> Vec<(&'static str, String)> {
     let Metrics { images, correct, accuracy, accuracy_interval, loss, calibration, .. } = metrics;

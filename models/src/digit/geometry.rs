@@ -40,8 +40,9 @@ const BIAS: f32 = 4.85;
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
 
-/// The weighted sum: the log-odds that this is the digit if the network's answer is that to a typical digit. `clearest` is the largest
-/// [`Shape::edges`] among the hypotheses without long lines, or among all if each has some, and `size` is the image's width and height.
+/// The weighted sum: the log-odds that this is the digit if the network's answer is that to a typical digit. `clearest`
+/// is the largest [`Shape::edges`] among the hypotheses without long lines, or among all if each has some, and `size` is
+/// the image's width and height.
 pub(super) fn plausibility(shape: &Shape, clearest: f32, size: (usize, usize)) -> f32 {
     features(shape, clearest, size).iter().zip(WEIGHTS).map(|(feature, weight)| feature * weight).sum::<f32>() + BIAS
 }

@@ -75,6 +75,9 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
+/// From this ratio of the largest class to the smallest on, accuracy says little about the small classes.
+pub const UNEVEN: u64 = 2;
+
 /// 95 % confidence interval of a share, 0 to 1, of which `part` out of `whole` were observed: the score interval of
 /// Wilson, "Probable inference", 1927 (recommended by Brown et al., "Interval estimation for a binomial proportion",
 /// 2001). `None` if `whole` is 0.

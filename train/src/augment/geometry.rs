@@ -144,6 +144,13 @@ mod tests {
         (a - b).abs().max().double_value(&[])
     }
 
+    /// An irregular image `[1, 1, 8, 8]`: (3y² + 5x + xy) mod 17, as a share of 16.
+    fn irregular() -> Tensor {
+        let value = |y: u8, x: u8| f32::from((y * y * 3 + x * 5 + x * y) % 17) / 16.0;
+        let values: Vec<f32> = (0..64_u8).map(|index| value(index / 8, index % 8)).collect();
+        Tensor::from_slice(&values).view([1, 1, 8, 8])
+    }
+
     #[test]
     fn without_ranges_the_map_is_the_bilinear_resize() {
         tch::manual_seed(3);
@@ -205,11 +212,7 @@ mod tests {
     /// diagonal e^−0.5, e^0.5, printed by PyTorch 2.13.0.
     #[test]
     fn stretching_makes_wider_and_flatter() {
-        let values: Vec<f32> = (0..64_u8)
-            .map(|index| (index / 8, index % 8))
-            .map(|(y, x)| f32::from((y * y * 3 + x * 5 + x * y) % 17) / 16.0)
-            .collect();
-        let images = Tensor::from_slice(&values).view([1, 1, 8, 8]);
+        let images = irregular();
         let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
         let maps = stretched(&identity, &Tensor::from_slice(&[0.5_f32])).unwrap();
         let found = Vec::<f32>::try_from(sample(&images, &maps, None, 8).unwrap().select(2, 3).view([-1])).unwrap();
@@ -232,11 +235,7 @@ mod tests {
     /// middle.
     #[test]
     fn a_window_is_resized_as_torchvisions_crop() {
-        let values: Vec<f32> = (0..64_u8)
-            .map(|index| (index / 8, index % 8))
-            .map(|(y, x)| f32::from((y * y * 3 + x * 5 + x * y) % 17) / 16.0)
-            .collect();
-        let images = Tensor::from_slice(&values).view([1, 1, 8, 8]);
+        let images = irregular();
         let identity = Tensor::from_slice(&[1_f32, 0., 0., 0., 1., 0.]).view([1, 2, 3]);
         let windows = Tensor::from_slice(&[1_f32, 2., 5., 4.]).view([1, 4]);
         let crop = sample(&images, &cropped(&identity, &windows, [8, 8]), None, 8).unwrap();

@@ -52,9 +52,9 @@ pub(super) fn cross_validate(
             text::print("interrupted: nothing was kept\n")?;
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
-        let best = trainer.progress().best.map_or(trainer.progress().epochs, |best| best.epoch);
+        let exported = trainer.progress().exported();
         let accuracy =
-            trainer.history().iter().find(|epoch| epoch.epoch == best).map_or(0.0, |epoch| epoch.test_accuracy);
+            trainer.history().iter().find(|epoch| epoch.epoch == exported).map_or(0.0, |epoch| epoch.test_accuracy);
         let images = source.test.len();
         folds.push(Fold { images, correct: (accuracy * images as f64).round() as usize });
     }

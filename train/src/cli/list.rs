@@ -147,7 +147,7 @@ impl Row {
             return Ok(());
         }
         let Metadata { recipe, architecture, data, progress, history, .. } = Checkpoint::metadata(&run.last())?;
-        let best = progress.best.map_or(progress.epochs, |best| best.epoch);
+        let best = progress.exported();
         let epoch = history.iter().find(|epoch| epoch.epoch == best);
         self.data = Some(data.name);
         self.network = Some(architecture);

@@ -412,7 +412,7 @@ fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds: f64) -> St
         }
         _ => format!("done in {}\n", duration(seconds)),
     };
-    let best = trainer.progress().best.map_or(trainer.progress().epochs, |best| best.epoch);
+    let best = trainer.progress().exported();
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,

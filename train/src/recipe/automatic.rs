@@ -2,8 +2,10 @@
 //!
 //! `train/recipes/README.md` documents the rules for users.
 
+use super::layers;
 use deploy::text::counted;
 use models::dataset::Overview;
+use models::evaluation::UNEVEN;
 use toml::{Table, Value};
 
 /// The built-in recipe whose keys are chosen from the data.
@@ -38,9 +40,6 @@ const FEWEST_EPOCHS: usize = 10;
 /// Resolutions, and the shorter sides of the images from which on they are used.
 const RESOLUTIONS: [(u32, usize); 2] = [(48, 64), (0, 32)];
 
-/// From this ratio of the largest class to the smallest on, classes are weighted.
-const UNEVEN: usize = 2;
-
 /// A value that was chosen for a key, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -72,14 +71,16 @@ pub(super) fn decide(
     } else {
         let (count, reason) = match images / HELD_OUT_SHARE {
             _ if images < FEWEST_TO_HOLD_OUT => (0, format!("fewer than {FEWEST_TO_HOLD_OUT} training images")),
-            count if count > MOST_HELD_OUT => (MOST_HELD_OUT, "enough to calibrate by".to_owned()),
+            count if count > MOST_HELD_OUT => (MOST_HELD_OUT, "enough to calibrate the probabilities".to_owned()),
             count => (count, format!("one in {HELD_OUT_SHARE} of each class")),
         };
         decide("", "hold_out", count, reason)
     };
     let fitted = images.saturating_sub(held_out).max(2);
     let batch = BATCH_SIZES.iter().find(|(from, _)| fitted >= *from).map_or(2, |(_, size)| *size);
-    let batch = decide("", "batch_size", batch.min(fitted), format!("for {}", counted(fitted, "image"))).max(1);
+    // A few files may turn out to be unreadable.
+    let most = fitted.saturating_sub((fitted / 10).max(1)).max(2);
+    let batch = decide("", "batch_size", batch.min(most), format!("for {}", counted(fitted, "image"))).max(1);
     let passes = STEPS_PER_EPOCH.div_ceil((fitted / batch).max(1));
     let passes =
         decide("", "passes", passes, format!("at least {} per epoch", counted(STEPS_PER_EPOCH, "step"))).max(1);
@@ -91,7 +92,7 @@ pub(super) fn decide(
     decide("network", "resolution", resolution, format!("the shorter side of the images is {side} px"));
     let (most, least) = (overview.classes.iter().max(), overview.classes.iter().min());
     if let (Some(most), Some(least)) = (most, least)
-        && most >= &(UNEVEN * least)
+        && most >= &(UNEVEN as usize * least)
     {
         let reason = format!("classes have from {least} to {most} images");
         decisions.push(Decision { table: "", key: "class_weights", value: "balanced".into(), reason });
@@ -103,13 +104,7 @@ pub(super) fn decide(
 pub(super) fn to_table(decisions: &[Decision]) -> Table {
     let mut top = Table::new();
     for Decision { table, key, value, .. } in decisions {
-        let place = match *table {
-            "" => Some(&mut top),
-            table => top.entry(table).or_insert_with(|| Table::new().into()).as_table_mut(),
-        };
-        if let Some(place) = place {
-            place.insert((*key).to_owned(), value.clone());
-        }
+        layers::set(&mut top, table, key, value.clone());
     }
     top
 }

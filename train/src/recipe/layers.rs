@@ -129,16 +129,24 @@ impl Layers {
     }
 }
 
+/// Sets a key of a partial recipe; `table` is empty at the top level.
+pub(super) fn set(recipe: &mut Table, table: &str, key: &str, value: Value) {
+    let place = match table {
+        "" => Some(recipe),
+        table => recipe.entry(table).or_insert_with(|| Table::new().into()).as_table_mut(),
+    };
+    if let Some(place) = place {
+        place.insert(key.to_owned(), value);
+    }
+}
+
 /// The [`DRAWINGS`] that a built-in recipe sets, turned off.
 pub(super) fn drawings_off(base: &str) -> Result<Table> {
     let recipe = built_in(base)?;
     let mut off = Table::new();
     for (table, key) in DRAWINGS {
         if recipe.get(table).is_some_and(|table| table.get(key).is_some()) {
-            let place = off.entry(table).or_insert_with(|| Table::new().into());
-            if let Some(place) = place.as_table_mut() {
-                place.insert(key.to_owned(), 0.0.into());
-            }
+            set(&mut off, table, key, 0.0.into());
         }
     }
     Ok(off)

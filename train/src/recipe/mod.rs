@@ -75,7 +75,8 @@ pub struct Recipe {
     /// Images per step. Images left over at the end of an epoch are not used in it.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub batch_size: usize,
-    /// Training images held out to choose the best checkpoint; 0: the last checkpoint is used.
+    /// Training images held out to choose the best epoch and to calibrate the probabilities. 0: none, and the last epoch is
+    /// exported.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub hold_out: usize,
     /// The epoch that is exported: the `best` on the held-out images, or the `last`. Few held-out images would choose
@@ -371,7 +372,7 @@ impl Recipe {
         }
         ensure!(
             self.patience == 0 || self.exported_epoch == ExportedEpoch::Best,
-            "patience has no effect with exported_epoch = \"last\": early stopping needs a best epoch"
+            "patience has no effect with exported_epoch = \"last\": early stopping looks for the best epoch"
         );
         Ok(())
     }
