@@ -19,6 +19,7 @@
 //!
 //! * [`embedded`]: the model built into the program.
 //! * [`saved_inputs`]: saves what the network saw.
+//! * [`explain`]: which parts of an image speak for a class.
 //! * [`evaluate`](mod@evaluate): measures a model file on a data set; [`confusion_svg`] draws the confusion matrix,
 //!   and [`mistakes`] lists the images behind it.
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
@@ -39,6 +40,7 @@ pub mod confusion_svg;
 pub mod doctor;
 pub mod embedded;
 pub mod evaluate;
+pub mod explain;
 pub mod inputs;
 pub mod interface;
 pub mod machine;

@@ -5,6 +5,7 @@
 //! model runs the previous batch. Either way ([`pipeline`]), memory holds little more than the images in work.
 
 use crate::backend::panic::caught;
+use crate::explain::Explanations;
 use crate::inputs::ImageSource;
 use crate::model::Model;
 use crate::pipeline;
@@ -59,11 +60,21 @@ pub struct Settings {
     pub batch: Option<usize>,
     /// Where to write what the network saw.
     pub saved: Option<SavedInputs>,
+    /// Where to write which parts of each image speak for its answer.
+    pub explained: Option<Explanations>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { reader: Reader::default(), top: usize::MAX, threshold: 0.0, rejects: true, batch: None, saved: None }
+        Self {
+            reader: Reader::default(),
+            top: usize::MAX,
+            threshold: 0.0,
+            rejects: true,
+            batch: None,
+            saved: None,
+            explained: None,
+        }
     }
 }
 
@@ -86,6 +97,9 @@ pub struct Prediction {
     /// Where the network's input was saved, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    /// Where the class activation map of the most probable class was saved, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
 }
 
 /// The reading of an image that was chosen ([`digit::choose`]).
@@ -333,8 +347,12 @@ fn answered(
         let place = place.map(|place| ChosenReading { number: choice.reading + 1, of: readings.len(), place });
         let probabilities = softmax(rows.slice(s![choice.reading..=choice.reading, ..]));
         let top = answers(probabilities.row(0), model.labels(), settings.top);
-        let input = input.map(|path| files::name(&path));
-        Ok(Ok(prediction(file, top, (known, settings.threshold), place, input)))
+        let explain =
+            |explained: &Explanations| explained.write(number, seen, top.first().map_or(0, |best| best.class));
+        let explanation = settings.explained.as_ref().map(explain).transpose()?;
+        let [input, explanation] = [input, explanation].map(|path| path.map(|path| files::name(&path)));
+        let prediction = prediction(file, top, (known, settings.threshold));
+        Ok(Ok(Prediction { reading: place, input, explanation, ..prediction }))
     };
     batch.into_iter().map(answer).collect()
 }
@@ -350,19 +368,13 @@ fn answers(probabilities: ArrayView1<f32>, labels: &[String], top: usize) -> Vec
 }
 
 /// `known` tells whether the image looks like the training images.
-fn prediction(
-    file: String,
-    top: Vec<Answer>,
-    (known, threshold): (bool, f32),
-    reading: Option<ChosenReading>,
-    input: Option<String>,
-) -> Prediction {
+fn prediction(file: String, top: Vec<Answer>, (known, threshold): (bool, f32)) -> Prediction {
     let probability = top.first().map_or(0.0, |best| best.probability);
     let (label, class) = match top.first() {
         Some(best) if known && best.probability >= threshold => (best.label.clone(), Some(best.class)),
         _ => (UNKNOWN.to_owned(), None),
     };
-    Prediction { file, label, class, probability, top, reading, input }
+    Prediction { file, label, class, probability, top, reading: None, input: None, explanation: None }
 }
 
 #[cfg(test)]
@@ -390,7 +402,7 @@ mod tests {
             (true, 0.51, UNKNOWN, None),
             (false, 0.0, UNKNOWN, None),
         ] {
-            let found = prediction("x".into(), top.clone(), (known, threshold), None, None);
+            let found = prediction("x".into(), top.clone(), (known, threshold));
             assert_eq!((found.label.as_str(), found.class, found.probability), (label, class, 0.5), "{threshold}");
             assert_eq!(found.top, top);
         }

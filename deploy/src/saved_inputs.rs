@@ -41,10 +41,15 @@ impl SavedInputs {
         Ok(Self { folder: folder.to_owned(), names: names(sources) })
     }
 
+    /// Path of the file of the image with this index.
+    pub fn path(&self, number: usize) -> Result<PathBuf> {
+        let name = self.names.get(number).with_context(|| format!("image {number} has no name to be saved under"))?;
+        Ok(self.folder.join(name))
+    }
+
     /// Writes the input `[C, H, W]` of the image with this index and returns the file's path.
     pub fn write(&self, number: usize, input: ArrayView3<u8>) -> Result<PathBuf> {
-        let name = self.names.get(number).with_context(|| format!("image {number} has no name to be saved under"))?;
-        let path = self.folder.join(name);
+        let path = self.path(number)?;
         files::write_whole(&path, &image_file::png(input)?)?;
         Ok(path)
     }

@@ -308,6 +308,28 @@ fn inputs_are_saved_under_names_of_their_own() {
 }
 
 #[test]
+fn an_answer_is_explained_by_a_picture() {
+    let scene = Scene::new();
+    add_photos(&scene, 2);
+    // The embedded model ends in global average pooling and a linear classifier.
+    let said = scene.deploy("predict photos --backend tract --explain why --format csv --unknown off");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let mut table = csv::Reader::from_reader(said.stdout.as_bytes());
+    assert_eq!(&table.headers().unwrap()[10], "explanation");
+    for (record, file) in table.records().zip(["why/00.png", "why/01.png"]) {
+        assert_eq!(&record.unwrap()[10], file);
+        let form = image_file::form(&scene.path(file)).unwrap();
+        assert_eq!((form.width, form.height), (224, 224));
+    }
+    // The example is a plain linear model.
+    scene.assert_fails(
+        &format!("predict photos {TRACT} --explain why"),
+        1,
+        &["cannot be explained", "no linear classifier (Gemm) follows its pooling"],
+    );
+}
+
+#[test]
 fn colours_are_predicted_and_saved_in_colour() {
     let scene = Scene::new();
     fs::write(scene.path("colour.onnx"), Example { channels: 3, ..Example::default() }.bytes()).unwrap();

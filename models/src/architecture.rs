@@ -170,6 +170,15 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// The name of the classifier: the last layer with weights.
+    #[must_use]
+    pub fn classifier(&self) -> String {
+        let layer = self.layers().into_iter().rfind(|layer| layer.op != Op::GlobalAveragePool);
+        layer.map_or_else(String::new, |layer| layer.name)
+    }
+}
+
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} width {} at {} px", self.kind, self.width, self.resolution)?;

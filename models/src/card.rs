@@ -184,7 +184,7 @@ impl FromStr for RangeObserver {
 }
 
 /// The images that a model takes: uint8 `[N, C, H, W]`, values 0 to 255.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// Name of the graph's input.
     pub name: String,
@@ -200,6 +200,9 @@ pub struct Input {
     pub width: usize,
     /// What the images show, which decides how an image file is prepared.
     pub content: Content,
+    /// How an image file that is not prepared as a digit gets the size of the input.
+    #[serde(default, skip_serializing_if = "Resize::is_default")]
+    pub resize: Resize,
 }
 
 impl Input {
@@ -207,7 +210,71 @@ impl Input {
     #[must_use]
     pub fn new(channels: usize, height: usize, width: usize, content: Content) -> Self {
         let (name, layout, element) = (INPUT.to_owned(), "NCHW".to_owned(), "uint8".to_owned());
-        Self { name, layout, element, channels, height, width, content }
+        Self { name, layout, element, channels, height, width, content, resize: Resize::default() }
+    }
+}
+
+/// How an image file gets the size of a model's input: torchvision's `Resize` to the input's size divided by `crop`,
+/// with anti-aliasing, and then `CenterCrop` to the input's size. An image that already has this size stays as it is if
+/// `crop` is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resize {
+    /// Interpolation.
+    pub filter: Filter,
+    /// Share of the resized image's shorter side that the crop keeps, above 0 and at most 1.
+    pub crop: f64,
+}
+
+impl Default for Resize {
+    fn default() -> Self {
+        Self { filter: Filter::default(), crop: 1.0 }
+    }
+}
+
+impl Resize {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Resize {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.filter.name())?;
+        if self.crop < 1.0 { write!(f, ", centre crop of {}", self.crop) } else { Ok(()) }
+    }
+}
+
+/// Interpolation between the pixels of an image file, with anti-aliasing, as Pillow and torchvision do it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// Linear in both directions.
+    #[default]
+    Bilinear,
+    /// Cubic, with Pillow's coefficient a = −0.5.
+    Bicubic,
+}
+
+impl Filter {
+    /// All filters.
+    pub const ALL: [Self; 2] = [Self::Bilinear, Self::Bicubic];
+
+    /// The name used on the command line and in cards.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        }
+    }
+}
+
+impl FromStr for Filter {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|filter| filter.name() == name);
+        found.map_or_else(|| bail!("expected bilinear or bicubic"), Ok)
     }
 }
 
@@ -285,6 +352,24 @@ pub struct Training {
     pub test_accuracy: Option<f64>,
     /// Library and device that trained them, such as `libtorch 2.13.0, cpu`.
     pub trained_with: String,
+    /// The file that the first weights came from; `None` if they were drawn at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Origin>,
+}
+
+/// A file of weights that a network started from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its name, without its folder.
+    pub file: String,
+    /// Its SHA-256, as 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} (SHA-256 {})", self.file, self.sha256)
+    }
 }
 
 impl ModelCard {
@@ -363,12 +448,18 @@ impl ModelCard {
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0),
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
+        ensure!(
+            input.resize.crop > 0.0 && input.resize.crop <= 1.0,
+            "resize.crop {}: expected a share above 0 and at most 1",
+            input.resize.crop
+        );
         if let Some(confidence) = &self.confidence {
             confidence.validate(input.content)?;
         }
         self.training.validate()?;
-        let Training { data_set, recipe, trained_with, .. } = &self.training;
-        let names = self.labels.iter().chain(&self.training.sample);
+        let Training { data_set, recipe, trained_with, started_from, .. } = &self.training;
+        let origin = started_from.iter().flat_map(|origin| [&origin.file, &origin.sha256]);
+        let names = self.labels.iter().chain(&self.training.sample).chain(origin);
         for name in names.chain([&input.name, data_set, recipe, trained_with]) {
             let start: String = name.chars().take(20).collect();
             ensure!(
@@ -431,6 +522,7 @@ mod tests {
                 held_out_accuracy: None,
                 test_accuracy: Some(0.99),
                 trained_with: "libtorch".into(),
+                started_from: Some(Origin { file: "body.safetensors".into(), sha256: "0".repeat(64) }),
             },
         }
     }

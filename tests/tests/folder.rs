@@ -251,7 +251,7 @@ fn a_folder_of_photos_needs_no_other_flags() {
         "hold out 5: one in 8 of each class",
         "batch size 16: for 39 images",
         "passes 50: at least 100 steps per epoch",
-        "resolution 64: the shorter side of the images is 64 px",
+        "width 0.25: that of the shipped body",
         "class weights balanced: classes have from 12 to 32 images",
         "39 training images and 5 held out to calibrate the last epoch",
         "horizontal flip 0.5",

@@ -258,6 +258,7 @@ mod tests {
             history: vec![epoch],
             trained_with: "libtorch on cpu, 1 thread".into(),
             threads: Some(1),
+            started_from: None,
         };
         Side { name: name.into(), folder: name.into(), metadata, seconds: vec![0.0] }
     }

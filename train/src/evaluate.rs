@@ -84,6 +84,17 @@ pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: ReadProgress)
     Ok(Answers { logits, labels: images.labels.shallow_clone() })
 }
 
+/// Class activation map `[rows, columns]` of one class for a u8 image `[1, C, H, W]` on the network's device.
+pub fn activation_map(
+    network: &Network,
+    preprocessor: &TensorPreprocessor,
+    image: &Tensor,
+    class: usize,
+) -> Result<Array2<f32>> {
+    let maps = network.activation_maps(&preprocessor.evaluation(image)?)?;
+    to_array(&maps.f_select(0, 0)?.f_select(0, class as i64)?)
+}
+
 /// Logits `[N, classes]` of u8 images `[N, C, H, W]` in evaluation mode. Network and images must be on the same device.
 pub fn logits(network: &Network, preprocessor: &TensorPreprocessor, images: &Tensor) -> Result<Tensor> {
     let logits = logits_while(network, preprocessor, images, &mut |_| true)?;

@@ -7,7 +7,7 @@ use crate::export::fold::Weights;
 use crate::flat::{Flat, Spec};
 use anyhow::{Context, Result, ensure};
 use models::architecture::{Architecture, Convolution, Layer, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use tch::{Device, Kind, Tensor};
 
 /// Epsilon that batch norm adds to the variance; PyTorch's default.
@@ -163,13 +163,13 @@ impl Network {
     /// weights. Computed in f64 and rounded once. Errors if anything but averages follows the classifier.
     pub fn divide_logits(&mut self, temperature: f64) -> Result<()> {
         let _guard = tch::no_grad_guard();
-        let layers = self.architecture.layers();
-        let classifier = layers.iter().rfind(|layer| !matches!(layer.op, Op::GlobalAveragePool));
-        let classifier = classifier.context("the network has no classifier")?;
-        if let Op::Convolution(convolution) = classifier.op {
-            ensure!(!convolution.normalised, "a ReLU6 follows the last layer, {}", classifier.name);
+        let name = self.architecture.classifier();
+        if let Some(Op::Convolution(convolution)) =
+            self.architecture.layers().into_iter().find(|layer| layer.name == name).map(|layer| layer.op)
+        {
+            ensure!(!convolution.normalised, "a ReLU6 follows the last layer, {name}");
         }
-        let prefix = format!("{}.", classifier.name);
+        let prefix = format!("{name}.");
         for (spec, view) in self.parameters.specs().iter().zip(&mut self.parameter_views) {
             if spec.name.starts_with(&prefix) {
                 let divided = view.f_to_kind(Kind::Double)?.f_div_scalar(temperature)?;
@@ -177,6 +177,25 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// The parameters and statistics by name. They share the network's memory.
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        let mut tensors = HashMap::new();
+        for flat in [&self.parameters, &self.statistics] {
+            tensors.extend(flat.specs().iter().map(|spec| spec.name.clone()).zip(flat.views(false)?));
+        }
+        Ok(tensors)
+    }
+
+    /// 1 for each parameter of the body, 0 for those of the classifier; `[total]`.
+    pub fn body(&self) -> Result<Tensor> {
+        let prefix = format!("{}.", self.architecture.classifier());
+        let share = |spec: &Spec| {
+            let share = if spec.name.starts_with(&prefix) { 0.0 } else { 1.0 };
+            Tensor::f_full([spec.len()], share, (Kind::Float, self.device()))
+        };
+        Ok(Tensor::f_cat(&self.parameters.specs().iter().map(share).collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 
     /// Sets the number format of convolutions in training: [`Kind::Float`] (the default) or [`Kind::BFloat16`].
@@ -239,6 +258,27 @@ impl Network {
     /// of its layer and replaced by what `tap` returns.
     pub(crate) fn tapped(&self, batch: &Tensor, tap: impl FnMut(&str, Tensor) -> Result<Tensor>) -> Result<Tensor> {
         self.pass(batch, Kind::Float, None, tap)
+    }
+
+    /// Class activation maps `[N, classes, rows, columns]` of a normalised batch (Zhou et al., arXiv 1512.04150): what the
+    /// classifier makes of the features at each place. The mean of a map is the class's logit.
+    pub fn activation_maps(&self, batch: &Tensor) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let mut features = None;
+        let _ = self.tapped(batch, |_, x| {
+            features = Some(x.shallow_clone());
+            Ok(x)
+        })?;
+        let features = features.context("the network has no layers")?;
+        let name = self.architecture.classifier();
+        let part = |part: &str| {
+            let name = format!("{name}.{part}");
+            let place = self.parameters.specs().iter().position(|spec| spec.name == name)?;
+            Some(&self.parameter_views[place])
+        };
+        let weight = part("weight").context("the network has no classifier")?;
+        let kernel = weight.f_view([weight.size()[0], weight.size()[1], 1, 1])?;
+        Ok(features.f_conv2d(&kernel, part("bias"), [1, 1], [0, 0], [1, 1], 1)?)
     }
 
     /// Sets the running means and variances of the batch norms to their averages over normalised batches
@@ -424,6 +464,18 @@ mod tests {
         network.state_mut().0.copy_from(&moved).unwrap();
         let fall = (before - loss(&network).double_value(&[])) / (0.01 * before);
         assert!((0.7..1.3).contains(&fall), "{fall} of the expected fall");
+    }
+
+    #[test]
+    fn the_mean_of_an_activation_map_is_the_logit() {
+        for body in [Body::MobilenetV1, Body::Tutorial] {
+            let network = Network::initialised(&small(body), Device::Cpu).unwrap();
+            let batch = Tensor::rand([2, 1, 32, 32], (Kind::Float, Device::Cpu));
+            let maps = network.activation_maps(&batch).unwrap();
+            let means = maps.mean_dim([2_i64, 3].as_slice(), false, Kind::Float);
+            let difference = means - network.forward(&batch, false).unwrap();
+            assert!(difference.abs().max().double_value(&[]) < 1e-5, "{body:?}: {difference}");
+        }
     }
 
     #[test]

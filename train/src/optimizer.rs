@@ -19,12 +19,16 @@ pub struct Optimizer {
     /// How many leading parameters weight decay applies to.
     decayed: i64,
     state: Vec<(&'static str, Tensor)>,
+    /// 1 for each parameter of the body, 0 for those of the classifier; `[total]`.
+    body: Tensor,
+    /// The body's learning rate as a share of the classifier's: 0 while it is frozen.
+    share: f64,
 }
 
 impl Optimizer {
     /// A new optimizer for `parameters` `[total]`, whose first `decayed` elements are subject to weight decay, or all
-    /// of them if the recipe sets `decay_norm_and_bias`.
-    pub fn new(recipe: &OptimizerRecipe, parameters: &Tensor, decayed: i64) -> Result<Self> {
+    /// of them if the recipe sets `decay_norm_and_bias`. `body` is 1 for each parameter of the body, otherwise 0.
+    pub fn new(recipe: &OptimizerRecipe, parameters: &Tensor, decayed: i64, body: Tensor) -> Result<Self> {
         let names: &[&'static str] = match recipe.kind {
             OptimizerKind::Sgd => &["momentum"],
             OptimizerKind::AdamW => &["average", "square_average"],
@@ -32,7 +36,12 @@ impl Optimizer {
         let _guard = tch::no_grad_guard();
         let state = names.iter().map(|&name| Ok((name, parameters.f_zeros_like()?))).collect::<Result<_>>()?;
         let decayed = if recipe.decay_norm_and_bias { parameters.size()[0] } else { decayed };
-        Ok(Self { recipe: recipe.clone(), decayed, state })
+        Ok(Self { recipe: recipe.clone(), decayed, state, body, share: recipe.body_lr })
+    }
+
+    /// Freezes the body, so that only the classifier is trained, or lets it be trained again.
+    pub fn freeze_body(&mut self, frozen: bool) {
+        self.share = if frozen { 0.0 } else { self.recipe.body_lr };
     }
 
     /// The state tensors by name, each `[total]`.
@@ -45,32 +54,65 @@ impl Optimizer {
     pub fn step(&mut self, parameters: &Tensor, gradient: &mut Tensor, rate: f64, step: u64) -> Result<()> {
         let _guard = tch::no_grad_guard();
         let mut parameters = parameters.shallow_clone();
+        // The rate of each parameter as a share of `rate`; `None` if all are 1.
+        let shares = match self.share {
+            1.0 => None,
+            share => Some(self.body.f_mul_scalar(share - 1.0)?.f_add_scalar(1.0)?),
+        };
         match self.recipe.kind {
-            OptimizerKind::Sgd => self.sgd(&mut parameters, gradient, rate),
-            OptimizerKind::AdamW => self.adamw(&mut parameters, gradient, rate, step),
+            OptimizerKind::Sgd => self.sgd(&mut parameters, gradient, rate, shares.as_ref()),
+            OptimizerKind::AdamW => self.adamw(&mut parameters, gradient, rate, shares.as_ref(), step),
         }
     }
 
     /// v ← μ v + (g + λ p); p ← p − η v, or with Nesterov p ← p − η (g + λ p + μ v).
-    fn sgd(&mut self, parameters: &mut Tensor, gradient: &mut Tensor, rate: f64) -> Result<()> {
+    fn sgd(
+        &mut self,
+        parameters: &mut Tensor,
+        gradient: &mut Tensor,
+        rate: f64,
+        shares: Option<&Tensor>,
+    ) -> Result<()> {
         let OptimizerRecipe { momentum, nesterov, weight_decay, .. } = self.recipe;
         if weight_decay > 0.0 {
             let decay = parameters.f_narrow(0, 0, self.decayed)?.f_mul_scalar(weight_decay)?;
             let _ = gradient.f_narrow(0, 0, self.decayed)?.f_add_(&decay)?;
         }
+        if let (Some(shares), 0.0) = (shares, self.share) {
+            // A frozen body gathers no momentum either.
+            let _ = gradient.f_mul_(shares)?;
+        }
         let velocity = &mut self.state[0].1;
         let _ = velocity.f_mul_scalar_(momentum)?.f_add_(gradient)?;
         let direction =
             if nesterov { gradient.f_add_(&velocity.f_mul_scalar(momentum)?)? } else { velocity.shallow_clone() };
-        let _ = parameters.f_sub_(&direction.f_mul_scalar(rate)?)?;
+        let change = direction.f_mul_scalar(rate)?;
+        let _ = parameters.f_sub_(&if let Some(shares) = shares { change.f_mul(shares)? } else { change })?;
         Ok(())
     }
 
     /// p ← p (1 − η λ); m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; p ← p − η m̂ / (√v̂ + ε).
-    fn adamw(&mut self, parameters: &mut Tensor, gradient: &Tensor, rate: f64, step: u64) -> Result<()> {
+    fn adamw(
+        &mut self,
+        parameters: &mut Tensor,
+        gradient: &mut Tensor,
+        rate: f64,
+        shares: Option<&Tensor>,
+        step: u64,
+    ) -> Result<()> {
         let OptimizerRecipe { momentum: beta1, weight_decay, .. } = self.recipe;
         if weight_decay > 0.0 {
-            let _ = parameters.f_narrow(0, 0, self.decayed)?.f_mul_scalar_(1.0 - rate * weight_decay)?;
+            let mut decayed = parameters.f_narrow(0, 0, self.decayed)?;
+            let _ = match shares {
+                None => decayed.f_mul_scalar_(1.0 - rate * weight_decay)?,
+                Some(shares) => {
+                    let kept = shares.f_narrow(0, 0, self.decayed)?.f_mul_scalar(-rate * weight_decay)?;
+                    decayed.f_mul_(&kept.f_add_scalar(1.0)?)?
+                }
+            };
+        }
+        if let (Some(shares), 0.0) = (shares, self.share) {
+            let _ = gradient.f_mul_(shares)?;
         }
         let [(_, average), (_, square)] = &mut self.state[..] else { anyhow::bail!("AdamW keeps two averages") };
         let _ = average.f_lerp_(gradient, 1.0 - beta1)?;
@@ -79,8 +121,8 @@ impl Optimizer {
         let root_correction = (1.0 - ADAM_BETA2.powf(count)).sqrt();
         let mut denominator = square.f_sqrt()?.f_div_scalar_(root_correction)?;
         let _ = denominator.f_add_scalar_(ADAM_EPSILON)?;
-        let scaled = average.f_div(&denominator)?.f_mul_scalar_(rate / (1.0 - beta1.powf(count)))?;
-        let _ = parameters.f_sub_(&scaled)?;
+        let change = average.f_div(&denominator)?.f_mul_scalar_(rate / (1.0 - beta1.powf(count)))?;
+        let _ = parameters.f_sub_(&if let Some(shares) = shares { change.f_mul(shares)? } else { change })?;
         Ok(())
     }
 }
@@ -109,15 +151,23 @@ mod tests {
     const GRADIENTS: [[f32; 4]; 3] = [[0.1, -0.2, 0.3, -0.4], [0.5, 0.25, -0.125, 1.0], [-1.0, 0.75, 0.5, -0.25]];
 
     fn recipe(kind: OptimizerKind, momentum: f64, nesterov: bool, weight_decay: f64) -> OptimizerRecipe {
-        OptimizerRecipe { kind, lr: 0.1, momentum, nesterov, weight_decay, decay_norm_and_bias: false }
+        OptimizerRecipe { kind, lr: 0.1, body_lr: 1.0, momentum, nesterov, weight_decay, decay_norm_and_bias: false }
     }
 
+    /// The last two parameters are the classifier's.
     fn steps(recipe: &OptimizerRecipe, rate: f64, decayed: i64) -> Vec<Vec<f32>> {
+        steps_frozen(recipe, rate, decayed, 0)
+    }
+
+    /// The body is frozen for the first steps.
+    fn steps_frozen(recipe: &OptimizerRecipe, rate: f64, decayed: i64, frozen: usize) -> Vec<Vec<f32>> {
         let parameters = Tensor::from_slice(&START);
-        let mut optimizer = Optimizer::new(recipe, &parameters, decayed).unwrap();
+        let body = Tensor::from_slice(&[1_f32, 1.0, 0.0, 0.0]);
+        let mut optimizer = Optimizer::new(recipe, &parameters, decayed, body).unwrap();
         let mut seen = Vec::new();
         for (step, gradient) in GRADIENTS.iter().enumerate() {
             let mut gradient = Tensor::from_slice(gradient);
+            optimizer.freeze_body(step < frozen);
             optimizer.step(&parameters, &mut gradient, rate, step as u64).unwrap();
             seen.push(Vec::<f32>::try_from(&parameters).unwrap());
         }
@@ -192,6 +242,37 @@ mod tests {
             let none = steps(&recipe(kind, 0.9, false, 0.0), 0.1, 4);
             assert_eq!((&half[2][..2], &half[2][2..]), (&decayed[2][..2], &none[2][2..]));
         }
+    }
+
+    /// Parameter groups with learning rates 0.1 and 0.01, both with `momentum=0.9, weight_decay=0.01, nesterov=True`
+    /// (`AdamW`: `weight_decay=0.1`). A rate of its own for the body is the same as steps of the body alone at that rate.
+    #[test]
+    fn the_body_has_a_rate_of_its_own() {
+        for (kind, nesterov, decay) in [(OptimizerKind::Sgd, true, 0.01), (OptimizerKind::AdamW, false, 0.1)] {
+            let plain = recipe(kind, 0.9, nesterov, decay);
+            let (fast, slow) = (steps(&plain, 0.1, 4), steps(&plain, 0.01, 4));
+            let both = steps(&OptimizerRecipe { body_lr: 0.1, ..plain }, 0.1, 4);
+            for ((both, fast), slow) in both.iter().zip(&fast).zip(&slow) {
+                for (found, expected) in both.iter().zip([slow[0], slow[1], fast[2], fast[3]]) {
+                    assert!((found - expected).abs() < 1e-6, "{kind:?}: {found} instead of {expected}");
+                }
+            }
+        }
+    }
+
+    /// A frozen body stays as it is, to the bit, and then starts without momentum.
+    #[test]
+    fn a_frozen_body_does_not_move() {
+        for (kind, nesterov, decay) in [(OptimizerKind::Sgd, true, 0.01), (OptimizerKind::AdamW, false, 0.1)] {
+            let plain = recipe(kind, 0.9, nesterov, decay);
+            let (free, frozen) = (steps(&plain, 0.1, 4), steps_frozen(&plain, 0.1, 4, 3));
+            for (frozen, free) in frozen.iter().zip(&free) {
+                assert_eq!((&frozen[..2], &frozen[2..]), (&START[..2], &free[2..]), "{kind:?}");
+            }
+        }
+        let plain = recipe(OptimizerKind::Sgd, 0.9, false, 0.0);
+        let thawed = steps_frozen(&plain, 0.1, 4, 2);
+        assert!((thawed[2][0] - (START[0] - 0.1 * GRADIENTS[2][0])).abs() < 1e-6, "{thawed:?}");
     }
 
     /// `torch.nn.utils.clip_grad_norm_(…, 2.0)` of (3, 4, 12), whose norm is 13.

@@ -80,7 +80,7 @@ impl DataSource {
             ContentChoice::Given(content) => content != Content::Image,
         };
         let has_validation = catalogue.has_validation() && !choices.ignore_validation;
-        Ok(DataForm { are_digits, has_validation, overview: catalogue.overview()? })
+        Ok(DataForm { are_digits, has_validation, class_sizes: catalogue.class_sizes()? })
     }
 
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.

@@ -8,12 +8,14 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::outliers;
+use crate::pretrained::Pretrained;
 use crate::recipe::{ClassWeights, ExportedEpoch, Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
 use anyhow::{Result, bail};
 use models::architecture::Architecture;
+use models::card::Origin;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -126,21 +128,31 @@ pub struct Trainer {
     history: Vec<Epoch>,
     trained_with: String,
     threads: Option<i32>,
+    started_from: Option<Origin>,
+    start_notes: Vec<String>,
 }
 
 impl Trainer {
-    /// Starts a new run with freshly initialised weights.
+    /// Starts a new run with the weights that the recipe names. Errors if they cannot be read or do not fit.
     pub fn new(recipe: Recipe, source: &DataSource, device: Device) -> Result<Self> {
         let architecture = recipe.architecture(source.input().channels, source.labels.len())?;
         seed::set(recipe.seed, Purpose::Weights, 0);
-        let network = Network::initialised(&architecture, device)?;
+        let mut network = Network::initialised(&architecture, device)?;
+        let pretrained = Pretrained::find(&recipe.from, &architecture)?;
+        let start_notes = match &pretrained {
+            Some(pretrained) => pretrained.fill(&mut network)?,
+            None => Vec::new(),
+        };
         let average = if recipe.ema > 0.0 { Some(network.duplicate()?) } else { None };
-        Self::assemble(recipe, source, network, average, device)
+        let mut trainer = Self::assemble(recipe, source, network, average, device)?;
+        trainer.started_from = pretrained.map(|pretrained| pretrained.origin);
+        trainer.start_notes = start_notes;
+        Ok(trainer)
     }
 
     /// Resumes a run from a checkpoint. Errors if the data is not what the run was started with.
     pub fn resume(checkpoint: &Checkpoint, source: &DataSource, device: Device) -> Result<Self> {
-        let Metadata { recipe, progress, history, data, .. } = &checkpoint.metadata;
+        let Metadata { recipe, progress, history, data, started_from, .. } = &checkpoint.metadata;
         let (network, average) = (checkpoint.network(device)?, checkpoint.average(device)?);
         let mut trainer = Self::assemble(recipe.clone(), source, network, average, device)?;
         if let Some(difference) = data.difference(&trainer.facts) {
@@ -155,6 +167,7 @@ impl Trainer {
         }
         trainer.progress = progress.clone();
         trainer.history.clone_from(history);
+        trainer.started_from.clone_from(started_from);
         Ok(trainer)
     }
 
@@ -177,7 +190,8 @@ impl Trainer {
         let data = TrainingData::new(source, &recipe, device)?;
         let facts = DataFacts::new(source, &data);
         let preprocessor = TensorPreprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
-        let optimizer = Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed())?;
+        let optimizer =
+            Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed(), network.body()?)?;
         let class_weights = match recipe.class_weights {
             ClassWeights::None => None,
             ClassWeights::Balanced => Some(balanced(&data.fit.classes()?, source.labels.len())?.f_to(device)?),
@@ -197,6 +211,8 @@ impl Trainer {
             history: Vec::new(),
             trained_with,
             threads: (device == Device::Cpu).then(tch::get_num_threads),
+            started_from: None,
+            start_notes: Vec::new(),
         })
     }
 
@@ -241,6 +257,18 @@ impl Trainer {
     #[must_use]
     pub fn trained_with(&self) -> &str {
         &self.trained_with
+    }
+
+    /// The file that the first weights came from; `None` if they were drawn at random.
+    #[must_use]
+    pub fn started_from(&self) -> Option<&Origin> {
+        self.started_from.as_ref()
+    }
+
+    /// How the first weights were adapted to the data; empty for a resumed run.
+    #[must_use]
+    pub fn start_notes(&self) -> &[String] {
+        &self.start_notes
     }
 
     /// The completed epochs.
@@ -381,7 +409,9 @@ impl Trainer {
         let input = self.preprocessor.training(&images, &self.recipe, polarity, position)?;
         let (input, targets) =
             if augmentation.mixes() { self.mixed(&input, &batch.labels)? } else { (input, batch.labels) };
-        let logits = self.network.forward(&input, true)?;
+        let frozen = self.progress.epochs < self.recipe.freeze;
+        self.optimizer.freeze_body(frozen);
+        let logits = self.network.forward(&input, !frozen)?;
         let (smoothing, weights) = (self.recipe.label_smoothing, self.class_weights.as_ref());
         let own = logits.f_narrow(0, 0, count)?;
         let loss = own.f_cross_entropy_loss(&targets, weights, Reduction::Mean, -100, smoothing)?;
@@ -525,6 +555,7 @@ impl Trainer {
             history: self.history.clone(),
             trained_with: self.trained_with.clone(),
             threads: self.threads,
+            started_from: self.started_from.clone(),
         };
         checkpoint::write(path, &metadata, &self.network, self.average.as_ref(), self.optimizer.state())
     }
@@ -545,6 +576,56 @@ fn balanced(classes: &[usize], count: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use models::card::Content;
+    use models::dataset::{self, Dataset};
+
+    /// Eight colour images of two classes.
+    fn source() -> DataSource {
+        let set = || {
+            let pixels = dataset::noise((8, 3, 32, 32), 1);
+            Dataset::new(pixels, (0..8).map(|image| image % 2).collect()).unwrap()
+        };
+        DataSource {
+            name: "made".to_owned(),
+            folder: "made".into(),
+            labels: vec!["cat".to_owned(), "ox".to_owned()],
+            content: Content::Image,
+            train: set(),
+            validation: None,
+            test: set(),
+            held_out_by_class: true,
+            has_test: true,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_frozen_body_keeps_its_weights_and_statistics_until_it_is_thawed() {
+        let recipe = Recipe::parse(
+            "base = \"photos\"\nname = \"made\"\nfrom = \"body\"\nfreeze = 1\nepochs = 2\nbatch_size = 4\n\
+             [network]\nwidth = 0.25\nresolution = 32\n",
+        );
+        let mut trainer = Trainer::new(recipe.unwrap(), &source(), Device::Cpu).unwrap();
+        assert_eq!(trainer.started_from().unwrap().file, "body-25.safetensors");
+        assert_eq!(trainer.start_notes(), ["with a new classifier"]);
+        let copy = |trainer: &Trainer| {
+            let network = &trainer.network;
+            [network.parameters(), network.statistics()].map(|flat| flat.buffer().copy())
+        };
+        let body = trainer.network.body().unwrap();
+        let moved = |now: &Tensor, before: &Tensor| (now - before).abs();
+        let [weights, statistics] = copy(&trainer);
+        trainer.run_steps(2).unwrap();
+        let [now, same] = copy(&trainer);
+        assert!(same.equal(&statistics));
+        let change = moved(&now, &weights);
+        assert_eq!((&change * &body).max().double_value(&[]), 0.0, "the body moved");
+        assert!(change.max().double_value(&[]) > 0.0, "the classifier did not move");
+        trainer.run_steps(1).unwrap();
+        let [later, statistics] = copy(&trainer);
+        assert!((moved(&later, &now) * &body).max().double_value(&[]) > 0.0, "the body is still frozen");
+        assert!(!statistics.equal(&same));
+    }
 
     /// `sklearn.utils.class_weight.compute_class_weight("balanced", …)` for 2 and 6 images: 8 / (2 · 2) and 8 / (2 ·
     /// 6).

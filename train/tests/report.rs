@@ -156,7 +156,8 @@ fn every_mistake_of_a_network_that_always_says_the_same_is_shown_in_colour() {
     assert!(figures.to_text().contains('–') && !figures.to_text().contains("NaN"), "{}", figures.to_text());
     let html = report.to_html().unwrap();
     assert_well_formed(&html);
-    assert_eq!(html.matches("<img src=").count(), 15);
+    // Each with its class activation map.
+    assert_eq!(html.matches("<img src=").count(), 2 * 15);
 }
 
 #[test]

@@ -262,17 +262,20 @@ fn card_fields(card: &ModelCard) -> String {
             format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), card.precision.purpose())
         }),
         ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
-        ("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))),
-        ("recipe", {
-            let epochs = counted(training.epochs, "epoch");
-            format!("{}, {epochs}, seed {}", printable(&training.recipe), training.seed)
-        }),
-        ("trained with", printable(&training.trained_with)),
-        ("accuracy", {
-            let (held_out, test) = (percent(training.held_out_accuracy), percent(training.test_accuracy));
-            format!("held out {held_out}, test {test}")
-        }),
     ];
+    if input.content == Content::Image {
+        lines.push(("image files", format!("{}, to {}x{} px", input.resize, input.width, input.height)));
+    }
+    lines.extend(training.started_from.iter().map(|origin| ("starts from", printable(&origin.to_string()))));
+    // Imported weights say nothing about their training.
+    if training.images > 0 {
+        lines.push(("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))));
+        let epochs = counted(training.epochs, "epoch");
+        lines.push(("recipe", format!("{}, {epochs}, seed {}", printable(&training.recipe), training.seed)));
+        let (held_out, test) = (percent(training.held_out_accuracy), percent(training.test_accuracy));
+        lines.push(("accuracy", format!("held out {held_out}, test {test}")));
+    }
+    lines.push(("trained with", printable(&training.trained_with)));
     lines.extend(card.confidence.iter().flat_map(text::confidence));
     fields(&lines)
 }

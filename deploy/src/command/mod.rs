@@ -16,6 +16,7 @@ use deploy::arguments::whole;
 use deploy::backend::cuda::{Search, Tuning};
 use deploy::backend::{Device, ENGINES, Engine, Options, Selection};
 use deploy::embedded;
+use deploy::explain::Explainer;
 use deploy::model::Model;
 use deploy::named::Named;
 use deploy::predict::Chooser;
@@ -94,10 +95,23 @@ impl<M: Args + ModelSource> ModelArguments<M> {
 
     /// Opens the model and prints its notes to standard error.
     pub fn open(&self) -> Result<Model> {
+        open(&self.model, &self.options()?)
+    }
+
+    /// Opens the model, and the same model with class activation maps as its output.
+    pub fn open_explained(&self) -> Result<(Model, Explainer)> {
+        // Read once: it may be a pipe.
+        let ((name, bytes), options) = (self.model.read()?, self.options()?);
+        let model = Model::from_bytes(&name, &bytes, &options)?;
+        say_notes(model.notes());
+        Ok((model, Explainer::new(&name, &bytes, &options)?))
+    }
+
+    fn options(&self) -> Result<Options> {
         let (engine, threads) = (self.backend.on(self.device).map_err(usage)?, self.threads.map(usize::from));
         let options = self.cuda.applied(Options::new(engine, threads));
         options.validate().map_err(usage)?;
-        open(&self.model, &options)
+        Ok(options)
     }
 }
 

@@ -32,7 +32,7 @@ const ALONE_TOLERANCE: f32 = 1e-2;
 const UNTOLD: usize = 0;
 
 /// What a model file takes and returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
     /// The images that the model takes.
     pub input: Input,

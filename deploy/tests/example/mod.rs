@@ -189,6 +189,7 @@ pub fn card(channels: usize) -> ModelCard {
             height: HEIGHT,
             width: WIDTH,
             content: Content::Image,
+            resize: models::card::Resize::default(),
         },
         preprocessing: Preprocessing { mean: vec![0.0; channels], std: vec![1.0; channels] },
         takes: GraphInput::Images,
@@ -205,6 +206,7 @@ pub fn card(channels: usize) -> ModelCard {
             held_out_accuracy: None,
             test_accuracy: Some(0.5),
             trained_with: "nothing".into(),
+            started_from: None,
         },
     }
 }

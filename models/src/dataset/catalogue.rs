@@ -5,7 +5,6 @@ use super::labels::{Names, UnknownClasses};
 use super::{Dataset, Split, decode, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
 use crate::digit::Reading;
-use crate::image_file;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,20 +43,6 @@ pub struct ReadSplit {
     pub set: Dataset,
     /// Notes for the user: files that were skipped or could not be read.
     pub notes: Vec<String>,
-}
-
-/// A folder of class folders before its images are decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overview {
-    /// Number of training images of each class, in the order of [`Catalogue::labels`].
-    pub classes: Vec<usize>,
-    /// Median of the images' shorter sides in pixels, of a sample; 0 if none can be read.
-    pub side: u32,
-}
-
-impl Overview {
-    /// Number of images whose size is looked at.
-    const SAMPLE: usize = 500;
 }
 
 /// A data folder whose files have been listed but not read.
@@ -180,22 +165,14 @@ impl Catalogue {
         Ok(labels)
     }
 
-    /// What can be said about a folder of class folders before its images are decoded; `None` for IDX files.
-    pub fn overview(&self) -> Result<Option<Overview>> {
+    /// Number of training images of each class, in the order of [`Self::labels`]; `None` for IDX files.
+    pub fn class_sizes(&self) -> Result<Option<Vec<usize>>> {
         let Form::Folders(folders) = &self.form else { return Ok(None) };
-        let images = folders.images(&self.folder, Split::Train)?;
-        let mut classes = vec![0; folders.classes.len()];
-        for image in images {
-            classes[image.class] += 1;
+        let mut sizes = vec![0; folders.classes.len()];
+        for image in folders.images(&self.folder, Split::Train)? {
+            sizes[image.class] += 1;
         }
-        // The order mixes the classes, so the first images are a fair sample.
-        let sampled = images.iter().take(Overview::SAMPLE);
-        let mut sides: Vec<u32> = sampled
-            .filter_map(|image| image_file::form(&image.path).ok())
-            .map(|form| form.width.min(form.height))
-            .collect();
-        sides.sort_unstable();
-        Ok(Some(Overview { classes, side: sides.get(sides.len() / 2).copied().unwrap_or_default() }))
+        Ok(Some(sizes))
     }
 
     fn names(&self) -> Result<Names> {
@@ -354,6 +331,7 @@ fn name(folder: &Path) -> String {
 mod tests {
     use super::*;
     use crate::dataset::test_set;
+    use crate::image_file;
     use image::{GrayImage, Luma, RgbImage};
     use ndarray::Axis;
     use std::fs;
@@ -363,25 +341,17 @@ mod tests {
     }
 
     #[test]
-    fn an_overview_counts_the_classes_and_measures_the_images() {
+    fn the_training_images_of_each_class_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, width, height) in [
-            ("train/a/1.png", 9, 30),
-            ("train/a/2.png", 40, 20),
-            ("train/a/3.png", 9, 9),
-            ("train/b/4.png", 50, 20),
-            ("test/a/1.png", 90, 90),
-        ] {
+        for name in ["train/a/1.png", "train/a/2.png", "train/a/3.png", "train/b/4.png", "test/a/1.png"] {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            RgbImage::new(width, height).save(path).unwrap();
+            RgbImage::new(9, 9).save(path).unwrap();
         }
-        fs::write(folder.path().join("train/b/broken.png"), "no image").unwrap();
-        let overview = Catalogue::open(folder.path()).unwrap().overview().unwrap().unwrap();
-        assert_eq!(overview, Overview { classes: vec![3, 2], side: 20 });
+        assert_eq!(Catalogue::open(folder.path()).unwrap().class_sizes().unwrap(), Some(vec![3, 1]));
         let numbers = tempfile::tempdir().unwrap();
         idx(numbers.path());
-        assert_eq!(Catalogue::open(numbers.path()).unwrap().overview().unwrap(), None);
+        assert_eq!(Catalogue::open(numbers.path()).unwrap().class_sizes().unwrap(), None);
     }
 
     /// Writes an IDX data set of grey 2×2 images: three for training and one for the test, with the classes 0, 1 and 3.

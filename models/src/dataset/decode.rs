@@ -1,6 +1,6 @@
 //! Reads many image files into one array, in parallel, and reports those that cannot be read.
 
-use super::{Dataset, MAX_BYTES, ReadOptions, ReadSplit};
+use super::{Dataset, MAX_BYTES, ReadOptions, ReadSplit, images_in};
 use crate::card::Input;
 use crate::image_file;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -55,6 +55,23 @@ pub(super) fn read(what: &str, images: &[(&Path, usize)], input: &Input, options
         format!("{} of {} {what} cannot be read and are skipped:{}", failures.len(), images.len(), list(&failures))
     });
     Ok(ReadSplit { set, notes: notes.into_iter().collect() })
+}
+
+/// Reads at most `most` of the images in and below a folder, evenly spaced in the order of their paths, as the network's
+/// input. All have label 0. Fails if there are no images, or if too many cannot be read.
+pub fn unlabelled<'a>(
+    folder: &Path,
+    input: &Input,
+    most: usize,
+    options: impl Into<ReadOptions<'a>>,
+) -> Result<ReadSplit> {
+    let (paths, mut notes) = images_in(folder)?;
+    let count = paths.len().min(most);
+    let chosen: Vec<(&Path, usize)> =
+        (0..count).map(|index| (paths[index * paths.len() / count].as_path(), 0)).collect();
+    let reading = read(&format!("images in {}", folder.display()), &chosen, input, options.into())?;
+    notes.extend(reading.notes);
+    Ok(ReadSplit { set: reading.set, notes })
 }
 
 /// Index of an unreadable image, and the reason.

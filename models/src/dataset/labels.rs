@@ -67,6 +67,34 @@ impl std::error::Error for UnknownClasses {}
 /// Reads a file of class names, one per line, in class order. Fails for fewer than two names, for duplicates, and for
 /// empty lines, except at the end.
 pub fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let labels = read_names(path)?;
+    let mut known = HashSet::new();
+    if let Some(twice) = labels.iter().find(|label| !known.insert(label.as_str())) {
+        bail!("{} names the class {twice} twice", path.display());
+    }
+    Ok(labels)
+}
+
+/// Like [`read_labels`], but numbers names that occur more than once, as two do in common lists of ImageNet's classes:
+/// the second `crane` becomes `crane (2)`. Also returns these names.
+pub fn read_repeated_labels(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let mut labels = read_names(path)?;
+    let mut used: HashSet<String> = labels.iter().cloned().collect();
+    let (mut seen, mut numbered) = (HashSet::new(), Vec::new());
+    for label in &mut labels {
+        if !seen.insert(label.clone()) {
+            let mut number = 2;
+            while !used.insert(format!("{label} ({number})")) {
+                number += 1;
+            }
+            *label = format!("{label} ({number})");
+            numbered.push(label.clone());
+        }
+    }
+    Ok((labels, numbered))
+}
+
+fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     // Some editors start a file with a byte-order mark.
     let labels: Vec<String> =
@@ -80,10 +108,6 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
         path.display(),
         labels.len()
     );
-    let mut known = HashSet::new();
-    if let Some(twice) = labels.iter().find(|label| !known.insert(label.as_str())) {
-        bail!("{} names the class {twice} twice", path.display());
-    }
     Ok(labels)
 }
 
@@ -127,5 +151,15 @@ mod tests {
             let message = names().unwrap_err().to_string();
             assert!(message.contains("labels.txt") && message.contains(word), "{text:?}: {message}");
         }
+    }
+
+    #[test]
+    fn repeated_names_are_numbered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("labels.txt");
+        std::fs::write(&file, "crane\nox\ncrane (2)\ncrane\ncrane\n").unwrap();
+        let (labels, numbered) = read_repeated_labels(&file).unwrap();
+        assert_eq!(labels, ["crane", "ox", "crane (2)", "crane (3)", "crane (4)"]);
+        assert_eq!(numbered, ["crane (3)", "crane (4)"]);
     }
 }

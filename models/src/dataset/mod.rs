@@ -16,9 +16,10 @@ mod noise;
 mod sample;
 mod test_set;
 
-pub use catalogue::{Catalogue, Choose, Overview, ReadOptions, ReadProgress, ReadSplit};
+pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
+pub use decode::unlabelled;
 pub use idx_files::load;
-pub use labels::{UnknownClasses, read_labels};
+pub use labels::{UnknownClasses, read_labels, read_repeated_labels};
 pub use listing::images_in;
 pub use noise::noise;
 pub use sample::sample;

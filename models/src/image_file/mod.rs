@@ -14,7 +14,7 @@ use file::{Decoded, Limits};
 pub use colours::has_many_colours;
 pub use file::{FORMATS, Formats, ImageForm, MAX_PIXELS, form, has_image_ending};
 
-use crate::card::{Content, Input, Polarity};
+use crate::card::{Content, Filter, Input, Polarity, Resize};
 use crate::digit::{self, Reading};
 use crate::files;
 use anyhow::{Context, Result, bail};
@@ -72,7 +72,8 @@ impl Reader {
     }
 
     fn limits(&self, input: &Input) -> Limits {
-        Limits { max_pixels: self.max_pixels, rows: input.height }
+        let rows = (input.height as f64 / input.resize.crop).ceil() as usize;
+        Limits { max_pixels: self.max_pixels, rows }
     }
 
     /// The polarity that images for this input are converted to; `None` if they are not prepared as digits.
@@ -91,8 +92,7 @@ impl Reader {
     ///
     /// For a model of one channel whose card says that images show a digit, the image is prepared as a digit
     /// ([`digit::readings`]). Otherwise, an image that already has the input's size is only converted to its channels.
-    /// Any other image is cropped to the centre with the input's aspect ratio and resized with anti-aliasing, like
-    /// torchvision's `Resize` and `CenterCrop` up to one pixel of rounding.
+    /// Any other image is resized and cropped as [`Resize`] says.
     pub fn prepare(&self, image: DynamicImage, input: &Input) -> Result<Vec<Reading>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
@@ -100,8 +100,8 @@ impl Reader {
         let image = &over(paper, image);
         let pixels = match (input.channels, digit) {
             (_, Some(polarity)) => return digit::readings(image, self.polarity, polarity, size),
-            (1, None) => cover(image, size).to_luma8().into_raw(),
-            (3, None) => planes(&cover(image, size).to_rgb8()),
+            (1, None) => cover(image, size, input.resize).to_luma8().into_raw(),
+            (3, None) => planes(&cover(image, size, input.resize).to_rgb8()),
             (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };
         Ok(vec![Reading::whole(pixels)])
@@ -155,32 +155,51 @@ fn is_light_ink(image: &DynamicImage) -> bool {
     2 * opaque < 255 * pixels && light > 192 * opaque
 }
 
-/// Crops the image's centre to the aspect ratio of `(width, height)` and resizes it to that size.
-///
-/// Cropping comes first: resizing all of an image that is a thousand times wider than high would take a thousand times
-/// the memory.
-fn cover(image: &DynamicImage, (width, height): (u32, u32)) -> Cow<'_, DynamicImage> {
-    let (across, down) = (image.width(), image.height());
-    if (across, down) == (width, height) {
+/// The largest aspect ratio of an image that is resized whole. A longer one loses its ends first: resizing all of an
+/// image that is a thousand times wider than high would take a thousand times the memory.
+const MOST_RATIO: u32 = 8;
+
+/// Resizes an image and crops its centre to `(width, height)`, as torchvision's `Resize` and `CenterCrop` do.
+fn cover(image: &DynamicImage, (width, height): (u32, u32), resize: Resize) -> Cow<'_, DynamicImage> {
+    if (image.width(), image.height()) == (width, height) && resize.crop >= 1.0 {
         return Cow::Borrowed(image);
     }
-    let scale = (f64::from(width) / f64::from(across)).max(f64::from(height) / f64::from(down));
-    let kept = |wanted: u32, extent: u32| ((f64::from(wanted) / scale).round() as u32).clamp(1, extent);
-    let (kept_across, kept_down) = (kept(width, across), kept(height, down));
-    let (left, top) = ((across - kept_across) / 2, (down - kept_down) / 2);
+    // `Resize` makes the shorter side this long. Both round down.
+    let [wide, high] = [width, height].map(|side| ((f64::from(side) / resize.crop) as u32).max(side));
+    // Without its ends, the image has the same number of pixels on either side of the centre.
+    let shortened = |long: u32, short: u32| long - (long.saturating_sub(short.saturating_mul(MOST_RATIO)) / 2 * 2);
+    let ratio = wide.max(high).div_ceil(wide.min(high).max(1));
+    let (across, down) = (
+        shortened(image.width(), image.height().saturating_mul(ratio)),
+        shortened(image.height(), image.width().saturating_mul(ratio)),
+    );
+    let (left, top) = ((image.width() - across) / 2, (image.height() - down) / 2);
+    let scale = (f64::from(wide) / f64::from(across)).max(f64::from(high) / f64::from(down));
+    // Nudged, because a side that is exactly as long as asked must not lose a pixel to rounding.
+    let full = |extent: u32, least: u32| ((f64::from(extent) * scale + 1e-6) as u32).max(least);
+    let (full_across, full_down) = (full(across, wide), full(down, high));
+    let filter = match resize.filter {
+        Filter::Bilinear => FilterType::Triangle,
+        Filter::Bicubic => FilterType::CatmullRom,
+    };
+    // Half a pixel goes to the even side, as Python's `round` decides in `CenterCrop`.
+    let at = |full: u32, kept: u32| (f64::from(full - kept) / 2.0).round_ties_even() as u32;
+    let (x, y) = (at(full_across, width), at(full_down, height));
     // The common types are cropped without a copy.
     Cow::Owned(match image {
         DynamicImage::ImageLuma8(image) => {
-            let centre = imageops::crop_imm(image, left, top, kept_across, kept_down);
-            imageops::resize(&*centre, width, height, FilterType::Triangle).into()
+            let centre = imageops::crop_imm(image, left, top, across, down);
+            let resized = imageops::resize(&*centre, full_across, full_down, filter);
+            imageops::crop_imm(&resized, x, y, width, height).to_image().into()
         }
         DynamicImage::ImageRgb8(image) => {
-            let centre = imageops::crop_imm(image, left, top, kept_across, kept_down);
-            imageops::resize(&*centre, width, height, FilterType::Triangle).into()
+            let centre = imageops::crop_imm(image, left, top, across, down);
+            let resized = imageops::resize(&*centre, full_across, full_down, filter);
+            imageops::crop_imm(&resized, x, y, width, height).to_image().into()
         }
         other => {
-            let centre = other.crop_imm(left, top, kept_across, kept_down);
-            centre.resize_exact(width, height, FilterType::Triangle)
+            let centre = other.crop_imm(left, top, across, down);
+            centre.resize_exact(full_across, full_down, filter).crop_imm(x, y, width, height)
         }
     })
 }
@@ -271,6 +290,42 @@ mod tests {
         let image = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
         let prepared = prepared(image, &input(1, Content::Image));
         assert_eq!(prepared.shape(), [1, 28, 28]);
+    }
+
+    /// The first rows of what torchvision 0.28.0 returns for a pattern of this width and height:
+    /// `CenterCrop(8)(Resize(int(8 / crop), interpolation)(image))`. The last case is not resized at all.
+    #[test]
+    fn images_are_resized_and_cropped_as_torchvision_does() {
+        for (across, down, filter, crop, expected) in [
+            (
+                41,
+                24,
+                Filter::Bilinear,
+                1.0,
+                [[95, 146, 113, 138, 140, 125, 120, 116], [127, 111, 120, 123, 122, 133, 120, 135]],
+            ),
+            (
+                23,
+                50,
+                Filter::Bicubic,
+                0.8,
+                [[101, 138, 131, 105, 141, 139, 108, 122], [131, 137, 121, 140, 148, 114, 112, 100]],
+            ),
+            (
+                9,
+                12,
+                Filter::Bicubic,
+                0.875,
+                [[44, 81, 118, 155, 192, 229, 15, 52], [99, 136, 173, 210, 247, 33, 70, 107]],
+            ),
+        ] {
+            let pattern = GrayImage::from_fn(across, down, |x, y| image::Luma([((x * 37 + y * y * 11) % 251) as u8]));
+            let input = Input { resize: Resize { filter, crop }, ..Input::new(1, 8, 8, Content::Image) };
+            let found = prepared(pattern, &input);
+            for (found, expected) in found.iter().zip(expected.as_flattened()) {
+                assert!(found.abs_diff(*expected) <= 1, "{across}x{down}: {found} instead of {expected}");
+            }
+        }
     }
 
     #[test]

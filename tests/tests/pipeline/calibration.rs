@@ -88,7 +88,7 @@ fn a_temperature_changes_the_probabilities_but_no_answer() {
                     assert!(answer == expected || trained[expected] - trained[answer] < 1e-3, "{kind}, image {image}");
                 }
             }
-            let material = Material { test: &test, judges: (&test, "test") };
+            let material = Material { test: &test, judges: Some((&test, "test")) };
             file.prove(&checkpoint, &material).unwrap();
         }
     }

@@ -38,7 +38,7 @@ fn settings(precision: Precision) -> Settings {
 
 fn prove(checkpoint: &Checkpoint, written: &Written, images: usize) -> Result<CheckReport> {
     let test = test_images(images);
-    written.prove(checkpoint, &Material { test: &test, judges: (&test, "test") })
+    written.prove(checkpoint, &Material { test: &test, judges: Some((&test, "test")) })
 }
 
 fn operators(graph: &GraphProto) -> BTreeMap<&str, usize> {
@@ -207,7 +207,7 @@ type Fault = Box<dyn Fn(&mut GraphProto)>;
 fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
     let test = test_images(300);
-    let material = Material { test: &test, judges: (&test, "test") };
+    let material = Material { test: &test, judges: Some((&test, "test")) };
     for precision in Precision::ALL {
         let mut file = written(&checkpoint, &settings(precision));
         let good = file.bytes.clone();

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod calibration;
+mod explain;
 mod export;
 mod parity;
 mod user;

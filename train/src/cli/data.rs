@@ -5,7 +5,7 @@ use crate::data::{DataSource, TrainingData};
 use crate::source::Choices;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use models::dataset::{self, TestSet, Trained};
+use models::dataset::{self, Dataset, TestSet, Trained};
 use std::io::{Write, stderr};
 use std::path::Path;
 use tch::Device;
@@ -34,6 +34,9 @@ pub(super) fn training(checkpoint: &Checkpoint, folder: Option<&Path>, device: D
 /// [`dataset::test_set`] chooses from another `folder`.
 pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result<TestSet> {
     let data = &checkpoint.metadata.data;
+    if folder.is_none() && checkpoint.metadata.is_imported() {
+        bail!("the weights were imported, so the run has no data set: name a folder with --data");
+    }
     let folder = folder.unwrap_or(&data.folder);
     let real = |folder: &Path| folder.canonicalize().ok();
     let trained = Trained {
@@ -46,6 +49,28 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
         with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, Some(trained), progress))?;
     say(&set.notes);
     Ok(set)
+}
+
+/// Most images that are read for a network whose own images are unknown.
+const MOST_IMAGES: usize = 1000;
+
+/// Reads images for a checkpoint whose weights were imported, from any folder. Also returns whether they are labelled:
+/// whether the folder has sub-folders named after the network's classes.
+pub(super) fn any_images(checkpoint: &Checkpoint, folder: &Path) -> Result<(Dataset, bool)> {
+    let data = &checkpoint.metadata.data;
+    let labelled = with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, None, progress));
+    if let Ok(labelled) = labelled {
+        say(&labelled.notes);
+        return Ok((labelled.set, true));
+    }
+    let reading = with_bar("reading", |progress| dataset::unlabelled(folder, &data.input, MOST_IMAGES, progress))?;
+    say(&reading.notes);
+    say_line(&format!(
+        "note: {} has no sub-folders named after the network's classes, so neither calibration nor the accuracy that a \
+         precision costs is measured",
+        folder.display()
+    ));
+    Ok((reading.set, false))
 }
 
 /// Runs `read` with a progress bar that counts images.

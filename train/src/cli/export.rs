@@ -2,18 +2,20 @@
 
 use super::{Cli, Format, data};
 use crate::checkpoint::Checkpoint;
-use crate::data::TrainingData;
+use crate::data::{Images, TrainingData};
 use crate::export::check::Material;
 use crate::export::confidence::{self, Temperature};
 use crate::export::graph::check_opset;
 use crate::export::{OPSET, Outputs, Settings, Written, triton};
-use crate::run;
+use crate::{pretrained, run};
 use anyhow::{Context, Result, bail, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 use deploy::arguments::{one_of, whole};
 use deploy::text;
-use models::card::{GraphInput, Precision, RangeObserver};
+use models::card::{Confidence, GraphInput, MeasuredOn, Precision, RangeObserver};
+use models::dataset::Dataset;
+use models::files;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +38,10 @@ pub(super) struct Arguments {
     /// Write a model repository for Triton and similar servers into this folder, instead of a single file
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     triton: Option<PathBuf>,
+    /// Write only the weights of the body, without the classifier, instead of an ONNX file: for train --from, and for
+    /// PyTorch (safetensors with timm's names)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "triton", "precision", "calibrate", "observer", "temperature", "opset", "batch", "preprocess", "outputs", "data", "format"])]
+    body: Option<PathBuf>,
     /// Replace the file if it exists
     #[arg(long)]
     overwrite: bool,
@@ -122,33 +128,25 @@ impl Arguments {
         let settings = self.settings()?;
         let path = run::checkpoint_path(self.run.as_deref())?;
         let mut checkpoint = Checkpoint::read(&path)?;
+        if let Some(output) = &self.body {
+            return self.write_body(&checkpoint, output);
+        }
         let output = self.output.clone().unwrap_or_else(|| path.with_file_name("model.onnx"));
         let to_stdout = output == Path::new("-");
         ensure!(
             !to_stdout || !std::io::stdout().is_terminal(),
             "cannot write an ONNX file to a terminal: redirect or pipe standard output"
         );
-        let test = data::test_set(&checkpoint, self.data.as_deref())?.set;
-        let training = self.training(&checkpoint)?;
-        let confidence = match &training {
-            Some(data) => {
-                let (images, from) = confidence::images(data)?;
-                Some(confidence::measure(&checkpoint, &images, from, self.temperature)?)
-            }
-            None => None,
+        let Prepared { test, judges, calibration, confidence } = if checkpoint.metadata.is_imported() {
+            self.prepared_for_import(&checkpoint)?
+        } else {
+            self.prepared(&checkpoint)?
         };
         // Before anything is derived from the network.
         if let Some(confidence) = confidence {
             checkpoint.set_confidence(confidence);
         }
-        let calibration = match &training {
-            Some(data) if settings.precision == Precision::Int8 => Some(self.calibration(data)?),
-            _ => None,
-        };
-        let held_out = training.as_ref().and_then(|data| data.held_out.as_ref());
-        let held_out = held_out.map(crate::data::Images::to_set).transpose()?;
-        let judges = held_out.as_ref().map_or((&test, "test"), |set| (set, "held-out"));
-        let material = Material { test: &test, judges };
+        let material = Material { test: &test, judges: judges.as_ref().map(|(set, name)| (set, *name)) };
         let written = Written::new(&checkpoint, &settings, calibration.as_ref())?;
 
         let (report, place) = if let Some(folder) = &self.triton {
@@ -175,10 +173,14 @@ impl Arguments {
                 format!("{}\n", serde_json::to_string_pretty(&document)?)
             }
             Format::Text => format!(
-                "{} ({}, epoch {}) as {} to {place} ({} bytes)\n{}: {}\n{}\n{}",
+                "{} ({}, {}) as {} to {place} ({} bytes)\n{}: {}\n{}\n{}",
                 path.display(),
                 checkpoint.metadata.architecture,
-                checkpoint.metadata.history.len(),
+                if checkpoint.metadata.is_imported() {
+                    "imported".to_owned()
+                } else {
+                    format!("epoch {}", checkpoint.metadata.history.len())
+                },
                 settings.precision,
                 text::grouped(written.bytes.len() as u64),
                 settings.precision,
@@ -221,6 +223,69 @@ impl Arguments {
         Ok(settings)
     }
 
+    fn write_body(&self, checkpoint: &Checkpoint, output: &Path) -> Result<ExitCode> {
+        let bytes = pretrained::body_of(checkpoint)?;
+        ensure!(
+            self.overwrite || !output.exists(),
+            "{} already exists: give another name with --body, or --overwrite",
+            output.display()
+        );
+        files::write_whole(output, &bytes)?;
+        let size = text::grouped(bytes.len() as u64);
+        text::print(&format!(
+            "the body of {} to {} ({size} bytes)\n",
+            checkpoint.metadata.architecture,
+            output.display()
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The run's own images.
+    fn prepared(&self, checkpoint: &Checkpoint) -> Result<Prepared> {
+        let test = data::test_set(checkpoint, self.data.as_deref())?.set;
+        let training = self.training(checkpoint)?;
+        let confidence = match &training {
+            Some(data) => {
+                let (images, from) = confidence::images(data)?;
+                Some(confidence::measure(checkpoint, &images, from, self.temperature)?)
+            }
+            None => None,
+        };
+        let calibration = match &training {
+            Some(data) if self.precision == Precision::Int8 => Some(self.calibration(&data.fit)?),
+            _ => None,
+        };
+        let held_out = training.as_ref().and_then(|data| data.held_out.as_ref());
+        let judges = match held_out {
+            Some(held_out) => (held_out.to_set()?, "held-out"),
+            None => (test.clone(), "test"),
+        };
+        Ok(Prepared { test, judges: Some(judges), calibration, confidence })
+    }
+
+    /// Any images, for imported weights, whose training images are unknown. With labels, they also show the accuracy
+    /// that a precision costs.
+    fn prepared_for_import(&self, checkpoint: &Checkpoint) -> Result<Prepared> {
+        let Some(folder) = &self.data else {
+            bail!(
+                "the weights were imported: name any folder of images for the check{} with --data",
+                if self.precision == Precision::Int8 { " and the ranges of int8" } else { "" }
+            );
+        };
+        let (test, labelled) = data::any_images(checkpoint, folder)?;
+        let images = Images::on_device(&test, Device::Cpu)?;
+        let confidence = match self.temperature {
+            _ if labelled => Some(confidence::measure(checkpoint, &images, MeasuredOn::HeldOut, self.temperature)?),
+            Temperature::Given(_) => bail!("--temperature with imported weights needs images with labels: see --data"),
+            Temperature::Fitted | Temperature::Off => None,
+        };
+        let calibration = match self.precision {
+            Precision::Int8 => Some(self.calibration(&images)?),
+            Precision::Fp32 | Precision::Fp16 => None,
+        };
+        Ok(Prepared { judges: labelled.then(|| (test.clone(), "given")), test, calibration, confidence })
+    }
+
     /// The run's training images, split as in training. `None`, with a note, if they are not available and neither the
     /// temperature nor the precision needs them.
     fn training(&self, checkpoint: &Checkpoint) -> Result<Option<TrainingData>> {
@@ -240,13 +305,24 @@ impl Arguments {
 
     /// The calibration images of an int8 file: the first of the images that the weights were fitted to, in the order of
     /// the run's seed. Never held-out or test images.
-    fn calibration(&self, data: &TrainingData) -> Result<Tensor> {
-        let available = data.fit.len();
-        let images = self.calibrate.map_or(CALIBRATE.min(available), |images| images as usize);
+    fn calibration(&self, images: &Images) -> Result<Tensor> {
+        let available = images.len();
+        let count = self.calibrate.map_or(CALIBRATE.min(available), |count| count as usize);
         ensure!(
-            images <= available,
-            "--calibrate {images}: expected at most {available}, the number of training images that are not held out"
+            count <= available,
+            "--calibrate {count}: expected at most {available}, the number of images to calibrate with"
         );
-        Ok(data.fit.slice(0, images)?.images)
+        Ok(images.slice(0, count)?.images)
     }
+}
+
+/// The images that an export needs, and what was measured on them.
+struct Prepared {
+    /// Images on which the runtimes are compared.
+    test: Dataset,
+    /// Labelled images on which the cost of a precision is measured, and their name.
+    judges: Option<(Dataset, &'static str)>,
+    /// Images that determine the ranges of int8.
+    calibration: Option<Tensor>,
+    confidence: Option<Confidence>,
 }

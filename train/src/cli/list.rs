@@ -53,6 +53,8 @@ enum State {
     Finished,
     /// Its patience ran out.
     StoppedEarly,
+    /// Its weights were imported, not trained here.
+    Imported,
     /// A file is missing or cannot be read.
     Broken,
 }
@@ -64,6 +66,7 @@ impl State {
             Self::Interrupted => "interrupted",
             Self::Finished => "finished",
             Self::StoppedEarly => "stopped-early",
+            Self::Imported => "imported",
             Self::Broken => "broken",
         }
     }
@@ -146,7 +149,9 @@ impl Row {
             self.epochs_planned = Some(recipe(run)?.epochs);
             return Ok(());
         }
-        let Metadata { recipe, architecture, data, progress, history, .. } = Checkpoint::metadata(&run.last())?;
+        let metadata = Checkpoint::metadata(&run.last())?;
+        let imported = metadata.is_imported();
+        let Metadata { recipe, architecture, data, progress, history, .. } = metadata;
         let best = progress.exported();
         let epoch = history.iter().find(|epoch| epoch.epoch == best);
         self.data = Some(data.name);
@@ -156,7 +161,9 @@ impl Row {
         self.best_epoch = epoch.map(|epoch| epoch.epoch);
         self.held_out_accuracy = epoch.and_then(|epoch| epoch.held_out_accuracy);
         self.test_accuracy = epoch.map(|epoch| epoch.test_accuracy);
-        if self.state != State::Running {
+        if imported {
+            (self.state, self.data, self.epochs_planned) = (State::Imported, None, None);
+        } else if self.state != State::Running {
             match progress.outcome(&recipe) {
                 Some(RunEnd::Finished) => self.state = State::Finished,
                 Some(RunEnd::StoppedEarly) => self.state = State::StoppedEarly,

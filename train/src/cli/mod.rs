@@ -6,6 +6,7 @@ mod devices;
 mod eval;
 mod export;
 mod folds;
+mod import;
 mod list;
 mod recipe;
 mod report;
@@ -52,6 +53,7 @@ enum Command {
     List(list::Arguments),
     Compare(compare::Arguments),
     Export(export::Arguments),
+    Import(import::Arguments),
     Summary(summary::Arguments),
     Recipe(recipe::Arguments),
     Devices(devices::Arguments),
@@ -95,6 +97,7 @@ impl Cli {
             Some(Command::List(arguments)) => arguments.run(),
             Some(Command::Compare(arguments)) => arguments.run(),
             Some(Command::Export(arguments)) => arguments.run(),
+            Some(Command::Import(arguments)) => arguments.run(),
             Some(Command::Summary(arguments)) => arguments.run(),
             Some(Command::Devices(arguments)) => arguments.run(),
             Some(Command::Recipe(arguments)) => arguments.run(),

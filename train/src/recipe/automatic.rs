@@ -2,9 +2,10 @@
 //!
 //! `train/recipes/README.md` documents the rules for users.
 
-use super::layers;
+use super::{NetworkRecipe, layers};
+use crate::pretrained::{self, Pretrained};
 use deploy::text::counted;
-use models::dataset::Overview;
+use models::architecture::Kind;
 use models::evaluation::UNEVEN;
 use toml::{Table, Value};
 
@@ -12,12 +13,13 @@ use toml::{Table, Value};
 pub const PHOTOS: &str = "photos";
 
 /// The keys that are chosen, with their tables.
-pub(super) const CHOSEN: [(&str, &str); 6] = [
+pub(super) const CHOSEN: [(&str, &str); 7] = [
+    ("", "from"),
+    ("network", "width"),
     ("", "hold_out"),
     ("", "batch_size"),
     ("", "passes"),
     ("", "epochs"),
-    ("network", "resolution"),
     ("", "class_weights"),
 ];
 
@@ -30,15 +32,14 @@ const FEWEST_TO_HOLD_OUT: usize = 40;
 /// Batch sizes, and the fitted images from which on they are used.
 const BATCH_SIZES: [(usize, usize); 3] = [(10_000, 64), (1000, 32), (0, 16)];
 
-/// Steps in a run, at least, and in an epoch. A network needs this many even for a few images.
+/// Steps in a run, at least, from random and from pretrained weights, and in an epoch. A network needs this many even
+/// for a few images.
 const STEPS: usize = 2000;
+const STEPS_PRETRAINED: usize = 1000;
 const STEPS_PER_EPOCH: usize = 100;
 
 /// Epochs of a run, at least: more images get more steps.
 const FEWEST_EPOCHS: usize = 10;
-
-/// Resolutions, and the shorter sides of the images from which on they are used.
-const RESOLUTIONS: [(u32, usize); 2] = [(48, 64), (0, 32)];
 
 /// A value that was chosen for a key, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,16 +56,18 @@ pub struct Decision {
 
 /// Chooses the keys of the recipe `photos` for a data folder. `own` returns what the user has set for a table's key:
 /// the others then follow from it.
-pub(super) fn decide(
-    overview: &Overview,
+pub(super) fn decide<'a>(
+    class_sizes: &[usize],
     has_validation: bool,
-    own: impl Fn(&str, &str) -> Option<i64>,
+    own: impl Fn(&str, &str) -> Option<&'a Value>,
 ) -> Vec<Decision> {
-    let images: usize = overview.classes.iter().sum();
-    let mut decisions = Vec::new();
+    let mut decisions = start(&own);
+    let starts = decisions.iter().find(|choice| choice.key == "from").map(|choice| &choice.value);
+    let pretrained = own("", "from").or(starts).and_then(Value::as_str).is_some_and(|from| from != pretrained::NONE);
+    let images: usize = class_sizes.iter().sum();
     let mut decide = |table, key, value: usize, reason: String| -> usize {
         decisions.push(Decision { table, key, value: (value as i64).into(), reason });
-        own(table, key).map_or(value, |own| own as usize)
+        own(table, key).and_then(Value::as_integer).map_or(value, |own| own as usize)
     };
     let held_out = if has_validation {
         0
@@ -85,12 +88,10 @@ pub(super) fn decide(
     let passes =
         decide("", "passes", passes, format!("at least {} per epoch", counted(STEPS_PER_EPOCH, "step"))).max(1);
     let per_epoch = (fitted * passes / batch).max(1);
-    let epochs = STEPS.div_ceil(per_epoch).max(FEWEST_EPOCHS);
+    let steps = if pretrained { STEPS_PRETRAINED } else { STEPS };
+    let epochs = steps.div_ceil(per_epoch).max(FEWEST_EPOCHS);
     decide("", "epochs", epochs, counted(epochs * per_epoch, "step"));
-    let side = overview.side;
-    let resolution = RESOLUTIONS.iter().find(|(from, _)| side >= *from).map_or(32, |(_, resolution)| *resolution);
-    decide("network", "resolution", resolution, format!("the shorter side of the images is {side} px"));
-    let (most, least) = (overview.classes.iter().max(), overview.classes.iter().min());
+    let (most, least) = (class_sizes.iter().max(), class_sizes.iter().min());
     if let (Some(most), Some(least)) = (most, least)
         && most >= &(UNEVEN as usize * least)
     {
@@ -98,6 +99,36 @@ pub(super) fn decide(
         decisions.push(Decision { table: "", key: "class_weights", value: "balanced".into(), reason });
     }
     decisions
+}
+
+/// The weights to start from: the shipped body, if there is one for the network that the user wants.
+fn start<'a>(own: impl Fn(&str, &str) -> Option<&'a Value>) -> Vec<Decision> {
+    let arch = own("network", "arch").and_then(Value::as_str).unwrap_or(Kind::MobilenetV1.name());
+    let width = own("network", "width").and_then(|width| width.as_float().or(width.as_integer().map(|one| one as f64)));
+    let stem_stride = own("network", "stem_stride").and_then(Value::as_integer).unwrap_or(2);
+    let wanted = width.unwrap_or(pretrained::BODY_WIDTH);
+    let fits = stem_stride == 2 && arch.parse().is_ok_and(|kind| pretrained::is_shipped(kind, wanted));
+    let from = own("", "from").and_then(Value::as_str);
+    if !fits || from.is_some_and(|from| from != pretrained::BODY) {
+        return Vec::new();
+    }
+    let decide = |table, key, value, reason: &str| Decision { table, key, value, reason: reason.to_owned() };
+    vec![
+        decide("", "from", pretrained::BODY.into(), "pretrained weights need fewer images"),
+        decide("network", "width", wanted.into(), "that of the shipped body"),
+    ]
+}
+
+/// The network that pretrained weights belong to.
+pub(super) fn network_of(pretrained: &Pretrained) -> Vec<Decision> {
+    let NetworkRecipe { arch, width, stem_stride, .. } = pretrained.network();
+    let reason = format!("that of {}", pretrained.origin.file);
+    let decide = |key, value| Decision { table: "network", key, value, reason: reason.clone() };
+    vec![
+        decide("arch", arch.name().into()),
+        decide("width", (*width).into()),
+        decide("stem_stride", (*stem_stride as i64).into()),
+    ]
 }
 
 /// The decisions as a partial recipe.
@@ -114,34 +145,73 @@ mod tests {
     use super::super::{ClassWeights, DataForm, Overrides, Recipe};
     use super::*;
 
-    fn data(classes: &[usize], side: u32) -> DataForm {
-        let overview = Some(Overview { classes: classes.to_vec(), side });
-        DataForm { are_digits: false, has_validation: false, overview }
+    fn data(classes: &[usize]) -> DataForm {
+        DataForm { are_digits: false, has_validation: false, class_sizes: Some(classes.to_vec()) }
     }
 
-    /// Held-out images, batch size, passes, epochs and resolution.
-    fn chosen(form: &DataForm) -> [usize; 5] {
+    /// Held-out images, batch size, passes and epochs.
+    fn chosen(form: &DataForm) -> [usize; 4] {
         let (recipe, decisions) = Recipe::for_data(PHOTOS, &Overrides::default(), form).unwrap();
         assert!(decisions.iter().all(|choice| CHOSEN.contains(&(choice.table, choice.key))));
-        [recipe.hold_out, recipe.batch_size, recipe.passes, recipe.epochs, recipe.network.resolution]
+        [recipe.hold_out, recipe.batch_size, recipe.passes, recipe.epochs]
     }
 
     #[test]
     fn a_run_follows_from_the_size_of_the_data() {
-        assert_eq!(chosen(&data(&[48; 4], 200)), [24, 16, 10, 20, 64]);
+        assert_eq!(chosen(&data(&[48; 4])), [24, 16, 10, 10]);
         // Every image counts; 1 step per pass.
-        assert_eq!(chosen(&data(&[6; 4], 60)), [0, 16, 100, 14, 64]);
-        assert_eq!(chosen(&data(&[1, 1], 20)), [0, 2, 100, 20, 32]);
-        assert_eq!(chosen(&data(&[2000; 4], 47)), [1000, 32, 1, 10, 32]);
-        assert_eq!(chosen(&data(&[6000; 10], 48)), [2000, 64, 1, 10, 64]);
+        assert_eq!(chosen(&data(&[6; 4])), [0, 16, 100, 10]);
+        assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 10]);
+        assert_eq!(chosen(&data(&[2000; 4])), [1000, 32, 1, 10]);
+        assert_eq!(chosen(&data(&[6000; 10])), [2000, 64, 1, 10]);
         // The validation split is used instead.
-        assert_eq!(chosen(&DataForm { has_validation: true, ..data(&[48; 4], 200) })[..2], [0, 16]);
+        assert_eq!(chosen(&DataForm { has_validation: true, ..data(&[48; 4]) })[..2], [0, 16]);
+    }
+
+    /// The start, the width and the epochs.
+    fn started(flags: &Overrides) -> (String, f64, usize) {
+        let (recipe, _) = Recipe::for_data(PHOTOS, flags, &data(&[48; 4])).unwrap();
+        (recipe.from, recipe.network.width, recipe.epochs)
+    }
+
+    #[test]
+    fn a_network_starts_from_the_shipped_body_if_it_fits() {
+        let photos = Recipe::find(PHOTOS).unwrap();
+        let body = (pretrained::BODY.to_owned(), pretrained::BODY_WIDTH, 10);
+        let scratch = |width| (pretrained::NONE.to_owned(), width, 20);
+        let flags = Overrides::default;
+        assert_eq!(started(&flags()), body);
+        assert_eq!(started(&Overrides { width: Some(pretrained::BODY_WIDTH), ..flags() }), body);
+        assert_eq!(started(&Overrides { width: Some(0.3), ..flags() }), scratch(0.3));
+        assert_eq!(started(&Overrides { from: Some("none".to_owned()), ..flags() }), scratch(photos.network.width));
+        let strided = started(&Overrides { stem_stride: Some(1), ..flags() });
+        assert_eq!(strided, scratch(photos.network.width));
+        assert_eq!(started(&Overrides { epochs: Some(3), ..flags() }), (body.0, body.1, 3));
+    }
+
+    #[test]
+    fn the_network_is_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("body.safetensors");
+        std::fs::write(&file, include_bytes!("../../../models/pretrained/body-25.safetensors")).unwrap();
+        let recipe = folder.path().join("mine.toml");
+        std::fs::write(&recipe, "base = \"quick\"\nfrom = \"body.safetensors\"\n[network]\nresolution = 96").unwrap();
+        let form = data(&[48; 4]);
+        let (recipe, decisions) = Recipe::for_data(recipe.to_str().unwrap(), &Overrides::default(), &form).unwrap();
+        assert_eq!((&*recipe.from, recipe.network.width), (file.to_str().unwrap(), 0.25));
+        // Everything else is as in `quick` already.
+        assert_eq!(decisions, []);
+        let photos = folder.path().join("photos.toml");
+        std::fs::write(&photos, "base = \"photos\"\nfrom = \"body.safetensors\"").unwrap();
+        let (recipe, decisions) = Recipe::for_data(photos.to_str().unwrap(), &Overrides::default(), &form).unwrap();
+        assert_eq!((recipe.network.width, recipe.epochs), (0.25, 10));
+        assert_eq!((decisions[0].key, &*decisions[0].reason), ("width", "that of body.safetensors"));
     }
 
     #[test]
     fn uneven_classes_are_weighted() {
         for (classes, expected) in [(&[20, 39][..], ClassWeights::None), (&[20, 40], ClassWeights::Balanced)] {
-            let (recipe, _) = Recipe::for_data(PHOTOS, &Overrides::default(), &data(classes, 200)).unwrap();
+            let (recipe, _) = Recipe::for_data(PHOTOS, &Overrides::default(), &data(classes)).unwrap();
             assert_eq!(recipe.class_weights, expected, "{classes:?}");
         }
     }
@@ -149,20 +219,20 @@ mod tests {
     #[test]
     fn what_the_user_sets_is_kept_and_the_rest_follows() {
         let flags = Overrides { batch_size: Some(8), epochs: Some(3), ..Overrides::default() };
-        let (recipe, decisions) = Recipe::for_data(PHOTOS, &flags, &data(&[48; 4], 200)).unwrap();
+        let (recipe, decisions) = Recipe::for_data(PHOTOS, &flags, &data(&[48; 4])).unwrap();
         assert_eq!((recipe.batch_size, recipe.epochs, recipe.passes, recipe.hold_out), (8, 3, 5, 24));
         let keys: Vec<&str> = decisions.iter().map(|choice| choice.key).collect();
-        assert_eq!(keys, ["hold_out", "passes", "resolution"]);
+        assert_eq!(keys, ["from", "width", "hold_out", "passes"]);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.toml");
         std::fs::write(&file, "base = \"photos\"\n[network]\nresolution = 128").unwrap();
         let (recipe, decisions) =
-            Recipe::for_data(file.to_str().unwrap(), &Overrides::default(), &data(&[48; 4], 200)).unwrap();
-        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 20));
+            Recipe::for_data(file.to_str().unwrap(), &Overrides::default(), &data(&[48; 4])).unwrap();
+        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 10));
         assert!(decisions.iter().all(|choice| choice.key != "resolution"));
         // The other recipes do not depend on the size of the data.
-        let (recipe, decisions) = Recipe::for_data("best", &Overrides::default(), &data(&[48; 4], 200)).unwrap();
-        assert_eq!((recipe.epochs, decisions.len()), (20, 0));
+        let (recipe, decisions) = Recipe::for_data("best", &Overrides::default(), &data(&[48; 4])).unwrap();
+        assert_eq!((recipe.epochs, decisions.len()), (Recipe::find("best").unwrap().epochs, 0));
         assert_eq!((recipe.outliers.share, recipe.augmentation.lines), (0.0, 0.0));
     }
 }

@@ -1,9 +1,11 @@
 //! Command-line flags that override recipe keys.
 
 use super::ClassWeights;
+use crate::pretrained;
 use anyhow::{Context, Result};
 use models::architecture::Kind;
 use serde::Serialize;
+use std::path::Path;
 use toml::{Table, Value};
 
 /// Recipe keys overridden by command-line flags. Each field has the name of its flag.
@@ -14,6 +16,8 @@ pub struct Overrides {
     pub width: Option<f64>,
     pub resolution: Option<usize>,
     pub stem_stride: Option<usize>,
+    pub from: Option<String>,
+    pub freeze: Option<usize>,
     pub epochs: Option<usize>,
     pub batch_size: Option<usize>,
     pub lr: Option<f64>,
@@ -39,6 +43,8 @@ impl Overrides {
         set(&mut network, "width", self.width)?;
         set(&mut network, "resolution", self.resolution)?;
         set(&mut network, "stem_stride", self.stem_stride)?;
+        set(&mut top, "from", self.from.as_deref().map(|from| pretrained::absolute(from, Path::new(""))).transpose()?)?;
+        set(&mut top, "freeze", self.freeze)?;
         set(&mut top, "epochs", self.epochs)?;
         set(&mut top, "batch_size", self.batch_size)?;
         set(&mut optimizer, "lr", self.lr)?;

@@ -2,6 +2,7 @@
 
 use super::keys::BASE;
 use super::{BUILT_IN, DEFAULT, NAMES, mistakes};
+use crate::pretrained;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -15,9 +16,14 @@ const MAX_BYTES: u64 = 1 << 20;
 static KINDS: LazyLock<Table> =
     LazyLock::new(|| toml::from_str(include_str!("../../recipes/kinds.toml")).unwrap_or_default());
 
-/// Dependencies between keys: table, key, dependent key. Setting the key to 0 also turns off the dependent key, unless
-/// the same recipe sets it.
-const NEEDS: [(&str, &str, &str); 2] = [("", "hold_out", "patience"), ("optimizer", "momentum", "nesterov")];
+/// Dependencies between keys: a key, and the key that has no effect without it, each with its table. Turning the first
+/// off (0, or `none`) also turns off the second, unless the same recipe sets it.
+const NEEDS: [[(&str, &str); 2]; 4] = [
+    [("", "hold_out"), ("", "patience")],
+    [("", "from"), ("", "freeze")],
+    [("", "from"), ("optimizer", "body_lr")],
+    [("optimizer", "momentum"), ("optimizer", "nesterov")],
+];
 
 /// The keys that the built-in recipes set for drawn digits, as table and key. They do not suit photos or clothes, and
 /// letters look like outliers.
@@ -72,10 +78,7 @@ impl Layers {
 
     /// The value that the user's layers set for a key; `table` is empty at the top level.
     pub(super) fn own(&self, table: &str, key: &str) -> Option<&Value> {
-        self.own.iter().rev().find_map(|own| match table {
-            "" => own.get(key),
-            table => own.get(table)?.get(key),
-        })
+        self.own.iter().rev().find_map(|own| get(own, table, key))
     }
 
     /// Puts the recipe together, with every key filled in. `adapted` is laid over the built-in recipe first.
@@ -122,11 +125,19 @@ impl Layers {
     fn add(&mut self, text: &str, folder: &Path) -> Result<()> {
         // Some editors on Windows write a byte-order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let own = mistakes::read(text)?;
+        let mut own = mistakes::read(text)?;
+        if let Some(Value::String(from)) = own.get_mut("from") {
+            *from = pretrained::absolute(from, folder)?;
+        }
         self.load(own.get(BASE).and_then(Value::as_str).unwrap_or(DEFAULT), folder)?;
         self.own.push(own);
         Ok(())
     }
+}
+
+/// The value of a key of a partial recipe; `table` is empty at the top level.
+pub(super) fn get<'a>(recipe: &'a Table, table: &str, key: &str) -> Option<&'a Value> {
+    if table.is_empty() { recipe.get(key) } else { recipe.get(table)?.get(key) }
 }
 
 /// Sets a key of a partial recipe; `table` is empty at the top level.
@@ -195,18 +206,19 @@ pub(super) fn lay_over(mut below: Table, own: &Table) -> Table {
             }
         }
     }
-    for (table, switch, dependent) in NEEDS {
-        let scopes = match table {
-            "" => Some((own, &mut below)),
-            _ => own.get(table).and_then(Value::as_table).zip(below.get_mut(table).and_then(Value::as_table_mut)),
-        };
-        let Some((own, merged)) = scopes else { continue };
-        let is_off = |value: &Value| value.as_integer() == Some(0) || value.as_float() == Some(0.0);
-        if own.get(switch).is_some_and(is_off)
-            && !own.contains_key(dependent)
-            && let Some(value) = merged.get_mut(dependent)
-        {
-            *value = if value.is_bool() { false.into() } else { 0.into() };
+    let is_off = |value: &Value| {
+        value.as_integer() == Some(0) || value.as_float() == Some(0.0) || value.as_str() == Some(pretrained::NONE)
+    };
+    for [switch, dependent] in NEEDS {
+        if get(own, switch.0, switch.1).is_some_and(is_off) && get(own, dependent.0, dependent.1).is_none() {
+            let off = match get(&below, dependent.0, dependent.1) {
+                Some(Value::Boolean(_)) => false.into(),
+                Some(Value::Integer(_)) => 0.into(),
+                // A share of another rate.
+                Some(Value::Float(_)) => 1.0.into(),
+                _ => continue,
+            };
+            set(&mut below, dependent.0, dependent.1, off);
         }
     }
     below
@@ -253,7 +265,7 @@ mod tests {
         assert_eq!((recipe.epochs, recipe.network.width), (3, 0.5));
         assert_eq!((recipe.network.resolution, recipe.optimizer), (64, quick.optimizer));
         let recipe = read("base = \"best\"\n[augmentation]\nrotation = 0");
-        assert_eq!((recipe.epochs, &recipe.network), (20, &best.network));
+        assert_eq!((recipe.epochs, &recipe.network), (best.epochs, &best.network));
         assert_eq!((recipe.augmentation.rotation, recipe.augmentation.shear), (0.0, 10.0));
         assert!(!recipe.to_toml().unwrap().contains("base"));
     }

@@ -15,14 +15,15 @@ mod layers;
 mod mistakes;
 mod normalization;
 
+use crate::pretrained::{self, Pretrained};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use layers::Layers;
 use models::architecture::{Architecture, Kind, MAX_RESOLUTION, MIN_RESOLUTION};
 use models::card::Preprocessing;
-use models::dataset::Overview;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::LazyLock;
 use toml::{Table, Value};
 
@@ -53,8 +54,8 @@ pub struct DataForm {
     pub are_digits: bool,
     /// Whether there is a validation split that will be used.
     pub has_validation: bool,
-    /// The class folders; `None` for IDX files.
-    pub overview: Option<Overview>,
+    /// Number of training images in each class folder; `None` for IDX files.
+    pub class_sizes: Option<Vec<usize>>,
 }
 
 /// Everything that decides how a network is trained, except the data and the machine.
@@ -63,6 +64,18 @@ pub struct DataForm {
 pub struct Recipe {
     /// Name of the recipe and of its runs' folders: letters, digits, `-`, `_` and `.`.
     pub name: String,
+    /// The weights that the network starts from: `body`, the shipped ones for its width; `none`, drawn at random; or a
+    /// file, relative to this one: a run's folder, a checkpoint, or a MobileNetV1 that timm saved as safetensors.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default = "at_random")]
+    #[schemars(!default)]
+    pub from: String,
+    /// Epochs at the start in which only the classifier is trained. The body, with its batch-norm statistics, stays as
+    /// it is.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default)]
+    #[schemars(!default, range(min = 0, max = 100_000))]
+    pub freeze: usize,
     /// Number of epochs. After each, the network is tested and a checkpoint is written.
     #[schemars(range(min = 1, max = 100_000))]
     pub epochs: usize,
@@ -149,6 +162,14 @@ fn one() -> usize {
     1
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
+fn at_random() -> String {
+    pretrained::NONE.to_owned()
+}
+
 /// Which epoch of a run is exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -215,6 +236,11 @@ pub struct OptimizerRecipe {
     /// Peak learning rate.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
+    /// Learning rate of the body, as a share of `lr`. 1: the body learns as fast as the classifier.
+    // Checkpoints of earlier versions leave it out.
+    #[serde(default = "whole")]
+    #[schemars(!default, range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub body_lr: f64,
     /// Momentum of SGD; β₁ of `AdamW`.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub momentum: f64,
@@ -270,19 +296,25 @@ impl Recipe {
     }
 
     /// Like [`Self::find`], with command-line flags laid over it, adapted to the data: for images that are not digits,
-    /// what the built-in recipes set for drawn digits is off ([`DRAWINGS`]); the recipe `photos` chooses values from an
-    /// overview of class folders. The user's own files and flags override both. Also returns the choices.
+    /// what the built-in recipes set for drawn digits is off ([`DRAWINGS`]); the recipe `photos` chooses values from the
+    /// sizes of the classes. The user's own files and flags override both. Also returns the choices.
     pub fn for_data(name_or_path: &str, flags: &Overrides, data: &DataForm) -> Result<(Self, Vec<Decision>)> {
         let layers = Layers::find(name_or_path)?.with(flags.to_table()?);
         let keeps_drawings = data.are_digits || layers.base() == automatic::PHOTOS;
         let mut adapted = if keeps_drawings { Table::new() } else { layers::drawings_off(layers.base())? };
-        let decisions = match &data.overview {
-            Some(overview) if layers.base() == automatic::PHOTOS => {
-                let own = |table: &str, key: &str| layers.own(table, key).and_then(Value::as_integer);
-                automatic::decide(overview, data.has_validation, own)
+        let mut decisions = match &data.class_sizes {
+            Some(sizes) if layers.base() == automatic::PHOTOS => {
+                automatic::decide(sizes, data.has_validation, |table, key| layers.own(table, key))
             }
             _ => Vec::new(),
         };
+        let from = layers.own("", "from").and_then(Value::as_str).filter(|from| pretrained::is_file(from));
+        if let Some(from) = from {
+            let own = automatic::network_of(&Pretrained::read(Path::new(from))?);
+            let base = layers::built_in(layers.base())?;
+            let differs = |choice: &Decision| layers::get(&base, choice.table, choice.key) != Some(&choice.value);
+            decisions.splice(0..0, own.into_iter().filter(differs));
+        }
         adapted = layers::lay_over(adapted, &automatic::to_table(&decisions));
         let decisions = decisions.into_iter().filter(|choice| layers.own(choice.table, choice.key).is_none()).collect();
         let recipe = Self::from_table(layers.merged(&adapted)?);
@@ -367,6 +399,17 @@ impl Recipe {
         if self.schedule.kind == ScheduleKind::OneCycle {
             ensure!(self.schedule.warm_up > 0.0, "schedule.warm_up 0: expected a share above 0 with one-cycle");
         }
+        ensure!(
+            self.from != pretrained::NONE || (self.freeze == 0 && self.optimizer.body_lr == 1.0),
+            "freeze and optimizer.body_lr need a pretrained body (from): a body that starts at random must learn as fast \
+             as the classifier"
+        );
+        ensure!(
+            self.freeze < self.epochs || self.freeze == 0,
+            "freeze {}: expected fewer than the {} of the run",
+            self.freeze,
+            deploy::text::counted(self.epochs, "epoch")
+        );
         if self.patience > 0 && self.hold_out == 0 {
             bail!("patience has no effect without hold_out: early stopping uses the held-out accuracy");
         }

@@ -2,10 +2,11 @@
 
 use super::Calibrated;
 use crate::checkpoint::Checkpoint;
-use crate::data::Images;
+use crate::data::{Images, TensorPreprocessor};
 use crate::device;
 use crate::evaluate::{self, Evaluation};
 use anyhow::{Result, ensure};
+use deploy::explain::overlay;
 use deploy::mistakes::{self, Mistake};
 pub use deploy::text::percent;
 use deploy::text::{self, printable};
@@ -54,6 +55,8 @@ pub struct Figures {
 pub struct Shown {
     /// The image as the network saw it, `[C, H, W]`.
     pub image: Array3<u8>,
+    /// The class activation map of the answer, drawn over the image: `[3, height, width]`.
+    pub explanation: Array3<u8>,
     /// Absolute path of its file; `None` for an image from IDX files.
     pub file: Option<PathBuf>,
 }
@@ -88,9 +91,15 @@ impl Figures {
         let mut wrong = evaluation::mistakes(logits.view(), &truths, 0);
         evaluation::sort_by_certainty(&mut wrong);
         let file = |image: usize| test.files.get(image).map(PathBuf::as_path);
+        let device = test.images.device();
+        let (network, card) = (checkpoint.shipped(device)?, checkpoint.card());
+        let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
         let shown = wrong.iter().take(SHOWN).map(|mistake| {
             let file = file(mistake.image).map(std::path::absolute).transpose()?;
-            Ok(Shown { image: image(&test.images, mistake.image)?, file })
+            let one = test.images.f_narrow(0, mistake.image as i64, 1)?;
+            let map = evaluate::activation_map(&network, &preprocessor, &one, mistake.answer)?;
+            let image = image(&test.images, mistake.image)?;
+            Ok(Shown { explanation: overlay(image.view(), map.view()), image, file })
         });
         let shown = shown.collect::<Result<_>>()?;
         let mistakes = mistakes::named(&wrong, &labels, file);

@@ -40,7 +40,8 @@ pub(super) fn section(figures: &Figures) -> Result<String> {
     let _ = writeln!(
         html,
         "<div class=\"card\"><p class=\"caption\">{which}. Each image is shown as the network sees it, with its true \
-         class, the answer and its probability, and the second guess.</p><ul class=\"mistakes\">"
+         class, the answer and its probability, and the second guess. Below it is the class activation map of the \
+         answer: yellow is what speaks for it most, grey what does not.</p><ul class=\"mistakes\">"
     );
     for (mistake, shown) in figures.mistakes.iter().zip(&figures.shown) {
         html.push_str(&item(mistake, shown)?);
@@ -63,8 +64,9 @@ fn item(mistake: &Mistake, shown: &Shown) -> Result<String> {
         None => name.clone(),
     };
     Ok(format!(
-        "<li><img src=\"{}\" alt=\"{truth} taken for {answer}\"><b>{truth}</b> taken for <b>{answer}</b><small>{}</small>{}<small>{name}</small></li>\n",
+        "<li><img src=\"{}\" alt=\"{truth} taken for {answer}\"><img src=\"{}\" alt=\"where the network saw {answer}\"><b>{truth}</b> taken for <b>{answer}</b><small>{}</small>{}<small>{name}</small></li>\n",
         data_uri(&shown.image)?,
+        data_uri(&shown.explanation)?,
         percent(Some(f64::from(mistake.probability))),
         second(mistake).map_or_else(String::new, |second| format!("<small>then {}</small>", escape(&second)))
     ))

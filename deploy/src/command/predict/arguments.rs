@@ -5,6 +5,7 @@ use crate::command::{ModelArguments, ModelSource, text, usage};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use deploy::arguments::{number, whole};
+use deploy::explain::{Explainer, Explanations};
 use deploy::inputs::{ImageSource, STANDARD_INPUT};
 use deploy::model::Model;
 use deploy::predict::Settings;
@@ -31,7 +32,8 @@ Examples:
   curl -s https://example.org/seven.png | deploy predict -
   deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'
   deploy predict photos/ --format csv --threshold 0.8 > answers.csv
-  deploy predict seven.jpg --save-input seen    and look at seen/seven.png";
+  deploy predict seven.jpg --save-input seen    and look at seen/seven.png
+  deploy predict photos/ --model pets.onnx --explain why";
 
 /// Names the image formats that this program was built to read.
 fn images_help() -> String {
@@ -83,6 +85,10 @@ pub struct Arguments {
     /// Write each image as the network saw it into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     save_input: Option<PathBuf>,
+
+    /// Write into this folder which parts of each image speak for the answer, as PNG: yellow the most, grey not at all
+    #[arg(long, value_name = "DIR")]
+    pub explain: Option<PathBuf>,
 }
 
 /// Whether something is done.
@@ -130,7 +136,7 @@ impl Arguments {
     }
 
     /// Turns the flags into settings for this model and these images.
-    pub fn settings(&self, model: &Model, sources: &[ImageSource]) -> Result<Settings> {
+    pub fn settings(&self, model: &Model, explainer: Option<Explainer>, sources: &[ImageSource]) -> Result<Settings> {
         let is_digit = Reader::digit_polarity(model.input()).is_some();
         ensure!(
             self.polarity.is_none() || is_digit,
@@ -150,6 +156,10 @@ impl Arguments {
             rejects: self.unknown != Some(Switch::Off),
             batch: self.batch.map(usize::from),
             saved: self.save_input.as_ref().map(|folder| SavedInputs::plan(folder, sources)).transpose()?,
+            explained: match (explainer, &self.explain) {
+                (Some(explainer), Some(folder)) => Some(Explanations::plan(explainer, folder, sources)?),
+                _ => None,
+            },
         })
     }
 }

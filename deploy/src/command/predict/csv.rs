@@ -8,37 +8,45 @@ use deploy::predict::{Failure, Prediction, PredictionResult};
 use std::iter::repeat_n;
 
 /// Columns: `file`, `label`, `probability` and `class`; then `label_1`, `probability_1` and so on, best first; then
-/// `input` if inputs are saved; then `error`. Fields that do not apply are empty.
+/// `input` if inputs are saved, and `explanation` if answers are explained; then `error`. Fields that do not apply are
+/// empty.
 pub struct Table {
     top: usize,
     saved: bool,
+    explained: bool,
     headed: bool,
 }
 
 impl Table {
-    /// Creates a table with columns for the `top` most probable answers and, if `saved`, for saved inputs.
-    pub fn new(top: usize, saved: bool) -> Self {
-        Self { top, saved, headed: false }
+    /// Creates a table with columns for the `top` most probable answers and, if there are any, for saved inputs and for
+    /// explanations.
+    pub fn new(top: usize, saved: bool, explained: bool) -> Self {
+        Self { top, saved, explained, headed: false }
+    }
+
+    /// The columns for files, of which some may be left out.
+    fn files<T>(&self, input: T, explanation: T) -> impl Iterator<Item = T> {
+        self.saved.then_some(input).into_iter().chain(self.explained.then_some(explanation))
     }
 
     fn header(&self) -> Vec<String> {
         let first = ["file", "label", "probability", "class"].map(str::to_owned);
         let top = (1..=self.top).flat_map(|place| [format!("label_{place}"), format!("probability_{place}")]);
-        let input = self.saved.then(|| "input".to_owned());
-        first.into_iter().chain(top).chain(input).chain(["error".to_owned()]).collect()
+        let files = self.files("input".to_owned(), "explanation".to_owned());
+        first.into_iter().chain(top).chain(files).chain(["error".to_owned()]).collect()
     }
 
     fn record(&self, outcome: PredictionResult) -> Vec<String> {
         match outcome {
-            Ok(Prediction { file, label, class, probability, top, input, .. }) => {
+            Ok(Prediction { file, label, class, probability, top, input, explanation, .. }) => {
                 let class = class.map_or_else(String::new, |class| class.to_string());
                 let top = top.into_iter().flat_map(|answer| [answer.label, answer.probability.to_string()]);
-                let input = self.saved.then(|| input.unwrap_or_default());
+                let files = self.files(input.unwrap_or_default(), explanation.unwrap_or_default());
                 let first = [file, label, probability.to_string(), class];
-                first.into_iter().chain(top).chain(input).chain([String::new()]).collect()
+                first.into_iter().chain(top).chain(files).chain([String::new()]).collect()
             }
             Err(Failure { file, error }) => {
-                let empty = repeat_n(String::new(), 3 + 2 * self.top + usize::from(self.saved));
+                let empty = repeat_n(String::new(), 3 + 2 * self.top + self.files((), ()).count());
                 [file].into_iter().chain(empty).chain([error]).collect()
             }
         }

@@ -64,7 +64,7 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
         }
         Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
         Format::Jsonl => Box::new(jsonl::Lines),
-        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some())),
+        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some(), settings.explained.is_some())),
     }
 }
 
@@ -90,8 +90,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for note in &inputs.notes {
         say(&format!("note: {}", printable(note)));
     }
-    let mut model = arguments.model.open()?;
-    let settings = arguments.settings(&model, &inputs.sources)?;
+    let (mut model, explainer) = match arguments.explain {
+        Some(_) => arguments.model.open_explained().map(|(model, explainer)| (model, Some(explainer)))?,
+        None => (arguments.model.open()?, None),
+    };
+    let settings = arguments.settings(&model, explainer, &inputs.sources)?;
     let mut printer = printer(arguments, &inputs, &model, &settings);
     if !printer.is_document() {
         say(&format!("{}: {}", model.name(), model.runtime()));

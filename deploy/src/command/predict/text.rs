@@ -27,9 +27,10 @@ impl Text {
     }
 
     /// File, best answer, and the other answers in parentheses. If the best answer is unknown, all answers are in
-    /// parentheses. If the network's input was saved, its file and where in the image it comes from.
+    /// parentheses. If the network's input was saved, its file and where in the image it comes from. If the answer was
+    /// explained, the file of the explanation.
     fn line(&self, prediction: &Prediction) -> String {
-        let Prediction { file, label, class, probability, top, reading, input } = prediction;
+        let Prediction { file, label, class, probability, top, reading, input, explanation } = prediction;
         let (file_width, best_width, label_width) = (self.file, self.best, self.label);
         let (file, label) = (printable(file), printable(label));
         let percent = class.map_or_else(String::new, |_| format!("{:.2} %", probability * 100.0));
@@ -50,6 +51,9 @@ impl Text {
                 let _ = write!(line, ": {ink} ink, {width}x{height} px at {left},{top}; reading {number} of {of}");
             }
         }
+        if let Some(explanation) = explanation {
+            let _ = write!(line, "   {}", printable(explanation));
+        }
         line + "\n"
     }
 }
@@ -69,7 +73,8 @@ mod tests {
         let answer = |&(label, probability): &(&str, f32)| Answer { label: label.into(), class: 0, probability };
         let top: Vec<_> = top.iter().map(answer).collect();
         let Answer { label, class, probability } = top[0].clone();
-        Prediction { file: file.into(), label, class: Some(class), probability, top, reading: None, input: None }
+        let (file, class) = (file.into(), Some(class));
+        Prediction { file, label, class, probability, top, reading: None, input: None, explanation: None }
     }
 
     #[test]

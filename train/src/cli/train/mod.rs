@@ -1,4 +1,6 @@
-//! `train` itself.
+//! `train` itself; `messages` has what it prints.
+
+mod messages;
 
 use super::data;
 use super::folds::cross_validate;
@@ -6,13 +8,12 @@ use crate::checkpoint::{Checkpoint, Metadata};
 use crate::device;
 use crate::interrupt;
 use crate::progress::{ProgressDisplay, duration};
-use crate::recipe::{self, ClassWeights, Decision, ExportedEpoch, Overrides, Recipe, keys};
-use crate::report;
+use crate::recipe::{self, ClassWeights, Decision, Overrides, Recipe, keys};
 use crate::run::{self, Run};
 use crate::source::{Choices, ContentChoice, DataSource};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{RunEnd, Trainer, TrainingObserver};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::ValueEnum;
 use clap::builder::StringValueParser;
@@ -20,11 +21,10 @@ use deploy::arguments::whole;
 use deploy::backend::Device;
 use deploy::named::Named;
 use deploy::text;
-use indicatif::ProgressBar;
+use messages::{conclusion, introduction, nothing_to_do, results};
 use models::architecture::Kind;
 use models::card::Content;
 use models::{dataset, files};
-use std::fmt::Write;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume an interrupted run bit for bit; with --epochs N, train it (even if finished) up to N epochs
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out", "class_weights"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "from", "freeze", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out", "class_weights"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
@@ -73,6 +73,12 @@ pub(super) struct Arguments {
     resolution: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("network.stem_stride"), value_parser = keys::whole::<usize>("network.stem_stride"))]
     stem_stride: Option<usize>,
+    /// Weights to start from: body (the shipped ones), none (drawn at random), or a file: a run's folder, a checkpoint,
+    /// or a MobileNetV1 that timm saved as safetensors [default: the recipe's; quick: none]
+    #[arg(long, value_name = "FILE")]
+    from: Option<String>,
+    #[arg(long, value_name = "EPOCHS", help = keys::help("freeze"), value_parser = keys::whole::<usize>("freeze"))]
+    freeze: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("epochs"), value_parser = keys::whole::<usize>("epochs"))]
     epochs: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("batch_size"), value_parser = keys::whole::<usize>("batch_size"))]
@@ -149,6 +155,8 @@ impl Arguments {
             width: self.width,
             resolution: self.resolution,
             stem_stride: self.stem_stride,
+            from: self.from.clone(),
+            freeze: self.freeze,
             epochs: self.epochs,
             batch_size: self.batch_size,
             lr: self.lr,
@@ -176,7 +184,7 @@ impl Arguments {
         let ignore_validation = self.hold_out.is_some();
         let choices = Choices { labels: labels.as_deref(), content, ignore_validation, ..Choices::default() };
         let form = DataSource::form(&folder, choices)?;
-        let name = match (&self.recipe, &form.overview) {
+        let name = match (&self.recipe, &form.class_sizes) {
             (Some(name), _) => name,
             (None, Some(_)) => recipe::PHOTOS,
             (None, None) => recipe::DEFAULT,
@@ -200,6 +208,11 @@ impl Arguments {
     fn resumed(&self, folder: &Path, device: tch::Device) -> Result<Option<(Trainer, Run)>> {
         let run = Run::resume(folder)?;
         let checkpoint = Checkpoint::read(&run.last())?;
+        ensure!(
+            !checkpoint.metadata.is_imported(),
+            "{0} was imported and has no training data: train --from {0} --data FOLDER starts a new run from its weights",
+            run.folder().display()
+        );
         let Metadata { recipe, progress, data, trained_with, history, .. } = &checkpoint.metadata;
         run.check_recipe(recipe, self.epochs)?;
         if let (Some(outcome), None) = (progress.outcome(recipe), self.epochs) {
@@ -264,199 +277,4 @@ enum Shows {
     Digit,
     #[value(alias = "picture")] // Its name in earlier versions, and in the model card.
     Image,
-}
-
-/// The message that a run has ended and how to train it further.
-fn nothing_to_do(run: &Run, metadata: &Metadata, outcome: RunEnd) -> String {
-    let (folder, recipe, done) = (run.folder().display(), &metadata.recipe, metadata.progress.epochs);
-    let how = match outcome {
-        RunEnd::StoppedEarly => format!(
-            "stopped early after {} of {}: no better held-out accuracy in {}",
-            done,
-            text::counted(recipe.epochs, "epoch"),
-            text::counted(recipe.patience, "epoch")
-        ),
-        _ => format!("is finished: {} done", text::counted(done, "epoch")),
-    };
-    let more = recipe.epochs.max(done + 1).max(done + recipe.epochs.div_ceil(2));
-    format!(
-        "{folder} {how}\nto train it further, for example to a total of {more} epochs:\n  train --resume {folder} --epochs {more}\n"
-    )
-}
-
-/// A summary of the run, printed before training. `own_threads` says whether the user chose the number of threads.
-fn introduction(
-    trainer: &Trainer,
-    run: &Run,
-    decisions: &[Decision],
-    asked: Device,
-    device: tch::Device,
-    own_threads: bool,
-) -> String {
-    let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
-    let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
-        format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
-    } else {
-        trainer.trained_with().to_owned()
-    };
-    let purpose = match recipe.exported_epoch {
-        ExportedEpoch::Best => "choose the best epoch",
-        ExportedEpoch::Last => "calibrate the last epoch",
-    };
-    let held_out = match facts.held_out {
-        0 => ", none held out: the last epoch is exported".to_owned(),
-        count if facts.validation => {
-            format!(" and {} of the validation split to {purpose}", text::grouped(count as u64))
-        }
-        count => format!(" and {} held out to {purpose}", text::grouped(count as u64)),
-    };
-    let mut fields = vec![
-        (
-            "recipe",
-            format!(
-                "{}, {}, batch size {}, seed {}",
-                recipe.name,
-                text::counted(recipe.epochs, "epoch"),
-                recipe.batch_size,
-                recipe.seed
-            ),
-        ),
-        ("chosen", chosen(decisions)),
-        ("network", format!("{}, {} parameters", trainer.architecture(), text::grouped(trainer.parameters() as u64))),
-        (
-            "data",
-            format!(
-                "{}\n{} training images{held_out}\n{} test images, all images {}x{} px in {}\n{}",
-                facts.folder.display(),
-                text::grouped(facts.fitted as u64),
-                text::grouped(trainer.test().len() as u64),
-                facts.input.width,
-                facts.input.height,
-                if facts.input.channels == 1 { "grey" } else { "colour" },
-                match facts.input.content {
-                    Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content image: resized)",
-                    Content::Image
-                        if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
-                    {
-                        "resized and centre-cropped (--content digit: prepared as digits)"
-                    }
-                    Content::Image => "resized and centre-cropped",
-                }
-            ),
-        ),
-        ("classes", text::class_list(&facts.labels)),
-        ("augmentation", augmentation(recipe, facts.input.content)),
-        ("runs on", on),
-        ("run", run.folder().display().to_string()),
-    ];
-    fields.retain(|(_, text)| !text.is_empty());
-    if progress.outcome(recipe).is_some() {
-        fields.push(("continues", "with its report: every epoch is done".to_owned()));
-    } else if progress.total_steps > 0 {
-        let (epoch, steps) = (progress.epochs + 1, trainer.steps_per_epoch());
-        let mut from = format!("at epoch {epoch} of {}, step {} of {steps}", recipe.epochs, progress.step);
-        if let (tch::Device::Cpu, false) = (device, own_threads) {
-            let _ = write!(from, ", {} as before", text::counted(tch::get_num_threads() as usize, "thread"));
-        }
-        if let Some(extension) = progress.extensions.last().filter(|extension| extension.from != recipe.epochs) {
-            let _ = write!(
-                from,
-                "\n{} planned before; since epoch {}, the learning rate is\nthat of a run of {} (recipe.toml is updated)",
-                text::counted(extension.from, "epoch"),
-                extension.after + 1,
-                text::counted(recipe.epochs, "epoch"),
-            );
-        }
-        fields.push(("continues", from));
-    }
-    text::fields(&fields)
-}
-
-/// The values that follow from the data, one per line, with the reasons.
-fn chosen(decisions: &[Decision]) -> String {
-    let line = |Decision { key, value, reason, .. }: &Decision| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("{} {value}: {reason}", key.replace('_', " "))
-    };
-    decisions.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// What changes the training images at random, and the outliers in each batch.
-fn augmentation(recipe: &Recipe, content: Content) -> String {
-    let table = toml::Table::try_from(recipe).unwrap_or_default();
-    let on: Vec<_> = recipe::keys::KEYS
-        .iter()
-        .filter(|key| ["augmentation", "color_jitter"].contains(&key.table.as_str()))
-        .filter_map(|key| Some((key, table.get(&key.table)?.get(&key.name)?.as_float()?)))
-        .filter(|(_, value)| *value > 0.0)
-        .map(|(key, value)| format!("{} {value}", key.name.replace('_', " ")))
-        .collect();
-    let mut text = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
-    match (recipe.outliers.count(recipe.batch_size), content) {
-        (0, Content::Image) if !recipe.augmentation.draws() => {
-            text.push_str("\nno drawing augmentations or outliers: these images are not digits");
-        }
-        (0, _) => text.push_str("\nno outliers"),
-        (count, _) => {
-            let _ = write!(text, "\n{} per step, weight {}", text::counted(count, "outlier"), recipe.outliers.weight);
-        }
-    }
-    text
-}
-
-/// A message about how the run ended, and the best checkpoint.
-fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds: f64) -> String {
-    let mut text = match outcome {
-        RunEnd::StoppedEarly => {
-            format!("stopped early after {}: the held-out accuracy no longer improves\n", duration(seconds))
-        }
-        _ => format!("done in {}\n", duration(seconds)),
-    };
-    let best = trainer.progress().exported();
-    if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
-        let _ = writeln!(
-            text,
-            "{} checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
-            if trainer.progress().best.is_some() { "best" } else { "last" },
-            epoch.test_accuracy * 100.0,
-            run.best().display()
-        );
-    }
-    text
-}
-
-/// Writes `report.html` and returns the closing message: the weakest class, the report's path and the next command. If
-/// the report cannot be written, it prints a note; the run itself is not affected.
-fn results(trainer: &Trainer, run: &Run) -> String {
-    let mut text = String::new();
-    // Hidden where standard error is not a terminal.
-    let bar = ProgressBar::new_spinner().with_message("writing the report");
-    bar.tick();
-    let evaluated = format!(
-        "the test split of {}, {}",
-        trainer.facts().folder.display(),
-        text::counted(trainer.test().len(), "image")
-    );
-    let written = report::RunReport::measure(run, trainer.test(), trainer.held_out(), &evaluated)
-        .and_then(|report| Ok((report.write(run)?, report)));
-    bar.finish_and_clear();
-    match written {
-        Ok((page, report)) => {
-            let figures = &report.figures;
-            let lines = text::headline(&figures.metrics);
-            let accuracies = lines.iter().filter(|(name, _)| ["accuracy", "balanced"].contains(name));
-            for (name, line) in accuracies {
-                let name = if *name == "accuracy" { "test accuracy" } else { "balanced accuracy" };
-                let _ = writeln!(text, "{name}: {line}");
-            }
-            text.push_str(&text::weakest(&figures.metrics, &figures.labels));
-            text.push_str(&text::warnings(&figures.metrics, &figures.labels));
-            let _ = writeln!(text, "report: {}", page.display());
-        }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "note: the report was not written: {error:#}");
-        }
-    }
-    let _ = writeln!(text, "next:   train export {}", run.folder().display());
-    text
 }
