@@ -112,7 +112,7 @@ impl Pretrained {
     }
 
     fn parse(name: String, path: &Path, bytes: &[u8]) -> Result<Self> {
-        let is_checkpoint = checkpoint::is_one(bytes);
+        let is_checkpoint = checkpoint::is_checkpoint(bytes);
         let (tensors, network) = if is_checkpoint {
             let checkpoint = Checkpoint::from_bytes(path, bytes)?;
             (checkpoint.shipped_tensors(), checkpoint.metadata.recipe.network.clone())

@@ -108,7 +108,7 @@ pub(crate) fn tensor(view: &TensorView) -> Result<Tensor> {
 pub(crate) const INCOMPLETE: &str = "it is not a complete safetensors file: is it truncated?";
 
 /// Whether a safetensors file is a checkpoint, of any version.
-pub(crate) fn is_one(bytes: &[u8]) -> bool {
+pub(crate) fn is_checkpoint(bytes: &[u8]) -> bool {
     SafeTensors::read_metadata(bytes)
         .is_ok_and(|(_, header)| header.metadata().as_ref().is_some_and(|metadata| metadata.contains_key(METADATA_KEY)))
 }

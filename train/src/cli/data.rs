@@ -59,15 +59,18 @@ const MOST_IMAGES: usize = 1000;
 pub(super) fn any_images(checkpoint: &Checkpoint, folder: &Path) -> Result<(Dataset, bool)> {
     let data = &checkpoint.metadata.data;
     let labelled = with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, None, progress));
-    if let Ok(labelled) = labelled {
-        say(&labelled.notes);
-        return Ok((labelled.set, true));
-    }
+    let error = match labelled {
+        Ok(labelled) => {
+            say(&labelled.notes);
+            return Ok((labelled.set, true));
+        }
+        Err(error) => error,
+    };
     let reading = with_bar("reading", |progress| dataset::unlabelled(folder, &data.input, MOST_IMAGES, progress))?;
     say(&reading.notes);
     say_line(&format!(
-        "note: {} has no sub-folders named after the network's classes, so neither calibration nor the accuracy that a \
-         precision costs is measured",
+        "note: the images in {} are used without labels, so the probabilities are not calibrated, and the accuracy that \
+         a precision costs is not measured ({error:#})",
         folder.display()
     ));
     Ok((reading.set, false))

@@ -57,7 +57,7 @@ impl Arguments {
         let (labels, numbered) = dataset::read_repeated_labels(&self.labels)?;
         for label in numbered {
             say_line(&format!(
-                "note: a class name occurs more than once in {}: its next is {label}",
+                "note: {} repeats the name of a class: the later class is called {label}",
                 self.labels.display()
             ));
         }

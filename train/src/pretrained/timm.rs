@@ -14,7 +14,7 @@ const TIMM_BLOCKS: [&str; 13] =
 const NORM: [(&str, &str); 4] =
     [("weight", "scale"), ("bias", "shift"), ("running_mean", "mean"), ("running_var", "variance")];
 
-/// What timm counts and nobody needs.
+/// End of the names of timm's counters of batches, which have no effect on the answers.
 const COUNTER: &str = "num_batches_tracked";
 
 /// Reads timm's tensors by our names. Errors if one has a name that timm's MobileNetV1 does not use.

@@ -86,7 +86,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     save_input: Option<PathBuf>,
 
-    /// Write into this folder which parts of each image speak for the answer, as PNG: yellow the most, grey not at all
+    /// Draw which parts of each image speak for its answer into this folder, as PNG: yellow parts speak for it most, grey
+    /// parts do not
     #[arg(long, value_name = "DIR")]
     pub explain: Option<PathBuf>,
 }
