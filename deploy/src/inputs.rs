@@ -174,7 +174,7 @@ mod tests {
         let names = folder.names(&["z.png", "in", "-", "missing.png"]);
         assert_eq!(names, ["z.png", "in/b.png", "in/deep/a.jpg", "-", "missing.png"]);
         let notes = folder.list(&["in"]).unwrap().notes;
-        assert!(notes.len() == 1 && notes[0].ends_with("in: skipped files that are not images: 1 hidden, 1 .txt"));
+        assert!(notes.len() == 1 && notes[0].ends_with("PNM: 1 hidden, 1 .txt"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn files_folders_patterns_and_standard_input_are_read_in_the_order_given() {
     assert_eq!(files, expected);
     let all = expected_labels(3);
     assert_eq!(labels_of(&document), [1, 0, 1, 2, 2, 0, 2].map(|n| all[n]));
-    let note = "photos: skipped files that are not images: 1 hidden, 1 .txt";
+    let note = "photos: skipped files other than PNG, JPEG, WebP, BMP, PNM: 1 hidden, 1 .txt";
     assert_eq!(document.stderr, format!("note: {note}\n"));
     assert_eq!(document.json()["notes"][0], note);
 }

@@ -248,6 +248,7 @@ mod tests {
             sample: Vec::new(),
             validation: false,
             held_out_by_class: false,
+            near_duplicates_together: true,
         };
         let metadata = Metadata {
             format: FORMAT,

@@ -7,7 +7,7 @@ use crate::recipe::Recipe;
 use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
 use models::card::{Content, Polarity, Preprocessing};
-use models::dataset::Dataset;
+use models::dataset::{self, Dataset};
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
@@ -124,13 +124,11 @@ impl TrainingData {
         seed::set(recipe.seed, Purpose::HoldOut, 0);
         let order = Vec::<i64>::try_from(Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?)?;
         let part = |image: usize| if source.held_out_by_class { source.train.labels()[image] } else { 0 };
-        let mut due = shares(&(0..total).map(part).collect::<Vec<usize>>(), hold_out);
-        let (held_out, fit): (Vec<i64>, Vec<i64>) = order.into_iter().partition(|&image| {
-            let due = &mut due[part(image as usize)];
-            let is_held_out = *due > 0;
-            *due -= usize::from(is_held_out);
-            is_held_out
-        });
+        let parts: Vec<usize> = (0..total).map(part).collect();
+        let due = shares(&parts, hold_out);
+        let places: Vec<usize> = order.iter().map(|&image| image as usize).collect();
+        let is_held_out = dataset::choose(&places, &parts, &source.train.groups(), due);
+        let (held_out, fit): (Vec<i64>, Vec<i64>) = order.into_iter().partition(|&image| is_held_out[image as usize]);
         ensure!(
             !held_out.is_empty(),
             "{}: no image can be held out, because every class has only one: add images, or set --hold-out 0",
@@ -268,6 +266,7 @@ mod tests {
             validation: None,
             test: set,
             held_out_by_class: false,
+            near_duplicates_together: true,
             has_test: true,
             notes: Vec::new(),
         }

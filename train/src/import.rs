@@ -82,6 +82,7 @@ impl Imported {
                 sample: Vec::new(),
                 validation: false,
                 held_out_by_class: false,
+                near_duplicates_together: true,
             },
             progress: RunProgress::default(),
             history: Vec::new(),

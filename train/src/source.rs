@@ -5,8 +5,9 @@ use crate::data::{Images, TrainingData};
 use crate::recipe::DataForm;
 use anyhow::{Context, Result, bail};
 use models::card::{Content, Input};
-use models::dataset::{Catalogue, Dataset, ReadProgress, Split, sample};
+use models::dataset::{Catalogue, Dataset, ReadProgress, SplitOptions, Splits, sample};
 use models::fingerprint::Fingerprint;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A data set: its name, the content of its images, and its splits.
@@ -28,6 +29,8 @@ pub struct DataSource {
     /// Whether images are held out class by class, as the test images of class folders are. The images of IDX files,
     /// many more, are held out at random.
     pub held_out_by_class: bool,
+    /// Whether near-duplicates stay on one side of every split.
+    pub near_duplicates_together: bool,
     /// Whether the folder has its own test split. Otherwise a fifth of each class is kept for the test.
     pub has_test: bool,
     /// Notes for the user, for example about files that were skipped or could not be read.
@@ -45,6 +48,8 @@ pub struct Choices<'a> {
     pub ignore_validation: bool,
     /// Whether images are held out class by class; `None` if they are in class folders.
     pub held_out_by_class: Option<bool>,
+    /// Whether near-duplicates stay on one side of every split; `None`, as in new runs, means that they do.
+    pub near_duplicates_together: Option<bool>,
 }
 
 /// Where the information about what the images show comes from.
@@ -65,8 +70,13 @@ impl<'a> Choices<'a> {
     pub fn from_facts(facts: &'a DataFacts) -> Self {
         let content = ContentChoice::Given(facts.input.content);
         let ignore_validation = !facts.validation;
-        let held_out_by_class = Some(facts.held_out_by_class);
-        Self { labels: Some(&facts.labels), content, ignore_validation, held_out_by_class }
+        Self {
+            labels: Some(&facts.labels),
+            content,
+            ignore_validation,
+            held_out_by_class: Some(facts.held_out_by_class),
+            near_duplicates_together: Some(facts.near_duplicates_together),
+        }
     }
 }
 
@@ -103,17 +113,13 @@ impl DataSource {
             ContentChoice::Given(content) => content,
         };
         let input = catalogue.input(resolution, content)?;
-        let mut read = |split: Split| {
-            let reading = catalogue.read(split, &labels, &input, progress)?;
-            notes.extend(reading.notes);
-            Ok::<_, anyhow::Error>(reading.set)
+        let options = SplitOptions {
+            validation: !choices.ignore_validation,
+            together: choices.near_duplicates_together.unwrap_or(true),
         };
-        let train = read(Split::Train)?;
-        let validation = match (catalogue.has_validation(), choices.ignore_validation) {
-            (true, false) => Some(read(Split::Validation)?),
-            _ => None,
-        };
-        let test = read(Split::Test)?;
+        let Splits { train, validation, test, notes: of_reading } =
+            Splits::read(&catalogue, &labels, &input, options, progress)?;
+        notes.extend(of_reading);
         if catalogue.has_validation() && choices.ignore_validation {
             notes.push(format!("{}: the validation split is not used", folder.display()));
         }
@@ -127,6 +133,7 @@ impl DataSource {
             validation,
             test,
             held_out_by_class: choices.held_out_by_class.unwrap_or_else(|| catalogue.has_class_folders()),
+            near_duplicates_together: options.together,
             has_test: catalogue.test_folder().is_some(),
             notes,
         })
@@ -141,15 +148,19 @@ impl DataSource {
             parts.push(&self.test);
         }
         let all = Dataset::joined(&parts)?;
+        // Near-duplicates share the fold of the first of them.
         let mut seen = vec![0; self.labels.len()];
-        let mut folds = vec![0; all.len()];
-        for (fold, &label) in folds.iter_mut().zip(all.labels()) {
-            *fold = seen[label] % count;
-            seen[label] += 1;
+        let mut fold_of = HashMap::new();
+        let mut folds = Vec::with_capacity(all.len());
+        for (&label, group) in all.labels().iter().zip(all.groups()) {
+            folds.push(*fold_of.entry(group).or_insert_with(|| {
+                seen[label] += 1;
+                (seen[label] - 1) % count
+            }));
         }
         if let Some((label, size)) = self.labels.iter().zip(&seen).find(|(_, size)| **size < count) {
             bail!(
-                "{}: the class {label} has {size} images: expected at least one for each of {count} folds",
+                "{}: the class {label} has {size} distinct images: expected at least one for each of {count} folds",
                 self.folder.display()
             );
         }
@@ -166,6 +177,7 @@ impl DataSource {
                 validation: None,
                 test: all.select(&places(fold, true))?,
                 held_out_by_class: self.held_out_by_class,
+                near_duplicates_together: self.near_duplicates_together,
                 has_test: true,
                 notes: Vec::new(),
             })
@@ -203,6 +215,7 @@ impl DataFacts {
             sample: sample(&source.train),
             validation: source.validation.is_some(),
             held_out_by_class: source.held_out_by_class,
+            near_duplicates_together: source.near_duplicates_together,
         }
     }
 
@@ -256,6 +269,7 @@ mod tests {
             sample: Vec::new(),
             validation: false,
             held_out_by_class: true,
+            near_duplicates_together: true,
         }
     }
 
@@ -294,6 +308,7 @@ mod tests {
             validation: None,
             test: set(100, 3),
             held_out_by_class: true,
+            near_duplicates_together: true,
             has_test: false,
             notes: Vec::new(),
         };
@@ -314,7 +329,10 @@ mod tests {
         };
         assert_eq!(tested(&source), (0..12).chain(100..103).collect::<Vec<u8>>());
         let message = source.folds(6).err().unwrap().to_string();
-        assert!(message.contains("the class b has 5 images: expected at least one for each of 6 folds"), "{message}");
+        assert!(
+            message.contains("the class b has 5 distinct images: expected at least one for each of 6 folds"),
+            "{message}"
+        );
         // Four images of class b remain.
         let own = DataSource { has_test: true, ..source };
         assert!(own.folds(5).is_err());

@@ -594,6 +594,7 @@ mod tests {
             validation: None,
             test: set(),
             held_out_by_class: true,
+            near_duplicates_together: true,
             has_test: true,
             notes: Vec::new(),
         }

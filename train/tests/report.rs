@@ -52,6 +52,7 @@ fn source(channels: usize, labels: &[&str]) -> DataSource {
         validation: None,
         test: images(30, channels, labels.len()),
         held_out_by_class: false,
+        near_duplicates_together: true,
         has_test: true,
         notes: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use super::class_folders::{ClassFolders, ImagePath, TestSource};
 use super::labels::{Names, UnknownClasses};
-use super::{Dataset, Split, decode, idx_files, labels};
+use super::{Dataset, Split, decode, duplicates, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
 use crate::digit::Reading;
 use anyhow::{Context, Result, bail, ensure};
@@ -215,37 +215,56 @@ impl Catalogue {
             }
         }?;
         if split == Split::Train {
-            let mut missing = labels.to_vec();
-            let learnt: BTreeSet<&String> = reading.set.labels().iter().map(|&label| &labels[label]).collect();
-            missing.retain(|label| !learnt.contains(label));
-            ensure!(
-                missing.is_empty(),
-                "{}: these classes have no readable training image: {}",
-                self.folder.display(),
-                labels::listed(&missing)
-            );
+            self.expect_every_class(&reading.set, labels)?;
         }
         Ok(reading)
     }
 
+    /// Fails if the training images `train` have none of one of the classes.
+    pub(super) fn expect_every_class(&self, train: &Dataset, labels: &[String]) -> Result<()> {
+        let learnt: BTreeSet<usize> = train.labels().iter().copied().collect();
+        let missing: Vec<String> =
+            (0..labels.len()).filter(|class| !learnt.contains(class)).map(|class| labels[class].clone()).collect();
+        ensure!(
+            missing.is_empty(),
+            "{}: these classes have no readable training image: {}",
+            self.folder.display(),
+            labels::listed(&missing)
+        );
+        Ok(())
+    }
+
     /// Reads all images of a folder that keeps a fifth of each class for the test. Also returns, for each image,
-    /// whether it is a test image.
+    /// whether it is a test image. Unless `together` is false, near-duplicates are on one side.
     pub(super) fn read_all(
         &self,
         labels: &[String],
         input: &Input,
         options: ReadOptions,
+        together: bool,
     ) -> Result<(ReadSplit, Vec<bool>)> {
         let Form::Folders(folders) = &self.form else {
             bail!("{} has its own test split", self.folder.display());
         };
         let what = format!("images in {}", self.folder.display());
-        let reading = self.read_images(folders, &folders.all(), &what, labels, input, options)?;
+        let mut reading = self.read_images(folders, &folders.all(), &what, labels, input, options)?;
         let test: BTreeSet<&Path> =
             folders.images(&self.folder, Split::Test)?.iter().map(|image| image.path.as_path()).collect();
-        let is_test =
-            (0..reading.set.len()).map(|image| reading.set.file(image).is_some_and(|file| test.contains(file)));
-        let is_test = is_test.collect();
+        let set = &mut reading.set;
+        let planned: Vec<bool> =
+            (0..set.len()).map(|image| set.file(image).is_some_and(|file| test.contains(file))).collect();
+        if !together {
+            return Ok((reading, planned));
+        }
+        let groups = duplicates::groups(&[set]);
+        let mut due = vec![0; labels.len()];
+        for (&label, is_test) in set.labels().iter().zip(&planned) {
+            due[label] += usize::from(*is_test);
+        }
+        let planned_images = |test: bool| (0..set.len()).filter(|&image| planned[image] == test).collect::<Vec<_>>();
+        let order = [planned_images(true), planned_images(false)].concat();
+        let is_test = duplicates::choose(&order, set.labels(), &groups, due);
+        set.groups = groups;
         Ok((reading, is_test))
     }
 

@@ -153,7 +153,8 @@ impl Skipped {
     /// Notes for the user who gave the folder `root`.
     pub fn notes(&self, root: &Path) -> Vec<String> {
         let root = root.display();
-        let names = self.names().map(|names| format!("{root}: skipped files that are not images: {names}"));
+        let formats = image_file::FORMATS;
+        let names = self.names().map(|names| format!("{root}: skipped files other than {formats}: {names}"));
         let loose = (self.loose > 0).then(|| format!("{root}: skipped {} images outside class folders", self.loose));
         let folders = self.folders.iter().map(|(folder, reason)| format!("skipped {}: {reason}", folder.display()));
         names.into_iter().chain(loose).chain(folders).collect()

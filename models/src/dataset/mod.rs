@@ -2,27 +2,32 @@
 //!
 //! A [`Catalogue`] lists the contents of a folder: IDX files, as of MNIST (`idx_files`), or one sub-folder of images
 //! per class (`class_folders`; `decode` reads their images). `layout` finds the class folders and the splits by their
-//! usual names. Reading a [`Split`] gives a [`Dataset`]. [`test_set`] chooses the images to evaluate a model on, and
+//! usual names. Reading a [`Split`] gives a [`Dataset`], and reading all [`Splits`] keeps near-duplicates (`duplicates`)
+//! on one side. [`test_set`] chooses the images to evaluate a model on, and
 //! recognises its training images by a [`sample()`].
 
 mod catalogue;
 mod class_folders;
 mod decode;
+mod duplicates;
 mod idx_files;
 mod labels;
 mod layout;
 mod listing;
 mod noise;
 mod sample;
+mod splits;
 mod test_set;
 
 pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
 pub use decode::unlabelled;
+pub use duplicates::choose;
 pub use idx_files::load;
 pub use labels::{UnknownClasses, read_labels, read_repeated_labels};
 pub use listing::images_in;
 pub use noise::noise;
 pub use sample::sample;
+pub use splits::{SplitOptions, Splits};
 pub use test_set::{TestSet, Trained, test_set};
 
 use crate::card::Polarity;
@@ -64,6 +69,8 @@ pub struct Dataset {
     labels: Vec<usize>,
     /// Either empty or one per image.
     files: Vec<PathBuf>,
+    /// Either empty or one per image: near-duplicates have the same number.
+    groups: Vec<usize>,
 }
 
 impl Dataset {
@@ -73,7 +80,7 @@ impl Dataset {
         ensure!(count == labels.len(), "{count} images, but {} labels", labels.len());
         ensure!(!images.is_empty(), "expected at least one image");
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
-        Ok(Self { images, labels, files: Vec::new() })
+        Ok(Self { images, labels, files: Vec::new(), groups: Vec::new() })
     }
 
     /// Adds the file that each image was read from. Fails if there is not exactly one per image.
@@ -86,6 +93,13 @@ impl Dataset {
     #[must_use]
     pub fn file(&self, image: usize) -> Option<&Path> {
         self.files.get(image).map(PathBuf::as_path)
+    }
+
+    /// The group of each image: images with the same number are near-duplicates of each other. Numbers are not
+    /// consecutive.
+    #[must_use]
+    pub fn groups(&self) -> Vec<usize> {
+        if self.groups.is_empty() { (0..self.len()).collect() } else { self.groups.clone() }
     }
 
     /// The images, `[N, C, H, W]`, values 0 to 255, contiguous.
@@ -126,27 +140,56 @@ impl Dataset {
     pub fn first(&self, count: usize) -> Self {
         let count = count.clamp(1, self.len());
         let images = self.images.slice_axis(Axis(0), Slice::from(..count)).into_owned();
-        Self { images, labels: self.labels[..count].to_vec(), files: self.files.iter().take(count).cloned().collect() }
+        Self {
+            images,
+            labels: self.labels[..count].to_vec(),
+            files: self.files.iter().take(count).cloned().collect(),
+            groups: self.groups.iter().take(count).copied().collect(),
+        }
     }
 
     /// The images at these indices, at least one, each below [`Dataset::len`].
     pub fn select(&self, places: &[usize]) -> Result<Self> {
         let images = self.images.select(Axis(0), places);
-        let files = places.iter().filter_map(|&place| self.files.get(place).cloned()).collect::<Vec<_>>();
-        let set = Self::new(images, places.iter().map(|&place| self.labels[place]).collect())?;
-        if self.files.is_empty() { Ok(set) } else { set.with_files(files) }
+        Ok(Self {
+            files: places.iter().filter_map(|&place| self.files.get(place).cloned()).collect(),
+            groups: places.iter().filter_map(|&place| self.groups.get(place).copied()).collect(),
+            ..Self::new(images, places.iter().map(|&place| self.labels[place]).collect())?
+        })
     }
 
-    /// The images of all `parts`, one after the other. Fails if their sizes differ.
+    /// Removes all images except those at these increasing indices, without a second copy in memory. Fails if there are
+    /// none.
+    fn keep(&mut self, places: &[usize]) -> Result<()> {
+        ensure!(!places.is_empty(), "expected at least one image");
+        let (_, channels, height, width) = self.images.dim();
+        let length = channels * height * width;
+        let (mut pixels, _) = std::mem::take(&mut self.images).into_raw_vec_and_offset();
+        for (to, &from) in places.iter().enumerate() {
+            pixels.copy_within(from * length..(from + 1) * length, to * length);
+        }
+        pixels.truncate(places.len() * length);
+        pixels.shrink_to_fit();
+        self.images = Array4::from_shape_vec((places.len(), channels, height, width), pixels)?;
+        self.labels = places.iter().map(|&place| self.labels[place]).collect();
+        self.files = places.iter().filter_map(|&place| self.files.get(place).cloned()).collect();
+        self.groups = places.iter().filter_map(|&place| self.groups.get(place).copied()).collect();
+        Ok(())
+    }
+
+    /// The images of all `parts`, one after the other. Fails if their sizes differ. What only some of the parts know is
+    /// lost: their files, or their near-duplicates.
     pub fn joined(parts: &[&Self]) -> Result<Self> {
         let views: Vec<_> = parts.iter().map(|part| part.images.view()).collect();
-        let images = ndarray::concatenate(Axis(0), &views)?;
         let labels = parts.iter().flat_map(|part| &part.labels).copied().collect();
-        let set = Self::new(images, labels)?;
-        if parts.iter().any(|part| part.files.is_empty()) {
-            return Ok(set);
+        let mut set = Self::new(ndarray::concatenate(Axis(0), &views)?, labels)?;
+        if parts.iter().all(|part| !part.files.is_empty()) {
+            set.files = parts.iter().flat_map(|part| &part.files).cloned().collect();
         }
-        set.with_files(parts.iter().flat_map(|part| &part.files).cloned().collect())
+        if parts.iter().all(|part| !part.groups.is_empty()) {
+            set.groups = parts.iter().flat_map(|part| &part.groups).copied().collect();
+        }
+        Ok(set)
     }
 
     /// Replaces each label `c` by `classes[c]`.

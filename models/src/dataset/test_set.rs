@@ -75,7 +75,7 @@ pub fn test_set<'a>(
         let below = below.map_or_else(String::new, |below| format!(" ({}/)", below.display()));
         (set, format!("the test split of {shown}{below}"), false)
     } else {
-        let (ReadSplit { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, options)?;
+        let (ReadSplit { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, options, true)?;
         notes.extend(of_reading);
         let places = |test: bool| (0..set.len()).filter(|&image| is_test[image] == test).collect::<Vec<_>>();
         let parts = || Ok::<_, anyhow::Error>((set.select(&places(false))?, set.select(&places(true))?));
@@ -144,7 +144,7 @@ mod tests {
 
     const SILENT: ReadProgress = &|_, _| ();
     use crate::card::Content;
-    use crate::dataset::{Split, sample};
+    use crate::dataset::{SplitOptions, Splits, sample};
     use image::{GrayImage, Luma};
     use std::fs;
 
@@ -171,7 +171,8 @@ mod tests {
     fn trained_on(root: &Path) -> Model {
         let catalogue = Catalogue::open(root).unwrap();
         let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Image).unwrap());
-        let set = catalogue.read(Split::Train, &labels, &input, SILENT).unwrap().set;
+        let choices = SplitOptions { validation: false, together: true };
+        let set = Splits::read(&catalogue, &labels, &input, choices, SILENT).unwrap().train;
         Model { labels, input, sample: sample(&set), fingerprint: set.fingerprint() }
     }
 

@@ -90,6 +90,9 @@ pub struct DataFacts {
     /// checkpoints of earlier versions, which drew them at random.
     #[serde(default)]
     pub held_out_by_class: bool,
+    /// Whether near-duplicates stay on one side of every split. `false` in checkpoints of earlier versions.
+    #[serde(default)]
+    pub near_duplicates_together: bool,
 }
 
 /// How far a run has progressed.
