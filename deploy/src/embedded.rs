@@ -6,5 +6,8 @@
 /// Its name in messages.
 pub const NAME: &str = concat!(env!("DEPLOY_MODEL_NAME"), " (embedded)");
 
+/// Its name without the addition.
+pub const MODEL_NAME: &str = env!("DEPLOY_MODEL_NAME");
+
 /// The bytes of the ONNX file.
 pub const MODEL: &[u8] = include_bytes!(env!("DEPLOY_MODEL_FILE"));

@@ -23,6 +23,13 @@ pub enum ImageSource {
     File(PathBuf),
     /// Standard input, read to its end.
     StandardInput,
+    /// An image file in memory.
+    Memory {
+        /// Its name in results and messages.
+        name: String,
+        /// The contents of the file.
+        bytes: Vec<u8>,
+    },
 }
 
 impl ImageSource {
@@ -32,15 +39,16 @@ impl ImageSource {
         match self {
             Self::File(path) => files::name(path),
             Self::StandardInput => STANDARD_INPUT.to_owned(),
+            Self::Memory { name, .. } => name.clone(),
         }
     }
 
-    /// The file's path; `None` for standard input.
+    /// The file's path; `None` for standard input and memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::StandardInput => None,
+            Self::StandardInput | Self::Memory { .. } => None,
         }
     }
 
@@ -49,6 +57,7 @@ impl ImageSource {
         match self {
             Self::File(path) => reader.readings(path, input),
             Self::StandardInput => reader.read_from("standard input", std::io::stdin().lock(), input),
+            Self::Memory { name, bytes } => reader.from_bytes(name, bytes, input),
         }
     }
 
@@ -58,6 +67,7 @@ impl ImageSource {
         match self {
             Self::File(path) => fs::metadata(path).map_or(0, |metadata| metadata.len()),
             Self::StandardInput => 0,
+            Self::Memory { bytes, .. } => bytes.len() as u64,
         }
     }
 }

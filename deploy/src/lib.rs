@@ -25,6 +25,7 @@
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
 //! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
 //!   slows it down.
+//! * [`document`]: results as JSON; `serve` answers with them over HTTP.
 //! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
 //!   and man pages.
 //!
@@ -38,6 +39,7 @@ pub mod backend;
 pub mod bench;
 pub mod confusion_svg;
 pub mod doctor;
+pub mod document;
 pub mod embedded;
 pub mod evaluate;
 pub mod explain;
@@ -53,4 +55,6 @@ pub mod parity;
 pub mod pipeline;
 pub mod predict;
 pub mod saved_inputs;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod text;

@@ -5,6 +5,8 @@ mod command;
 #[cfg(feature = "manual")]
 use clap::CommandFactory;
 use clap::{Parser, Subcommand};
+#[cfg(feature = "serve")]
+use command::serve;
 use command::{backends, bench, doctor, eval, inspect, parity, predict};
 #[cfg(feature = "manual")]
 use deploy::manual;
@@ -26,6 +28,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Predict(predict::Arguments),
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
     Eval(eval::Arguments),
     Parity(parity::Arguments),
     Bench(bench::Arguments),
@@ -45,6 +49,8 @@ enum Command {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Predict(arguments) => predict::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Parity(arguments) => parity::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

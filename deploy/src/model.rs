@@ -73,6 +73,12 @@ impl Model {
         &self.labels
     }
 
+    /// What the file's scores are. [`Model::logits`] returns logits either way.
+    #[must_use]
+    pub fn scores(&self) -> Scores {
+        self.interface.scores
+    }
+
     /// The engine that really runs.
     #[must_use]
     pub fn runtime(&self) -> &Runtime {

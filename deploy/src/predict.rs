@@ -197,6 +197,13 @@ pub fn predict(
     }
 }
 
+/// Classifies one image. An image that cannot be read is a result, not an error.
+pub fn classify(model: &mut Model, source: ImageSource, settings: &Settings) -> Result<PredictionResult> {
+    let decoded = Decoded::read(0, &source, settings, model.input());
+    let results = answered(model, vec![decoded], &mut Vec::new(), &[source], settings)?;
+    results.into_iter().next().context("an image has no result")
+}
+
 /// Each worker decodes a few images, runs them and takes the next.
 fn one_by_one(
     model: &Model,

@@ -65,6 +65,7 @@ fn names(sources: &[ImageSource]) -> Vec<OsString> {
         let stem = match source {
             ImageSource::File(path) => path.file_stem().unwrap_or_default(),
             ImageSource::StandardInput => OsStr::new("stdin"),
+            ImageSource::Memory { name, .. } => Path::new(name).file_stem().unwrap_or_default(),
         };
         let number = numbers.entry(lower(stem)).or_default();
         loop {

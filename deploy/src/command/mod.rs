@@ -7,6 +7,8 @@ pub mod eval;
 pub mod inspect;
 pub mod parity;
 pub mod predict;
+#[cfg(feature = "serve")]
+pub mod serve;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::error::ErrorKind;

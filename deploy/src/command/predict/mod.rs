@@ -15,6 +15,7 @@ use super::text::{counted, printable};
 use super::{progress, say};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use deploy::document::Document;
 use deploy::inputs::{ImageSource, Inputs};
 use deploy::model::Model;
 use deploy::predict::{PredictionResult, Settings, predict};
@@ -62,7 +63,7 @@ fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Set
             let unknown = arguments.threshold.is_some() || (settings.rejects && model.energies().is_some());
             Box::new(text::Text::new(names, model.labels(), unknown))
         }
-        Format::Json => Box::new(json::Document::new(model, &inputs.notes)),
+        Format::Json => Box::new(Document::new(model, &inputs.notes)),
         Format::Jsonl => Box::new(jsonl::Lines),
         Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some(), settings.explained.is_some())),
     }

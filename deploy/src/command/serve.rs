@@ -1,0 +1,188 @@
+//! `deploy serve`: answers images and tensors over HTTP.
+
+use super::{ModelArguments, ModelSource, say, usage};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum, ValueHint};
+use deploy::arguments::whole;
+use deploy::embedded;
+use deploy::serve::{Address, Limits, ModelChoice, Options, serve};
+use models::files;
+use models::image_file::MAX_PIXELS;
+use std::io::stderr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Addresses:
+  POST /predict          an image as the body, or several as a form; answers like predict --format json;
+                         ?top=3 &threshold=0.5 &model=NAME
+  POST /v2/models/NAME/infer, GET /v2/…
+                         tensors: the Open Inference Protocol of KServe and Triton, JSON or binary
+  GET  /metrics          for Prometheus
+
+A model file that changes is opened again while the server runs. SIGTERM and Ctrl-C stop it after the requests in \
+progress.
+
+Examples:
+  deploy serve                                        the embedded model
+  deploy serve --model pets.onnx --listen 0.0.0.0:8080 --token-file token
+  deploy serve --model pets=runs/photos/model.onnx --model digits=model.onnx
+  curl --data-binary @seven.png http://127.0.0.1:8080/predict";
+
+/// Answers images and tensors over HTTP
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments<Models>,
+
+    /// Where to listen: an address with a port, or unix:PATH for a socket
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: Address,
+
+    /// Answer only clients that send the contents of this file: Authorization: Bearer TOKEN
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+
+    /// Images that may wait for a thread of one model; further ones are refused with 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().waiting as u32, value_parser = whole::<u32>(1..=1_000_000))]
+    queue: u32,
+
+    /// Connections at the same time; further ones wait
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections as u32, value_parser = whole::<u32>(1..=100_000))]
+    connections: u32,
+
+    /// Most bytes in the body of a request
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body as u64, value_parser = whole::<u64>(1..=1 << 30))]
+    max_body: u64,
+
+    /// Most pixels per image; larger images are refused before they are decoded
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, value_parser = whole::<u64>(1..=i64::MAX as u64))]
+    max_pixels: u64,
+
+    /// Seconds after which a request without an answer ends with 503
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().request_time.as_secs(), value_parser = whole::<u64>(1..=3600))]
+    timeout: u64,
+
+    /// How requests are logged on standard error
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Log::Text)]
+    log: Log,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+enum Log {
+    Text,
+    Json,
+    /// only problems
+    Quiet,
+}
+
+/// The models to serve.
+#[derive(Args)]
+struct Models {
+    /// A model, as written by train export, with the name that it has in addresses [default: the embedded model; name of
+    /// a file: its name without the ending]
+    #[arg(long = "model", value_name = "[NAME=]FILE", value_hint = ValueHint::FilePath, value_parser = choice)]
+    choices: Vec<ModelChoice>,
+}
+
+impl ModelSource for Models {
+    fn path(&self) -> Option<&Path> {
+        self.choices.first().and_then(|choice| choice.path.as_deref())
+    }
+}
+
+/// Reads `NAME=FILE` or `FILE`.
+fn choice(text: &str) -> Result<ModelChoice, String> {
+    let named = text.split_once('=').filter(|(name, _)| is_name(name));
+    let (name, path) = match named {
+        Some((name, path)) => (name.to_owned(), PathBuf::from(path)),
+        None => {
+            let path = PathBuf::from(text);
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            (name, path)
+        }
+    };
+    if !is_name(&name) {
+        return Err("name the model with letters, digits, dots, dashes or underscores: NAME=FILE".to_owned());
+    }
+    if path.as_os_str().is_empty() {
+        return Err("expected a file after =".to_owned());
+    }
+    Ok(ModelChoice { name, path: Some(path) })
+}
+
+/// Whether a name can be part of an address as it is.
+fn is_name(name: &str) -> bool {
+    let fits = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    !name.is_empty() && name.chars().all(fits) && !name.chars().all(|char| char == '.')
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    let backend = arguments.model.options()?;
+    let mut models = arguments.model.model.choices;
+    if models.is_empty() {
+        models.push(ModelChoice { name: embedded::MODEL_NAME.to_owned(), path: None });
+    }
+    for (number, choice) in models.iter().enumerate() {
+        let twice = models[..number].iter().any(|other| other.name == choice.name);
+        ensure!(!twice, usage(format!("two models have the name {}: name one with --model NAME=FILE", choice.name)));
+    }
+    let token = arguments.token_file.as_deref().map(token).transpose()?;
+    start_log(arguments.log);
+    let limits = Limits {
+        body: arguments.max_body as usize,
+        waiting: arguments.queue as usize,
+        connections: arguments.connections as usize,
+        request_time: Duration::from_secs(arguments.timeout),
+        ..Limits::default()
+    };
+    let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    let options =
+        Options { address: arguments.listen, models, backend, token, max_pixels: arguments.max_pixels, limits };
+    serve(options, |address| say(&format!("serving {} at {address}", names.join(", "))))
+}
+
+/// Reads a token. Errors if the file is empty or has several lines.
+fn token(path: &Path) -> Result<String> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {}", files::name(path)))?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    let is_token = !token.is_empty() && token.chars().all(|char| char.is_ascii_graphic());
+    ensure!(is_token, "{}: expected one line of printable ASCII characters without spaces", files::name(path));
+    Ok(token.to_owned())
+}
+
+fn start_log(log: Log) {
+    let level = if log == Log::Quiet { tracing::Level::WARN } else { tracing::Level::INFO };
+    let lines = tracing_subscriber::fmt().with_writer(stderr).with_target(false).with_max_level(level);
+    match log {
+        Log::Json => lines.json().flatten_event(true).init(),
+        Log::Text | Log::Quiet => lines.with_ansi(false).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_by_its_file_or_by_the_user() {
+        for (text, name, path) in [
+            ("pets.onnx", "pets", "pets.onnx"),
+            ("runs/photos/model.onnx", "model", "runs/photos/model.onnx"),
+            ("pets=runs/a=b.onnx", "pets", "runs/a=b.onnx"),
+            ("runs/a=b.onnx", "a=b", ""),
+            ("=x.onnx", "=x", ""),
+            ("pets=", "", ""),
+            ("..", "", ""),
+        ] {
+            match choice(text) {
+                Ok(found) => assert_eq!((found.name.as_str(), found.path.unwrap().to_str().unwrap()), (name, path)),
+                Err(_) => assert!(path.is_empty(), "{text}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `deploy serve`: answers images and tensors over HTTP.
+//!
+//! A request goes through [`access`] (token, log, metrics), is read completely, and then waits in the bounded queue of a
+//! model's [`pool`] for one of its threads. [`images`] answers image files with the JSON of `predict`, [`v2`] answers
+//! tensors in the Open Inference Protocol. [`registry`] holds the models and opens changed files again; [`listener`]
+//! accepts connections and ends them in order.
+
+mod access;
+mod failure;
+mod images;
+mod listener;
+mod metrics;
+mod pool;
+mod registry;
+mod v2;
+
+pub use listener::Address;
+pub use registry::ModelChoice;
+
+use crate::backend;
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State as Extract};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use failure::Failure;
+use listener::Listener;
+use metrics::Metrics;
+use registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+
+/// What to serve, and where.
+#[derive(Debug)]
+pub struct Options {
+    /// Where to listen.
+    pub address: Address,
+    /// The models, at least one, with different names.
+    pub models: Vec<ModelChoice>,
+    /// How they are run.
+    pub backend: backend::Options,
+    /// The secret that clients must send, if any.
+    pub token: Option<String>,
+    /// Most pixels per image.
+    pub max_pixels: u64,
+    /// What a client may ask for.
+    pub limits: Limits,
+}
+
+/// What clients may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes in a request's body, after decompression.
+    pub body: usize,
+    /// Most images that wait for a thread of one model.
+    pub waiting: usize,
+    /// Most connections at the same time.
+    pub connections: usize,
+    /// Longest time for a request's headers, and between two pieces of its body.
+    pub header_time: Duration,
+    /// Longest time from a request's headers to its answer.
+    pub request_time: Duration,
+    /// Longest time for requests in progress once the server is told to stop.
+    pub stop_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 32 << 20,
+            waiting: 256,
+            connections: 1024,
+            header_time: Duration::from_secs(10),
+            request_time: Duration::from_secs(60),
+            stop_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What all requests share.
+struct State {
+    registry: Registry,
+    metrics: Metrics,
+    token: Option<String>,
+    max_pixels: u64,
+    stopping: AtomicBool,
+}
+
+impl State {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens the models and serves until SIGTERM or SIGINT. `started` is called with the address once clients can connect.
+pub fn serve(options: Options, started: impl FnOnce(&Address)) -> Result<()> {
+    let Options { address, models, backend, token, max_pixels, limits } = options;
+    let registry = Registry::open(models, backend, limits.waiting)?;
+    let state = State { registry, metrics: Metrics::new(), token, max_pixels, stopping: AtomicBool::new(false) };
+    let state = Arc::new(state);
+    let watched = Arc::clone(&state);
+    std::thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || watched.registry.watch())
+        .context("cannot start a thread")?;
+    // The models have threads of their own, and one is enough for reading and writing.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("cannot start the server's threads")?.block_on(async {
+        let listener = Listener::bind(&address).await?;
+        started(&listener.address()?);
+        let stopped = Arc::clone(&state);
+        listener.serve(router(state, limits), limits, || stopped.stopping.store(true, Ordering::Relaxed)).await
+    })
+}
+
+fn router(state: Arc<State>, limits: Limits) -> Router {
+    Router::new()
+        .route("/predict", post(images::predict))
+        .route("/metrics", get(metrics))
+        .merge(v2::routes())
+        .fallback(async || Failure::unknown("there is nothing at this address"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method")
+        })
+        .layer(DefaultBodyLimit::max(limits.body))
+        .layer(RequestDecompressionLayer::new())
+        .layer(RequestBodyTimeoutLayer::new(limits.header_time))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request_time))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|_| Failure::internal("the server failed on this request").into_response()))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), access::check))
+        .with_state(state)
+}
+
+async fn metrics(Extract(state): Extract<Arc<State>>) -> Result<impl IntoResponse, Failure> {
+    let text = state.metrics.encode(&state.registry)?;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
+}

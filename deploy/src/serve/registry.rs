@@ -1,0 +1,179 @@
+//! The models of a server. A model whose file changes is opened again, while requests go on with the old one.
+
+use super::failure::Failure;
+use super::pool::{Pool, Source};
+use crate::backend::{Options, Runtime};
+use crate::document::Document;
+use crate::embedded;
+use crate::interface::Scores;
+use anyhow::{Context, Result, ensure};
+use models::card::{Input, ModelCard};
+use models::onnx;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The version of every model in the protocol. Files have no versions.
+pub(super) const VERSION: &str = "1";
+
+/// What to serve: a name and a file, or the embedded model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// The name in addresses.
+    pub name: String,
+    /// The file; `None` for the embedded model.
+    pub path: Option<PathBuf>,
+}
+
+/// How a file looked when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
+    }
+}
+
+/// A model that is ready to answer.
+pub(super) struct Ready {
+    /// Its threads.
+    pub pool: Pool,
+    /// The images it takes.
+    pub input: Input,
+    /// Name of the graph's input.
+    pub input_name: String,
+    /// Name of each class.
+    pub labels: Vec<String>,
+    /// What its scores are.
+    pub scores: Scores,
+    /// Its card, if it has one.
+    pub card: Option<ModelCard>,
+    /// A document without results.
+    pub document: Document,
+    stamp: Option<Stamp>,
+}
+
+impl Ready {
+    fn open(choice: &ModelChoice, options: Options, waiting: usize) -> Result<Self> {
+        let stamp = choice.path.as_deref().and_then(Stamp::of);
+        let (name, bytes) = match &choice.path {
+            Some(path) => (path.display().to_string(), onnx::read(path)?),
+            None => (embedded::NAME.to_owned(), embedded::MODEL.to_vec()),
+        };
+        let input_name = onnx::signature(&onnx::parse(&bytes)?)?
+            .inputs
+            .first()
+            .map(|input| input.name.clone())
+            .with_context(|| format!("{name} has no input"))?;
+        let (pool, model) = Pool::start(Source { name, bytes, options }, waiting)?;
+        let mut document = Document::new(&model, &[]);
+        document.runtime = Runtime { threads: pool.threads, ..document.runtime };
+        Ok(Self {
+            input: model.input().clone(),
+            input_name,
+            labels: model.labels().to_vec(),
+            scores: model.scores(),
+            card: model.card().cloned(),
+            document,
+            pool,
+            stamp,
+        })
+    }
+}
+
+/// One of the models, which may be replaced at any time.
+struct Slot {
+    choice: ModelChoice,
+    ready: RwLock<Arc<Ready>>,
+    /// The last file that could not be opened, so that it is reported once.
+    broken: RwLock<Option<Stamp>>,
+}
+
+/// The models by name.
+pub(super) struct Registry {
+    slots: BTreeMap<String, Slot>,
+    /// The model that is used if a request names none.
+    first: String,
+    options: Options,
+    waiting: usize,
+}
+
+impl Registry {
+    /// Opens all models, at least one; at most `waiting` requests wait for each. Fails if one cannot be opened, or if
+    /// two have the same name.
+    pub fn open(choices: Vec<ModelChoice>, options: Options, waiting: usize) -> Result<Self> {
+        let first = choices.first().context("expected at least one model")?.name.clone();
+        let mut slots = BTreeMap::new();
+        for choice in choices {
+            let ready = RwLock::new(Arc::new(Ready::open(&choice, options, waiting)?));
+            let name = choice.name.clone();
+            let twice = slots.insert(name.clone(), Slot { choice, ready, broken: RwLock::default() });
+            ensure!(twice.is_none(), "two models have the name {name}: name them with --model NAME=FILE");
+        }
+        Ok(Self { slots, first, options, waiting })
+    }
+
+    /// The names of all models, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.keys().map(String::as_str)
+    }
+
+    /// The name of the model that is used if a request names none.
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+
+    /// The model of this name, or the first one.
+    pub fn find(&self, name: Option<&str>) -> Result<Arc<Ready>, Failure> {
+        let name = name.unwrap_or(&self.first);
+        let slot = self.slots.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.names().collect();
+            Failure::unknown(format!("no model is named '{name}': the models are {}", names.join(", ")))
+        })?;
+        Ok(Arc::clone(&slot.ready.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Opens changed files again, for ever. A file that cannot be opened is reported, and the old model stays.
+    pub fn watch(&self) -> ! {
+        loop {
+            std::thread::sleep(LOOK);
+            for (name, slot) in &self.slots {
+                self.refresh(name, slot);
+            }
+        }
+    }
+
+    fn refresh(&self, name: &str, slot: &Slot) {
+        let Some(path) = &slot.choice.path else { return };
+        let stamp = Stamp::of(path);
+        let known = slot.ready.read().unwrap_or_else(PoisonError::into_inner).stamp;
+        let broken = *slot.broken.read().unwrap_or_else(PoisonError::into_inner);
+        if stamp.is_none() || stamp == known || stamp == broken {
+            return;
+        }
+        match Ready::open(&slot.choice, self.options, self.waiting) {
+            Ok(ready) => {
+                *slot.ready.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ready);
+                tracing::info!(model = name, file = %path.display(), "the file has changed and was opened again");
+            }
+            Err(error) => {
+                *slot.broken.write().unwrap_or_else(PoisonError::into_inner) = stamp;
+                tracing::error!(
+                    model = name,
+                    error = format!("{error:#}"),
+                    "the changed file cannot be used: the old model stays"
+                );
+            }
+        }
+    }
+}

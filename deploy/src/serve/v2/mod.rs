@@ -1,0 +1,121 @@
+//! The Open Inference Protocol over HTTP, version 2, as KServe and Triton define it, with the binary tensor extension.
+//!
+//! <https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol>
+//!
+//! Every model has one input, `UINT8 [N, C, H, W]`, values 0 to 255, and the outputs `logits` (unless its file returns
+//! probabilities) and `probabilities`, `FP32 [N, classes]`.
+
+mod message;
+
+use super::State;
+use super::failure::Failure;
+use super::registry::{Ready, VERSION};
+use crate::interface::Scores;
+use axum::body::Bytes;
+use axum::extract::{Path, State as Extract};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use message::{Answer, Request};
+use models::evaluation::softmax;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The routes of the protocol.
+pub(super) fn routes() -> Router<Arc<State>> {
+    Router::new()
+        .route("/v2", get(server))
+        .route("/v2/health/live", get(async || StatusCode::OK))
+        .route("/v2/health/ready", get(ready))
+        .route("/v2/models/{model}", get(metadata))
+        .route("/v2/models/{model}/versions/{version}", get(metadata))
+        .route("/v2/models/{model}/ready", get(model_ready))
+        .route("/v2/models/{model}/versions/{version}/ready", get(model_ready))
+        .route("/v2/models/{model}/infer", post(infer))
+        .route("/v2/models/{model}/versions/{version}/infer", post(infer))
+        .route("/v2/repository/index", post(index))
+}
+
+async fn server() -> Json<Value> {
+    Json(json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "extensions": ["binary_tensor_data", "model_repository"],
+    }))
+}
+
+async fn ready(Extract(state): Extract<Arc<State>>) -> StatusCode {
+    if state.is_stopping() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+}
+
+/// The part of an address that names a model: its name, and perhaps a version.
+#[derive(serde::Deserialize)]
+struct Named {
+    model: String,
+    version: Option<String>,
+}
+
+impl Named {
+    fn find(&self, state: &State) -> Result<Arc<Ready>, Failure> {
+        let ready = state.registry.find(Some(&self.model))?;
+        match self.version.as_deref() {
+            None | Some(VERSION) => Ok(ready),
+            Some(other) => {
+                Err(Failure::unknown(format!("{} has no version '{other}': its only version is {VERSION}", self.model)))
+            }
+        }
+    }
+}
+
+async fn model_ready(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<StatusCode, Failure> {
+    named.find(&state).map(|_| StatusCode::OK)
+}
+
+async fn metadata(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+    let ready = named.find(&state)?;
+    let shape = [-1, ready.input.channels as i64, ready.input.height as i64, ready.input.width as i64];
+    let output = |name: &&str| json!({ "name": name, "datatype": "FP32", "shape": [-1, ready.labels.len()] });
+    Ok(Json(json!({
+        "name": named.model,
+        "versions": [VERSION],
+        "platform": "onnx",
+        "inputs": [{ "name": ready.input_name, "datatype": "UINT8", "shape": shape }],
+        "outputs": outputs(&ready).iter().map(output).collect::<Vec<_>>(),
+        "parameters": { "labels": ready.labels, "runtime": ready.document.runtime.to_string(), "card": ready.card },
+    })))
+}
+
+async fn index(Extract(state): Extract<Arc<State>>) -> Json<Value> {
+    let model = |name| json!({ "name": name, "version": VERSION, "state": "READY", "reason": "" });
+    Json(state.registry.names().map(model).collect())
+}
+
+/// The names of a model's outputs.
+fn outputs(ready: &Ready) -> &'static [&'static str] {
+    match ready.scores {
+        Scores::Logits => &["logits", "probabilities"],
+        Scores::Probabilities => &["probabilities"],
+    }
+}
+
+async fn infer(
+    Extract(state): Extract<Arc<State>>,
+    Path(named): Path<Named>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let ready = named.find(&state)?;
+    let Request { id, images, outputs } =
+        Request::read(&headers, &body, &ready.input_name, &ready.input, outputs(&ready))?;
+    let count = images.dim().0;
+    state.metrics.images(&named.model, count);
+    let logits = ready.pool.run(move |model| model.logits(images.view())).await?;
+    let probabilities = softmax(logits.view());
+    let mut answer = Answer::new(&named.model, VERSION, id);
+    for output in outputs {
+        let values = if output.name == "logits" { &logits } else { &probabilities };
+        answer.add(&output, values.view());
+    }
+    answer.into_response()
+}
