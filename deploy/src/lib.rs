@@ -25,7 +25,7 @@
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
 //! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
 //!   slows it down.
-//! * [`document`]: results as JSON; `serve` answers with them over HTTP.
+//! * [`document`]: results as JSON. `serve` (feature `serve`) answers with them over HTTP.
 //! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
 //!   and man pages.
 //!

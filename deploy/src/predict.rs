@@ -11,11 +11,12 @@ use crate::model::Model;
 use crate::pipeline;
 use crate::saved_inputs::SavedInputs;
 use anyhow::{Context, Result};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use models::card::{EnergyRange, Input};
 use models::digit::{self, Place, Reading};
 use models::evaluation::softmax;
 use models::files;
-use models::image_file::Reader;
+use models::image_file::{self, Reader};
 use ndarray::{ArrayView1, ArrayView3, ArrayView4, s};
 use serde::Serialize;
 use std::ops::Range;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub batch: Option<usize>,
     /// Where to write what the network saw.
     pub saved: Option<SavedInputs>,
+    /// Whether answers contain what the network saw, if it is not written to a file.
+    pub shows_input: bool,
     /// Where to write which parts of each image speak for its answer.
     pub explained: Option<Explanations>,
 }
@@ -73,6 +76,7 @@ impl Default for Settings {
             rejects: true,
             batch: None,
             saved: None,
+            shows_input: false,
             explained: None,
         }
     }
@@ -94,7 +98,7 @@ pub struct Prediction {
     /// Which part of the image was read as the digit; `None` if the image was taken as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reading: Option<ChosenReading>,
-    /// Where the network's input was saved, if it was.
+    /// Where the network's input was saved, or the input itself as a `data:` address of a PNG image, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Where the class activation map of the most probable class was saved, if it was.
@@ -350,14 +354,20 @@ fn answered(
             return Ok(Err(Failure { file, error }));
         }
         let seen = ArrayView3::from_shape((channels, height, width), pixels)?;
-        let input = settings.saved.as_ref().map(|saved| saved.write(number, seen)).transpose()?;
+        let input = match &settings.saved {
+            Some(saved) => Some(files::name(&saved.write(number, seen)?)),
+            None if settings.shows_input => {
+                Some(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(image_file::png(seen)?)))
+            }
+            None => None,
+        };
         let place = place.map(|place| ChosenReading { number: choice.reading + 1, of: readings.len(), place });
         let probabilities = softmax(rows.slice(s![choice.reading..=choice.reading, ..]));
         let top = answers(probabilities.row(0), model.labels(), settings.top);
         let explain =
             |explained: &Explanations| explained.write(number, seen, top.first().map_or(0, |best| best.class));
         let explanation = settings.explained.as_ref().map(explain).transpose()?;
-        let [input, explanation] = [input, explanation].map(|path| path.map(|path| files::name(&path)));
+        let explanation = explanation.map(|path| files::name(&path));
         let prediction = prediction(file, top, (known, settings.threshold));
         Ok(Ok(Prediction { reading: place, input, explanation, ..prediction }))
     };

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Addresses:
+  GET  /                 a page to draw on, or to drop an image on
   POST /predict          an image as the body, or several as a form; answers like predict --format json;
-                         ?top=3 &threshold=0.5 &model=NAME
+                         ?top=3 &threshold=0.5 &input=true &model=NAME
   POST /v2/models/NAME/infer, GET /v2/…
                          tensors: the Open Inference Protocol of KServe and Triton, JSON or binary
   GET  /metrics          for Prometheus
+  GET  /openapi.json     a description of all addresses, for programs
 
 A model file that changes is opened again while the server runs. SIGTERM and Ctrl-C stop it after the requests in \
 progress.

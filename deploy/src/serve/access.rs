@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 
 /// The number of a request, chosen by the client or by the server.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,8 +19,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest number that is taken from a client.
 const LONGEST_ID: usize = 128;
 
-/// Addresses that need no token, because orchestrators ask them.
-const OPEN: &str = "/v2/health/";
+/// Whether an address needs no token: those that orchestrators ask, and the page, which has no secrets.
+fn is_open(path: &str) -> bool {
+    path == "/" || path.starts_with("/v2/health/")
+}
 
 pub(super) async fn check(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Response {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -29,8 +32,11 @@ pub(super) async fn check(Extract(state): Extract<Arc<State>>, request: Request,
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // Counted by route: addresses are the client's choice, and each would be a metric of its own.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let mut response = if path.starts_with(OPEN) || is_allowed(state.token.as_deref(), &request) {
-        next.run(request).await
+    let mut response = if is_open(&path) || is_allowed(state.token.as_deref(), &request) {
+        let seconds = state.request_time.as_secs();
+        timeout(state.request_time, next.run(request)).await.unwrap_or_else(|_| {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {seconds} s")).into_response()
+        })
     } else {
         let reason = "expected the header Authorization: Bearer TOKEN";
         let mut refused = Failure::new(StatusCode::UNAUTHORIZED, reason).into_response();

@@ -33,6 +33,9 @@ pub(super) struct Options {
     top: Option<usize>,
     /// An image whose highest probability is below this is unknown.
     threshold: Option<f32>,
+    /// Whether the answer contains the network's input, as the address of a PNG image.
+    #[serde(default)]
+    input: bool,
 }
 
 /// Classifies the image in the body, or all images of a form.
@@ -60,6 +63,7 @@ pub(super) async fn predict(
                     reader: Reader { max_pixels, ..Reader::default() },
                     top: options.top.unwrap_or(TOP),
                     threshold: options.threshold.unwrap_or(0.0),
+                    shows_input: options.input,
                     ..Settings::default()
                 };
                 classify(model, ImageSource::Memory { name, bytes: bytes.into() }, &settings)

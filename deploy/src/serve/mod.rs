@@ -21,7 +21,7 @@ use crate::backend;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State as Extract};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -35,7 +35,21 @@ use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
-use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+/// All addresses, as `OpenAPI` describes them.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The page for people. It loads nothing from elsewhere.
+const PAGE: &str = include_str!("page.html");
+
+const PAGE_HEADERS: [(HeaderName, &str); 2] = [
+    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:",
+    ),
+];
 
 /// What to serve, and where.
 #[derive(Debug)]
@@ -90,6 +104,7 @@ struct State {
     metrics: Metrics,
     token: Option<String>,
     max_pixels: u64,
+    request_time: Duration,
     stopping: AtomicBool,
 }
 
@@ -103,8 +118,14 @@ impl State {
 pub fn serve(options: Options, started: impl FnOnce(&Address)) -> Result<()> {
     let Options { address, models, backend, token, max_pixels, limits } = options;
     let registry = Registry::open(models, backend, limits.waiting)?;
-    let state = State { registry, metrics: Metrics::new(), token, max_pixels, stopping: AtomicBool::new(false) };
-    let state = Arc::new(state);
+    let state = Arc::new(State {
+        registry,
+        metrics: Metrics::new(),
+        token,
+        max_pixels,
+        request_time: limits.request_time,
+        stopping: AtomicBool::new(false),
+    });
     let watched = Arc::clone(&state);
     std::thread::Builder::new()
         .name("watch".to_owned())
@@ -122,8 +143,10 @@ pub fn serve(options: Options, started: impl FnOnce(&Address)) -> Result<()> {
 
 fn router(state: Arc<State>, limits: Limits) -> Router {
     Router::new()
+        .route("/", get(async || (PAGE_HEADERS, PAGE)))
         .route("/predict", post(images::predict))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .merge(v2::routes())
         .fallback(async || Failure::unknown("there is nothing at this address"))
         .method_not_allowed_fallback(async || {
@@ -132,7 +155,6 @@ fn router(state: Arc<State>, limits: Limits) -> Router {
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(RequestDecompressionLayer::new())
         .layer(RequestBodyTimeoutLayer::new(limits.header_time))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request_time))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(|_| Failure::internal("the server failed on this request").into_response()))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), access::check))

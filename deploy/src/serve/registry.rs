@@ -70,17 +70,15 @@ impl Ready {
             Some(path) => (path.display().to_string(), onnx::read(path)?),
             None => (embedded::NAME.to_owned(), embedded::MODEL.to_vec()),
         };
-        let input_name = onnx::signature(&onnx::parse(&bytes)?)?
-            .inputs
-            .first()
-            .map(|input| input.name.clone())
-            .with_context(|| format!("{name} has no input"))?;
+        let signature = onnx::parse(&bytes).and_then(|model| onnx::signature(&model));
+        let signature = signature.with_context(|| format!("{name} cannot be used"))?;
+        let input = signature.inputs.into_iter().next().with_context(|| format!("{name} has no input"))?;
         let (pool, model) = Pool::start(Source { name, bytes, options }, waiting)?;
         let mut document = Document::new(&model, &[]);
         document.runtime = Runtime { threads: pool.threads, ..document.runtime };
         Ok(Self {
             input: model.input().clone(),
-            input_name,
+            input_name: input.name,
             labels: model.labels().to_vec(),
             scores: model.scores(),
             card: model.card().cloned(),

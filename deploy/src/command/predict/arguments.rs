@@ -151,6 +151,7 @@ impl Arguments {
             ))
         );
         Ok(Settings {
+            shows_input: false,
             reader: Reader { max_pixels: self.max_pixels, polarity: self.polarity.and_then(Into::into) },
             top: top(self.top_k, model.labels().len())?,
             threshold: self.threshold.unwrap_or(0.0),

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::registry::{Ready, VERSION};
 use crate::interface::Scores;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 pub(super) fn routes() -> Router<Arc<State>> {
     Router::new()
         .route("/v2", get(server))
-        .route("/v2/health/live", get(async || StatusCode::OK))
+        .route("/v2/health/live", get(async || Json(json!({ "live": true }))))
         .route("/v2/health/ready", get(ready))
         .route("/v2/models/{model}", get(metadata))
         .route("/v2/models/{model}/versions/{version}", get(metadata))
@@ -45,8 +46,10 @@ async fn server() -> Json<Value> {
     }))
 }
 
-async fn ready(Extract(state): Extract<Arc<State>>) -> StatusCode {
-    if state.is_stopping() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+async fn ready(Extract(state): Extract<Arc<State>>) -> (StatusCode, Json<Value>) {
+    let ready = !state.is_stopping();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready })))
 }
 
 /// The part of an address that names a model: its name, and perhaps a version.
@@ -68,8 +71,9 @@ impl Named {
     }
 }
 
-async fn model_ready(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<StatusCode, Failure> {
-    named.find(&state).map(|_| StatusCode::OK)
+async fn model_ready(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+    named.find(&state)?;
+    Ok(Json(json!({ "name": named.model, "ready": true })))
 }
 
 async fn metadata(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
@@ -103,8 +107,9 @@ async fn infer(
     Extract(state): Extract<Arc<State>>,
     Path(named): Path<Named>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
+    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
     let ready = named.find(&state)?;
     let Request { id, images, outputs } =
         Request::read(&headers, &body, &ready.input_name, &ready.input, outputs(&ready))?;
