@@ -176,15 +176,15 @@ fn tensors_are_answered_in_the_open_inference_protocol() {
 fn wrong_requests_get_a_reason() {
     let scene = Scene::new();
     let server = Server::start(&scene, &format!("{TRACT} --max-body 100000"));
-    let image = picture(&scene, 0);
+    let (image, large) = (picture(&scene, 0), vec![0; 100_001]);
     for (path, body, status, word) in [
         ("/predict?top=0", &image[..], 400, "expected at least 1"),
         ("/predict?threshold=2", &image, 400, "outside 0 to 1"),
         ("/predict?tpo=1", &image, 400, "unknown field `tpo`"),
         ("/predict?model=dog", &image, 404, "the models are example"),
         ("/predict", &[], 400, "expected an image file"),
-        ("/predict", &[0; 100_001], 413, "length limit"),
-        ("/v2/models/example/infer", &[0; 100_001], 413, "length limit"),
+        ("/predict", &large, 413, "length limit"),
+        ("/v2/models/example/infer", &large, 413, "length limit"),
         ("/v2/models/example/infer", b"{", 400, "not valid"),
         ("/v2/models/example/versions/2/infer", b"{}", 404, "only version is 1"),
         ("/v2/health/live", &[], 405, "another method"),

@@ -98,14 +98,11 @@ impl ModelSource for Models {
 
 /// Reads `NAME=FILE` or `FILE`.
 fn choice(text: &str) -> Result<ModelChoice, String> {
-    let named = text.split_once('=').filter(|(name, _)| is_name(name));
-    let (name, path) = match named {
-        Some((name, path)) => (name.to_owned(), PathBuf::from(path)),
-        None => {
-            let path = PathBuf::from(text);
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            (name, path)
-        }
+    let (name, path) = if let Some((name, path)) = text.split_once('=').filter(|(name, _)| is_name(name)) {
+        (name.to_owned(), PathBuf::from(path))
+    } else {
+        let path = PathBuf::from(text);
+        (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path)
     };
     if !is_name(&name) {
         return Err("name the model with letters, digits, dots, dashes or underscores: NAME=FILE".to_owned());

@@ -64,7 +64,7 @@ impl Metrics {
         self.images.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(count as u64);
     }
 
-    /// All metrics as text in the `OpenMetrics` format.
+    /// All metrics as text in the OpenMetrics format.
     pub fn encode(&self, registry: &Registry) -> Result<String, Failure> {
         for name in registry.names() {
             let waiting = registry.find(Some(name))?.pool.waiting();

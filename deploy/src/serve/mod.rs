@@ -37,7 +37,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-/// All addresses, as `OpenAPI` describes them.
+/// All addresses, as OpenAPI describes them.
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// The page for people. It loads nothing from elsewhere.
@@ -92,7 +92,7 @@ impl Default for Limits {
             waiting: 256,
             connections: 1024,
             header_time: Duration::from_secs(10),
-            request_time: Duration::from_secs(60),
+            request_time: Duration::from_mins(1),
             stop_time: Duration::from_secs(30),
         }
     }
