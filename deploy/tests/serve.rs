@@ -183,9 +183,10 @@ fn wrong_requests_get_a_reason() {
         ("/predict?tpo=1", &image, 400, "unknown field `tpo`"),
         ("/predict?model=dog", &image, 404, "the models are example"),
         ("/predict", &[], 400, "expected an image file"),
-        ("/predict", &large, 413, "length limit"),
-        ("/v2/models/example/infer", &large, 413, "length limit"),
+        ("/predict", &large, 413, "--max-body"),
+        ("/v2/models/example/infer", &large, 413, "--max-body"),
         ("/v2/models/example/infer", b"{", 400, "not valid"),
+        ("/v2/models/%ff/infer", b"{}", 400, "UTF-8"),
         ("/v2/models/example/versions/2/infer", b"{}", 404, "only version is 1"),
         ("/v2/health/live", &[], 405, "another method"),
         ("/nothing", &[], 404, "nothing at this address"),
@@ -235,6 +236,31 @@ fn a_full_queue_refuses_and_loses_nothing() {
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
     assert_eq!(server.post("/predict", &picture(&scene, 0)).0, 200);
+}
+
+#[test]
+fn the_images_of_a_form_wait_for_each_other() {
+    let scene = Scene::new();
+    let server = Server::start(&scene, &format!("{TRACT} --threads 1 --queue 1"));
+    let form = |parts: &[(&str, &[u8])]| {
+        let mut form = Vec::new();
+        for (head, contents) in parts {
+            let head = format!("--x\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+            form.extend([head.as_bytes(), contents, b"\r\n"].concat());
+        }
+        form.extend(b"--x--\r\n");
+        let request = server.agent.post(server.url("/predict"));
+        answer(request.header("content-type", "Multipart/Form-Data; boundary=x").send(&form[..]).unwrap())
+    };
+    let image = picture(&scene, 0);
+    let (status, found) = form(&[(r#"name="a"; filename="a.pgm""#, &image[..]); 20]);
+    assert_eq!((status, found["predictions"].as_array().unwrap().len()), (200, 20));
+    let (status, found) =
+        form(&[(r#"name="a"; filename="a.pgm""#, &image), (r#"name="b"; filename="empty.png""#, b"")]);
+    assert_eq!((status, &found["errors"][0]["file"]), (200, &json!("empty.png")));
+    let (status, found) = form(&[(r#"name="top""#, b"1")]);
+    assert_eq!(status, 400);
+    assert!(found["error"].as_str().unwrap().contains("'top' of the form is not a file"), "{found}");
 }
 
 #[test]
@@ -328,7 +354,7 @@ fn a_socket_file_is_served_and_removed() {
 #[test]
 fn wrong_flags_are_refused_before_anything_is_served() {
     let scene = Scene::new();
-    scene.assert_fails("serve --listen 8080", 2, &["expected an address with a port"]);
+    scene.assert_fails("serve --listen 8080", 2, &["expected an IP address with a port"]);
     scene.assert_fails(
         "serve --model example.onnx --model other/example.onnx",
         2,
@@ -336,5 +362,8 @@ fn wrong_flags_are_refused_before_anything_is_served() {
     );
     scene.assert_fails("serve --model =example.onnx", 2, &["name the model with letters"]);
     scene.assert_fails("serve --model short.onnx", 1, &["short.onnx"]);
+    fs::write(scene.path("file"), "precious").unwrap();
+    scene.assert_fails("serve --listen unix:file", 1, &["cannot listen on unix:file"]);
+    assert_eq!(fs::read(scene.path("file")).unwrap(), b"precious");
     scene.assert_fails("serve --listen 192.0.2.1:80", 1, &["cannot listen on http://192.0.2.1:80"]);
 }

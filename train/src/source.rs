@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use models::card::{Content, Input};
 use models::dataset::{Catalogue, Dataset, ReadProgress, SplitOptions, Splits, sample};
 use models::fingerprint::Fingerprint;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A data set: its name, the content of its images, and its splits.
@@ -150,15 +150,18 @@ impl DataSource {
         let all = Dataset::joined(&parts)?;
         // Near-duplicates share the fold of the first of them.
         let mut seen = vec![0; self.labels.len()];
-        let mut fold_of = HashMap::new();
+        let (mut fold_of, mut distinct) = (HashMap::new(), HashSet::new());
         let mut folds = Vec::with_capacity(all.len());
         for (&label, group) in all.labels().iter().zip(all.groups()) {
+            distinct.insert((label, group));
             folds.push(*fold_of.entry(group).or_insert_with(|| {
                 seen[label] += 1;
                 (seen[label] - 1) % count
             }));
         }
-        if let Some((label, size)) = self.labels.iter().zip(&seen).find(|(_, size)| **size < count) {
+        let size = |label: usize| distinct.iter().filter(|(of, _)| *of == label).count();
+        let sizes = (0..self.labels.len()).map(size).collect::<Vec<usize>>();
+        if let Some((label, size)) = self.labels.iter().zip(&sizes).find(|(_, size)| **size < count) {
             bail!(
                 "{}: the class {label} has {size} distinct images: expected at least one for each of {count} folds",
                 self.folder.display()

@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
 
-    /// Images that may wait for a thread of one model; further ones are refused with 503
+    /// Requests that may wait for a thread of one model; further ones are refused with 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().waiting as u32, value_parser = whole::<u32>(1..=1_000_000))]
     queue: u32,
 
@@ -147,10 +147,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// Reads a token. Errors if the file is empty or has several lines.
 fn token(path: &Path) -> Result<String> {
     let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {}", files::name(path)))?;
+        std::fs::read_to_string(path).with_context(|| format!("cannot read --token-file {}", files::name(path)))?;
     let token = text.trim_end_matches(['\r', '\n']);
     let is_token = !token.is_empty() && token.chars().all(|char| char.is_ascii_graphic());
-    ensure!(is_token, "{}: expected one line of printable ASCII characters without spaces", files::name(path));
+    ensure!(
+        is_token,
+        "--token-file {}: expected one line of printable ASCII characters without spaces",
+        files::name(path)
+    );
     Ok(token.to_owned())
 }
 

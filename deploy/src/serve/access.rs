@@ -54,6 +54,7 @@ pub(super) async fn check(Extract(state): Extract<Arc<State>>, request: Request,
 fn is_allowed(token: Option<&str>, request: &Request) -> bool {
     let Some(token) = token else { return true };
     let given = request.headers().get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
-    let given = given.and_then(|given| given.strip_prefix("Bearer "));
-    given.is_some_and(|given| given.as_bytes().ct_eq(token.as_bytes()).into())
+    let given =
+        given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    given.is_some_and(|(_, given)| given.as_bytes().ct_eq(token.as_bytes()).into())
 }

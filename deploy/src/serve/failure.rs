@@ -31,6 +31,14 @@ impl Failure {
         Self { status, reason: reason.into() }
     }
 
+    /// The body of a request cannot be read: this status, for this reason.
+    pub fn of_body(status: StatusCode, reason: String) -> Self {
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            return Self::new(status, "the body is larger than the server takes (--max-body)");
+        }
+        Self::new(status, reason)
+    }
+
     /// The queue is full.
     pub fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "all threads are busy and the queue is full: try again later")

@@ -53,6 +53,7 @@ pub(super) async fn predict(
     }
     let ready = state.registry.find(options.model.as_deref())?;
     let images = images(request).await?;
+    ready.pool.admit()?;
     state.metrics.images(options.model.as_deref().unwrap_or(state.registry.first()), images.len());
     let mut tasks = JoinSet::new();
     for (number, (name, bytes)) in images.into_iter().enumerate() {
@@ -85,28 +86,34 @@ pub(super) async fn predict(
 /// The images of a request, with their names: its body, or the files of a form.
 async fn images(request: Request) -> Result<Vec<(String, Bytes)>, Failure> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut images = Vec::new();
-    if kind.starts_with("multipart/form-data") {
-        let form = Multipart::from_request(request, &()).await;
-        let mut form = form.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
-        loop {
-            let field = form.next_field().await.map_err(|error| Failure::new(error.status(), error.body_text()))?;
-            let Some(field) = field else { break };
-            let name = field.file_name().or(field.name()).unwrap_or(UNNAMED).to_owned();
-            let bytes = field.bytes().await.map_err(|error| Failure::new(error.status(), error.body_text()))?;
-            images.push((name, bytes));
-            if images.len() > MOST_IMAGES {
-                return Err(Failure::bad(format!("the form has more than {MOST_IMAGES} images")));
-            }
-        }
-    } else {
+    if !kind.to_ascii_lowercase().starts_with("multipart/form-data") {
         let body = Bytes::from_request(request, &()).await;
-        let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
-        images.push((UNNAMED.to_owned(), body));
+        let body = body.map_err(|rejection| Failure::of_body(rejection.status(), rejection.body_text()))?;
+        if body.is_empty() {
+            return Err(Failure::bad("expected an image file as the body, or a form with image files"));
+        }
+        return Ok(vec![(UNNAMED.to_owned(), body)]);
     }
-    images.retain(|(_, bytes)| !bytes.is_empty());
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|rejection| Failure::of_body(rejection.status(), rejection.body_text()))?;
+    let mut images = Vec::new();
+    loop {
+        let field = form.next_field().await.map_err(|error| Failure::of_body(error.status(), error.body_text()))?;
+        let Some(field) = field else { break };
+        let Some(name) = field.file_name().map(str::to_owned) else {
+            let name = field.name().unwrap_or_default();
+            return Err(Failure::bad(format!(
+                "'{name}' of the form is not a file: options belong into the address, such as /predict?top=1"
+            )));
+        };
+        let bytes = field.bytes().await.map_err(|error| Failure::of_body(error.status(), error.body_text()))?;
+        images.push((name, bytes));
+        if images.len() > MOST_IMAGES {
+            return Err(Failure::bad(format!("the form has more than {MOST_IMAGES} images")));
+        }
+    }
     if images.is_empty() {
-        return Err(Failure::bad("expected an image file as the body, or a form with image files"));
+        return Err(Failure::bad("the form has no image files"));
     }
     Ok(images)
 }

@@ -10,15 +10,17 @@ use hyper_util::service::TowerToHyperService;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl FromStr for Address {
             Some("") => Err("the path after unix: is empty".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| {
-                "expected an address with a port, such as 127.0.0.1:8080 or [::]:8080, or unix:PATH".to_owned()
+                "expected an IP address with a port, such as 127.0.0.1:8080 or [::]:8080, or unix:PATH".to_owned()
             }),
         }
     }
@@ -65,9 +67,9 @@ impl Listener {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await.with_context(context)?)),
             Address::Unix(path) => {
-                let is_left_over = std::os::unix::net::UnixStream::connect(path)
-                    .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
-                if is_left_over {
+                let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+                let is_refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+                if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(is_refused) {
                     fs::remove_file(path).with_context(context)?;
                 }
                 Ok(Self::Unix(UnixListener::bind(path).with_context(context)?, path.clone()))
@@ -83,36 +85,36 @@ impl Listener {
         })
     }
 
-    /// Serves until SIGTERM or SIGINT, then finishes the requests in progress. `stopping` is called in between.
+    /// Serves until SIGTERM or SIGINT, then finishes the requests in progress; a second signal ends that. `stopping` is
+    /// called in between.
     pub async fn serve(self, router: Router, limits: Limits, stopping: impl Fn()) -> Result<()> {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut signals = Signals::new()?;
         let room = Arc::new(Semaphore::new(limits.connections));
         let open = GracefulShutdown::new();
+        let own = self.inode();
         loop {
             // A connection beyond the limit waits in the system's queue.
-            let permit = tokio::select! {
-                permit = Arc::clone(&room).acquire_owned() => permit?,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+            let (permit, accepted) = tokio::select! {
+                next = async { (Arc::clone(&room).acquire_owned().await, self.accept().await) } => next,
+                () = signals.next() => break,
             };
-            let accepted = tokio::select! {
-                accepted = self.accept() => accepted,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-            };
-            let stream = match accepted {
-                Ok(stream) => stream,
-                Err(error) => {
+            let (permit, stream) = match (permit, accepted) {
+                (Ok(permit), Ok(stream)) => (permit, stream),
+                (_, Err(error)) => {
                     // Such as too many open files.
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
+                (Err(error), _) => return Err(error.into()),
             };
+            // A client that does not read its answer must not hold a connection for ever.
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(limits.header_time));
             let service = TowerToHyperService::new(router.clone());
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
-            let connection = open.watch(builder.serve_connection(TokioIo::new(stream), service));
+            let connection = open.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection ended early");
@@ -122,13 +124,28 @@ impl Listener {
         }
         stopping();
         tracing::info!("stopping: requests in progress are finished");
-        if timeout(limits.stop_time, open.shutdown()).await.is_err() {
-            tracing::warn!("some requests did not end within {} s", limits.stop_time.as_secs());
-        }
-        if let Self::Unix(_, path) = &self {
+        if let Self::Unix(_, path) = &self
+            && own == self.inode()
+        {
             let _ = fs::remove_file(path);
         }
+        // New clients are refused from here on.
+        drop(self);
+        tokio::select! {
+            ended = timeout(limits.stop_time, open.shutdown()) => if ended.is_err() {
+                tracing::warn!("some requests did not end within {} s", limits.stop_time.as_secs());
+            },
+            () = signals.next() => tracing::warn!("a second signal: requests in progress are dropped"),
+        }
         Ok(())
+    }
+
+    /// The inode at the path of a socket file, by which a server knows its own.
+    fn inode(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, path) => Some(fs::symlink_metadata(path).ok()?.ino()),
+        }
     }
 
     async fn accept(&self) -> std::io::Result<Box<dyn Stream>> {
@@ -140,6 +157,25 @@ impl Listener {
             }
             Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
         })
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {},
+            _ = self.interrupt.recv() => {},
+        }
     }
 }
 

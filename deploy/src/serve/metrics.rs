@@ -47,7 +47,7 @@ impl Metrics {
         metered.register("requests", "Requests by route and status", requests.clone());
         metered.register("request_seconds", "Time from the request's headers to its answer", seconds.clone());
         metered.register("images", "Images that a model was asked about", images.clone());
-        metered.register("waiting", "Images that wait for a thread", waiting.clone());
+        metered.register("waiting", "Images and parts of batches that wait for a thread", waiting.clone());
         metered.register("build", "Version of the program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         Self { metered, requests, seconds, images, waiting }
     }

@@ -1,8 +1,8 @@
 //! `deploy serve`: answers images and tensors over HTTP.
 //!
-//! A request goes through [`access`] (token, log, metrics), is read completely, and then waits in the bounded queue of a
-//! model's [`pool`] for one of its threads. [`images`] answers image files with the JSON of `predict`, [`v2`] answers
-//! tensors in the Open Inference Protocol. [`registry`] holds the models and opens changed files again; [`listener`]
+//! A request goes through `access` (token, log, metrics), is read completely, and then waits in the bounded queue of a
+//! model's `pool` for one of its threads. `images` answers image files with the JSON of `predict`, `v2` answers
+//! tensors in the Open Inference Protocol. `registry` holds the models and opens changed files again; `listener`
 //! accepts connections and ends them in order.
 
 mod access;
@@ -73,11 +73,11 @@ pub struct Options {
 pub struct Limits {
     /// Most bytes in a request's body, after decompression.
     pub body: usize,
-    /// Most images that wait for a thread of one model.
+    /// Most pieces of work that wait for a thread of one model.
     pub waiting: usize,
     /// Most connections at the same time.
     pub connections: usize,
-    /// Longest time for a request's headers, and between two pieces of its body.
+    /// Longest time for a request's headers, between two pieces of its body, and until a client reads on.
     pub header_time: Duration,
     /// Longest time from a request's headers to its answer.
     pub request_time: Duration,

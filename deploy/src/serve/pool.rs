@@ -5,7 +5,7 @@ use crate::backend::Options;
 use crate::backend::panic::caught;
 use crate::model::Model;
 use anyhow::{Context, Result, ensure};
-use async_channel::{Receiver, Sender, TrySendError};
+use async_channel::{Receiver, Sender};
 use std::sync::Arc;
 use std::thread;
 use tokio::sync::oneshot;
@@ -77,22 +77,24 @@ impl Pool {
         self.jobs.len()
     }
 
-    /// Runs `task` on the next free thread. Fails at once if the queue is full.
+    /// Refuses a request if the queue is full.
+    pub fn admit(&self) -> Result<(), Failure> {
+        if self.jobs.is_full() { Err(Failure::busy()) } else { Ok(()) }
+    }
+
+    /// Runs `task` on the next free thread. Waits for room in the queue.
     pub async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce(&mut Model) -> Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, result) = oneshot::channel();
-        let job = move |model: &mut Model| {
+        let job: Job = Box::new(move |model: &mut Model| {
             // A client that has gone does not need its answer computed.
             if !reply.is_closed() {
                 let _ = reply.send(task(model));
             }
-        };
-        self.jobs.try_send(Box::new(job)).map_err(|error| match error {
-            TrySendError::Full(_) => Failure::busy(),
-            TrySendError::Closed(_) => Failure::internal("the model's threads have ended"),
-        })?;
+        });
+        self.jobs.send(job).await.map_err(|_| Failure::internal("the model's threads have ended"))?;
         match result.await {
             Ok(result) => result.map_err(|error| Failure::internal(format!("{error:#}"))),
             // The job panicked and was dropped.

@@ -39,7 +39,8 @@ struct Stamp {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+        // A pipe might never end.
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         Some(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
     }
 }

@@ -22,8 +22,8 @@ pub struct SplitOptions {
 /// The splits of a data folder, in memory.
 ///
 /// Near-duplicates of class folders are on one side. A folder without a test split is divided accordingly. Otherwise
-/// training images that resemble test or validation images are left out, and validation images that resemble test
-/// images. The images of IDX files are published sets, so they stay as they are.
+/// training images that are near-duplicates of test or validation images are left out, and validation images that are
+/// near-duplicates of test images, unless that would remove most of a class. The images of IDX files are published sets, so they stay as they are.
 #[derive(Debug)]
 pub struct Splits {
     /// Images to train on.
@@ -86,7 +86,7 @@ impl Splits {
         let resembling = groups_of(true).filter(|(group, _)| learnt.contains(group)).count();
         notes.extend((resembling > 0).then(|| {
             format!(
-                "{}: {} like training images, because the rest of the class is too: the test accuracy does not show \
+                "{}: {} like training images, because their class has only one group: the test accuracy does not show \
                  how the model does on new images",
                 folder.display(),
                 counted(resembling, "test")
@@ -115,21 +115,33 @@ impl Splits {
         let mut seen: HashSet<usize> = HashSet::new();
         let mut earlier = Vec::new();
         for (name, set) in sides {
-            let kept: Vec<usize> = (0..set.len()).filter(|&image| !seen.contains(&set.groups[image])).collect();
-            let removed = set.len() - kept.len();
-            seen.extend(&set.groups);
-            let classes: HashSet<usize> = kept.iter().map(|&image| set.labels[image]).collect();
-            let (found, others) = (counted(removed, name), earlier.join(" or "));
-            if let Some(&lost) = set.labels.iter().find(|label| !classes.contains(label)) {
+            let is_like = |image: &usize| seen.contains(&set.groups[*image]);
+            let (mut all, mut like) = (vec![0; labels.len()], vec![0; labels.len()]);
+            for image in 0..set.len() {
+                all[set.labels[image]] += 1;
+                like[set.labels[image]] += usize::from(is_like(&image));
+            }
+            // A class that would lose most of its images keeps them.
+            let keeps: Vec<bool> = all.iter().zip(&like).map(|(all, like)| 2 * like > *all).collect();
+            let kept: Vec<usize> =
+                (0..set.len()).filter(|image| keeps[set.labels[*image]] || !is_like(image)).collect();
+            let (removed, others) = (set.len() - kept.len(), earlier.join(" or "));
+            let folder = folder.display();
+            if removed > 0 {
+                let found = counted(removed, name);
+                self.notes.push(format!("{folder}: {found} left out (near-duplicates of {others} images)"));
+            }
+            for class in (0..labels.len()).filter(|&class| keeps[class]) {
                 self.notes.push(format!(
-                    "{}: {found} like {others} images, among them all of {}, so none is left out: the accuracy does not \
-                     show how the model does on new images",
-                    folder.display(),
-                    labels[lost]
+                    "{folder}: {} of {} are near-duplicates of {others} images, more than half of the class, so they \
+                     are used: its accuracy does not show how the model does on new images",
+                    counted(like[class], name),
+                    labels[class]
                 ));
-            } else if removed > 0 {
+            }
+            seen.extend(set.groups.iter().copied());
+            if removed > 0 {
                 set.keep(&kept)?;
-                self.notes.push(format!("{}: {found} left out (near-duplicates of {others} images)", folder.display()));
             }
             earlier.push(name);
         }
@@ -176,7 +188,7 @@ fn report(sets: &[&Dataset], folder: &Path) -> Option<String> {
     groups.sort_by_key(|group| std::cmp::Reverse(in_classes(group)));
     let images: usize = groups.iter().map(Vec::len).sum();
     let mut lines = vec![format!(
-        "{}: {images} images are copies or near-duplicates of each other ({} {}) and stay on one side of every split:",
+        "{}: {images} images are copies or near-duplicates of each other, in {} {}:",
         folder.display(),
         groups.len(),
         if groups.len() == 1 { "group" } else { "groups" }
@@ -186,7 +198,9 @@ fn report(sets: &[&Dataset], folder: &Path) -> Option<String> {
             let file = set.file(*image)?;
             Some(file.strip_prefix(folder).unwrap_or(file).display().to_string())
         };
-        let mut names: Vec<String> = group.iter().filter_map(name).take(LISTED).collect();
+        let mut names: Vec<String> = group.iter().filter_map(name).collect();
+        names.sort_unstable();
+        names.truncate(LISTED);
         names.extend((group.len() > LISTED).then(|| format!("and {} more", group.len() - LISTED)));
         let warning = if in_classes(group) > 1 { "  (in different classes: is a label wrong?)" } else { "" };
         lines.push(format!("  {}{warning}", names.join(", ")));
@@ -262,9 +276,9 @@ mod tests {
         };
         let learnt: HashSet<String> = train.iter().map(original).collect();
         assert!(!test.iter().map(original).any(|name| learnt.contains(&name)), "{test:?}");
-        assert_eq!((train.len(), test.len()), (28, 8));
+        assert_eq!((train.len(), test.len()), (27, 9));
         let note = splits.notes.iter().find(|note| note.contains("near-duplicates")).unwrap();
-        assert!(note.contains("20 images are copies or near-duplicates of each other (4 groups)"), "{note}");
+        assert!(note.contains("20 images are copies or near-duplicates of each other, in 4 groups"), "{note}");
         assert!(note.contains("cat/0.png") && note.contains("cat/4.copy.jpg"), "{note}");
 
         // Without them the split is that of earlier versions.
@@ -316,6 +330,6 @@ mod tests {
         let splits = read(&folder(&files), true);
         assert_eq!((splits.train.len(), splits.test.len()), (6, 6));
         let notes = splits.notes.join("\n");
-        assert!(notes.contains("6 training images like test images, among them all of "), "{notes}");
+        assert!(notes.contains("3 training images of a are near-duplicates of test images, more than half"), "{notes}");
     }
 }

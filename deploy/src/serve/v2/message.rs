@@ -6,9 +6,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use models::card::Input;
 use ndarray::{Array4, ArrayView2};
-use serde::de::{self, DeserializeSeed, SeqAccess, Unexpected, Visitor};
+use serde::de::{self, DeserializeSeed, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Length of the JSON at the start of a body, in bytes, if binary tensors follow it.
@@ -36,7 +37,7 @@ pub(super) struct Request {
 struct JsonRequest {
     id: Option<String>,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: RequestParameters,
     inputs: Vec<JsonInput>,
     #[serde(default)]
     outputs: Vec<JsonOutput>,
@@ -48,7 +49,7 @@ struct JsonInput {
     shape: Vec<u64>,
     datatype: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: InputParameters,
     data: Option<Values>,
 }
 
@@ -56,7 +57,25 @@ struct JsonInput {
 struct JsonOutput {
     name: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    parameters: OutputParameters,
+}
+
+// Parameters that are not listed have no effect, as the protocol says.
+
+#[derive(Default, Deserialize)]
+struct RequestParameters {
+    binary_data_output: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct InputParameters {
+    binary_data_size: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct OutputParameters {
+    binary_data: Option<bool>,
+    classification: Option<IgnoredAny>,
 }
 
 impl Request {
@@ -74,16 +93,20 @@ impl Request {
         let [tensor] = <[JsonInput; 1]>::try_from(request.inputs)
             .map_err(|inputs| Failure::bad(format!("expected one input, '{input_name}', found {}", inputs.len())))?;
         let images = tensor.images(binary, input_name, input)?;
-        let is_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
+        let is_binary = request.parameters.binary_data_output.unwrap_or(false);
         let wanted = |output: JsonOutput| {
             let name = known.iter().find(|name| **name == output.name).ok_or_else(|| {
                 Failure::bad(format!("there is no output '{}': expected {}", output.name, known.join(" or ")))
             })?;
-            if output.parameters.contains_key("classification") {
+            if output.parameters.classification.is_some() {
                 return Err(Failure::bad("the parameter 'classification' is not supported: ask for probabilities"));
             }
-            Ok(WantedOutput { name, is_binary: flag(&output.parameters, "binary_data")?.unwrap_or(is_binary) })
+            Ok(WantedOutput { name, is_binary: output.parameters.binary_data.unwrap_or(is_binary) })
         };
+        let names: BTreeSet<&str> = request.outputs.iter().map(|output| output.name.as_str()).collect();
+        if names.len() < request.outputs.len() {
+            return Err(Failure::bad("an output is named twice"));
+        }
         let outputs = if request.outputs.is_empty() {
             known.iter().map(|&name| WantedOutput { name, is_binary }).collect()
         } else {
@@ -102,16 +125,6 @@ fn parts<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8])
     })
 }
 
-/// The value of a parameter that is true or false.
-fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Failure> {
-    parameters
-        .get(name)
-        .map(|value| {
-            value.as_bool().ok_or_else(|| Failure::bad(format!("the parameter '{name}' is not true or false")))
-        })
-        .transpose()
-}
-
 impl JsonInput {
     /// The images in the tensor.
     fn images(self, binary: &[u8], name: &str, input: &Input) -> Result<Array4<u8>, Failure> {
@@ -128,7 +141,7 @@ impl JsonInput {
         let wrong = || {
             Failure::bad(format!(
                 "input '{name}' has the shape {:?}: expected [N, {channels}, {height}, {width}] with N at least 1",
-                self.shape
+                self.shape.iter().take(8).collect::<Vec<_>>()
             ))
         };
         let &[count, ..] = &self.shape[..] else { return Err(wrong()) };
@@ -137,12 +150,12 @@ impl JsonInput {
         }
         let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(channels * height * width));
         let length = length.ok_or_else(wrong)?;
-        let values = match (self.parameters.get("binary_data_size"), self.data) {
+        let values = match (self.parameters.binary_data_size, self.data) {
             (Some(_), Some(_)) => {
                 return Err(Failure::bad(format!("input '{name}' has both data and binary_data_size: expected one")));
             }
             (Some(size), None) => {
-                if size.as_u64() != Some(binary.len() as u64) {
+                if size != binary.len() as u64 {
                     return Err(Failure::bad(format!(
                         "binary_data_size of input '{name}' is {size}, but {} bytes follow the JSON",
                         binary.len()
@@ -326,6 +339,13 @@ mod tests {
         }
         let short = &body[..body.len() - 1];
         assert!(read(short, Some(&text.len().to_string())).unwrap_err().contains("3 bytes follow the JSON"));
+    }
+
+    #[test]
+    fn an_output_is_sent_once() {
+        let twice =
+            json!({ "inputs": [tensor(json!([0, 0, 0, 0]))], "outputs": [{ "name": "logits" }, { "name": "logits" }] });
+        assert!(read_json(twice).unwrap_err().contains("an output is named twice"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::registry::{Ready, VERSION};
 use crate::interface::Scores;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -20,8 +20,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use message::{Answer, Request};
 use models::evaluation::softmax;
+use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Images that a thread runs at a time.
+const AT_ONCE: usize = 64;
 
 /// The routes of the protocol.
 pub(super) fn routes() -> Router<Arc<State>> {
@@ -60,6 +64,10 @@ struct Named {
 }
 
 impl Named {
+    fn new(path: Result<Path<Self>, PathRejection>) -> Result<Self, Failure> {
+        path.map(|Path(named)| named).map_err(|rejection| Failure::bad(rejection.body_text()))
+    }
+
     fn find(&self, state: &State) -> Result<Arc<Ready>, Failure> {
         let ready = state.registry.find(Some(&self.model))?;
         match self.version.as_deref() {
@@ -71,12 +79,20 @@ impl Named {
     }
 }
 
-async fn model_ready(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+async fn model_ready(
+    Extract(state): Extract<Arc<State>>,
+    named: Result<Path<Named>, PathRejection>,
+) -> Result<Json<Value>, Failure> {
+    let named = Named::new(named)?;
     named.find(&state)?;
     Ok(Json(json!({ "name": named.model, "ready": true })))
 }
 
-async fn metadata(Extract(state): Extract<Arc<State>>, Path(named): Path<Named>) -> Result<Json<Value>, Failure> {
+async fn metadata(
+    Extract(state): Extract<Arc<State>>,
+    named: Result<Path<Named>, PathRejection>,
+) -> Result<Json<Value>, Failure> {
+    let named = Named::new(named)?;
     let ready = named.find(&state)?;
     let shape = [-1, ready.input.channels as i64, ready.input.height as i64, ready.input.width as i64];
     let output = |name: &&str| json!({ "name": name, "datatype": "FP32", "shape": [-1, ready.labels.len()] });
@@ -105,17 +121,25 @@ fn outputs(ready: &Ready) -> &'static [&'static str] {
 
 async fn infer(
     Extract(state): Extract<Arc<State>>,
-    Path(named): Path<Named>,
+    named: Result<Path<Named>, PathRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
+    let body = body.map_err(|rejection| Failure::of_body(rejection.status(), rejection.body_text()))?;
+    let named = Named::new(named)?;
     let ready = named.find(&state)?;
     let Request { id, images, outputs } =
         Request::read(&headers, &body, &ready.input_name, &ready.input, outputs(&ready))?;
     let count = images.dim().0;
     state.metrics.images(&named.model, count);
-    let logits = ready.pool.run(move |model| model.logits(images.view())).await?;
+    // Few at a time: other requests get their turn, and nothing is computed for a client that has gone.
+    let mut logits = Array2::zeros((0, ready.labels.len()));
+    ready.pool.admit()?;
+    for part in images.axis_chunks_iter(Axis(0), AT_ONCE) {
+        let part = part.to_owned();
+        let part = ready.pool.run(move |model| model.logits(part.view())).await?;
+        logits.append(Axis(0), part.view()).map_err(|error| Failure::internal(error.to_string()))?;
+    }
     let probabilities = softmax(logits.view());
     let mut answer = Answer::new(&named.model, VERSION, id);
     for output in outputs {
