@@ -6,8 +6,19 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The commands that `--help` lists.
-const COMMANDS: [&str; 9] =
-    ["backends", "bench", "completions", "doctor", "eval", "inspect", "man", "parity", "predict"];
+const COMMANDS: &[&str] = &[
+    "backends",
+    "bench",
+    "completions",
+    "doctor",
+    "eval",
+    "inspect",
+    "man",
+    "parity",
+    "predict",
+    #[cfg(feature = "serve")]
+    "serve",
+];
 
 fn deploy(arguments: &[&str]) -> Output {
     Deploy::cargo_bin("deploy").unwrap().args(arguments).output().unwrap()

@@ -15,12 +15,11 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Addresses:
   GET  /                 a page to draw on, or to drop an image on
-  POST /predict          an image as the body, or several as a form; answers like predict --format json;
-                         ?top=3 &threshold=0.5 &input=true &model=NAME
-  POST /v2/models/NAME/infer, GET /v2/…
-                         tensors: the Open Inference Protocol of KServe and Triton, JSON or binary
+  POST /predict          an image, or a form of several; the JSON of predict --format json
+                         ?model=NAME &top=3 &threshold=0.5 &input=true
+  /v2/…                  tensors: the Open Inference Protocol of KServe and Triton
   GET  /metrics          for Prometheus
-  GET  /openapi.json     a description of all addresses, for programs
+  GET  /openapi.json     a description for programs
 
 A model file that changes is opened again while the server runs. SIGTERM and Ctrl-C stop it after the requests in \
 progress.
@@ -66,8 +65,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().request_time.as_secs(), value_parser = whole::<u64>(1..=3600))]
     timeout: u64,
 
-    /// How requests are logged on standard error
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Log::Text)]
+    /// The log on standard error: text, json, or quiet (only problems)
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = Log::Text)]
     log: Log,
 }
 
@@ -77,15 +76,14 @@ pub struct Arguments {
 enum Log {
     Text,
     Json,
-    /// only problems
     Quiet,
 }
 
 /// The models to serve.
 #[derive(Args)]
 struct Models {
-    /// A model, as written by train export, with the name that it has in addresses [default: the embedded model; name of
-    /// a file: its name without the ending]
+    /// A model, as written by train export, and its name in addresses; can be repeated [default: the embedded model; a
+    /// file without a name gets its own, without the ending]
     #[arg(long = "model", value_name = "[NAME=]FILE", value_hint = ValueHint::FilePath, value_parser = choice)]
     choices: Vec<ModelChoice>,
 }

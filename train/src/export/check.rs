@@ -145,7 +145,12 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
             &quantized.logits(&written.card, &Images::on_device(&images, tch::Device::Cpu)?.images)?,
         )?,
     };
-    let expected = if written.settings.outputs.logits() { expected } else { log_softmax(expected.view()) };
+    let expected = if written.settings.outputs.logits() {
+        expected
+    } else {
+        // Smaller probabilities are lost in the file, and `Model::logits` returns this logarithm for them.
+        log_softmax(expected.view()).mapv(|logarithm| logarithm.max(f32::MIN_POSITIVE.ln()))
+    };
     let before = match (written.card.precision, material.judges) {
         (Precision::Fp32, _) | (_, None) => None,
         (Precision::Fp16 | Precision::Int8, Some((judges, set))) => {
