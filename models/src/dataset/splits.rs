@@ -23,7 +23,8 @@ pub struct SplitOptions {
 ///
 /// Near-duplicates of class folders are on one side. A folder without a test split is divided accordingly. Otherwise
 /// training images that are near-duplicates of test or validation images are left out, and validation images that are
-/// near-duplicates of test images, unless that would remove most of a class. The images of IDX files are published sets, so they stay as they are.
+/// near-duplicates of test images, unless that would remove most of a class. The images of IDX files are published sets,
+/// so they stay as they are.
 #[derive(Debug)]
 pub struct Splits {
     /// Images to train on.
@@ -86,10 +87,9 @@ impl Splits {
         let resembling = groups_of(true).filter(|(group, _)| learnt.contains(group)).count();
         notes.extend((resembling > 0).then(|| {
             format!(
-                "{}: {} like training images, because their class has only one group: the test accuracy does not show \
-                 how the model does on new images",
-                folder.display(),
-                counted(resembling, "test")
+                "{}: test images that are near-duplicates of training images: {resembling}. Their class has only one \
+                 group, so its accuracy does not show how the model does on new images",
+                folder.display()
             )
         }));
         let images = |side: bool| (0..is_test.len()).filter(|&image| is_test[image] == side).collect::<Vec<_>>();
@@ -128,15 +128,15 @@ impl Splits {
             let (removed, others) = (set.len() - kept.len(), earlier.join(" or "));
             let folder = folder.display();
             if removed > 0 {
-                let found = counted(removed, name);
-                self.notes.push(format!("{folder}: {found} left out (near-duplicates of {others} images)"));
+                self.notes.push(format!(
+                    "{folder}: {name} images left out, because they are near-duplicates of {others} images: {removed}"
+                ));
             }
             for class in (0..labels.len()).filter(|&class| keeps[class]) {
                 self.notes.push(format!(
-                    "{folder}: {} of {} are near-duplicates of {others} images, more than half of the class, so they \
-                     are used: its accuracy does not show how the model does on new images",
-                    counted(like[class], name),
-                    labels[class]
+                    "{folder}: {name} images of {} that are near-duplicates of {others} images: {} of {}. They are used \
+                     all the same, so the accuracy of this class does not show how the model does on new images",
+                    labels[class], like[class], all[class]
                 ));
             }
             seen.extend(set.groups.iter().copied());
@@ -166,11 +166,6 @@ impl Splits {
             ));
         }
     }
-}
-
-/// Such as `1 test image`.
-fn counted(images: usize, split: &str) -> String {
-    format!("{images} {split} image{}", if images == 1 { "" } else { "s" })
 }
 
 /// A note that lists groups of near-duplicates, first those in several classes; `None` if there are none.
@@ -311,7 +306,11 @@ mod tests {
         assert_eq!(names(&splits.validation.unwrap(), &folder), ["val/cat/4.png", "val/ox/7.png"]);
         assert_eq!(names(&splits.test, &folder), ["test/cat/5.png", "test/ox/6.png"]);
         let notes = splits.notes.join("\n");
-        assert!(notes.contains("1 training image left out (near-duplicates of test or validation images)"), "{notes}");
+        assert!(
+            notes
+                .contains("training images left out, because they are near-duplicates of test or validation images: 1"),
+            "{notes}"
+        );
         assert!(notes.contains("val/cat/copy.jpg  (in different classes"), "{notes}");
     }
 
@@ -322,7 +321,7 @@ mod tests {
         let splits = read(&folder(&files), true);
         assert_eq!((splits.train.len(), splits.test.len()), (4, 2));
         let notes = splits.notes.join("\n");
-        assert!(notes.contains("1 test image like training images"), "{notes}");
+        assert!(notes.contains("test images that are near-duplicates of training images: 1"), "{notes}");
         // The same with splits.
         let in_splits =
             |(name, seed): &(String, u32)| [(format!("train/{name}"), *seed), (format!("test/{name}"), *seed)];
@@ -330,6 +329,6 @@ mod tests {
         let splits = read(&folder(&files), true);
         assert_eq!((splits.train.len(), splits.test.len()), (6, 6));
         let notes = splits.notes.join("\n");
-        assert!(notes.contains("3 training images of a are near-duplicates of test images, more than half"), "{notes}");
+        assert!(notes.contains("training images of a that are near-duplicates of test images: 3 of 3"), "{notes}");
     }
 }
