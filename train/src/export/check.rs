@@ -42,6 +42,10 @@ const IMAGES: usize = 1000;
 /// Minimum number of images compared. Noise images make up the difference if the test set is smaller.
 const FEWEST_IMAGES: usize = 256;
 
+/// Logarithm of the smallest probability that is compared, 10⁻²⁶. Smaller ones are alike: near the smallest f32, 10⁻³⁸,
+/// the exponential functions of the runtimes lose their precision.
+const LEAST_LOGARITHM: f32 = -60.0;
+
 /// Largest accuracy loss allowed for fp16 or int8, 0 to 1. Either typically costs a network of this kind 0.1 to 0.2
 /// points. A file that provably loses more than this no longer represents the trained network.
 const ALLOWED_LOSS: f64 = 0.005;
@@ -145,12 +149,11 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
             &quantized.logits(&written.card, &Images::on_device(&images, tch::Device::Cpu)?.images)?,
         )?,
     };
-    let expected = if written.settings.outputs.logits() {
-        expected
-    } else {
-        // Smaller probabilities are lost in the file, and `Model::logits` returns this logarithm for them.
-        log_softmax(expected.view()).mapv(|logarithm| logarithm.max(f32::MIN_POSITIVE.ln()))
+    let only_probabilities = !written.settings.outputs.logits();
+    let comparable = |scores: Array2<f32>| {
+        if only_probabilities { scores.mapv(|logarithm| logarithm.max(LEAST_LOGARITHM)) } else { scores }
     };
+    let expected = comparable(if only_probabilities { log_softmax(expected.view()) } else { expected });
     let before = match (written.card.precision, material.judges) {
         (Precision::Fp32, _) | (_, None) => None,
         (Precision::Fp16 | Precision::Int8, Some((judges, set))) => {
@@ -166,6 +169,7 @@ pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: 
         ensure!(model.card() == Some(&written.card), "the new file's model card is not the one that was written");
         let runtime = model.runtime().to_string();
         let found = model.logits(images.images()).with_context(|| format!("the new file does not run in {runtime}"))?;
+        let found = comparable(found);
         let tolerance = agreement::tolerance(written.card.precision);
         let agreement = agreement::compare(expected.view(), found.view(), tolerance)
             .with_context(|| format!("{runtime} and libtorch cannot be compared"))?;
