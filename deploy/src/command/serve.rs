@@ -139,7 +139,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
     let options =
         Options { address: arguments.listen, models, backend, token, max_pixels: arguments.max_pixels, limits };
-    serve(options, |address| say(&format!("serving {} at {address}", names.join(", "))))
+    serve(options, |address, report| {
+        for line in report {
+            say(line);
+        }
+        say(&format!("serving {} at {address}", names.join(", ")));
+    })
 }
 
 /// Reads a token. Errors if the file is empty or has several lines.

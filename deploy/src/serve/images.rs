@@ -113,7 +113,7 @@ async fn images(request: Request) -> Result<Vec<(String, Bytes)>, Failure> {
         }
     }
     if images.is_empty() {
-        return Err(Failure::bad("the form has no image files"));
+        return Err(Failure::bad("the form contains no image files"));
     }
     Ok(images)
 }

@@ -114,8 +114,9 @@ impl State {
     }
 }
 
-/// Opens the models and serves until SIGTERM or SIGINT. `started` is called with the address once clients can connect.
-pub fn serve(options: Options, started: impl FnOnce(&Address)) -> Result<()> {
+/// Opens the models and serves until SIGTERM or SIGINT. `started` is called once clients can connect, with the address and
+/// with lines that say what runs each model.
+pub fn serve(options: Options, started: impl FnOnce(&Address, &[String])) -> Result<()> {
     let Options { address, models, backend, token, max_pixels, limits } = options;
     let registry = Registry::open(models, backend, limits.waiting)?;
     let state = Arc::new(State {
@@ -135,7 +136,7 @@ pub fn serve(options: Options, started: impl FnOnce(&Address)) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start the server's threads")?.block_on(async {
         let listener = Listener::bind(&address).await?;
-        started(&listener.address()?);
+        started(&listener.address()?, &state.registry.report());
         let stopped = Arc::clone(&state);
         listener.serve(router(state, limits), limits, || stopped.stopping.store(true, Ordering::Relaxed)).await
     })

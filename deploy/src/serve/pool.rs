@@ -4,7 +4,7 @@ use super::failure::Failure;
 use crate::backend::Options;
 use crate::backend::panic::caught;
 use crate::model::Model;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use async_channel::{Receiver, Sender};
 use std::sync::Arc;
 use std::thread;
@@ -60,7 +60,6 @@ impl Pool {
         let models = source.models()?;
         let source = Arc::new(source);
         let threads = models.len();
-        ensure!(threads > 0, "{} has no thread to run on", source.name);
         let (jobs, taken) = async_channel::bounded(waiting);
         for model in models {
             let (source, taken) = (Arc::clone(&source), taken.clone());

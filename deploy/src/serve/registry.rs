@@ -61,6 +61,8 @@ pub(super) struct Ready {
     pub card: Option<ModelCard>,
     /// A document without results.
     pub document: Document,
+    /// What the user should know about the model, such as why `auto` did not take a better engine.
+    notes: Vec<String>,
     stamp: Option<Stamp>,
 }
 
@@ -77,6 +79,8 @@ impl Ready {
         let (pool, model) = Pool::start(Source { name, bytes, options }, waiting)?;
         let mut document = Document::new(&model, &[]);
         document.runtime = Runtime { threads: pool.threads, ..document.runtime };
+        // They are for whoever runs the server, not for its clients.
+        let notes = std::mem::take(&mut document.notes);
         Ok(Self {
             input: model.input().clone(),
             input_name: input.name,
@@ -84,6 +88,7 @@ impl Ready {
             scores: model.scores(),
             card: model.card().cloned(),
             document,
+            notes,
             pool,
             stamp,
         })
@@ -132,6 +137,17 @@ impl Registry {
         &self.first
     }
 
+    /// What runs each model, and the notes on it, one line each.
+    pub fn report(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for slot in self.slots.values() {
+            let ready = slot.ready.read().unwrap_or_else(PoisonError::into_inner);
+            lines.extend(ready.notes.iter().map(|note| format!("note: {note}")));
+            lines.push(format!("{}: {}", ready.document.model, ready.document.runtime));
+        }
+        lines
+    }
+
     /// The model of this name, or the first one.
     pub fn find(&self, name: Option<&str>) -> Result<Arc<Ready>, Failure> {
         let name = name.unwrap_or(&self.first);
@@ -162,8 +178,9 @@ impl Registry {
         }
         match Ready::open(&slot.choice, self.options, self.waiting) {
             Ok(ready) => {
+                let runtime = ready.document.runtime.to_string();
                 *slot.ready.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ready);
-                tracing::info!(model = name, file = %path.display(), "the file has changed and was opened again");
+                tracing::info!(model = name, file = %path.display(), runtime, "the file has changed and was opened again");
             }
             Err(error) => {
                 *slot.broken.write().unwrap_or_else(PoisonError::into_inner) = stamp;

@@ -95,8 +95,8 @@ impl Dataset {
         self.files.get(image).map(PathBuf::as_path)
     }
 
-    /// The group of each image: images with the same number are near-duplicates of each other. Numbers are not
-    /// consecutive.
+    /// The group of each image: images with the same number are near-duplicates of each other. If nobody looked for
+    /// near-duplicates, each image has a number of its own.
     #[must_use]
     pub fn groups(&self) -> Vec<usize> {
         if self.groups.is_empty() { (0..self.len()).collect() } else { self.groups.clone() }
