@@ -10,7 +10,6 @@ coloured noise, fractals (Kataoka et al., arXiv 2101.08515) or parts of other pi
 import math
 import random
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,8 +147,8 @@ def pictures(folder: Path) -> Iterator[Image.Image]:
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     random.seed(1)
-    # Some pictures have more pixels than Pillow expects.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # Some pictures have more pixels than Pillow allows by default.
+    Image.MAX_IMAGE_PIXELS = None
     textures = [noise() for _ in range(400)] + [fractal() for _ in range(300)]
     recent: list[Image.Image] = []
     for number, picture in enumerate(pictures(source)):

@@ -25,6 +25,7 @@
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
 //! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
 //!   slows it down.
+//! * [`stream`]: images that come one after the other, such as a camera's; `watch` (feature `watch`): a folder's new images.
 //! * [`document`]: results as JSON. `serve` (feature `serve`) answers with them over HTTP.
 //! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
 //!   and man pages.
@@ -57,4 +58,9 @@ pub mod predict;
 pub mod saved_inputs;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(any(feature = "serve", feature = "watch"))]
+mod stamp;
+pub mod stream;
 pub mod text;
+#[cfg(feature = "watch")]
+pub mod watch;

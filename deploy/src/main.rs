@@ -7,6 +7,8 @@ use clap::CommandFactory;
 use clap::{Parser, Subcommand};
 #[cfg(feature = "serve")]
 use command::serve;
+#[cfg(feature = "watch")]
+use command::watch;
 use command::{backends, bench, doctor, eval, inspect, parity, predict};
 #[cfg(feature = "manual")]
 use deploy::manual;
@@ -28,6 +30,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Predict(predict::Arguments),
+    #[cfg(feature = "watch")]
+    Watch(watch::Arguments),
     #[cfg(feature = "serve")]
     Serve(serve::Arguments),
     Eval(eval::Arguments),
@@ -49,6 +53,8 @@ enum Command {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Predict(arguments) => predict::run(&arguments),
+        #[cfg(feature = "watch")]
+        Command::Watch(arguments) => watch::run(&arguments),
         #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(arguments),
         Command::Eval(arguments) => eval::run(&arguments),

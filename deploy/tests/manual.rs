@@ -18,6 +18,8 @@ const COMMANDS: &[&str] = &[
     "predict",
     #[cfg(feature = "serve")]
     "serve",
+    #[cfg(feature = "watch")]
+    "watch",
 ];
 
 fn deploy(arguments: &[&str]) -> Output {

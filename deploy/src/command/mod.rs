@@ -1,5 +1,6 @@
 //! The commands, one file each. Each turns flags into a call of the library and prints the result as text or JSON.
 
+pub mod answers;
 pub mod backends;
 pub mod bench;
 pub mod doctor;
@@ -9,6 +10,8 @@ pub mod parity;
 pub mod predict;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::error::ErrorKind;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::whole;
 use deploy::embedded;
-use deploy::serve::{Address, Limits, ModelChoice, Options, serve};
+use deploy::serve::{Address, HeaderValue, Limits, ModelChoice, Options, TlsFiles, serve};
 use models::files;
 use models::image_file::MAX_PIXELS;
 use std::io::stderr;
@@ -27,6 +27,7 @@ progress.
 Examples:
   deploy serve                                        the embedded model
   deploy serve --model pets.onnx --listen 0.0.0.0:8080 --token-file token
+  deploy serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
   deploy serve --model pets=runs/photos/model.onnx --model digits=model.onnx
   curl --data-binary @seven.png http://127.0.0.1:8080/predict";
 
@@ -37,13 +38,25 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments<Models>,
 
-    /// Where to listen: an address with a port, or unix:PATH for a socket
+    /// Where to listen: an address with a port, unix:PATH for a socket file, or systemd for the socket of its unit
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: Address,
 
     /// Answer only clients that send the contents of this file: Authorization: Bearer TOKEN
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+
+    /// Speak HTTPS, with the certificates in this PEM file, the server's own first; read again when it changes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Let web pages of another origin use the server (a scheme and a host), or of any origin with *; can be repeated
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    cors: Vec<HeaderValue>,
 
     /// Requests that may wait for a thread of one model; further ones are refused with 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().waiting as u32, value_parser = whole::<u32>(1..=1_000_000))]
@@ -111,6 +124,18 @@ fn choice(text: &str) -> Result<ModelChoice, String> {
     Ok(ModelChoice { name, path: Some(path) })
 }
 
+/// Reads the origin of a web page, as browsers send it: a scheme and a host, and a port if it is not the usual one.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let expected = || "expected an origin such as https://example.org or http://localhost:3000, or *".to_owned();
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', ',']));
+    if text != "*" && !is_origin {
+        return Err(expected());
+    }
+    // Browsers send it in lower case.
+    text.to_ascii_lowercase().parse().map_err(|_| expected())
+}
+
 /// Whether a name can be part of an address as it is.
 fn is_name(name: &str) -> bool {
     let fits = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
@@ -128,6 +153,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         ensure!(!twice, usage(format!("two models have the name {}: name one with --model NAME=FILE", choice.name)));
     }
     let token = arguments.token_file.as_deref().map(token).transpose()?;
+    let tls = arguments.tls_cert.zip(arguments.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     start_log(arguments.log);
     let limits = Limits {
         body: arguments.max_body as usize,
@@ -137,8 +163,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         ..Limits::default()
     };
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
-    let options =
-        Options { address: arguments.listen, models, backend, token, max_pixels: arguments.max_pixels, limits };
+    let (address, cors, max_pixels) = (arguments.listen, arguments.cors, arguments.max_pixels);
+    let options = Options { address, models, backend, token, tls, cors, max_pixels, limits };
     serve(options, |address, report| {
         for line in report {
             say(line);
@@ -173,6 +199,16 @@ fn start_log(log: Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_those_that_browsers_send() {
+        for good in ["*", "https://example.org", "http://localhost:3000", "https://Example.org"] {
+            assert_eq!(origin(good).unwrap(), good.to_lowercase(), "{good}");
+        }
+        for bad in ["", "example.org", "https://", "https://example.org/", "https://*.example.org", "null"] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_model_is_named_by_its_file_or_by_the_user() {

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 
 /// The number of a request, chosen by the client or by the server.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest number that is taken from a client.
 const LONGEST_ID: usize = 128;

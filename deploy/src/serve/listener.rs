@@ -1,17 +1,19 @@
-//! Accepts connections over TCP or a Unix socket, and ends them in order.
+//! Accepts connections over TCP or a Unix socket, with TLS or without, and ends them in order.
 
 use super::Limits;
-use anyhow::{Context, Result};
+use super::tls::Tls;
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use listenfd::ListenFd;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// The path of a socket.
     Unix(PathBuf),
+    /// The socket that systemd listens on for this service (socket activation).
+    Systemd,
 }
 
 impl FromStr for Address {
@@ -38,8 +42,10 @@ impl FromStr for Address {
         match text.strip_prefix("unix:") {
             Some("") => Err("the path after unix: is empty".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
+            None if text == "systemd" => Ok(Self::Systemd),
             None => text.parse().map(Self::Tcp).map_err(|_| {
-                "expected an IP address with a port, such as 127.0.0.1:8080 or [::]:8080, or unix:PATH".to_owned()
+                "expected an IP address with a port, such as 127.0.0.1:8080 or [::]:8080, unix:PATH, or systemd"
+                    .to_owned()
             }),
         }
     }
@@ -50,38 +56,51 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd => write!(f, "systemd"),
         }
     }
 }
 
 /// A bound socket.
-pub(super) enum Listener {
+pub(super) struct Listener {
+    socket: Socket,
+    tls: Option<Arc<Tls>>,
+}
+
+enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// With the path of a socket file that this program has made.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 impl Listener {
     /// Binds the address. A socket file that nobody listens on is replaced.
-    pub async fn bind(address: &Address) -> Result<Self> {
+    pub async fn bind(address: &Address, tls: Option<Arc<Tls>>) -> Result<Self> {
         let context = || format!("cannot listen on {address}");
-        match address {
-            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await.with_context(context)?)),
+        let socket = match address {
+            Address::Tcp(address) => Socket::Tcp(TcpListener::bind(address).await.with_context(context)?),
             Address::Unix(path) => {
                 let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
                 let is_refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
                 if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(is_refused) {
                     fs::remove_file(path).with_context(context)?;
                 }
-                Ok(Self::Unix(UnixListener::bind(path).with_context(context)?, path.clone()))
+                Socket::Unix(UnixListener::bind(path).with_context(context)?, Some(path.clone()))
             }
-        }
+            Address::Systemd => inherited()?,
+        };
+        Ok(Self { socket, tls })
     }
 
-    /// The address, with the port that was taken.
-    pub fn address(&self) -> Result<Address> {
-        Ok(match self {
-            Self::Tcp(listener) => Address::Tcp(listener.local_addr()?),
-            Self::Unix(_, path) => Address::Unix(path.clone()),
+    /// Where clients find it, with the port that was taken.
+    pub fn url(&self) -> Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(match &self.socket {
+            Socket::Tcp(listener) => format!("{scheme}://{}", listener.local_addr()?),
+            Socket::Unix(listener, _) => {
+                let address = listener.local_addr()?;
+                format!("unix:{}", address.as_pathname().unwrap_or(Path::new("?")).display())
+            }
         })
     }
 
@@ -111,12 +130,23 @@ impl Listener {
             // A client that does not read its answer must not hold a connection for ever.
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(limits.header_time));
-            let service = TowerToHyperService::new(router.clone());
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
-            let connection = open.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+            let stream = Box::pin(stream);
+            let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
+            let (service, watcher) = (TowerToHyperService::new(router.clone()), open.watcher());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
+                let ended = match acceptor {
+                    None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await,
+                    Some(acceptor) => match timeout(limits.header_time, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => {
+                            watcher.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service)).await
+                        }
+                        Ok(Err(error)) => return tracing::debug!(%error, "a client did not agree on TLS"),
+                        Err(_) => return tracing::debug!("a client did not begin TLS in time"),
+                    },
+                };
+                if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
                 drop(permit);
@@ -124,7 +154,7 @@ impl Listener {
         }
         stopping();
         tracing::info!("stopping: requests in progress are finished");
-        if let Self::Unix(_, path) = &self
+        if let Socket::Unix(_, Some(path)) = &self.socket
             && own == self.inode()
         {
             let _ = fs::remove_file(path);
@@ -142,22 +172,40 @@ impl Listener {
 
     /// The inode at the path of a socket file, by which a server knows its own.
     fn inode(&self) -> Option<u64> {
-        match self {
-            Self::Tcp(_) => None,
-            Self::Unix(_, path) => Some(fs::symlink_metadata(path).ok()?.ino()),
+        match &self.socket {
+            Socket::Unix(_, Some(path)) => Some(fs::symlink_metadata(path).ok()?.ino()),
+            _ => None,
         }
     }
 
     async fn accept(&self) -> std::io::Result<Box<dyn Stream>> {
-        Ok(match self {
-            Self::Tcp(listener) => {
+        Ok(match &self.socket {
+            Socket::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
-            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Socket::Unix(listener, _) => Box::new(listener.accept().await?.0),
         })
     }
+}
+
+/// The socket that systemd hands over (`sd_listen_fds(3)`).
+fn inherited() -> Result<Socket> {
+    let mut sockets = ListenFd::from_env();
+    ensure!(
+        sockets.len() == 1,
+        "--listen systemd: expected one socket from systemd, but there are {}: start the program from a .socket unit",
+        sockets.len()
+    );
+    let context = "--listen systemd: expected a listening TCP or Unix socket";
+    if let Ok(Some(listener)) = sockets.take_tcp_listener(0) {
+        listener.set_nonblocking(true)?;
+        return Ok(Socket::Tcp(TcpListener::from_std(listener).context(context)?));
+    }
+    let listener = sockets.take_unix_listener(0).context(context)?.context(context)?;
+    listener.set_nonblocking(true)?;
+    Ok(Socket::Unix(UnixListener::from_std(listener).context(context)?, None))
 }
 
 /// SIGTERM and SIGINT.
@@ -193,6 +241,7 @@ mod tests {
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("[::1]:80", "http://[::1]:80"),
             ("unix:/run/deploy.sock", "unix:/run/deploy.sock"),
+            ("systemd", "systemd"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }

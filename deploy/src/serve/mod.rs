@@ -12,16 +12,19 @@ mod listener;
 mod metrics;
 mod pool;
 mod registry;
+mod tls;
 mod v2;
 
+pub use axum::http::HeaderValue;
 pub use listener::Address;
 pub use registry::ModelChoice;
+pub use tls::TlsFiles;
 
 use crate::backend;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State as Extract};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -32,10 +35,15 @@ use registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tls::Tls;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::cors::{Any, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
+
+/// How often the files of models and of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// All addresses, as OpenAPI describes them.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -62,6 +70,10 @@ pub struct Options {
     pub backend: backend::Options,
     /// The secret that clients must send, if any.
     pub token: Option<String>,
+    /// The server's certificate; without one, it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Web pages of these origins may use the server, besides its own; `*` stands for all.
+    pub cors: Vec<HeaderValue>,
     /// Most pixels per image.
     pub max_pixels: u64,
     /// What a client may ask for.
@@ -116,8 +128,9 @@ impl State {
 
 /// Opens the models and serves until SIGTERM or SIGINT. `started` is called once clients can connect, with the address and
 /// with lines that say what runs each model.
-pub fn serve(options: Options, started: impl FnOnce(&Address, &[String])) -> Result<()> {
-    let Options { address, models, backend, token, max_pixels, limits } = options;
+pub fn serve(options: Options, started: impl FnOnce(&str, &[String])) -> Result<()> {
+    let Options { address, models, backend, token, tls, cors, max_pixels, limits } = options;
+    let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
     let registry = Registry::open(models, backend, limits.waiting)?;
     let state = Arc::new(State {
         registry,
@@ -127,23 +140,29 @@ pub fn serve(options: Options, started: impl FnOnce(&Address, &[String])) -> Res
         request_time: limits.request_time,
         stopping: AtomicBool::new(false),
     });
-    let watched = Arc::clone(&state);
-    std::thread::Builder::new()
-        .name("watch".to_owned())
-        .spawn(move || watched.registry.watch())
-        .context("cannot start a thread")?;
+    let (watched, certificate) = (Arc::clone(&state), tls.clone());
+    let watch = move || {
+        loop {
+            std::thread::sleep(LOOK);
+            watched.registry.refresh();
+            if let Some(tls) = &certificate {
+                tls.refresh();
+            }
+        }
+    };
+    std::thread::Builder::new().name("watch".to_owned()).spawn(watch).context("cannot start a thread")?;
     // The models have threads of their own, and one is enough for reading and writing.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start the server's threads")?.block_on(async {
-        let listener = Listener::bind(&address).await?;
-        started(&listener.address()?, &state.registry.report());
+        let listener = Listener::bind(&address, tls).await?;
+        started(&listener.url()?, &state.registry.report());
         let stopped = Arc::clone(&state);
-        listener.serve(router(state, limits), limits, || stopped.stopping.store(true, Ordering::Relaxed)).await
+        listener.serve(router(state, limits, cors), limits, || stopped.stopping.store(true, Ordering::Relaxed)).await
     })
 }
 
-fn router(state: Arc<State>, limits: Limits) -> Router {
-    Router::new()
+fn router(state: Arc<State>, limits: Limits, cors: Vec<HeaderValue>) -> Router {
+    let router = Router::new()
         .route("/", get(async || (PAGE_HEADERS, PAGE)))
         .route("/predict", post(images::predict))
         .route("/metrics", get(metrics))
@@ -159,7 +178,20 @@ fn router(state: Arc<State>, limits: Limits) -> Router {
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(|_| Failure::internal("the server failed on this request").into_response()))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), access::check))
-        .with_state(state)
+        .with_state(state);
+    // Outermost, because browsers ask for permission without a token.
+    if cors.is_empty() { router } else { router.layer(permission(cors)) }
+}
+
+/// What web pages of other origins may do.
+fn permission(origins: Vec<HeaderValue>) -> CorsLayer {
+    let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, access::REQUEST_ID, v2::JSON_LENGTH];
+    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(sent).expose_headers([
+        access::REQUEST_ID,
+        v2::JSON_LENGTH,
+        header::RETRY_AFTER,
+    ]);
+    if origins.iter().any(|origin| origin == "*") { layer.allow_origin(Any) } else { layer.allow_origin(origins) }
 }
 
 async fn metrics(Extract(state): Extract<Arc<State>>) -> Result<impl IntoResponse, Failure> {

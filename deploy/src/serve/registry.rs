@@ -6,17 +6,13 @@ use crate::backend::{Options, Runtime};
 use crate::document::Document;
 use crate::embedded;
 use crate::interface::Scores;
+use crate::stamp::Stamp;
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard};
 use models::onnx;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The version of every model in the protocol. Files have no versions.
 pub(super) const VERSION: &str = "1";
@@ -28,21 +24,6 @@ pub struct ModelChoice {
     pub name: String,
     /// The file; `None` for the embedded model.
     pub path: Option<PathBuf>,
-}
-
-/// How a file looked when it was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        // A pipe might never end.
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        Some(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
-    }
 }
 
 /// A model that is ready to answer.
@@ -158,17 +139,14 @@ impl Registry {
         Ok(Arc::clone(&slot.ready.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Opens changed files again, for ever. A file that cannot be opened is reported, and the old model stays.
-    pub fn watch(&self) -> ! {
-        loop {
-            std::thread::sleep(LOOK);
-            for (name, slot) in &self.slots {
-                self.refresh(name, slot);
-            }
+    /// Opens changed files again. A file that cannot be opened is reported, and the old model stays.
+    pub fn refresh(&self) {
+        for (name, slot) in &self.slots {
+            self.refresh_slot(name, slot);
         }
     }
 
-    fn refresh(&self, name: &str, slot: &Slot) {
+    fn refresh_slot(&self, name: &str, slot: &Slot) {
         let Some(path) = &slot.choice.path else { return };
         let stamp = Stamp::of(path);
         let known = slot.ready.read().unwrap_or_else(PoisonError::into_inner).stamp;

@@ -202,7 +202,7 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
         let name =
             name.with_context(|| format!("the name of the class folder {} is not UTF-8: rename it", folder.display()))?;
         let mut within = Skipped::default();
-        let paths = listing::images_below(folder, above.clone(), &mut within)?;
+        let paths = listing::images_within(folder, above.clone(), &mut within)?;
         ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_images(folder));
         skipped.add(within);
         let image = |path: PathBuf| ImagePath { rank: rank(parent, &path), path, class: 0 };

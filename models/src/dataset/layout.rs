@@ -182,7 +182,7 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
         [(only, true)] => {
             let others = folders.iter().filter(|folder| folder.path != only.path);
             for other in others {
-                let below = listing::images_below(&other.path, HashSet::new(), &mut Skipped::default())?;
+                let below = listing::images_within(&other.path, HashSet::new(), &mut Skipped::default())?;
                 ensure!(
                     below.is_empty(),
                     "{}: {}/ contains the splits of a data set, and {}/ beside it contains images: name one of them as \

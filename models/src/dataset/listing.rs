@@ -13,15 +13,22 @@ use std::path::{Path, PathBuf};
 /// Fails if a folder cannot be listed, or if there are no images.
 pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let mut skipped = Skipped::default();
-    let mut images = images_below(folder, HashSet::new(), &mut skipped)?;
+    let mut images = images_within(folder, HashSet::new(), &mut skipped)?;
     ensure!(!images.is_empty(), "the folder {}", skipped.no_images(folder));
     images.sort_unstable();
     Ok((images, skipped.notes(folder)))
 }
 
+/// Like [`images_in`], without notes. There may be none.
+pub fn images_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut images = images_within(folder, HashSet::new(), &mut Skipped::default())?;
+    images.sort_unstable();
+    Ok(images)
+}
+
 /// All image files in and below a folder. Symlinks are followed, but each folder is listed only once, so cycles end.
 /// Folders in `seen` are skipped.
-pub(super) fn images_below(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
+pub(super) fn images_within(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
     let (mut found, mut pending) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = pending.pop() {
         if !seen.insert(resolved(&folder)?) {
@@ -201,7 +208,7 @@ mod tests {
         symlink(root.join("nowhere"), root.join("class/broken.png")).unwrap();
         let mut skipped = Skipped::default();
         let outside = HashSet::from([resolved(root).unwrap()]);
-        let mut found = images_below(&root.join("class"), outside, &mut skipped).unwrap();
+        let mut found = images_within(&root.join("class"), outside, &mut skipped).unwrap();
         found.sort_unstable();
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.png", "broken.png", "b.jpg", "c.png"]);

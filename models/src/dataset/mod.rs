@@ -24,7 +24,7 @@ pub use decode::unlabelled;
 pub use duplicates::choose;
 pub use idx_files::load;
 pub use labels::{UnknownClasses, read_labels, read_repeated_labels};
-pub use listing::images_in;
+pub use listing::{images_below, images_in};
 pub use noise::noise;
 pub use sample::sample;
 pub use splits::{SplitOptions, Splits};

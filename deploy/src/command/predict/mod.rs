@@ -7,6 +7,7 @@ mod arguments;
 mod csv;
 mod json;
 mod jsonl;
+mod stream;
 mod text;
 
 pub use arguments::Arguments;
@@ -46,7 +47,7 @@ pub enum Format {
 
 impl Format {
     /// Lists the formats for `--help`.
-    fn help() -> String {
+    pub fn help() -> String {
         let values = Self::value_variants().iter().filter_map(Self::to_possible_value);
         let described = values.map(|value| match value.get_help() {
             Some(about) => format!("{} ({about})", value.get_name()),
@@ -54,23 +55,26 @@ impl Format {
         });
         described.collect::<Vec<_>>().join(", ")
     }
-}
 
-fn printer(arguments: &Arguments, inputs: &Inputs, model: &Model, settings: &Settings) -> Box<dyn Printer> {
-    match arguments.format {
-        Format::Text => {
-            let names = inputs.sources.iter().map(deploy::inputs::ImageSource::name);
-            let unknown = arguments.threshold.is_some() || (settings.rejects && model.energies().is_some());
-            Box::new(text::Text::new(names, model.labels(), unknown))
+    /// A printer in this format, for images with these names as far as they are known.
+    pub fn printer(self, model: &Model, settings: &Settings, inputs: &Inputs, threshold: bool) -> Box<dyn Printer> {
+        match self {
+            Self::Text => {
+                let names = inputs.sources.iter().map(ImageSource::name);
+                let unknown = threshold || (settings.rejects && model.energies().is_some());
+                Box::new(text::Text::new(names, model.labels(), unknown))
+            }
+            Self::Json => Box::new(Document::new(model, &inputs.notes)),
+            Self::Jsonl => Box::new(jsonl::Lines),
+            Self::Csv => {
+                Box::new(csv::Table::new(settings.top, settings.saved.is_some(), settings.explained.is_some()))
+            }
         }
-        Format::Json => Box::new(Document::new(model, &inputs.notes)),
-        Format::Jsonl => Box::new(jsonl::Lines),
-        Format::Csv => Box::new(csv::Table::new(settings.top, settings.saved.is_some(), settings.explained.is_some())),
     }
 }
 
 /// Prints results in one format.
-trait Printer {
+pub trait Printer {
     /// Prints the next outcomes. Returns false if the reader has closed the output.
     fn add(&mut self, outcomes: Vec<PredictionResult>) -> Result<bool>;
 
@@ -87,6 +91,9 @@ trait Printer {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.validate()?;
+    if let Some(source) = &arguments.stream {
+        return stream::run(arguments, source);
+    }
     let inputs = Inputs::from_arguments(&arguments.images)?;
     for note in &inputs.notes {
         say(&format!("note: {}", printable(note)));
@@ -96,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => (arguments.model.open()?, None),
     };
     let settings = arguments.settings(&model, explainer, &inputs.sources)?;
-    let mut printer = printer(arguments, &inputs, &model, &settings);
+    let mut printer = arguments.format().printer(&model, &settings, &inputs, arguments.answers.has_threshold());
     if !printer.is_document() {
         say(&format!("{}: {}", model.name(), model.runtime()));
     }

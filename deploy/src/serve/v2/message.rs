@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// Length of the JSON at the start of a body, in bytes, if binary tensors follow it.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+pub(in crate::serve) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// An output that the client wants.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+pub(super) use message::JSON_LENGTH;
 use message::{Answer, Request};
 use models::evaluation::softmax;
 use ndarray::{Array2, Axis};

@@ -1,91 +1,25 @@
 //! `deploy serve` as its clients see it: answers, refusals, reloads, and the end.
 #![cfg(all(feature = "tract", feature = "serve", unix))]
 
+#[path = "../example/mod.rs"]
 mod example;
+mod network;
+#[path = "../scene/mod.rs"]
 mod scene;
+mod server;
 
 use example::{HEIGHT, LABELS, WIDTH, images, logits_by_hand};
 use models::image_file;
 use ndarray::Array3;
 use scene::{Scene, TRACT};
 use serde_json::{Value, json};
+use server::{Server, answer};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use ureq::Agent;
-use ureq::http::Response;
-
-/// A running server, killed when dropped.
-struct Server {
-    process: Child,
-    address: String,
-    agent: Agent,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A status and a JSON body.
-type Answer = (u16, Value);
-
-impl Server {
-    /// Starts a server in the scene's folder on a free port.
-    fn start(scene: &Scene, arguments: &str) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_deploy"))
-            .current_dir(scene.folder.path())
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments.split_whitespace())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("serving") {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended");
-        }
-        // The rest of the log is read, so that the server never waits for us.
-        thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
-        let agent = Agent::config_builder().http_status_as_error(false).build().into();
-        Self { process, address, agent }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        answer(self.agent.get(self.url(path)).call().unwrap())
-    }
-
-    fn post(&self, path: &str, body: &[u8]) -> Answer {
-        answer(self.agent.post(self.url(path)).send(body).unwrap())
-    }
-
-    fn infer(&self, request: &Value) -> Answer {
-        self.post("/v2/models/example/infer", request.to_string().as_bytes())
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap().success());
-    }
-}
-
-fn answer(mut response: Response<ureq::Body>) -> Answer {
-    let status = response.status().as_u16();
-    let text = response.body_mut().read_to_string().unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
 
 /// Waits until `done` is true.
 fn eventually(mut done: impl FnMut() -> bool) {
@@ -322,37 +256,6 @@ fn a_changed_file_is_opened_again_and_a_broken_one_is_not() {
     replace(&fs::read(shipped.join("fashion-quick.onnx")).unwrap());
     eventually(|| first() == "T-shirt/top");
     assert_eq!(server.get("/v2/models/example").1["parameters"]["labels"], json!(LABELS));
-}
-
-#[test]
-fn a_socket_file_is_served_and_removed() {
-    let scene = Scene::new();
-    let socket = scene.path("socket");
-    let start = || {
-        Command::new(env!("CARGO_BIN_EXE_deploy"))
-            .args(["serve", "--log", "quiet", "--listen", &format!("unix:{}", socket.display())])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    // One that was killed leaves its socket behind.
-    for kill in [true, false] {
-        let mut process = start();
-        let mut connection = None;
-        eventually(|| {
-            connection = UnixStream::connect(&socket).ok();
-            connection.is_some()
-        });
-        let mut connection = connection.unwrap();
-        connection.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(r#"{"live":true}"#), "{text}");
-        let signal = if kill { "-KILL" } else { "-TERM" };
-        assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
-        process.wait().unwrap();
-        assert_eq!(socket.exists(), kill);
-    }
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! Whether a file has changed since it was last seen.
+
+use std::fs::{self, Metadata};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// The state of a regular file. Writing or replacing the file changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    identity: Identity,
+    modified: Option<SystemTime>,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Stamp {
+    /// The state of a file. `None` if it cannot be found or is not a regular file: a pipe might never end.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let (identity, modified) = (Identity::of(&metadata), metadata.modified().ok());
+        Some(Self { identity, modified, bytes: metadata.len() })
+    }
+}
+
+/// Which file or folder has a name: its device and inode, where there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity(u64, u64);
+
+impl Identity {
+    #[cfg(unix)]
+    pub fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    #[cfg(not(unix))]
+    pub fn of(_: &Metadata) -> Self {
+        Self(0, 0)
+    }
+}

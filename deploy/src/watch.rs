@@ -1,0 +1,274 @@
+//! Finds new images in and below a folder as they arrive.
+//!
+//! Events of the system are only hints where to look. What counts is the state of a file, its [`Stamp`]: a file is
+//! reported once per state, so an event that comes twice, or that a scan has overtaken, does no harm.
+
+use crate::stamp::{Identity, Stamp};
+use anyhow::{Context, Result, anyhow, ensure};
+use models::{dataset, files, image_file};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// A file whose end of writing the system does not report is complete once it has not changed for this long.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// How to watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether images that are already there count as new.
+    pub existing: bool,
+    /// Lists the folder at this interval instead of relying on events of the system.
+    pub poll: Option<Duration>,
+}
+
+/// A folder that is watched.
+#[derive(Debug)]
+pub struct Watch {
+    root: PathBuf,
+    /// The folder as events name it.
+    absolute: PathBuf,
+    /// Of the folder itself. If another folder takes its place, the watcher would not notice.
+    identity: Identity,
+    poll: Option<Duration>,
+    /// Sends events as long as it exists. `None` if the folder is polled.
+    _watcher: Option<RecommendedWatcher>,
+    events: Receiver<notify::Result<Event>>,
+    /// The state of each image that was reported, or that was there at the start.
+    seen: HashMap<PathBuf, Stamp>,
+    /// Images that may still be growing, and since when they have not.
+    growing: HashMap<PathBuf, (Stamp, Instant)>,
+    last_scan: Instant,
+}
+
+impl Watch {
+    /// Starts to watch a folder and all folders below it, also those that are created later.
+    pub fn new(folder: &Path, options: Options) -> Result<Self> {
+        let name = files::name(folder);
+        let metadata = fs::metadata(folder).with_context(|| format!("cannot watch {name}"))?;
+        ensure!(metadata.is_dir(), "cannot watch {name}: it is not a folder");
+        let (sender, events) = channel();
+        let watcher = match options.poll {
+            Some(_) => None,
+            None => Some(
+                notify::recommended_watcher(sender)
+                    .and_then(|mut watcher| watcher.watch(folder, RecursiveMode::Recursive).map(|()| watcher))
+                    .map_err(|error| refused(&name, error))?,
+            ),
+        };
+        let mut watch = Self {
+            root: folder.to_owned(),
+            absolute: std::path::absolute(folder).with_context(|| format!("cannot watch {name}"))?,
+            identity: Identity::of(&metadata),
+            poll: options.poll,
+            _watcher: watcher,
+            events,
+            seen: HashMap::new(),
+            growing: HashMap::new(),
+            last_scan: Instant::now(),
+        };
+        // Only now, so that no image can arrive unnoticed between the two.
+        for path in dataset::images_below(folder)? {
+            if options.existing {
+                watch.add_growing(path);
+            } else if let Some(stamp) = content(&path) {
+                watch.seen.insert(path, stamp);
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Waits for new images and returns their paths, sorted, at least one. Errors if the folder is gone.
+    pub fn wait(&mut self) -> Result<Vec<PathBuf>> {
+        loop {
+            let mut ready = self.hear()?;
+            ready.extend(self.settled());
+            if self.poll.is_some_and(|interval| self.last_scan.elapsed() >= interval) {
+                self.scan(&self.root.clone());
+            }
+            if !ready.is_empty() {
+                ready.sort_unstable();
+                ready.dedup();
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Waits for events, for at most as long as nothing else is due. Returns the images that they complete.
+    fn hear(&mut self) -> Result<Vec<PathBuf>> {
+        let growing = (!self.growing.is_empty()).then_some(SETTLED / 4);
+        let first = match (self.poll, growing) {
+            (Some(interval), growing) => {
+                let left = interval.saturating_sub(self.last_scan.elapsed());
+                std::thread::sleep(growing.map_or(left, |growing| growing.min(left)));
+                self.check_root()?;
+                return Ok(Vec::new());
+            }
+            (None, None) => Some(self.events.recv().context("the system stopped reporting changes")?),
+            (None, Some(time)) => match self.events.recv_timeout(time) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the system stopped reporting changes")),
+            },
+        };
+        let mut ready = Vec::new();
+        let mut next = first;
+        while let Some(event) = next {
+            ready.extend(self.images_of(event.map_err(|error| refused(&files::name(&self.root), error))?)?);
+            next = self.events.try_recv().ok();
+        }
+        Ok(ready)
+    }
+
+    /// The images that an event completes.
+    fn images_of(&mut self, event: Event) -> Result<Vec<PathBuf>> {
+        if event.need_rescan() {
+            // The system had to drop events.
+            self.scan(&self.root.clone());
+            return Ok(Vec::new());
+        }
+        let complete = matches!(
+            event.kind,
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+        );
+        if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
+            self.check_root()?;
+        }
+        let mut ready = Vec::new();
+        for path in event.paths {
+            // Named as the user named the folder.
+            let path = path.strip_prefix(&self.absolute).map_or_else(|_| path.clone(), |below| self.root.join(below));
+            if path.is_dir() {
+                // Images may have arrived in it before it was watched, or with it.
+                if matches!(event.kind, EventKind::Create(_)) || complete {
+                    self.scan(&path);
+                }
+                continue;
+            }
+            let Some(stamp) = content(&path).filter(|_| self.is_image(&path)) else {
+                self.seen.remove(&path);
+                continue;
+            };
+            if complete {
+                ready.extend(self.report(path, stamp));
+            } else if !ends_of_writing_are_reported() || is_linked(&path) {
+                self.add_growing(path);
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Whether a path names an image that [`dataset::images_below`] would list.
+    fn is_image(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        let is_hidden = below.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
+        !is_hidden && image_file::has_image_ending(path)
+    }
+
+    /// Adds the images in and below a folder that are new or have changed to those that may still be growing.
+    fn scan(&mut self, folder: &Path) {
+        self.last_scan = Instant::now();
+        // A folder that is gone again has no images.
+        let Ok(found) = dataset::images_below(folder) else { return };
+        if folder == self.root {
+            self.seen.retain(|path, _| found.binary_search(path).is_ok());
+        }
+        for path in found {
+            if self.is_image(&path) {
+                self.add_growing(path);
+            }
+        }
+    }
+
+    fn add_growing(&mut self, path: PathBuf) {
+        let Some(stamp) = content(&path) else { return };
+        let is_known = self.growing.get(&path).is_some_and(|(known, _)| *known == stamp);
+        if self.seen.get(&path) != Some(&stamp) && !is_known {
+            self.growing.insert(path, (stamp, Instant::now()));
+        }
+    }
+
+    /// The images that have stopped growing.
+    fn settled(&mut self) -> Vec<PathBuf> {
+        let mut ready = Vec::new();
+        for path in self.growing.keys().cloned().collect::<Vec<_>>() {
+            let (before, since) = self.growing[&path];
+            match content(&path) {
+                None => drop(self.growing.remove(&path)),
+                Some(now) if now != before => drop(self.growing.insert(path, (now, Instant::now()))),
+                Some(_) if since.elapsed() >= SETTLED => ready.extend(self.report(path, before)),
+                Some(_) => {}
+            }
+        }
+        ready
+    }
+
+    /// The path, unless it was already reported in this state.
+    fn report(&mut self, path: PathBuf, stamp: Stamp) -> Option<PathBuf> {
+        self.growing.remove(&path);
+        (self.seen.insert(path.clone(), stamp) != Some(stamp)).then_some(path)
+    }
+
+    fn check_root(&self) -> Result<()> {
+        let is_there = fs::metadata(&self.root).is_ok_and(|metadata| Identity::of(&metadata) == self.identity);
+        ensure!(is_there, "{} was removed or renamed", files::name(&self.root));
+        Ok(())
+    }
+}
+
+/// Whether the system reports when a program has written a file and closed it, so that there is nothing to guess.
+fn ends_of_writing_are_reported() -> bool {
+    cfg!(any(target_os = "linux", target_os = "android"))
+}
+
+/// The state of an image file. `None` if it is empty: its content is yet to come.
+fn content(path: &Path) -> Option<Stamp> {
+    Stamp::of(path).filter(|stamp| stamp.bytes > 0)
+}
+
+/// Whether a name is a link, to a file that may have been complete before.
+fn is_linked(path: &Path) -> bool {
+    #[cfg(unix)]
+    let has_other_names = |metadata: fs::Metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) > 1;
+    #[cfg(not(unix))]
+    let has_other_names = |_| false;
+    path.is_symlink() || fs::metadata(path).is_ok_and(has_other_names)
+}
+
+/// An error of the watcher, with what to do.
+fn refused(folder: &str, error: notify::Error) -> anyhow::Error {
+    let is_full = matches!(error.kind, ErrorKind::MaxFilesWatch);
+    let error = anyhow!(error).context(format!("cannot watch {folder}"));
+    if is_full {
+        error.context("the system allows no more watches: raise fs.inotify.max_user_watches, or use --poll")
+    } else {
+        error
+    }
+}
+
+/// Whether a folder lies on a file system that other machines can change without an event here.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_remote(folder: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    // Of linux/magic.h: NFS, SMB (three versions), FUSE, 9P, Ceph, AFS and vboxsf.
+    const REMOTE: [u32; 9] =
+        [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x00C3_6400, 0x5346_414F, 0x786F_4256];
+    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else { return false };
+    let mut facts = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path ends with 0, and `statfs` fills the buffer if it returns 0.
+    let kind = unsafe { (libc::statfs(path.as_ptr(), facts.as_mut_ptr()) == 0).then(|| facts.assume_init().f_type) };
+    kind.is_some_and(|kind| REMOTE.contains(&(kind as u32)))
+}
+
+/// Other systems are not asked.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn is_remote(_: &Path) -> bool {
+    false
+}
