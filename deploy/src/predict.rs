@@ -17,7 +17,7 @@ use models::digit::{self, Place, Reading};
 use models::evaluation::softmax;
 use models::files;
 use models::image_file::{self, Reader};
-use ndarray::{ArrayView1, ArrayView3, ArrayView4, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayView4, s};
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -201,13 +201,6 @@ pub fn predict(
     }
 }
 
-/// Classifies one image. An image that cannot be read is a result, not an error.
-pub fn classify(model: &mut Model, source: ImageSource, settings: &Settings) -> Result<PredictionResult> {
-    let decoded = Decoded::read(0, &source, settings, model.input());
-    let results = answered(model, vec![decoded], &mut Vec::new(), &[source], settings)?;
-    results.into_iter().next().context("an image has no result")
-}
-
 /// Each worker decodes a few images, runs them and takes the next.
 fn one_by_one(
     model: &Model,
@@ -291,7 +284,7 @@ fn fitting(input: &Input) -> usize {
 }
 
 /// An image that was read, or the reason why it could not be.
-struct Decoded {
+pub(crate) struct Decoded {
     /// Index of its source.
     number: usize,
     /// At least one reading, or what is wrong with the image.
@@ -299,9 +292,55 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn read(number: usize, source: &ImageSource, settings: &Settings, input: &Input) -> Self {
+    pub(crate) fn read(number: usize, source: &ImageSource, settings: &Settings, input: &Input) -> Self {
         let readings = guarded(source, || source.read(&settings.reader, input));
         Self { number, readings: readings.map_err(|error| format!("{error:#}")) }
+    }
+
+    /// What the model is to run: all readings of the image, none if it could not be read.
+    pub(crate) fn readings(&self) -> &[Reading] {
+        self.readings.as_deref().unwrap_or_default()
+    }
+
+    /// The result for the image, called `file`. `rows` are the logits of its readings, `[readings, classes]`.
+    pub(crate) fn result(
+        self,
+        file: String,
+        model: &Model,
+        rows: ArrayView2<f32>,
+        settings: &Settings,
+    ) -> Result<PredictionResult> {
+        let Self { number, readings } = self;
+        let readings = match readings {
+            Ok(readings) => readings,
+            Err(error) => return Ok(Err(Failure { file, error })),
+        };
+        let choice = digit::choose(&readings, rows, model.energies()).context("an image has no readings")?;
+        let Reading { pixels, digits, place, .. } = &readings[choice.reading];
+        let known = choice.known || !settings.rejects;
+        if known && *digits > 1 {
+            let error =
+                format!("{file} shows {digits} digits side by side, but the model reads one: crop it to one digit");
+            return Ok(Err(Failure { file, error }));
+        }
+        let Input { channels, height, width, .. } = *model.input();
+        let seen = ArrayView3::from_shape((channels, height, width), pixels)?;
+        let input = match &settings.saved {
+            Some(saved) => Some(files::name(&saved.write(number, seen)?)),
+            None if settings.shows_input => {
+                Some(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(image_file::png(seen)?)))
+            }
+            None => None,
+        };
+        let place = place.map(|place| ChosenReading { number: choice.reading + 1, of: readings.len(), place });
+        let probabilities = softmax(rows.slice(s![choice.reading..=choice.reading, ..]));
+        let top = answers(probabilities.row(0), model.labels(), settings.top);
+        let explain =
+            |explained: &Explanations| explained.write(number, seen, top.first().map_or(0, |best| best.class));
+        let explanation = settings.explained.as_ref().map(explain).transpose()?;
+        let explanation = explanation.map(|path| files::name(&path));
+        let prediction = prediction(file, top, (known, settings.threshold));
+        Ok(Ok(Prediction { reading: place, input, explanation, ..prediction }))
     }
 }
 
@@ -332,46 +371,18 @@ fn answered(
     settings: &Settings,
 ) -> Result<Vec<PredictionResult>> {
     pixels.clear();
-    let readings = || batch.iter().filter_map(|decoded| decoded.readings.as_ref().ok()).flatten();
-    readings().for_each(|reading| pixels.extend_from_slice(&reading.pixels));
+    batch.iter().flat_map(Decoded::readings).for_each(|reading| pixels.extend_from_slice(&reading.pixels));
     let Input { channels, height, width, .. } = *model.input();
-    let logits = model.logits(ArrayView4::from_shape((readings().count(), channels, height, width), pixels)?)?;
+    let readings = batch.iter().flat_map(Decoded::readings).count();
+    let logits = model.logits(ArrayView4::from_shape((readings, channels, height, width), pixels)?)?;
     let mut next = 0;
-    let answer = |Decoded { number, readings }: Decoded| {
-        let file = sources[number].name();
-        let readings = match readings {
-            Ok(readings) => readings,
-            Err(error) => return Ok(Err(Failure { file, error })),
-        };
-        let rows = logits.slice(s![next..next + readings.len(), ..]);
-        next += readings.len();
-        let choice = digit::choose(&readings, rows, model.energies()).context("an image has no readings")?;
-        let Reading { pixels, digits, place, .. } = &readings[choice.reading];
-        let known = choice.known || !settings.rejects;
-        if known && *digits > 1 {
-            let error =
-                format!("{file} shows {digits} digits side by side, but the model reads one: crop it to one digit");
-            return Ok(Err(Failure { file, error }));
-        }
-        let seen = ArrayView3::from_shape((channels, height, width), pixels)?;
-        let input = match &settings.saved {
-            Some(saved) => Some(files::name(&saved.write(number, seen)?)),
-            None if settings.shows_input => {
-                Some(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(image_file::png(seen)?)))
-            }
-            None => None,
-        };
-        let place = place.map(|place| ChosenReading { number: choice.reading + 1, of: readings.len(), place });
-        let probabilities = softmax(rows.slice(s![choice.reading..=choice.reading, ..]));
-        let top = answers(probabilities.row(0), model.labels(), settings.top);
-        let explain =
-            |explained: &Explanations| explained.write(number, seen, top.first().map_or(0, |best| best.class));
-        let explanation = settings.explained.as_ref().map(explain).transpose()?;
-        let explanation = explanation.map(|path| files::name(&path));
-        let prediction = prediction(file, top, (known, settings.threshold));
-        Ok(Ok(Prediction { reading: place, input, explanation, ..prediction }))
+    let result = |decoded: Decoded| {
+        let rows = next..next + decoded.readings().len();
+        next = rows.end;
+        let file = sources[decoded.number].name();
+        decoded.result(file, model, logits.slice(s![rows, ..]), settings)
     };
-    batch.into_iter().map(answer).collect()
+    batch.into_iter().map(result).collect()
 }
 
 /// Returns the `top` most probable classes, best first. Ties go to the lower index.

@@ -136,6 +136,10 @@ impl Watch {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
                 | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
         );
+        if matches!(event.kind, EventKind::Access(_)) && !complete {
+            // Somebody reads.
+            return Ok(Vec::new());
+        }
         if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
             self.check_root()?;
         }

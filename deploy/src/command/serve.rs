@@ -3,7 +3,7 @@
 use super::{ModelArguments, ModelSource, say, usage};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, ValueHint};
-use deploy::arguments::whole;
+use deploy::arguments::{number, whole};
 use deploy::embedded;
 use deploy::serve::{Address, HeaderValue, Limits, ModelChoice, Options, TlsFiles, serve};
 use models::files;
@@ -61,6 +61,15 @@ pub struct Arguments {
     /// Requests that may wait for a thread of one model; further ones are refused with 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().waiting as u32, value_parser = whole::<u32>(1..=1_000_000))]
     queue: u32,
+
+    /// Most images of different requests that a thread runs together, with ONNX Runtime [default: 8]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
+    max_batch: Option<u16>,
+
+    /// Milliseconds for which an image waits for others to run with, with ONNX Runtime; by default, only those that wait
+    /// already run together
+    #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = number::<f32>(0.0..=1000.0))]
+    max_delay: f32,
 
     /// Connections at the same time; further ones wait
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections as u32, value_parser = whole::<u32>(1..=100_000))]
@@ -164,7 +173,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
     let (address, cors, max_pixels) = (arguments.listen, arguments.cors, arguments.max_pixels);
-    let options = Options { address, models, backend, token, tls, cors, max_pixels, limits };
+    let (max_batch, max_delay) =
+        (arguments.max_batch.map(usize::from), Duration::from_secs_f32(arguments.max_delay / 1e3));
+    let options = Options { address, models, backend, token, tls, cors, max_pixels, max_batch, max_delay, limits };
     serve(options, |address, report| {
         for line in report {
             say(line);

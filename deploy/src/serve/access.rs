@@ -3,6 +3,8 @@
 
 use super::State;
 use super::failure::Failure;
+use super::rest::ReadToEnd;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -32,11 +34,20 @@ pub(super) async fn check(Extract(state): Extract<Arc<State>>, request: Request,
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // Counted by route: addresses are the client's choice, and each would be a metric of its own.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let request = request.map(|body| Body::new(ReadToEnd::new(body, state.reading_time)));
     let mut response = if is_open(&path) || is_allowed(state.token.as_deref(), &request) {
         let seconds = state.request_time.as_secs();
-        timeout(state.request_time, next.run(request)).await.unwrap_or_else(|_| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {seconds} s")).into_response()
-        })
+        match timeout(state.request_time, next.run(request)).await {
+            // What unpacks bodies refuses other codings without a reason.
+            Ok(response) if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Failure::new(response.status(), "expected a body as it is, or packed with gzip or deflate")
+                    .into_response()
+            }
+            Ok(response) => response,
+            Err(_) => {
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, format!("no answer within {seconds} s")).into_response()
+            }
+        }
     } else {
         let reason = "expected the header Authorization: Bearer TOKEN";
         let mut refused = Failure::new(StatusCode::UNAUTHORIZED, reason).into_response();

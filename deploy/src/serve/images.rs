@@ -3,7 +3,7 @@
 use super::State;
 use super::failure::Failure;
 use crate::inputs::ImageSource;
-use crate::predict::{PredictionResult, Settings, classify};
+use crate::predict::{PredictionResult, Settings};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Query, Request, State as Extract};
@@ -59,16 +59,14 @@ pub(super) async fn predict(
     for (number, (name, bytes)) in images.into_iter().enumerate() {
         let (ready, options, max_pixels) = (Arc::clone(&ready), options.clone(), state.max_pixels);
         tasks.spawn(async move {
-            let answer = ready.pool.run(move |model| {
-                let settings = Settings {
-                    reader: Reader { max_pixels, ..Reader::default() },
-                    top: options.top.unwrap_or(TOP),
-                    threshold: options.threshold.unwrap_or(0.0),
-                    shows_input: options.input,
-                    ..Settings::default()
-                };
-                classify(model, ImageSource::Memory { name, bytes: bytes.into() }, &settings)
-            });
+            let settings = Settings {
+                reader: Reader { max_pixels, ..Reader::default() },
+                top: options.top.unwrap_or(TOP),
+                threshold: options.threshold.unwrap_or(0.0),
+                shows_input: options.input,
+                ..Settings::default()
+            };
+            let answer = ready.pool.classify(ImageSource::Memory { name, bytes: bytes.into() }, settings);
             answer.await.map(|result| (number, result))
         });
     }

@@ -34,6 +34,7 @@ pub(super) struct Metrics {
     seconds: Family<RouteLabels, Histogram>,
     images: Family<ModelLabels, Counter>,
     waiting: Family<ModelLabels, Gauge>,
+    runs: Family<ModelLabels, Histogram>,
 }
 
 impl Metrics {
@@ -44,12 +45,16 @@ impl Metrics {
         let seconds: Family<RouteLabels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 18)));
         let (images, waiting) = (Family::default(), Family::default());
+        // 1 to 512 images.
+        let runs: Family<ModelLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 10)));
         metered.register("requests", "Requests by route and status", requests.clone());
         metered.register("request_seconds", "Time from the request's headers to its answer", seconds.clone());
         metered.register("images", "Images that a model was asked about", images.clone());
         metered.register("waiting", "Images and parts of batches that wait for a thread", waiting.clone());
+        metered.register("run_images", "Images, or readings of them, that a thread ran together", runs.clone());
         metered.register("build", "Version of the program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        Self { metered, requests, seconds, images, waiting }
+        Self { metered, requests, seconds, images, waiting, runs }
     }
 
     /// Counts an answered request.
@@ -62,6 +67,11 @@ impl Metrics {
     /// Counts images that a model is asked about.
     pub fn images(&self, model: &str, count: usize) {
         self.images.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(count as u64);
+    }
+
+    /// Counts how many images of a model run together.
+    pub fn runs(&self, model: &str) -> Histogram {
+        self.runs.get_or_create(&ModelLabels { model: model.to_owned() }).clone()
     }
 
     /// All metrics as text in the OpenMetrics format.

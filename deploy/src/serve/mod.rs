@@ -12,6 +12,7 @@ mod listener;
 mod metrics;
 mod pool;
 mod registry;
+mod rest;
 mod tls;
 mod v2;
 
@@ -31,7 +32,8 @@ use axum::routing::{get, post};
 use failure::Failure;
 use listener::Listener;
 use metrics::Metrics;
-use registry::Registry;
+use pool::Batching;
+use registry::{Registry, Running};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,6 +78,10 @@ pub struct Options {
     pub cors: Vec<HeaderValue>,
     /// Most pixels per image.
     pub max_pixels: u64,
+    /// Most images that a thread runs together; `None` for what suits the engine.
+    pub max_batch: Option<usize>,
+    /// How long the first of them waits for others.
+    pub max_delay: Duration,
     /// What a client may ask for.
     pub limits: Limits,
 }
@@ -113,10 +119,12 @@ impl Default for Limits {
 /// What all requests share.
 struct State {
     registry: Registry,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     token: Option<String>,
     max_pixels: u64,
     request_time: Duration,
+    /// Longest time for the rest of a body that nobody wants.
+    reading_time: Duration,
     stopping: AtomicBool,
 }
 
@@ -129,15 +137,19 @@ impl State {
 /// Opens the models and serves until SIGTERM or SIGINT. `started` is called once clients can connect, with the address and
 /// with lines that say what runs each model.
 pub fn serve(options: Options, started: impl FnOnce(&str, &[String])) -> Result<()> {
-    let Options { address, models, backend, token, tls, cors, max_pixels, limits } = options;
+    let Options { address, models, backend, token, tls, cors, max_pixels, max_batch, max_delay, limits } = options;
     let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
-    let registry = Registry::open(models, backend, limits.waiting)?;
+    let metrics = Arc::new(Metrics::new());
+    let batching = Batching { most: max_batch, delay: max_delay };
+    let running = Running { options: backend, waiting: limits.waiting, batching, metrics: Arc::clone(&metrics) };
+    let registry = Registry::open(models, running)?;
     let state = Arc::new(State {
         registry,
-        metrics: Metrics::new(),
+        metrics,
         token,
         max_pixels,
         request_time: limits.request_time,
+        reading_time: limits.header_time,
         stopping: AtomicBool::new(false),
     });
     let (watched, certificate) = (Arc::clone(&state), tls.clone());

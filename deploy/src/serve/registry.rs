@@ -1,7 +1,8 @@
 //! The models of a server. A model whose file changes is opened again, while requests go on with the old one.
 
 use super::failure::Failure;
-use super::pool::{Pool, Source};
+use super::metrics::Metrics;
+use super::pool::{Batching, Pool, Source};
 use crate::backend::{Options, Runtime};
 use crate::document::Document;
 use crate::embedded;
@@ -48,7 +49,7 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    fn open(choice: &ModelChoice, options: Options, waiting: usize) -> Result<Self> {
+    fn open(choice: &ModelChoice, running: &Running) -> Result<Self> {
         let stamp = choice.path.as_deref().and_then(Stamp::of);
         let (name, bytes) = match &choice.path {
             Some(path) => (path.display().to_string(), onnx::read(path)?),
@@ -57,7 +58,9 @@ impl Ready {
         let signature = onnx::parse(&bytes).and_then(|model| onnx::signature(&model));
         let signature = signature.with_context(|| format!("{name} cannot be used"))?;
         let input = signature.inputs.into_iter().next().with_context(|| format!("{name} has no input"))?;
-        let (pool, model) = Pool::start(Source { name, bytes, options }, waiting)?;
+        let Running { options, waiting, batching, metrics } = running;
+        let source = Source { name, bytes, options: *options };
+        let (pool, model) = Pool::start(source, *waiting, *batching, metrics.runs(&choice.name))?;
         let mut document = Document::new(&model, &[]);
         document.runtime = Runtime { threads: pool.threads, ..document.runtime };
         // They are for whoever runs the server, not for its clients.
@@ -89,23 +92,33 @@ pub(super) struct Registry {
     slots: BTreeMap<String, Slot>,
     /// The model that is used if a request names none.
     first: String,
-    options: Options,
-    waiting: usize,
+    running: Running,
+}
+
+/// How models are run.
+pub(super) struct Running {
+    /// The engine.
+    pub options: Options,
+    /// Most requests that wait for each model.
+    pub waiting: usize,
+    /// How many images run together.
+    pub batching: Batching,
+    /// Where runs are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Registry {
-    /// Opens all models, at least one; at most `waiting` requests wait for each. Fails if one cannot be opened, or if
-    /// two have the same name.
-    pub fn open(choices: Vec<ModelChoice>, options: Options, waiting: usize) -> Result<Self> {
+    /// Opens all models, at least one. Fails if one cannot be opened, or if two have the same name.
+    pub fn open(choices: Vec<ModelChoice>, running: Running) -> Result<Self> {
         let first = choices.first().context("expected at least one model")?.name.clone();
         let mut slots = BTreeMap::new();
         for choice in choices {
-            let ready = RwLock::new(Arc::new(Ready::open(&choice, options, waiting)?));
+            let ready = RwLock::new(Arc::new(Ready::open(&choice, &running)?));
             let name = choice.name.clone();
             let twice = slots.insert(name.clone(), Slot { choice, ready, broken: RwLock::default() });
             ensure!(twice.is_none(), "two models have the name {name}: name them with --model NAME=FILE");
         }
-        Ok(Self { slots, first, options, waiting })
+        Ok(Self { slots, first, running })
     }
 
     /// The names of all models, sorted.
@@ -154,7 +167,7 @@ impl Registry {
         if stamp.is_none() || stamp == known || stamp == broken {
             return;
         }
-        match Ready::open(&slot.choice, self.options, self.waiting) {
+        match Ready::open(&slot.choice, &self.running) {
             Ok(ready) => {
                 let runtime = ready.document.runtime.to_string();
                 *slot.ready.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ready);

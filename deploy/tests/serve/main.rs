@@ -133,6 +133,9 @@ fn wrong_requests_get_a_reason() {
         assert_eq!(found, status, "{path}: {reason}");
         assert!(reason["error"].as_str().is_some_and(|reason| reason.contains(word)), "{path}: {reason}");
     }
+    let packed = server.agent.post(server.url("/predict")).header("content-encoding", "br");
+    let (status, reason) = answer(packed.send(&image[..]).unwrap());
+    assert!(status == 415 && reason["error"].as_str().unwrap().contains("gzip or deflate"), "{status} {reason}");
     let (_, metrics) = server.get("/metrics");
     assert!(
         metrics.as_str().unwrap().contains(r#"deploy_requests_total{route="/predict",status="400"} 4"#),
@@ -155,6 +158,20 @@ fn a_token_is_needed_if_there_is_one() {
     }
     fs::write(scene.path("token"), "\n").unwrap();
     scene.assert_fails(&format!("serve {TRACT} --token-file token"), 1, &["token: expected one line"]);
+}
+
+/// A client that is still sending must get to read why its request is refused.
+#[test]
+fn a_body_that_is_too_large_is_read_to_its_end() {
+    let scene = Scene::new();
+    let server = Server::start(&scene, &format!("{TRACT} --max-body 1000"));
+    let large = vec![0; 5_000_000];
+    for path in ["/predict", "/v2/models/example/infer", "/nothing", "/v2"] {
+        for _ in 0..5 {
+            let (status, reason) = server.post(path, &large);
+            assert!([404, 405, 413].contains(&status) && reason["error"].is_string(), "{path}: {status} {reason}");
+        }
+    }
 }
 
 /// A small file that takes long to decode: 25 million pixels.
@@ -267,6 +284,9 @@ fn wrong_flags_are_refused_before_anything_is_served() {
         2,
         &["two models have the name example"],
     );
+    let alone = ["--max-batch and --max-delay have no effect: tract runs images one by one"];
+    scene.assert_fails(&format!("serve {TRACT} --max-batch 4"), 1, &alone);
+    scene.assert_fails(&format!("serve {TRACT} --max-delay 2"), 1, &alone);
     scene.assert_fails("serve --model =example.onnx", 2, &["name the model with letters"]);
     scene.assert_fails("serve --model short.onnx", 1, &["short.onnx"]);
     fs::write(scene.path("file"), "precious").unwrap();

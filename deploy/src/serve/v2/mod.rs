@@ -137,8 +137,7 @@ async fn infer(
     let mut logits = Array2::zeros((0, ready.labels.len()));
     ready.pool.admit()?;
     for part in images.axis_chunks_iter(Axis(0), AT_ONCE) {
-        let part = part.to_owned();
-        let part = ready.pool.run(move |model| model.logits(part.view())).await?;
+        let part = ready.pool.logits(part.to_owned()).await?;
         logits.append(Axis(0), part.view()).map_err(|error| Failure::internal(error.to_string()))?;
     }
     let probabilities = softmax(logits.view());
