@@ -67,9 +67,10 @@ model = {"name": "mnist-quick", "implementation": "bench_serve_mlserver.Runtime"
 def load(body, path, connections):
     """Requests per second, median and 99th percentile of the latency in ms."""
     script = folder / "post.lua"
+    kind = "application/json" if body.endswith("json") else "application/octet-stream"
     script.write_text(
         f'local file = io.open("{folder / body}", "rb")\n'
-        'wrk.method = "POST"\nwrk.body = file:read("*a")\nwrk.headers["Content-Type"] = "application/octet-stream"\n'
+        f'wrk.method = "POST"\nwrk.body = file:read("*a")\nwrk.headers["Content-Type"] = "{kind}"\n'
         "done = function(summary, latency)\n"
         "  local errors = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout\n"
         '  print(string.format("RESULT %f %f %f %d", summary.requests / summary.duration * 1e6,'

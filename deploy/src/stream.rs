@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Most bytes of one frame. A longer one ends there, and cannot be decoded.
-const MOST_BYTES: usize = 64 << 20;
+pub const MOST_BYTES: usize = 64 << 20;
 
 /// How many bytes are read at a time: the usual size of a pipe.
 const PIECE: usize = 64 << 10;
@@ -34,8 +34,9 @@ pub struct Frame {
 pub struct Frames<R> {
     source: R,
     number: u64,
-    /// What was read and is not yet part of a frame.
+    /// What was read; from `start` on, it is not yet part of a frame.
     buffer: Vec<u8>,
+    start: usize,
 }
 
 /// How far a file goes.
@@ -52,39 +53,41 @@ enum Extent {
 impl<R: Read> Frames<R> {
     /// The images in what `source` returns.
     pub fn new(source: R) -> Self {
-        Self { source, number: 0, buffer: Vec::new() }
+        Self { source, number: 0, buffer: Vec::new(), start: 0 }
     }
 
     /// The next image. `None` at the end of the stream.
     fn frame(&mut self) -> io::Result<Option<Frame>> {
-        // Where a file begins, once it is known, is at the start of the buffer.
-        while !is_start(&self.buffer) {
-            let skipped = (0..self.buffer.len()).find(|&place| may_start(&self.buffer[place..]));
-            self.buffer.drain(..skipped.unwrap_or(self.buffer.len()));
-            if !is_start(&self.buffer) && !self.read()? {
+        while !is_start(self.rest()) {
+            let rest = self.rest();
+            let skipped = (0..rest.len()).find(|&place| may_start(&rest[place..])).unwrap_or(rest.len());
+            self.start += skipped;
+            if !is_start(self.rest()) && !self.read()? {
                 return Ok(None);
             }
         }
-        let mut walk = if self.buffer.starts_with(PNG) { Walk::Png(PNG.len()) } else { Walk::Jpeg(2) };
+        let mut walk = Walk::new(self.rest());
         let length = loop {
-            match walk.extent(&self.buffer) {
+            match walk.extent(self.rest()) {
                 Extent::Complete(length) => break length,
-                Extent::Damaged(place) => {
-                    // The file may have broken off, and the next one taken for a part of it.
-                    let next = (2..place).find(|&start| is_start(&self.buffer[start..]));
-                    break next.unwrap_or(place);
-                }
-                Extent::Open if self.buffer.len() > MOST_BYTES || !self.read()? => break self.buffer.len(),
+                Extent::Damaged(place) => break walk.next_start(&self.rest()[..place]),
+                Extent::Open if self.rest().len() > MOST_BYTES || !self.read()? => break walk.next_start(self.rest()),
                 Extent::Open => {}
             }
         };
-        let rest = self.buffer.split_off(length);
         self.number += 1;
-        Ok(Some(Frame { number: self.number, bytes: mem::replace(&mut self.buffer, rest) }))
+        let bytes = self.rest()[..length].to_vec();
+        self.start += length;
+        Ok(Some(Frame { number: self.number, bytes }))
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
     }
 
     /// Reads more into the buffer. Returns false at the end of the stream.
     fn read(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..mem::take(&mut self.start));
         let length = self.buffer.len();
         self.buffer.resize(length + PIECE, 0);
         loop {
@@ -113,8 +116,16 @@ fn may_start(bytes: &[u8]) -> bool {
     [JPEG, PNG].iter().any(|start| bytes.starts_with(&start[..start.len().min(bytes.len())]))
 }
 
-/// A walk through a file, with the place that it has reached.
-enum Walk {
+/// A walk through a file.
+struct Walk {
+    step: Step,
+    /// Where the segment or chunk before this place began. If the file is damaged, its length may be wrong.
+    last: usize,
+}
+
+/// The place that a walk has reached.
+#[derive(Clone, Copy)]
+enum Step {
     /// At a marker of a JPEG file (ITU-T T.81, annex B).
     Jpeg(usize),
     /// In the data after a start of scan, up to the next marker.
@@ -124,21 +135,36 @@ enum Walk {
 }
 
 impl Walk {
+    fn new(file: &[u8]) -> Self {
+        Self { step: if file.starts_with(PNG) { Step::Png(PNG.len()) } else { Step::Jpeg(2) }, last: 0 }
+    }
+
     /// Goes on as far as the bytes reach.
     fn extent(&mut self, bytes: &[u8]) -> Extent {
         loop {
-            let next = match *self {
-                Self::Jpeg(place) => Self::segment(place, bytes),
-                Self::Scan(place) => Self::data(place, bytes),
-                Self::Png(place) => Self::chunk(place, bytes),
+            let next = match self.step {
+                Step::Jpeg(place) => Step::segment(place, bytes),
+                Step::Scan(place) => Step::data(place, bytes),
+                Step::Png(place) => Step::chunk(place, bytes),
             };
-            match next {
-                Ok(next) => *self = next,
+            let next = match next {
+                Ok(next) => next,
                 Err(extent) => return extent,
+            };
+            if let Step::Jpeg(place) | Step::Png(place) = self.step {
+                self.last = place;
             }
+            self.step = next;
         }
     }
 
+    /// Where the next file begins that was taken for a part of this one, which broke off; otherwise the end of the bytes.
+    fn next_start(&self, bytes: &[u8]) -> usize {
+        (self.last.max(2)..bytes.len()).find(|&place| is_start(&bytes[place..])).unwrap_or(bytes.len())
+    }
+}
+
+impl Step {
     /// A thumbnail lies within a segment, whose length is known, so its markers are not seen.
     fn segment(place: usize, bytes: &[u8]) -> Result<Self, Extent> {
         let &[first, marker, ref rest @ ..] = bytes.get(place..).unwrap_or_default() else { return Err(Extent::Open) };
@@ -330,6 +356,22 @@ mod tests {
         // A PNG whose chunk has a length of gigabytes.
         let damaged = [&png[..PNG.len()], b"\xff\xff\xff\xffIDAT"].concat();
         assert_eq!(frames(&[&damaged, &png[..]].concat(), 64), [PNG, &png]);
+        // Lengths that reach beyond the end of the stream.
+        let cut = [&png[..PNG.len() + 25], b"\x03\x00\x00\x00IDAT"].concat();
+        assert_eq!(frames(&[&cut, &png[..], &jpeg].concat(), 64), [&cut[..], &png, &jpeg]);
+        let thumbnail = with_thumbnail();
+        assert_eq!(frames(&thumbnail[..thumbnail.len() - 60], 64), [&thumbnail[..thumbnail.len() - 60]]);
+    }
+
+    /// One wrong length must not make each of the frames after it as slow as all of them.
+    #[test]
+    fn many_frames_behind_a_wrong_length_are_found_quickly() {
+        let png = file(ImageFormat::Png, 7);
+        let cut = [&png[..PNG.len() + 25], b"\x03\x20\x00\x00IDAT"].concat();
+        let count = 40_000_000 / png.len();
+        let began = std::time::Instant::now();
+        assert_eq!(frames(&[cut, png.repeat(count)].concat(), 1 << 20).len(), count + 1);
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 
     #[test]

@@ -11,11 +11,19 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// A file whose end of writing the system does not report is complete once it has not changed for this long.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// How often the folder itself is looked at while nothing happens.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Most events that wait. If there are more, the folder is listed.
+const MOST_EVENTS: usize = 4096;
 
 /// How to watch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,8 +44,10 @@ pub struct Watch {
     identity: Identity,
     poll: Option<Duration>,
     /// Sends events as long as it exists. `None` if the folder is polled.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
     events: Receiver<notify::Result<Event>>,
+    /// Whether there were more events than could be kept.
+    lost: Arc<AtomicBool>,
     /// The state of each image that was reported, or that was there at the start.
     seen: HashMap<PathBuf, Stamp>,
     /// Images that may still be growing, and since when they have not.
@@ -51,11 +61,19 @@ impl Watch {
         let name = files::name(folder);
         let metadata = fs::metadata(folder).with_context(|| format!("cannot watch {name}"))?;
         ensure!(metadata.is_dir(), "cannot watch {name}: it is not a folder");
-        let (sender, events) = channel();
+        let (sender, events) = sync_channel(MOST_EVENTS);
+        let lost = Arc::new(AtomicBool::new(false));
+        let is_lost = Arc::clone(&lost);
+        // Does not wait for room: this would also block a call of the watcher.
+        let handler = move |event: notify::Result<Event>| {
+            if event.as_ref().map_or(true, is_news) && sender.try_send(event).is_err() {
+                is_lost.store(true, Ordering::Relaxed);
+            }
+        };
         let watcher = match options.poll {
             Some(_) => None,
             None => Some(
-                notify::recommended_watcher(sender)
+                notify::recommended_watcher(handler)
                     .and_then(|mut watcher| watcher.watch(folder, RecursiveMode::Recursive).map(|()| watcher))
                     .map_err(|error| refused(&name, error))?,
             ),
@@ -65,8 +83,9 @@ impl Watch {
             absolute: std::path::absolute(folder).with_context(|| format!("cannot watch {name}"))?,
             identity: Identity::of(&metadata),
             poll: options.poll,
-            _watcher: watcher,
+            watcher,
             events,
+            lost,
             seen: HashMap::new(),
             growing: HashMap::new(),
             last_scan: Instant::now(),
@@ -87,7 +106,11 @@ impl Watch {
         loop {
             let mut ready = self.hear()?;
             ready.extend(self.settled());
-            if self.poll.is_some_and(|interval| self.last_scan.elapsed() >= interval) {
+            let is_due = match self.poll {
+                Some(interval) => self.last_scan.elapsed() >= interval,
+                None => self.last_scan.elapsed() >= SETTLED && self.lost.swap(false, Ordering::Relaxed),
+            };
+            if is_due {
                 self.scan(&self.root.clone());
             }
             if !ready.is_empty() {
@@ -100,26 +123,27 @@ impl Watch {
 
     /// Waits for events, for at most as long as nothing else is due. Returns the images that they complete.
     fn hear(&mut self) -> Result<Vec<PathBuf>> {
-        let growing = (!self.growing.is_empty()).then_some(SETTLED / 4);
-        let first = match (self.poll, growing) {
-            (Some(interval), growing) => {
-                let left = interval.saturating_sub(self.last_scan.elapsed());
-                std::thread::sleep(growing.map_or(left, |growing| growing.min(left)));
+        let is_soon = !self.growing.is_empty() || self.lost.load(Ordering::Relaxed);
+        let soon = if is_soon { SETTLED / 4 } else { IDLE };
+        if let Some(interval) = self.poll {
+            std::thread::sleep(soon.min(interval.saturating_sub(self.last_scan.elapsed())));
+            self.check_root()?;
+            return Ok(Vec::new());
+        }
+        let first = match self.events.recv_timeout(soon) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => {
+                // A renamed folder above this one causes no event.
                 self.check_root()?;
-                return Ok(Vec::new());
+                None
             }
-            (None, None) => Some(self.events.recv().context("the system stopped reporting changes")?),
-            (None, Some(time)) => match self.events.recv_timeout(time) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the system stopped reporting changes")),
-            },
+            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the system stopped reporting changes")),
         };
         let mut ready = Vec::new();
-        let mut next = first;
-        while let Some(event) = next {
+        // Events that come in the meantime have their turn later.
+        let next: Vec<_> = first.into_iter().chain(self.events.try_iter().take(MOST_EVENTS)).collect();
+        for event in next {
             ready.extend(self.images_of(event.map_err(|error| refused(&files::name(&self.root), error))?)?);
-            next = self.events.try_recv().ok();
         }
         Ok(ready)
     }
@@ -131,15 +155,7 @@ impl Watch {
             self.scan(&self.root.clone());
             return Ok(Vec::new());
         }
-        let complete = matches!(
-            event.kind,
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-                | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
-        );
-        if matches!(event.kind, EventKind::Access(_)) && !complete {
-            // Somebody reads.
-            return Ok(Vec::new());
-        }
+        let complete = completes(event.kind);
         if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
             self.check_root()?;
         }
@@ -148,8 +164,15 @@ impl Watch {
             // Named as the user named the folder.
             let path = path.strip_prefix(&self.absolute).map_or_else(|_| path.clone(), |below| self.root.join(below));
             if path.is_dir() {
-                // Images may have arrived in it before it was watched, or with it.
                 if matches!(event.kind, EventKind::Create(_)) || complete {
+                    // The watcher does not follow a new link on its own.
+                    if path.is_symlink()
+                        && let Some(watcher) = &mut self.watcher
+                    {
+                        let watched = watcher.watch(&path, RecursiveMode::Recursive);
+                        watched.map_err(|error| refused(&files::name(&path), error))?;
+                    }
+                    // Images may have arrived in it before it was watched, or with it.
                     self.scan(&path);
                 }
                 continue;
@@ -228,6 +251,24 @@ impl Watch {
 /// Whether the system reports when a program has written a file and closed it, so that there is nothing to guess.
 fn ends_of_writing_are_reported() -> bool {
     cfg!(any(target_os = "linux", target_os = "android"))
+}
+
+/// Whether an event says that a file is complete.
+fn completes(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+    )
+}
+
+/// Whether an event can matter. Reading is not news, and neither is writing if its end will be reported.
+fn is_news(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Access(_) => completes(event.kind),
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => !ends_of_writing_are_reported(),
+        _ => true,
+    }
 }
 
 /// The state of an image file. `None` if it is empty: its content is yet to come.

@@ -194,6 +194,13 @@ fn images_are_answered_as_they_arrive() {
     running.assert_next("moved/deeper/d.png", 7);
     fs::hard_link(scene.path("new/old/there.png"), scene.path("new/linked.png")).unwrap();
     running.assert_next("linked.png", 0);
+    // A link to a folder, and what arrives there later.
+    fs::create_dir(scene.path("other")).unwrap();
+    fs::write(scene.path("other/e.png"), &files[9]).unwrap();
+    std::os::unix::fs::symlink(scene.path("other"), scene.path("new/link")).unwrap();
+    running.assert_next("link/e.png", 9);
+    fs::write(scene.path("other/f.png"), &files[4]).unwrap();
+    running.assert_next("link/f.png", 4);
     fs::write(scene.path("new/broken.png"), "text").unwrap();
     assert!(running.line()["error"].as_str().unwrap().contains("new/broken.png is not an image"));
     // Looking at an image is not news.
@@ -202,6 +209,31 @@ fn images_are_answered_as_they_arrive() {
     running.assert_next("last.png", 8);
     fs::remove_dir_all(scene.path("new")).unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(1));
+}
+
+/// Files that others write all the time must not keep new images waiting.
+#[cfg(feature = "watch")]
+#[test]
+fn busy_files_do_not_hold_images_up() {
+    let scene = Scene::new();
+    let files = watched_folder(&scene);
+    let mut running = Running::watch(&scene, "");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut busy =
+                ["one.log", "two.png"].map(|name| fs::File::create(scene.path(&format!("new/{name}"))).unwrap());
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                busy.iter_mut().for_each(|file| file.write_all(b"x").unwrap());
+            }
+        });
+        for number in 1..5 {
+            let name = format!("{number}.png");
+            fs::write(scene.path(&format!("new/{name}")), &files[number]).unwrap();
+            running.assert_next(&name, number);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }
 
 #[cfg(feature = "watch")]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum, ValueHint};
 use deploy::arguments::{number, whole};
 use deploy::embedded;
-use deploy::serve::{Address, HeaderValue, Limits, ModelChoice, Options, TlsFiles, serve};
+use deploy::serve::{Address, Authority, HeaderValue, Limits, ModelChoice, Options, TlsFiles, serve};
 use models::files;
 use models::image_file::MAX_PIXELS;
 use std::io::stderr;
@@ -133,16 +133,29 @@ fn choice(text: &str) -> Result<ModelChoice, String> {
     Ok(ModelChoice { name, path: Some(path) })
 }
 
-/// Reads the origin of a web page, as browsers send it: a scheme and a host, and a port if it is not the usual one.
+/// Reads the origin of a web page, and returns it as browsers send it: a scheme and a host in lower case, and the port if it
+/// is not the scheme's own.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let expected = || "expected an origin such as https://example.org or http://localhost:3000, or *".to_owned();
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', ',']));
-    if text != "*" && !is_origin {
+    if text == "*" {
+        return Ok(HeaderValue::from_static("*"));
+    }
+    let text = text.to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").ok_or_else(expected)?;
+    let own_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Err(expected()),
+    };
+    let address: Authority = rest.parse().map_err(|_| expected())?;
+    let port = &rest[address.host().len()..];
+    let is_port = port.is_empty() || address.port_u16().is_some_and(|port| port > 0);
+    let is_origin = is_port && address.as_str() == rest && !rest.contains(['@', '*']) && !address.host().is_empty();
+    if !is_origin {
         return Err(expected());
     }
-    // Browsers send it in lower case.
-    text.to_ascii_lowercase().parse().map_err(|_| expected())
+    let origin = format!("{scheme}://{}", rest.strip_suffix(own_port).unwrap_or(rest));
+    origin.parse().map_err(|_| expected())
 }
 
 /// Whether a name can be part of an address as it is.
@@ -213,10 +226,29 @@ mod tests {
 
     #[test]
     fn origins_are_those_that_browsers_send() {
-        for good in ["*", "https://example.org", "http://localhost:3000", "https://Example.org"] {
-            assert_eq!(origin(good).unwrap(), good.to_lowercase(), "{good}");
+        for (given, sent) in [
+            ("*", "*"),
+            ("https://example.org", "https://example.org"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("https://Example.org:443", "https://example.org"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(origin(given).unwrap(), sent, "{given}");
         }
-        for bad in ["", "example.org", "https://", "https://example.org/", "https://*.example.org", "null"] {
+        for bad in [
+            "",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://*.example.org",
+            "null",
+            "https://a.org:",
+            "https://a.org:99999",
+            "https://a.org?x",
+            "https://user@a.org",
+            "ftp://a.org",
+            "https://\u{fc}.de",
+        ] {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }

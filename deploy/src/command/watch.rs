@@ -15,7 +15,8 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 An image is answered when the program that writes it closes or renames it, and again when it is replaced. Hidden files, \
-and files without the extension of an image, are ignored. An image that cannot be used is reported, and the watch goes \
+and files without the extension of an image, are ignored. Where the end of writing is not reported (with --poll, and for \
+files that were in a new folder first), a file is complete once it has not changed for a second. An image that cannot be used is reported, and the watch goes \
 on until Ctrl-C.
 
 Examples:

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
+use socket2::SockRef;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -82,6 +83,10 @@ impl Listener {
             Address::Unix(path) => {
                 let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
                 let is_refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+                ensure!(
+                    is_socket || fs::symlink_metadata(path).is_err(),
+                    "cannot listen on {address}: there is something of this name that is not a socket"
+                );
                 if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(is_refused) {
                     fs::remove_file(path).with_context(context)?;
                 }
@@ -110,6 +115,7 @@ impl Listener {
         let mut signals = Signals::new()?;
         let room = Arc::new(Semaphore::new(limits.connections));
         let open = GracefulShutdown::new();
+        let (stop, stopped) = tokio::sync::watch::channel(());
         let own = self.inode();
         loop {
             // A connection beyond the limit waits in the system's queue.
@@ -133,18 +139,26 @@ impl Listener {
             let stream = Box::pin(stream);
             let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
             let (service, watcher) = (TowerToHyperService::new(router.clone()), open.watcher());
+            let mut stopped = stopped.clone();
             tokio::spawn(async move {
                 let mut builder = http1::Builder::new();
                 builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
                 let ended = match acceptor {
                     None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await,
-                    Some(acceptor) => match timeout(limits.header_time, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => {
-                            watcher.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service)).await
+                    Some(acceptor) => {
+                        // A client that has not begun has no request in progress.
+                        let begun = tokio::select! {
+                            begun = timeout(limits.header_time, acceptor.accept(stream)) => begun,
+                            _ = stopped.changed() => return,
+                        };
+                        match begun {
+                            Ok(Ok(stream)) => {
+                                watcher.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service)).await
+                            }
+                            Ok(Err(error)) => return tracing::debug!(%error, "a client did not agree on TLS"),
+                            Err(_) => return tracing::debug!("a client did not begin TLS in time"),
                         }
-                        Ok(Err(error)) => return tracing::debug!(%error, "a client did not agree on TLS"),
-                        Err(_) => return tracing::debug!("a client did not begin TLS in time"),
-                    },
+                    }
                 };
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
@@ -160,7 +174,7 @@ impl Listener {
             let _ = fs::remove_file(path);
         }
         // New clients are refused from here on.
-        drop(self);
+        drop((self, stop));
         tokio::select! {
             ended = timeout(limits.stop_time, open.shutdown()) => if ended.is_err() {
                 tracing::warn!("some requests did not end within {} s", limits.stop_time.as_secs());
@@ -198,12 +212,14 @@ fn inherited() -> Result<Socket> {
         "--listen systemd: expected one socket from systemd, but there are {}: start the program from a .socket unit",
         sockets.len()
     );
-    let context = "--listen systemd: expected a listening TCP or Unix socket";
+    let context = "--listen systemd: expected a listening TCP or Unix socket (Accept=no in the .socket unit)";
     if let Ok(Some(listener)) = sockets.take_tcp_listener(0) {
+        ensure!(SockRef::from(&listener).is_listener()?, context);
         listener.set_nonblocking(true)?;
         return Ok(Socket::Tcp(TcpListener::from_std(listener).context(context)?));
     }
     let listener = sockets.take_unix_listener(0).context(context)?.context(context)?;
+    ensure!(SockRef::from(&listener).is_listener()?, context);
     listener.set_nonblocking(true)?;
     Ok(Socket::Unix(UnixListener::from_std(listener).context(context)?, None))
 }

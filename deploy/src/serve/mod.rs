@@ -17,6 +17,7 @@ mod tls;
 mod v2;
 
 pub use axum::http::HeaderValue;
+pub use axum::http::uri::Authority;
 pub use listener::Address;
 pub use registry::ModelChoice;
 pub use tls::TlsFiles;

@@ -33,13 +33,20 @@ impl TlsFiles {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .with_context(|| format!("cannot read the certificate {name}"))?;
         ensure!(!certificates.is_empty(), "{name} contains no certificate: expected a PEM file");
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .with_context(|| format!("cannot read the private key {}: expected a PEM file", files::name(&self.key)))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| {
+            format!("cannot read the private key {}: expected a PEM file without a passphrase", files::name(&self.key))
+        })?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(certificates, key)
-            .with_context(|| format!("{name} and {} cannot be used together", files::name(&self.key)))?;
+            .with_context(|| {
+                format!(
+                    "{name} and {} cannot be used together: expected the server's own certificate first, and its key, for RSA \
+                     of at least 2048 bits, ECDSA P-256 or P-384, or Ed25519",
+                    files::name(&self.key)
+                )
+            })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

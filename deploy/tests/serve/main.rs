@@ -290,7 +290,11 @@ fn wrong_flags_are_refused_before_anything_is_served() {
     scene.assert_fails("serve --model =example.onnx", 2, &["name the model with letters"]);
     scene.assert_fails("serve --model short.onnx", 1, &["short.onnx"]);
     fs::write(scene.path("file"), "precious").unwrap();
-    scene.assert_fails("serve --listen unix:file", 1, &["cannot listen on unix:file"]);
+    scene.assert_fails(
+        "serve --listen unix:file",
+        1,
+        &["cannot listen on unix:file: there is something of this name that is not a socket"],
+    );
     assert_eq!(fs::read(scene.path("file")).unwrap(), b"precious");
     scene.assert_fails("serve --listen 192.0.2.1:80", 1, &["cannot listen on http://192.0.2.1:80"]);
 }

@@ -6,10 +6,12 @@ use crate::{eventually, picture};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 use ureq::Agent;
 use ureq::http::Request;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -58,6 +60,15 @@ fn a_socket_of_systemd_is_served() {
     assert_eq!(server.address, address.to_string());
     assert_eq!(server.get("/v2/health/live").0, 200);
     scene.assert_fails("serve --listen systemd", 1, &["expected one socket from systemd, but there are 0"]);
+    // A connection, as units with Accept=yes hand it over.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_deploy")]).stdin(OwnedFd::from(listener.accept().unwrap().0));
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected a listening TCP or Unix socket"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    drop(client);
 }
 
 /// Writes a new certificate for 127.0.0.1 into the scene, and returns a client that trusts only that.
@@ -74,7 +85,7 @@ fn certified(scene: &Scene) -> Agent {
 fn tls_is_spoken_and_a_new_certificate_is_taken() {
     let scene = Scene::new();
     let first = certified(&scene);
-    let server = Server::start(&scene, &format!("{TRACT} --tls-cert cert.pem --tls-key key.pem"));
+    let mut server = Server::start(&scene, &format!("{TRACT} --tls-cert cert.pem --tls-key key.pem"));
     let url = format!("https://{}/predict", server.address);
     let image = picture(&scene, 0);
     assert_eq!(first.post(&url).send(&image[..]).unwrap().status(), 200);
@@ -82,10 +93,19 @@ fn tls_is_spoken_and_a_new_certificate_is_taken() {
     assert!(server.agent.get(server.url("/v2")).call().is_err());
     // A broken pair does not replace the good one.
     fs::write(scene.path("cert.pem"), "broken").unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     assert_eq!(first.post(&url).send(&image[..]).unwrap().status(), 200);
     let second = certified(&scene);
     eventually(|| second.post(&url).send(&image[..]).is_ok_and(|response| response.status() == 200));
+    // A client that has not begun TLS does not hold the server up when it stops.
+    let idle = TcpStream::connect(&server.address).unwrap();
+    assert_eq!(second.post(&url).send(&image[..]).unwrap().status(), 200);
+    drop(second);
+    let began = Instant::now();
+    server.signal("-TERM");
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(idle);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::command::{print, say, text};
 use anyhow::{Context, Result, ensure};
 use deploy::inputs::{ImageSource, STANDARD_INPUT};
 use deploy::predict::predict;
-use deploy::stream::{Frame, Frames, Queue};
+use deploy::stream::{Frame, Frames, MOST_BYTES, Queue};
 use models::files;
 use serde::Serialize;
 use std::fs::File;
@@ -52,6 +52,10 @@ pub fn run(arguments: &Arguments, source: &Path) -> Result<()> {
         }
         let mut numbers = frames.iter().map(|frame| frame.number).collect::<Vec<_>>().into_iter();
         let source = |Frame { number, bytes }| ImageSource::Memory { name: format!("image {number} of {name}"), bytes };
+        if let Some(long) = frames.iter().find(|frame| frame.bytes.len() > MOST_BYTES) {
+            let most = MOST_BYTES >> 20;
+            say(&format!("note: image {} of {name} has more than {most} MiB and is cut off", long.number));
+        }
         let sources: Vec<_> = frames.into_iter().map(source).collect();
         predict(&mut model, &sources, &settings, |results| {
             let mut lines = String::new();
