@@ -1,5 +1,5 @@
-"""How fast `deploy` is: whole processes against Python, threads over a folder, tract with our operators and
-as released, and the time that our code adds to the engines. Called by `scripts/bench deploy`.
+"""How fast `deploy` is: whole processes against Python, threads over a folder, tract with our operators and as released,
+the time that our code adds to the engines, and other runtimes. Called by `scripts/bench deploy`.
 
 The programs compared take turns; medians of the turns are printed.
 """
@@ -21,7 +21,7 @@ DEPLOY, TRAIN = "target/release/deploy", "target/release/train"
 QUICK = "models/pretrained/mnist-quick.onnx"
 PICTURES = 1000
 NETWORKS = [
-    ("0.25 @ 64", QUICK),
+    ("0.25 @ 64", ["--width", "0.25", "--resolution", "64", "--epochs", "6", "--lr", "0.05"]),
     ("0.25 @ 224", ["--width", "0.25", "--resolution", "224", "--epochs", "6", "--lr", "0.05"]),
     ("1.0 @ 224", ["--width", "1.0", "--resolution", "224", "--epochs", "2", "--lr", "0.05"]),
 ]
@@ -58,14 +58,12 @@ def alternating(rounds, commands):
 
 
 def network(name, flags, folder):
-    """The model file of a network. If the repository has none, one is trained for a minute."""
-    if isinstance(flags, str):
-        return flags
-    run, model = os.path.join(folder, name.replace(" ", "")), os.path.join(folder, f"{name.replace(' ', '')}.onnx")
+    """The run of a network, trained for a minute, and its model file."""
+    run = os.path.join(folder, name.replace(" ", ""))
     data = bench_export.subset(os.path.join(folder, "data"), 1500, 300)
     bench_export.call(TRAIN, *flags, "--data", data, "--out", run, "--hold-out", "100", "--batch-size", "16")
-    bench_export.call(TRAIN, "export", run, "-o", model)
-    return model
+    bench_export.call(TRAIN, "export", run, "-o", run + ".onnx")
+    return run, run + ".onnx"
 
 
 def start(rounds, image):
@@ -113,18 +111,34 @@ def runtimes(rounds, models):
         print(f"  {name:12} {ort:8.3f} {own:8.3f} {stock:8.3f}  {stock / own:8.2f}x  {own / ort:8.2f}x   {text}")
 
 
+def others(rounds, python, runs):
+    print("\nOne image of the network's size, one thread, other runtimes: median ms (largest difference of the logits)")
+    for name, run in runs:
+        files = []
+        for precision in ("fp32", "int8"):
+            files.append(f"{run}-{precision}.onnx")
+            flags = ["--precision", precision, "--preprocess", "none", "--outputs", "logits", "--batch", "1"]
+            bench_export.call(TRAIN, "export", run, "-o", files[-1], *flags)
+        found = json.loads(bench_export.call(python, "scripts/bench_deploy_others.py", str(rounds), *files))
+        columns = [f"{name} {each['ms']:.3f} ({each['difference']:.0e})" for name, each in found.items()]
+        print(f"  {name:12} {'   '.join(columns)}")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench deploy")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    parser.add_argument("--others", required=True, help="Python with onnxruntime, OpenVINO and ncnn")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         data = os.path.join(place, "pictures")
         os.mkdir(data)
         image = pictures(data)
-        models = [(name, network(name, flags, place)) for name, flags in NETWORKS]
+        networks = [(name, *network(name, flags, place)) for name, flags in NETWORKS]
+        models = [(name, model) for name, _, model in networks]
         start(arguments.rounds, image)
         folder(arguments.rounds, data, models)
         runtimes(arguments.rounds, models)
+        others(arguments.rounds, arguments.others, [(name, run) for name, run, _ in networks])
 
 
 if __name__ == "__main__":
