@@ -224,12 +224,14 @@ fn busy_files_do_not_hold_images_up() {
             let mut busy =
                 ["one.log", "two.png"].map(|name| fs::File::create(scene.path(&format!("new/{name}"))).unwrap());
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                busy.iter_mut().for_each(|file| file.write_all(b"x").unwrap());
+                for file in &mut busy {
+                    file.write_all(b"x").unwrap();
+                }
             }
         });
-        for number in 1..5 {
+        for (number, file) in files.iter().enumerate().skip(1) {
             let name = format!("{number}.png");
-            fs::write(scene.path(&format!("new/{name}")), &files[number]).unwrap();
+            fs::write(scene.path(&format!("new/{name}")), file).unwrap();
             running.assert_next(&name, number);
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

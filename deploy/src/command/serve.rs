@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
 
-    /// Speak HTTPS, with the certificates in this PEM file, the server's own first; read again when it changes
+    /// Use HTTPS with the certificates in this PEM file, the server's own first; read again when it changes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 

@@ -46,7 +46,13 @@ pub struct Arguments {
     #[command(flatten)]
     answers: AnswerArguments,
 
-    #[arg(long, value_enum, hide_possible_values = true, default_value_t = Format::Text, help = Format::help())]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        default_value_t = Format::Text,
+        help = Format::help(|format| format != Format::Json)
+    )]
     format: Format,
 }
 

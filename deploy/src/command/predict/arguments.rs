@@ -72,7 +72,12 @@ pub struct Arguments {
     #[command(flatten)]
     pub answers: AnswerArguments,
 
-    #[arg(long, value_enum, hide_possible_values = true, help = Format::help())]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        help = Format::help(|_| true) + " [default: text; jsonl for a stream]"
+    )]
     format: Option<Format>,
 
     /// Images per call of the runtime [default: 1 for tract; 256 per thread for ONNX Runtime, fewer if they are large]

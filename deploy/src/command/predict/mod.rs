@@ -46,10 +46,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Lists the formats for `--help`.
-    pub fn help() -> String {
-        let values = Self::value_variants().iter().filter_map(Self::to_possible_value);
-        let described = values.map(|value| match value.get_help() {
+    /// Lists formats for `--help`.
+    pub fn help(is_listed: impl Fn(Self) -> bool) -> String {
+        let listed = Self::value_variants().iter().filter(|format| is_listed(**format));
+        let described = listed.filter_map(Self::to_possible_value).map(|value| match value.get_help() {
             Some(about) => format!("{} ({about})", value.get_name()),
             None => value.get_name().to_owned(),
         });
