@@ -1,6 +1,6 @@
 //! Finds new images in and below a folder as they arrive.
 //!
-//! Events of the system are only hints where to look. What counts is the state of a file, its [`Stamp`]: a file is
+//! Events of the system are only hints where to look. What counts is the state of a file, its stamp: a file is
 //! reported once per state, so an event that comes twice, or that a scan has overtaken, does no harm.
 
 use crate::stamp::{Identity, Stamp};
