@@ -1,4 +1,4 @@
-"""Ill-treats `deploy serve` with 256 clients at once, and checks every answer that it gives.
+"""Sends `deploy serve` good, broken and interrupted requests from 256 clients at once, and checks every answer.
 
 Usage: clients_faults.py DEPLOY MINUTES
 
@@ -221,7 +221,7 @@ async def main():
     until = time.monotonic() + 60 * minutes
     sizes, *_ = await asyncio.gather(measure(until), change(until), *(client(number, until) for number in range(CLIENTS)))
 
-    # Requests that have arrived are answered, whatever the signal.
+    # The server must answer all requests that it has received, even after SIGTERM.
     together = await metric("deploy_run_images_sum") / await metric("deploy_run_images_count")
     total = "deploy_images_total"
     before = await metric(total)

@@ -25,7 +25,8 @@
 //! * [`agreement`]: how far two runtimes agree; [`parity`]: where they differ.
 //! * [`bench`](mod@bench): how fast a model runs here; [`machine`] describes the machine, and [`doctor`] finds what
 //!   slows it down.
-//! * [`stream`]: images that come one after the other, such as a camera's; `watch` (feature `watch`): a folder's new images.
+//! * [`stream`]: images that come one after the other, such as a camera's; `watch` (feature `watch`): new images in a
+//!   folder.
 //! * [`document`]: results as JSON. `serve` (feature `serve`) answers with them over HTTP.
 //! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
 //!   and man pages.

@@ -158,7 +158,8 @@ impl Walk {
         }
     }
 
-    /// Where the next file begins that was taken for a part of this one, which broke off; otherwise the end of the bytes.
+    /// Where the next file begins, if this one broke off and the next was taken for a part of it; otherwise the end of
+    /// the bytes.
     fn next_start(&self, bytes: &[u8]) -> usize {
         (self.last.max(2)..bytes.len()).find(|&place| is_start(&bytes[place..])).unwrap_or(bytes.len())
     }

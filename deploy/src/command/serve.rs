@@ -66,8 +66,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = whole::<u16>(1..=1024))]
     max_batch: Option<u16>,
 
-    /// Milliseconds for which an image waits for others to run with, with ONNX Runtime; by default, only those that wait
-    /// already run together
+    /// Milliseconds for which an image waits for others to run with, with ONNX Runtime; with 0, only images that are
+    /// already waiting run together
     #[arg(long, value_name = "MS", default_value_t = 0.0, value_parser = number::<f32>(0.0..=1000.0))]
     max_delay: f32,
 
@@ -133,8 +133,8 @@ fn choice(text: &str) -> Result<ModelChoice, String> {
     Ok(ModelChoice { name, path: Some(path) })
 }
 
-/// Reads the origin of a web page, and returns it as browsers send it: a scheme and a host in lower case, and the port if it
-/// is not the scheme's own.
+/// Reads the origin of a web page, and returns it as browsers send it: a scheme and a host in lower case, and the port
+/// if it is not the scheme's own.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let expected = || "expected an origin such as https://example.org or http://localhost:3000, or *".to_owned();
     if text == "*" {

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 An image is answered when the program that writes it closes or renames it, and again when it is replaced. Hidden files, \
-and files without the extension of an image, are ignored. Where the end of writing is not reported (with --poll, and for \
-files that were in a new folder first), a file is complete once it has not changed for a second. An image that cannot be used is reported, and the watch goes \
-on until Ctrl-C.
+and files without the extension of an image, are ignored. Where the system does not report the end of writing (with \
+--poll, and for the first files of a new folder), a file counts as complete once it has not changed for a second. An \
+image that cannot be used is reported, and the watch goes on until Ctrl-C.
 
 Examples:
   deploy watch incoming/ --model pets.onnx
@@ -68,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = files::name(&arguments.folder);
     if arguments.poll.is_none() && is_remote(&arguments.folder) {
         say(&format!(
-            "note: {folder} is on a network: images written by other machines may only be seen with --poll 2"
+            "note: {} is on a network file system: use --poll 2 to see images that other machines write",
+            text::printable(&folder)
         ));
     }
     let mut printer =
@@ -86,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Ok(is_open)
         })?;
         if !is_open {
-            // Nobody reads the answers any more.
+            // The reader has closed the output.
             return Ok(());
         }
     }

@@ -38,9 +38,9 @@ pub(super) async fn check(Extract(state): Extract<Arc<State>>, request: Request,
     let mut response = if is_open(&path) || is_allowed(state.token.as_deref(), &request) {
         let seconds = state.request_time.as_secs();
         match timeout(state.request_time, next.run(request)).await {
-            // What unpacks bodies refuses other codings without a reason.
+            // The decompression layer refuses other codings with an empty body.
             Ok(response) if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                Failure::new(response.status(), "expected a body as it is, or packed with gzip or deflate")
+                Failure::new(response.status(), "expected an uncompressed body, or one compressed with gzip or deflate")
                     .into_response()
             }
             Ok(response) => response,

@@ -146,7 +146,7 @@ impl Listener {
                 let ended = match acceptor {
                     None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await,
                     Some(acceptor) => {
-                        // A client that has not begun has no request in progress.
+                        // Until the handshake is complete, no request is in progress.
                         let begun = tokio::select! {
                             begun = timeout(limits.header_time, acceptor.accept(stream)) => begun,
                             _ = stopped.changed() => return,

@@ -124,7 +124,7 @@ struct State {
     token: Option<String>,
     max_pixels: u64,
     request_time: Duration,
-    /// Longest time for the rest of a body that nobody wants.
+    /// Longest time for reading the rest of a refused body.
     reading_time: Duration,
     stopping: AtomicBool,
 }

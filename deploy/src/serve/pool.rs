@@ -1,5 +1,5 @@
-//! Threads that run a model. Each owns a copy of it, and all take their work from one bounded queue. What waits there is run
-//! together, if the engine gains by it.
+//! Threads that run a model. Each owns a copy of it, and all take their work from one bounded queue. Waiting images are
+//! run together if that is faster in the engine.
 
 use super::failure::Failure;
 use crate::backend::Options;
@@ -58,8 +58,8 @@ pub(super) struct Batching {
     pub delay: Duration,
 }
 
-/// Images per run of an engine that gains by running several together: one thread of ONNX Runtime runs eight in 0.8 of the
-/// time that it needs for them one by one, and more than eight are no faster.
+/// Images per run of ONNX Runtime: one thread runs eight in 0.8 of the time that it needs for them one by one, and more
+/// than eight are no faster.
 const BATCH: usize = 8;
 
 /// Once decoding has taken this long, no more images join a run.
@@ -93,8 +93,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Opens the model and starts its threads. At most `waiting` pieces of work wait for a thread. `runs` counts how many images
-    /// run together. Also returns one of the models, to be asked about itself.
+    /// Opens the model and starts its threads. At most `waiting` pieces of work wait for a thread. `runs` counts how many
+    /// images run together. Also returns one of the models, to be asked about itself.
     ///
     /// Errors if a batch was asked for and the engine runs images one by one.
     pub fn start(source: Source, waiting: usize, batching: Batching, runs: Histogram) -> Result<(Self, Model)> {

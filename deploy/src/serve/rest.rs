@@ -1,5 +1,5 @@
-//! Reads the rest of a body that nobody wants, such as one that is too large, so that its client gets to read the answer:
-//! a connection that is closed with unread bytes is reset, and the answer can be lost.
+//! Reads the rest of a body after its request was refused, for example because the body is too large. If a connection
+//! is closed with unread bytes, it is reset, and the client may never see the answer.
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};

@@ -77,7 +77,8 @@ impl Tls {
         if stamps == state.1 {
             return;
         }
-        // A pair that is being replaced does not match for a moment. It is reported once, and read again when it changes.
+        // While a pair is being replaced, its files do not match. This is reported once, and they are read again when
+        // they change.
         state.1 = stamps;
         match self.files.read() {
             Ok(config) => {

@@ -48,8 +48,8 @@ pub struct Arguments {
     #[arg(required_unless_present = "stream", value_name = "IMG", help = images_help())]
     pub images: Vec<PathBuf>,
 
-    /// Read a stream of JPEG or PNG images, one after the other, from this file or pipe, or - for standard input; prints a
-    /// JSON object per line and image
+    /// Read a stream of JPEG or PNG images, one after the other, from this file or pipe, or - for standard input;
+    /// prints a JSON object per line and image
     #[arg(
         long,
         value_name = "FILE",

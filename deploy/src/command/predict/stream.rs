@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments, source: &Path) -> Result<()> {
             Ok(is_open)
         })?;
         if !is_open {
-            // Nobody reads the answers any more.
+            // The reader has closed the output.
             return Ok(());
         }
     }
