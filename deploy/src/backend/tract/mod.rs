@@ -15,6 +15,7 @@ mod dense;
 mod depthwise;
 #[cfg(feature = "onnx")]
 mod foreign;
+mod integer;
 mod lanes;
 mod operator;
 mod pixels;
@@ -24,7 +25,9 @@ mod spare;
 mod wiring;
 
 use self::chain::Chain;
+use self::integer::Instructions;
 use self::lanes::Lane;
+use self::wiring::{Processor, Wired};
 use super::panic::caught;
 use super::prepared::{self, DirectCall};
 use super::status::Found;
@@ -99,17 +102,18 @@ struct Loaded {
 }
 
 fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
-    let lanes = Lane::available();
+    let processor = Processor::this();
     let (model, batch, provider) = if stock {
         foreign(source, &[])?
     } else {
         match Chain::read(source.model, &source.interface.output) {
             // One image at a time, even if the file fixes a larger batch: no step of a chain mixes images.
             Ok(chain) => {
-                let model = wiring::model(chain, input_fact(source.interface, 1), &lanes, false)?;
-                (model, 1, dense::provider(&lanes))
+                let wired = wiring::model(chain, input_fact(source.interface, 1), &processor, false)?;
+                let provider = processor.provider(&wired);
+                (wired.model, 1, provider)
             }
-            Err(_) if cfg!(feature = "onnx") => foreign(source, &lanes)?,
+            Err(_) if cfg!(feature = "onnx") => foreign(source, &processor.lanes)?,
             Err(why) => bail!(
                 "train export does not write such a graph: {why}. This program was built only for its files: rebuild \
                  it with --features onnx"
@@ -125,6 +129,23 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
     Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider })
+}
+
+impl Processor {
+    /// The instruction sets of this processor.
+    fn this() -> Self {
+        let instructions = Instructions::available().first().copied().unwrap_or(Instructions::Scalar);
+        Self { lanes: Lane::available(), instructions }
+    }
+
+    /// What computes a model, for people.
+    fn provider(&self, wired: &Wired) -> String {
+        if wired.integers {
+            format!("own integer convolutions ({})", self.instructions.name())
+        } else {
+            dense::provider(&self.lanes)
+        }
+    }
 }
 
 /// A plan that returns the value after every step of a chain.
@@ -143,9 +164,10 @@ pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Optio
     if interface.batch.is_some_and(|batch| batch > 1) {
         return Ok(None);
     }
-    let (values, lanes) = (chain.values.clone(), Lane::available());
-    let model = wiring::model(chain, input_fact(interface, 1), &lanes, true)?;
-    Ok(Some(Exposed { runnable: model.into_runnable()?, values, provider: dense::provider(&lanes) }))
+    let processor = Processor::this();
+    let wired = wiring::model(chain, input_fact(interface, 1), &processor, true)?;
+    let provider = processor.provider(&wired);
+    Ok(Some(Exposed { runnable: wired.model.into_runnable()?, values: wired.values, provider }))
 }
 
 /// Loads a model with tract's own reader. Returns it with its batch size and what computes it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[allow(clippy::wildcard_imports)] // Its macros need what they do not name.
 use tract_core::internal::*;
 
-/// Computes floats from one tensor of a fixed size.
+/// Computes a tensor from another, both of fixed sizes.
 pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// The operator's name.
     fn name(&self) -> &'static str;
@@ -14,7 +14,12 @@ pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// Element type and number of elements of the input.
     fn takes(&self) -> (DatumType, usize);
 
-    /// Computes all of `output` (floats) from `input`, which has the type and size of [`Kernel::takes`].
+    /// Element type of the output.
+    fn gives(&self) -> DatumType {
+        f32::datum_type()
+    }
+
+    /// Computes all of `output` from `input`, which has the type and size of [`Kernel::takes`].
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()>;
 }
 
@@ -90,7 +95,7 @@ impl EvalOp for Operator {
         let input = args_1!(inputs);
         let (found, expected) = ((input.datum_type(), input.len()), self.kernel.takes());
         ensure!(found == expected, "{}: expected {expected:?} numbers, found {found:?}", self.kernel.name());
-        let mut output = spare::taken(&self.shape)?;
+        let mut output = spare::taken(self.kernel.gives(), &self.shape)?;
         let room = Arc::get_mut(&mut output).context("a tensor that is in use")?;
         // The kernel overwrites every number of the recycled tensor.
         self.kernel.run(&input, room)?;
@@ -102,7 +107,7 @@ impl EvalOp for Operator {
 impl TypedOp for Operator {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         ensure!(inputs.len() == 1 && inputs[0].datum_type == self.kernel.takes().0);
-        Ok(tvec!(f32::fact(&self.shape)))
+        Ok(tvec!(self.kernel.gives().fact(&self.shape)))
     }
 
     as_op!();

@@ -13,12 +13,12 @@ thread_local! {
     static TENSORS: RefCell<Vec<Arc<Tensor>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns a tensor of floats of this shape that nothing else refers to. It holds zeros or the numbers of an earlier
+/// Returns a tensor of this type and shape that nothing else refers to. It holds zeros or the numbers of an earlier
 /// result, so the caller must overwrite all of them.
-pub(super) fn taken(shape: &[usize]) -> TractResult<Arc<Tensor>> {
+pub(super) fn taken(element: DatumType, shape: &[usize]) -> TractResult<Arc<Tensor>> {
     let count = shape.iter().product::<usize>();
     let spare = TENSORS.with_borrow_mut(|tensors| {
-        let place = tensors.iter().rposition(|tensor| tensor.len() == count)?;
+        let place = tensors.iter().rposition(|tensor| tensor.len() == count && tensor.datum_type() == element)?;
         Some(tensors.swap_remove(place))
     });
     match spare {
@@ -26,14 +26,15 @@ pub(super) fn taken(shape: &[usize]) -> TractResult<Arc<Tensor>> {
             Arc::get_mut(&mut tensor).context("a spare tensor that is in use")?.set_shape(shape)?;
             Ok(tensor)
         }
-        None => Ok(Arc::new(Tensor::zero::<f32>(shape)?)),
+        None => Ok(Arc::new(Tensor::zero_dt(element, shape)?)),
     }
 }
 
-/// Keeps a tensor for the next result, if it holds floats and nothing else refers to it.
+/// Keeps a tensor for the next result, if it holds floats or bytes and nothing else refers to it.
 pub(super) fn given_back(mut tensor: Arc<Tensor>) {
     let usable = |tensor: &mut Tensor| {
-        tensor.datum_type() == f32::datum_type() && tensor.len() > 0 && tensor.try_as_plain_ram_mut().is_ok()
+        let known = matches!(tensor.datum_type(), DatumType::F32 | DatumType::U8);
+        known && tensor.len() > 0 && tensor.try_as_plain_ram_mut().is_ok()
     };
     if Arc::get_mut(&mut tensor).is_some_and(usable) {
         TENSORS.with_borrow_mut(|tensors| {
@@ -49,33 +50,38 @@ pub(super) fn given_back(mut tensor: Arc<Tensor>) {
 mod tests {
     use super::*;
 
+    fn floats(shape: &[usize]) -> Arc<Tensor> {
+        taken(f32::datum_type(), shape).unwrap()
+    }
+
     fn address(tensor: &Tensor) -> *const f32 {
         tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().as_ptr()
     }
 
     #[test]
     fn a_new_tensor_holds_zeros() {
-        let tensor = taken(&[7, 11]).unwrap();
+        let tensor = floats(&[7, 11]);
         assert!(tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().iter().all(|&number| number == 0.0));
     }
 
     #[test]
     fn what_is_given_back_is_taken_again_for_as_many_numbers() {
-        let first = taken(&[2, 3]).unwrap();
+        let first = floats(&[2, 3]);
         let place = address(&first);
         given_back(first);
-        assert_ne!(address(&taken(&[2, 4]).unwrap()), place);
-        let again = taken(&[1, 6]).unwrap();
+        assert_ne!(address(&floats(&[2, 4])), place);
+        let again = floats(&[1, 6]);
         assert_eq!((address(&again), again.shape()), (place, &[1, 6][..]));
     }
 
     #[test]
-    fn what_somebody_has_or_is_of_no_floats_is_not_taken() {
-        let first = taken(&[5]).unwrap();
+    fn what_somebody_has_or_is_of_another_type_is_not_taken() {
+        let first = floats(&[5]);
         let (kept, place) = (first.clone(), address(&first));
         given_back(first);
         given_back(Arc::new(tensor1(&[0_i32; 5])));
-        let other = taken(&[5]).unwrap();
+        given_back(Arc::new(tensor1(&[0_u8; 5])));
+        let other = floats(&[5]);
         assert_ne!(address(&other), place);
         assert_eq!((other.datum_type(), address(&kept)), (f32::datum_type(), place));
     }
@@ -83,7 +89,7 @@ mod tests {
     #[test]
     fn a_bounded_number_is_kept() {
         for count in 1..=3 * MOST {
-            given_back(taken(&[100 + count]).unwrap());
+            given_back(floats(&[100 + count]));
         }
         TENSORS.with_borrow(|tensors| assert_eq!(tensors.len(), MOST));
     }

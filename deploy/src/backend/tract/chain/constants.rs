@@ -1,6 +1,6 @@
 //! Constants stored in a file.
 
-use super::{Reading, foreign};
+use super::{Numbers, Reading, foreign};
 use half::f16;
 use models::onnx::proto::TensorProto;
 use models::onnx::proto::tensor_proto::DataType;
@@ -12,9 +12,12 @@ pub(super) struct Constant {
 }
 
 pub(super) enum Values {
-    Floats(Vec<f32>),
+    /// What a step computes with.
+    Numbers(Numbers),
     Halves(Vec<f32>),
-    /// From int8 or int32; both fit exactly.
+    /// Without their scales.
+    Bytes(Vec<i8>),
+    /// Without their scales.
     Integers(Vec<i32>),
     Byte(u8),
 }
@@ -26,12 +29,13 @@ pub(super) fn constant(tensor: &TensorProto) -> Reading<Constant> {
     let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&extent| usize::try_from(extent).ok()).collect();
     let values = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Float) => {
-            Values::Floats(raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+            let floats = raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+            Values::Numbers(Numbers::Floats(floats.collect()))
         }
         Ok(DataType::Float16) => {
             Values::Halves(raw.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect())
         }
-        Ok(DataType::Int8) => Values::Integers(raw.iter().map(|&byte| i32::from(byte.cast_signed())).collect()),
+        Ok(DataType::Int8) => Values::Bytes(raw.iter().map(|&byte| byte.cast_signed()).collect()),
         Ok(DataType::Int32) => {
             Values::Integers(raw.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())
         }
@@ -39,7 +43,9 @@ pub(super) fn constant(tensor: &TensorProto) -> Reading<Constant> {
         _ => return foreign(format!("its tensor '{}' has a type that train export does not write", tensor.name)),
     };
     let found = match &values {
-        Values::Floats(values) | Values::Halves(values) => values.len(),
+        Values::Numbers(numbers) => numbers.len(),
+        Values::Halves(values) => values.len(),
+        Values::Bytes(values) => values.len(),
         Values::Integers(values) => values.len(),
         Values::Byte(_) => 1,
     };

@@ -54,7 +54,7 @@ pub enum Step {
     /// Matrix product and bias (`Gemm`).
     Linear {
         /// `[outputs, inputs]`.
-        weights: Vec<f32>,
+        weights: Numbers,
         /// `[outputs]`.
         bias: Vec<f32>,
     },
@@ -66,11 +66,11 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     /// `[outputs, inputs / groups, kernel, kernel]`.
-    pub weights: Vec<f32>,
+    pub weights: Numbers,
     /// Input channels of each group.
     pub inputs_per_group: usize,
     /// `[outputs]`; zeros if the graph has no bias.
-    pub bias: Vec<f32>,
+    pub bias: Numbers,
     /// Rows and columns of the kernel.
     pub kernel: usize,
     /// Stride in both directions.
@@ -81,6 +81,51 @@ pub struct Convolution {
     pub groups: usize,
     /// Lower and upper bound of the results.
     pub clamp: [f32; 2],
+}
+
+/// The weights or the bias of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    Floats(Vec<f32>),
+    /// Weights of an int8 file.
+    Bytes(Scaled<i8>),
+    /// The bias of an int8 file.
+    Integers(Scaled<i32>),
+}
+
+/// Integers with a scale for each output (`DequantizeLinear` without a zero point).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled<T> {
+    /// The output is the first axis.
+    pub values: Vec<T>,
+    pub scales: Vec<f32>,
+}
+
+impl Numbers {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Bytes(bytes) => bytes.values.len(),
+            Self::Integers(integers) => integers.values.len(),
+        }
+    }
+
+    /// The numbers as floats.
+    pub fn floats(self) -> Vec<f32> {
+        match self {
+            Self::Floats(values) => values,
+            Self::Bytes(bytes) => bytes.floats(|&byte| f32::from(byte)),
+            Self::Integers(integers) => integers.floats(|&integer| integer as f32),
+        }
+    }
+}
+
+impl<T> Scaled<T> {
+    fn floats(self, float: impl Fn(&T) -> f32) -> Vec<f32> {
+        let per_output = (self.values.len() / self.scales.len().max(1)).max(1);
+        let rows = self.values.chunks(per_output).zip(self.scales);
+        rows.flat_map(|(row, scale)| row.iter().map(|value| float(value) * scale).collect::<Vec<_>>()).collect()
+    }
 }
 
 /// Why a graph is not one that `train export` writes.

@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::constants::{Constant, Values, constant};
-use super::{Chain, Convolution, Foreign, Reading, Step, expect, foreign};
+use super::{Chain, Convolution, Foreign, Numbers, Reading, Scaled, Step, expect, foreign};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, NodeProto};
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 /// Position in the graph, and the steps read so far.
 pub(super) struct Reader<'a> {
     graph: &'a GraphProto,
+    /// Weights and biases are taken out when they are used.
     constants: HashMap<&'a str, Constant>,
     /// Name of the value after the steps so far.
     value: &'a str,
@@ -60,7 +61,7 @@ impl<'a> Reader<'a> {
         }
         let [output] = &node.output[..] else { return foreign("it has more than one output") };
         let takes = node.input.first().map_or("", String::as_str);
-        if let Some(constant) = self.constants.get(takes) {
+        if let Some(constant) = self.constants.remove(takes) {
             let constant = self.computed(node, constant)?;
             self.constants.insert(output, constant);
             return Ok(());
@@ -135,32 +136,45 @@ impl<'a> Reader<'a> {
     }
 
     /// Evaluates a node with a constant input: it expands weights that the file stores in fewer bits.
-    fn computed(&self, node: &NodeProto, constant: &Constant) -> Reading<Constant> {
+    fn computed(&self, node: &NodeProto, constant: Constant) -> Reading<Constant> {
         let attributes = Attributes(node);
-        let shape = constant.shape.clone();
-        match (&*node.op_type, &constant.values) {
+        let Constant { shape, values } = constant;
+        let numbers = match (&*node.op_type, values) {
             ("Cast", Values::Halves(values)) => {
                 attributes.only(&["to"])?;
                 expect(attributes.integer("to")? == Some(DataType::Float as i64), "expected a cast to float")?;
-                Ok(Constant { shape, values: Values::Floats(values.clone()) })
+                Numbers::Floats(values)
+            }
+            ("DequantizeLinear", Values::Bytes(values)) => {
+                Numbers::Bytes(Scaled { values, scales: self.scales(node, &shape)? })
             }
             ("DequantizeLinear", Values::Integers(values)) => {
-                attributes.only(&["axis"])?;
-                expect(
-                    attributes.integer("axis")? == Some(0) && node.input.len() == 2,
-                    "expected axis 0 and no zero point",
-                )?;
-                let (outputs, scales) = self.floats(node, 1)?;
-                expect(
-                    outputs.len() == 1 && shape.first() == outputs.first() && !scales.is_empty(),
-                    "expected a scale for each output",
-                )?;
-                let per_output = (values.len() / scales.len()).max(1);
-                let rows = values.chunks(per_output).zip(scales);
-                let values = rows.flat_map(|(row, scale)| row.iter().map(move |&value| value as f32 * scale));
-                Ok(Constant { shape, values: Values::Floats(values.collect()) })
+                Numbers::Integers(Scaled { values, scales: self.scales(node, &shape)? })
             }
-            _ => foreign("train export does not write this operator on constants"),
+            _ => return foreign("train export does not write this operator on constants"),
+        };
+        Ok(Constant { shape, values: Values::Numbers(numbers) })
+    }
+
+    /// The scales of a `DequantizeLinear` node for a constant of this shape: one for each output.
+    fn scales(&self, node: &NodeProto, shape: &[usize]) -> Reading<Vec<f32>> {
+        let attributes = Attributes(node);
+        attributes.only(&["axis"])?;
+        expect(attributes.integer("axis")? == Some(0) && node.input.len() == 2, "expected axis 0 and no zero point")?;
+        let (outputs, scales) = self.floats(node, 1)?;
+        expect(
+            outputs.len() == 1 && shape.first() == outputs.first() && !scales.is_empty(),
+            "expected a scale for each output",
+        )?;
+        Ok(scales.to_vec())
+    }
+
+    /// Takes a constant input out of the graph: its shape and numbers.
+    fn numbers(&mut self, node: &NodeProto, index: usize) -> Reading<(Vec<usize>, Numbers)> {
+        let name = node.input.get(index).map_or("", String::as_str);
+        match self.constants.remove(name) {
+            Some(Constant { shape, values: Values::Numbers(numbers) }) => Ok((shape, numbers)),
+            _ => foreign(format!("its input {index}, '{name}', is not a constant of numbers that it alone uses")),
         }
     }
 
@@ -168,7 +182,7 @@ impl<'a> Reader<'a> {
     fn floats(&self, node: &NodeProto, index: usize) -> Reading<(&[usize], &[f32])> {
         let name = node.input.get(index).map_or("", String::as_str);
         match self.constants.get(name) {
-            Some(Constant { shape, values: Values::Floats(values) }) => Ok((shape, values)),
+            Some(Constant { shape, values: Values::Numbers(Numbers::Floats(values)) }) => Ok((shape, values)),
             _ => foreign(format!("its input {index}, '{name}', is not a constant of floats")),
         }
     }
@@ -219,8 +233,8 @@ impl<'a> Reader<'a> {
     fn convolution(&mut self, node: &NodeProto) -> Reading<()> {
         let attributes = Attributes(node);
         attributes.only(&["kernel_shape", "strides", "pads", "group"])?;
-        let (shape, weights) = self.floats(node, 1)?;
-        let &[outputs, inputs_per_group, kernel, columns] = shape else {
+        let (shape, weights) = self.numbers(node, 1)?;
+        let &[outputs, inputs_per_group, kernel, columns] = &shape[..] else {
             return foreign("expected weights with four axes");
         };
         expect(
@@ -228,13 +242,13 @@ impl<'a> Reader<'a> {
             "expected a square kernel",
         )?;
         let bias = match node.input.len() {
-            2 => vec![0.0; outputs],
-            3 => self.floats(node, 2)?.1.to_vec(),
+            2 => Numbers::Floats(vec![0.0; outputs]),
+            3 => self.numbers(node, 2)?.1,
             _ => return foreign("expected weights and a bias"),
         };
         let groups = attributes.integer("group")?.unwrap_or(1);
         let convolution = Convolution {
-            weights: weights.to_vec(),
+            weights,
             inputs_per_group,
             kernel,
             stride: attributes.all("strides")?.unwrap_or(1),
@@ -269,13 +283,13 @@ impl<'a> Reader<'a> {
     fn linear(&mut self, node: &NodeProto) -> Reading<()> {
         let attributes = Attributes(node);
         attributes.only(&["transB"])?;
-        let (shape, weights) = self.floats(node, 1)?;
-        let &[outputs, _] = shape else { return foreign("expected weights with two axes") };
+        let (shape, weights) = self.numbers(node, 1)?;
+        let &[outputs, _] = &shape[..] else { return foreign("expected weights with two axes") };
         expect(attributes.integer("transB")? == Some(1) && node.input.len() == 3, "expected transB 1 and a bias")?;
-        let (_, bias) = self.floats(node, 2)?;
+        let bias = self.numbers(node, 2)?.1.floats();
         expect(bias.len() == outputs, "expected a bias for each output")?;
         expect(self.steps.last() == Some(&Step::Flattened), "expected after a pooling")?;
-        self.steps.push(Step::Linear { weights: weights.to_vec(), bias: bias.to_vec() });
+        self.steps.push(Step::Linear { weights, bias });
         Ok(())
     }
 }

@@ -1,0 +1,181 @@
+//! Compares every instruction set with sums written out.
+
+use super::super::chain::Scaled;
+use super::rescaling::byte;
+use super::*;
+use models::fingerprint::Fingerprint;
+
+/// Pseudo-random numbers that are the same in every run.
+struct Random(Fingerprint);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.and(b"next");
+        (self.0.spread() >> 11) as usize % limit
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        // The extremes are where sums could overflow.
+        (0..count).map(|_| [0, 255, self.below(256) as u8, self.below(256) as u8][self.below(4)]).collect()
+    }
+}
+
+/// A convolution with its input.
+#[derive(Debug)]
+struct Case {
+    convolution: Convolution,
+    /// Channels, rows and columns.
+    input: [usize; 3],
+    output: [usize; 3],
+    /// `[C, H, W]`.
+    bytes: Vec<u8>,
+    ranges: [Range; 2],
+}
+
+impl Case {
+    /// A random convolution with weights up to `largest`, depthwise or dense.
+    fn new(random: &mut Random, largest: i8, depthwise: bool) -> Self {
+        let kernel = if depthwise { 3 } else { [1, 1, 2, 3][random.below(4)] };
+        let (stride, padding) = (1 + random.below(2), random.below(kernel));
+        let channels = [1 + random.below(5), 1 + random.below(70)][random.below(2)];
+        let input = [channels, kernel + random.below(9), kernel + random.below(12)];
+        let outputs = if depthwise { channels } else { 1 + random.below(90) };
+        let extent = |extent: usize| (extent + 2 * padding - kernel) / stride + 1;
+        let output = [outputs, extent(input[1]), extent(input[2])];
+        let (groups, inputs_per_group) = if depthwise { (channels, 1) } else { (1, channels) };
+        let range =
+            |random: &mut Random| Range { scale: 0.01 + random.below(100) as f32 / 977.0, zero: random.bytes(1)[0] };
+        let ranges = [range(random), range(random)];
+        let scales: Vec<f32> = (0..outputs).map(|_| 0.001 + random.below(100) as f32 / 50_021.0).collect();
+        let weight = |_| {
+            let any = random.below(2 * largest as usize + 1) as i32 - i32::from(largest);
+            [any as i8, largest, -largest][random.below(3)]
+        };
+        let weights = (0..outputs * inputs_per_group * kernel * kernel).map(weight).collect();
+        let summed = scales.iter().map(|scale| scale * ranges[0].scale).collect();
+        let bias = (0..outputs).map(|_| random.below(20_000) as i32 - 10_000).collect();
+        let convolution = Convolution {
+            weights: Numbers::Bytes(Scaled { values: weights, scales }),
+            inputs_per_group,
+            bias: Numbers::Integers(Scaled { values: bias, scales: summed }),
+            kernel,
+            stride,
+            padding,
+            groups,
+            clamp: [f32::NEG_INFINITY, f32::INFINITY],
+        };
+        let bytes = random.bytes(input.iter().product());
+        Self { convolution, input, output, bytes, ranges }
+    }
+
+    /// The bytes of the output `[C, H, W]`, from the definition of the ONNX operators: padding stands for 0.
+    fn expected(&self) -> Vec<u8> {
+        let Self { convolution, input: [_, height, width], output: [outputs, rows, columns], .. } = self;
+        let &Convolution { kernel, stride, padding, groups, inputs_per_group, .. } = convolution;
+        let (Numbers::Bytes(weights), Numbers::Integers(bias)) = (&convolution.weights, &convolution.bias) else {
+            unreachable!()
+        };
+        let [taken, given] = self.ranges;
+        let mut expected = Vec::new();
+        for output in 0..*outputs {
+            for (row, column) in (0..*rows).flat_map(|row| (0..*columns).map(move |column| (row, column))) {
+                let mut sum = bias.values[output];
+                for tap in 0..inputs_per_group * kernel * kernel {
+                    let (channel, y, x) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
+                    let (y, x) = (row * stride + y, column * stride + x);
+                    if (padding..padding + height).contains(&y) && (padding..padding + width).contains(&x) {
+                        let channel = output / (outputs / groups) * inputs_per_group + channel;
+                        let q = self.bytes[(channel * height + y - padding) * width + x - padding];
+                        let weight = weights.values[output * inputs_per_group * kernel * kernel + tap];
+                        sum += (i32::from(q) - i32::from(taken.zero)) * i32::from(weight);
+                    }
+                }
+                expected.push(byte(sum, weights.scales[output] * taken.scale / given.scale, given.zero));
+            }
+        }
+        expected
+    }
+
+    /// The bytes of the output as an instruction set computes them.
+    fn found(&self, instructions: Instructions, border: usize) -> Vec<u8> {
+        let layout = if self.convolution.groups == 1 { Layout::image } else { Layout::new };
+        let taken = layout(self.input, self.convolution.padding).unwrap();
+        let given = Layout::new(self.output, border).unwrap();
+        let [range, rounded] = self.ranges;
+        // Whatever pads the channels has no influence.
+        let mut input = vec![0xAA; taken.bytes()];
+        taken.surround(&mut input, range.zero);
+        let [channels, height, width] = self.input;
+        let pitch = taken.pitch();
+        for (place, &byte) in self.bytes.iter().enumerate() {
+            let (channel, row, column) = (place / (height * width), place / width % height, place % width);
+            assert!(channel < channels);
+            taken.rows_mut(&mut input)[row * pitch + (taken.border + column) * taken.depth + channel] = byte;
+        }
+        let kernel = kernel(&self.convolution, (taken, range), (given, rounded), instructions).unwrap();
+        let mut output = tensor1(&vec![0xBB_u8; given.bytes()]);
+        kernel.run(&tensor1(&input), &mut output).unwrap();
+        let output = numbers::<u8>(&output).unwrap();
+        let zeros = output.iter().take(given.border * given.pitch()).all(|&byte| byte == rounded.zero);
+        assert!(zeros, "the border stands for 0");
+        let [channels, ..] = self.output;
+        let pixels: Vec<&[u8]> = given.rows(output).flat_map(|row| row.chunks_exact(given.depth)).collect();
+        (0..channels).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])).collect()
+    }
+}
+
+/// Convolutions of random shapes are those of the definition, in every bit.
+fn check(name: &str, largest: i8, depthwise: bool) {
+    let mut random = Random(Fingerprint::default().and(name.as_bytes()));
+    for number in 0..80 {
+        let case = Case::new(&mut random, largest, depthwise);
+        let expected = case.expected();
+        for instructions in Instructions::available() {
+            let found = case.found(instructions, random.below(3));
+            assert!(found == expected, "{instructions:?}, case {number}: {:?} -> {:?}", case.input, case.output);
+        }
+    }
+}
+
+#[test]
+fn dense_convolutions_are_those_of_the_definition() {
+    check("dense", 64, false);
+}
+
+#[test]
+fn large_weights_do_not_overflow() {
+    check("large", 127, false);
+}
+
+#[test]
+fn depthwise_convolutions_are_those_of_the_definition() {
+    check("depthwise", 127, true);
+}
+
+#[test]
+fn what_might_overflow_or_is_not_stored_in_integers_is_refused() {
+    let mut random = Random(Fingerprint::default());
+    let whole = |case: &Case| Integers::new(&case.convolution, case.ranges[0], case.ranges[1]).is_some();
+    let mut case = Case::new(&mut random, 64, true);
+    assert!(whole(&case));
+    case.convolution.clamp = [0.0, 6.0];
+    assert!(!whole(&case));
+    for change in [
+        (|weights, _| weights[0] = i8::MIN) as fn(&mut Vec<i8>, &mut Scaled<i32>),
+        |_, bias| bias.values[0] = i32::MAX - 1000,
+        |_, bias| bias.scales[0] *= 2.0,
+        |weights, _| weights.truncate(3),
+    ] {
+        let mut case = Case::new(&mut random, 64, true);
+        let (Numbers::Bytes(weights), Numbers::Integers(bias)) =
+            (&mut case.convolution.weights, &mut case.convolution.bias)
+        else {
+            unreachable!()
+        };
+        change(&mut weights.values, bias);
+        assert!(!whole(&case));
+    }
+    let mut case = Case::new(&mut random, 64, true);
+    case.convolution.bias = Numbers::Floats(vec![0.5; case.output[0]]);
+    assert!(!whole(&case));
+}
