@@ -18,6 +18,7 @@ mod foreign;
 mod integer;
 mod lanes;
 mod operator;
+mod parallel;
 mod pixels;
 mod pooled;
 mod rounded;
@@ -27,6 +28,7 @@ mod wiring;
 use self::chain::Chain;
 use self::integer::Instructions;
 use self::lanes::Lane;
+use self::parallel::Team;
 use self::wiring::{Processor, Wired};
 use super::panic::caught;
 use super::prepared::{self, DirectCall};
@@ -65,6 +67,10 @@ pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
     /// One state for each thread that has run so far, kept for the next images.
     states: Vec<TypedSimpleState>,
+    /// Whether several threads compute one image faster.
+    divisible: bool,
+    /// Those threads, once they are needed.
+    team: Option<Team>,
     batch: usize,
     classes: usize,
     runtime: Runtime,
@@ -74,10 +80,10 @@ impl Plan {
     /// Loads a model into tract. `stock` means tract as released, without our own reader and operators.
     pub fn open(source: ModelFile, options: &Options, stock: bool) -> Result<Self> {
         let loaded = caught(|| load(source, stock));
-        let Loaded { runnable, batch, classes, provider } =
+        let Loaded { runnable, batch, classes, provider, divisible } =
             loaded.with_context(|| format!("tract cannot load {}", source.name))?;
         let runtime = runtime(stock, provider, options.threads());
-        Ok(Self { runnable, states: Vec::new(), batch, classes, runtime })
+        Ok(Self { runnable, states: Vec::new(), divisible, team: None, batch, classes, runtime })
     }
 }
 
@@ -99,11 +105,13 @@ struct Loaded {
     classes: usize,
     /// What computes, for people.
     provider: String,
+    /// Whether several threads compute one image faster.
+    divisible: bool,
 }
 
 fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
     let processor = Processor::this();
-    let (model, batch, provider) = if stock {
+    let (model, batch, provider, divisible) = if stock {
         foreign(source, &[])?
     } else {
         match Chain::read(source.model, &source.interface.output) {
@@ -111,7 +119,7 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
             Ok(chain) => {
                 let wired = wiring::model(chain, input_fact(source.interface, 1), &processor, false)?;
                 let provider = processor.provider(&wired);
-                (wired.model, 1, provider)
+                (wired.model, 1, provider, wired.divisible)
             }
             Err(_) if cfg!(feature = "onnx") => foreign(source, &processor.lanes)?,
             Err(why) => bail!(
@@ -128,7 +136,7 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
         _ => bail!("its output has the shape {shape:?}: expected [{batch}, classes]"),
     };
     ensure!(output.datum_type == f32::datum_type(), "its output is {:?}: expected f32", output.datum_type);
-    Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider })
+    Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider, divisible })
 }
 
 impl Processor {
@@ -170,17 +178,18 @@ pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Optio
     Ok(Some(Exposed { runnable: wired.model.into_runnable()?, values: wired.values, provider }))
 }
 
-/// Loads a model with tract's own reader. Returns it with its batch size and what computes it.
+/// Loads a model with tract's own reader. Returns it with its batch size, what computes it, and whether several threads
+/// compute one image faster.
 #[cfg(feature = "onnx")]
-fn foreign(source: ModelFile, lanes: &[Lane]) -> Result<(TypedModel, usize, String)> {
+fn foreign(source: ModelFile, lanes: &[Lane]) -> Result<(TypedModel, usize, String, bool)> {
     let batch = source.interface.batch.unwrap_or(1);
     let (model, own) = foreign::model(source.bytes, source.interface, batch, lanes)?;
     let provider = if own > 0 { "tract-linalg with own convolutions" } else { "tract-linalg" };
-    Ok((model, batch, provider.to_owned()))
+    Ok((model, batch, provider.to_owned(), false))
 }
 
 #[cfg(not(feature = "onnx"))]
-fn foreign(_: ModelFile, _: &[Lane]) -> Result<(TypedModel, usize, String)> {
+fn foreign(_: ModelFile, _: &[Lane]) -> Result<(TypedModel, usize, String, bool)> {
     bail!("this program was built without tract's own reader: rebuild it with --features onnx");
 }
 
@@ -202,7 +211,7 @@ impl Backend for Plan {
         }
         let worker = |_| {
             let (runnable, runtime) = (self.runnable.clone(), Runtime { threads: 1, ..self.runtime.clone() });
-            Box::new(Self { runnable, states: Vec::new(), runtime, ..*self }) as Box<dyn Backend>
+            Box::new(Self { runnable, states: Vec::new(), team: None, runtime, ..*self }) as Box<dyn Backend>
         };
         (0..self.runtime.threads).map(worker).collect()
     }
@@ -228,6 +237,10 @@ impl Plan {
         while states.len() < threads {
             states.push(caught(|| self.runnable.spawn()).context("tract cannot run it")?);
         }
+        // One alone is computed by all threads together.
+        if self.divisible && threads == 1 && self.runtime.threads > 1 && self.team.is_none() {
+            self.team = Some(Team::new(self.runtime.threads)?);
+        }
         // Each thread takes the next batch when it has finished one, so that a slow core does not hold up the others.
         let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), size)));
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -245,7 +258,10 @@ impl Plan {
         let work_off = &work_off;
         thread::scope(|scope| {
             let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(move || work_off(state))).collect();
-            work_off(first)?;
+            match &self.team {
+                Some(team) if threads == 1 => team.run(|| work_off(first))?,
+                _ => work_off(first)?,
+            }
             workers.into_iter().try_for_each(|worker| {
                 worker.join().unwrap_or_else(|_| Err(anyhow!("a thread that ran tract panicked")))
             })

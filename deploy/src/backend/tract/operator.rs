@@ -1,5 +1,6 @@
 //! Wraps our own operators for tract.
 
+use super::parallel::LEAST;
 use super::spare;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,11 @@ pub(super) trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// Element type of the output.
     fn gives(&self) -> DatumType {
         f32::datum_type()
+    }
+
+    /// About how many multiply-adds it takes, if it can be computed in parts.
+    fn operations(&self) -> usize {
+        0
     }
 
     /// Computes all of `output` from `input`, which has the type and size of [`Kernel::takes`].
@@ -60,6 +66,11 @@ pub(super) struct Operator {
 impl Operator {
     pub fn new(kernel: impl Kernel, shape: &[usize]) -> Self {
         Self { kernel: Arc::new(kernel), shape: shape.into() }
+    }
+
+    /// Whether several threads compute it faster.
+    pub fn is_divisible(&self) -> bool {
+        self.kernel.operations() >= 2 * LEAST
     }
 
     /// Shape of the output.

@@ -29,6 +29,8 @@ pub(super) struct Wired {
     pub values: Vec<String>,
     /// Whether it computes convolutions in integers.
     pub integers: bool,
+    /// Whether several threads compute one image faster.
+    pub divisible: bool,
 }
 
 /// Builds a model for one image of this type and shape. Its outputs are the values after all steps if `every` is set,
@@ -45,6 +47,7 @@ pub(super) fn model(chain: Chain, input: TypedFact, processor: &Processor, every
         count: 0,
         steps: chain.steps.into(),
         integers: false,
+        divisible: false,
     };
     wiring.wire = wiring.model.add_source("image", input)?;
     let (mut wires, mut values) = (Vec::new(), Vec::new());
@@ -63,9 +66,9 @@ pub(super) fn model(chain: Chain, input: TypedFact, processor: &Processor, every
             }
         }
     }
-    let Wiring { mut model, integers, .. } = wiring;
+    let Wiring { mut model, integers, divisible, .. } = wiring;
     model.select_output_outlets(&wires)?;
-    Ok(Wired { model, values, integers })
+    Ok(Wired { model, values, integers, divisible })
 }
 
 struct Wiring<'a> {
@@ -81,6 +84,7 @@ struct Wiring<'a> {
     /// What follows.
     steps: VecDeque<Step>,
     integers: bool,
+    divisible: bool,
 }
 
 impl Wiring<'_> {
@@ -88,6 +92,7 @@ impl Wiring<'_> {
         self.count += 1;
         self.shape = operator.shape().to_vec();
         self.stored = None;
+        self.divisible |= operator.is_divisible();
         self.wire = self.model.wire_node(self.count.to_string(), operator, &[self.wire])?[0];
         Ok(())
     }

@@ -9,7 +9,7 @@
 #![allow(clippy::inline_always)]
 
 use super::vectors::{self, Dots, Instructions, STEP};
-use super::{Bytes, CHANNELS, Integers, Layout};
+use super::{Bytes, CHANNELS, Integers, Layout, Shared, parallel};
 use std::ops::Range;
 
 /// Bytes of the input that pass over all weights before the next.
@@ -170,54 +170,53 @@ impl Dense {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn run_vnni(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_vnni(&self, input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::Vnni>(input, output, rows) }
+        unsafe { self.run::<vectors::Vnni>(input, output, part) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn run_avx2(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_avx2(&self, input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::Avx2>(input, output, rows) }
+        unsafe { self.run::<vectors::Avx2>(input, output, part) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn run_wide(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_wide(&self, input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::Wide>(input, output, rows) }
+        unsafe { self.run::<vectors::Wide>(input, output, part) }
     }
 
     #[cfg(target_arch = "aarch64")]
     #[target_feature(enable = "dotprod")]
-    fn run_dot_product(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_dot_product(&self, input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::DotProduct>(input, output, rows) }
+        unsafe { self.run::<vectors::DotProduct>(input, output, part) }
     }
 
-    /// Computes some rows of the output.
+    /// Computes a part of the output.
     ///
     /// # Safety
-    /// The processor must have the instruction set of `V`, for which the weights must be laid out.
+    /// The processor must have the instruction set of `V`, for which the weights must be laid out. Nothing else may
+    /// use this part of the output.
     #[inline(always)]
-    unsafe fn run<V: Dots>(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    unsafe fn run<V: Dots>(&self, input: &[u8], output: Shared<u8>, part: Part) {
         assert_eq!(input.len(), self.input.bytes(), "bytes of the input");
-        assert_eq!(output.len(), rows.len() * self.output.pitch(), "bytes of the output");
-        let columns = self.output.columns;
         let at_once = (BLOCK / (self.runs * self.run)).max(V::PIXELS);
-        let pixels = rows.len() * columns;
-        let mut from = 0;
-        while from < pixels {
-            let to = pixels.min(from + at_once);
-            for &group in &self.groups {
+        let Part { pixels, groups } = part;
+        let mut from = pixels.start;
+        while from < pixels.end {
+            let to = pixels.end.min(from + at_once);
+            for &group in &self.groups[groups.clone()] {
                 let mut at = from;
                 while at < to {
                     // Tiles of about the same size: in small ones, the processor waits for its own results.
                     let count = (to - at).div_ceil((to - at).div_ceil(V::PIXELS));
-                    // SAFETY: guaranteed by the caller; `at` and the next `count` pixels are among `rows`.
+                    // SAFETY: guaranteed by the caller; `at` and the next `count` pixels are in the output.
                     unsafe {
-                        let pixels = Pixels { dense: self, input, output, first: rows.start, at };
+                        let pixels = Pixels { dense: self, input, output, at };
                         match group.vectors {
                             1 => pixels.tiles::<V, 1>(group, count),
                             2 => pixels.tiles::<V, 2>(group, count),
@@ -230,16 +229,32 @@ impl Dense {
             from = to;
         }
     }
+
+    /// Cuts the work by outputs if there are more weights than input, so that each thread reads only its own weights;
+    /// otherwise by pixels.
+    fn part(&self, part: usize, parts: usize) -> Part {
+        let (pixels, groups) = (0..self.output.rows * self.output.columns, 0..self.groups.len());
+        if self.weights.len() > self.input.bytes() && groups.len() >= 2 * parts {
+            Part { pixels, groups: parallel::part(groups, part, parts) }
+        } else {
+            Part { pixels: parallel::part(pixels, part, parts), groups }
+        }
+    }
+}
+
+/// A part of the output.
+struct Part {
+    pixels: Range<usize>,
+    /// Indices of groups of outputs.
+    groups: Range<usize>,
 }
 
 /// Some pixels of a convolution.
 struct Pixels<'a> {
     dense: &'a Dense,
     input: &'a [u8],
-    output: &'a mut [u8],
-    /// The first row of `output`.
-    first: usize,
-    /// The first of the pixels, counted from that row.
+    output: Shared<'a, u8>,
+    /// The first of the pixels.
     at: usize,
 }
 
@@ -267,17 +282,16 @@ impl Pixels<'_> {
         if P > V::PIXELS || N > V::VECTORS {
             return;
         }
-        let Self { dense, input, output, first, at } = self;
+        let Self { dense, input, output, at } = self;
         let (columns, stride) = (dense.output.columns, dense.stride);
         let (mut row, mut column) = (at / columns, at % columns);
         let mut from = [std::ptr::null(); P];
         let mut to = [std::ptr::null_mut(); P];
         for (from, to) in from.iter_mut().zip(&mut to) {
             // Relative to the border, at which the first window starts.
-            let start = (first + row) * stride * dense.input.pitch() + column * stride * dense.input.depth;
+            let start = row * stride * dense.input.pitch() + column * stride * dense.input.depth;
             *from = input[start..].as_ptr();
-            let place = row * dense.output.pitch() + (dense.output.border + column) * dense.output.depth;
-            *to = output[place + group.output..][..N * V::WIDTH].as_mut_ptr();
+            *to = output.at(dense.output.pixel(row, column) + group.output, N * V::WIDTH);
             column += 1;
             if column == columns {
                 (row, column) = (row + 1, 0);
@@ -363,22 +377,27 @@ impl Bytes for Dense {
         self.zero
     }
 
-    fn compute(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn operations(&self) -> usize {
+        self.weights.len().saturating_mul(self.output.rows * self.output.columns)
+    }
+
+    fn compute(&self, input: &[u8], output: Shared<u8>, part: usize, parts: usize) {
+        let part = self.part(part, parts);
         // SAFETY: the processor has the instruction set, for which `new` laid out the weights: instructions come from
         // `Instructions::available`.
         unsafe {
             match self.lane {
                 #[cfg(target_arch = "x86_64")]
-                Lane::Vnni => self.run_vnni(input, output, rows),
+                Lane::Vnni => self.run_vnni(input, output, part),
                 #[cfg(target_arch = "x86_64")]
-                Lane::Avx2 => self.run_avx2(input, output, rows),
+                Lane::Avx2 => self.run_avx2(input, output, part),
                 #[cfg(target_arch = "x86_64")]
-                Lane::Wide => self.run_wide(input, output, rows),
+                Lane::Wide => self.run_wide(input, output, part),
                 #[cfg(target_arch = "aarch64")]
-                Lane::DotProduct => self.run_dot_product(input, output, rows),
+                Lane::DotProduct => self.run_dot_product(input, output, part),
                 #[cfg(target_arch = "aarch64")]
-                Lane::Neon => self.run::<vectors::Neon>(input, output, rows),
-                Lane::Scalar => self.run::<vectors::Scalar>(input, output, rows),
+                Lane::Neon => self.run::<vectors::Neon>(input, output, part),
+                Lane::Scalar => self.run::<vectors::Scalar>(input, output, part),
             }
         }
     }

@@ -8,7 +8,7 @@
 #![allow(clippy::inline_always)]
 
 use super::vectors::{self, Instructions, Taps};
-use super::{Bytes, CHANNELS, Integers, Layout};
+use super::{Bytes, CHANNELS, Integers, Layout, Shared, parallel};
 use std::ops::Range;
 
 /// Rows and columns of a kernel.
@@ -84,70 +84,82 @@ impl Depthwise {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn run_vnni(&self, weights: &[i8], input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_vnni(&self, weights: &[i8], input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::VnniTaps>(weights, input, output, rows) }
+        unsafe { self.run::<vectors::VnniTaps>(weights, input, output, part) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn run_avx2(&self, weights: &[i16], input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn run_avx2(&self, weights: &[i16], input: &[u8], output: Shared<u8>, part: Part) {
         // SAFETY: this function is compiled for the instruction set.
-        unsafe { self.run::<vectors::Avx2Taps>(weights, input, output, rows) }
+        unsafe { self.run::<vectors::Avx2Taps>(weights, input, output, part) }
     }
 
-    /// Computes some rows of the output.
+    /// Computes a part of the output.
     ///
     /// # Safety
-    /// The processor must have the instruction set of `V`.
+    /// The processor must have the instruction set of `V`. Nothing else may use this part of the output.
     #[inline(always)]
-    unsafe fn run<V: Taps>(&self, weights: &[V::Weight], input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    unsafe fn run<V: Taps>(&self, weights: &[V::Weight], input: &[u8], output: Shared<u8>, part: Part) {
         assert_eq!(input.len(), self.input.bytes(), "bytes of the input");
-        assert_eq!(output.len(), rows.len() * self.output.pitch(), "bytes of the output");
         assert_eq!(weights.len(), 2 * TAPS * ROWS * self.bias.len(), "weights laid out for this instruction set");
-        let mut row = 0;
-        while row < rows.len() {
+        let Part { rows, channels } = part;
+        let mut row = rows.start;
+        while row < rows.end {
             // Two rows, if they share a column of four.
-            let two = self.stride == 1 && row + 2 <= rows.len();
-            let first = (rows.start + row) * self.stride;
-            let to = &mut output[row * self.output.pitch()..];
-            let mut channel = 0;
-            while channel < self.bias.len() {
-                // SAFETY: guaranteed by the caller. The input holds `TAPS` rows from `first` on, one more for a second
-                // row, and `TAPS` columns for each output; `to` holds the rows.
+            let two = self.stride == 1 && row + 2 <= rows.end;
+            for channel in channels.clone().step_by(V::WIDTH) {
+                // SAFETY: guaranteed by the caller. The input holds all rows and columns that the output's need.
                 unsafe {
                     match (two, self.stride) {
-                        (true, _) => self.line::<V, 1, 2>(weights, input, to, first, channel),
-                        (false, 1) => self.line::<V, 1, 1>(weights, input, to, first, channel),
-                        (false, _) => self.line::<V, 2, 1>(weights, input, to, first, channel),
+                        (true, _) => self.line::<V, 1, 2>(weights, input, output, row, channel),
+                        (false, 1) => self.line::<V, 1, 1>(weights, input, output, row, channel),
+                        (false, _) => self.line::<V, 2, 1>(weights, input, output, row, channel),
                     }
                 }
-                channel += V::WIDTH;
             }
             row += if two { 2 } else { 1 };
         }
     }
 
-    /// Computes `COUNT` rows of a vector of channels, from row `first` of the input on, its border included.
+    /// Cuts the work by rows, or by channels if there are too few rows to share them out evenly.
+    fn part(&self, part: usize, parts: usize) -> Part {
+        let (rows, vectors) = (0..self.output.rows, 0..self.bias.len() / CHANNELS);
+        if rows.len() < 8 * parts && vectors.len() >= parts {
+            let Range { start, end } = parallel::part(vectors, part, parts);
+            Part { rows, channels: start * CHANNELS..end * CHANNELS }
+        } else {
+            // An even number of rows, which are computed in pairs.
+            let Range { start, end } = parallel::part(0..rows.len().div_ceil(2), part, parts);
+            Part { rows: 2 * start..(2 * end).min(rows.len()), channels: 0..self.bias.len() }
+        }
+    }
+
+    /// Computes `COUNT` rows of a vector of channels.
     #[inline(always)]
     unsafe fn line<V: Taps, const STRIDE: usize, const COUNT: usize>(
         &self,
         weights: &[V::Weight],
         input: &[u8],
-        output: &mut [u8],
-        first: usize,
+        output: Shared<u8>,
+        row: usize,
         channel: usize,
     ) {
         let (pitch, depth) = (self.input.pitch(), self.input.depth);
         // The fourth row counts only for a second result; otherwise any row will do, since its weights are 0.
         let last = if COUNT == 2 { 3 } else { 2 };
+        let output = |row: usize| {
+            let count = (self.output.columns - 1) * self.output.depth + V::WIDTH;
+            output.at(self.output.pixel(row, 0) + channel, count)
+        };
+        let to = [output(row), output(row + COUNT - 1)];
         // SAFETY: guaranteed by the caller.
         unsafe {
-            let rows = [0, 1, 2, last].map(|row| input.as_ptr().add((first + row) * pitch + channel));
+            let rows = [0, 1, 2, last].map(|tap| input.as_ptr().add((row * STRIDE + tap) * pitch + channel));
             let column = |index: usize| V::column(rows.map(|row| row.add(index * depth)));
             let weights = weights.as_ptr().add(2 * TAPS * ROWS * channel);
             let (bias, factors) = (self.bias.as_ptr().add(channel), self.factors.as_ptr().add(channel));
-            let mut to = output.as_mut_ptr().add(self.output.border * self.output.depth + channel);
             let (mut left, mut middle) = (column(0), column(1));
             for index in 0..self.output.columns {
                 let right = column(index * STRIDE + 2);
@@ -157,11 +169,11 @@ impl Depthwise {
                     first = first.plus::<0>(column, weights);
                     second = second.plus::<1>(column, weights);
                 }
-                first.store(factors, self.zero, to);
+                let place = index * self.output.depth;
+                first.store(factors, self.zero, to[0].add(place));
                 if COUNT == 2 {
-                    second.store(factors, self.zero, to.add(self.output.pitch()));
+                    second.store(factors, self.zero, to[1].add(place));
                 }
-                to = to.add(self.output.depth);
                 if STRIDE == 1 {
                     (left, middle) = (middle, right);
                 } else if index + 1 < self.output.columns {
@@ -170,6 +182,12 @@ impl Depthwise {
             }
         }
     }
+}
+
+/// A part of the output.
+struct Part {
+    rows: Range<usize>,
+    channels: Range<usize>,
 }
 
 impl Bytes for Depthwise {
@@ -189,18 +207,24 @@ impl Bytes for Depthwise {
         self.zero
     }
 
-    fn compute(&self, input: &[u8], output: &mut [u8], rows: Range<usize>) {
+    fn operations(&self) -> usize {
+        // They take about as long as eight times as many of a dense convolution.
+        8 * TAPS * TAPS * self.output.bytes()
+    }
+
+    fn compute(&self, input: &[u8], output: Shared<u8>, part: usize, parts: usize) {
+        let part = self.part(part, parts);
         // SAFETY: the processor has the instruction set, for which `new` laid out the weights: instructions come from
         // `Instructions::available`.
         unsafe {
             match (self.instructions, &self.weights) {
                 #[cfg(target_arch = "x86_64")]
-                (Instructions::Vnni, Weights::Bytes(weights)) => self.run_vnni(weights, input, output, rows),
+                (Instructions::Vnni, Weights::Bytes(weights)) => self.run_vnni(weights, input, output, part),
                 #[cfg(target_arch = "x86_64")]
-                (_, Weights::Words(weights)) => self.run_avx2(weights, input, output, rows),
+                (_, Weights::Words(weights)) => self.run_avx2(weights, input, output, part),
                 #[cfg(target_arch = "aarch64")]
-                (_, Weights::Words(weights)) => self.run::<vectors::NeonTaps>(weights, input, output, rows),
-                (_, Weights::Bytes(weights)) => self.run::<vectors::ScalarTaps>(weights, input, output, rows),
+                (_, Weights::Words(weights)) => self.run::<vectors::NeonTaps>(weights, input, output, part),
+                (_, Weights::Bytes(weights)) => self.run::<vectors::ScalarTaps>(weights, input, output, part),
             }
         }
     }

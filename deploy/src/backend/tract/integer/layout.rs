@@ -51,6 +51,11 @@ impl Layout {
         (self.rows + 2 * self.border) * self.pitch() + SLACK
     }
 
+    /// Where a pixel starts.
+    pub fn pixel(&self, row: usize, column: usize) -> usize {
+        (self.border + row) * self.pitch() + (self.border + column) * self.depth
+    }
+
     /// Where the first row without border pixels above it starts, at its left border.
     fn first(&self) -> usize {
         self.border * self.pitch()

@@ -32,6 +32,7 @@ pub(super) use vectors::Instructions;
 
 use super::chain::{Convolution, Numbers};
 use super::operator::{Kernel, numbers};
+use super::parallel::{self, Shared};
 use rescaling::Rescaling;
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
@@ -63,12 +64,12 @@ pub(super) fn kernel(
     let integers = Integers::new(convolution, input_range, output_range)?;
     if groups == 1 {
         let dense = dense::Dense::new(instructions, (input, output), (kernel, stride), integers);
-        return Some(Rows(Box::new(dense)));
+        return Some(Whole(Box::new(dense)));
     }
     let own_channel = groups == input.channels && groups == output.channels && input.depth == output.depth;
     if own_channel && kernel == 3 && matches!(stride, 1 | 2) {
         let depthwise = depthwise::Depthwise::new(instructions, (input, output), stride, integers);
-        return Some(Rows(Box::new(depthwise)));
+        return Some(Whole(Box::new(depthwise)));
     }
     None
 }
@@ -119,7 +120,7 @@ impl Integers {
     }
 }
 
-/// Computes bytes from bytes, row by row.
+/// Computes bytes from bytes.
 trait Bytes: std::fmt::Debug + Send + Sync + 'static {
     /// The operator's name.
     fn name(&self) -> &'static str;
@@ -133,15 +134,18 @@ trait Bytes: std::fmt::Debug + Send + Sync + 'static {
     /// The byte that stands for 0 in the output, which surrounds it.
     fn zero(&self) -> u8;
 
-    /// Computes some rows of the output. `output` holds these rows, with their border.
-    fn compute(&self, input: &[u8], output: &mut [u8], rows: std::ops::Range<usize>);
+    /// About how many multiply-adds it takes.
+    fn operations(&self) -> usize;
+
+    /// Computes part number `part` of `parts` of the output.
+    fn compute(&self, input: &[u8], output: Shared<u8>, part: usize, parts: usize);
 }
 
-/// Computes all rows.
+/// Computes all parts.
 #[derive(Debug)]
-struct Rows(Box<dyn Bytes>);
+struct Whole(Box<dyn Bytes>);
 
-impl Kernel for Rows {
+impl Kernel for Whole {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -154,12 +158,17 @@ impl Kernel for Rows {
         u8::datum_type()
     }
 
+    fn operations(&self) -> usize {
+        self.0.operations()
+    }
+
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let layout = self.0.gives();
+        let (layout, input) = (self.0.gives(), numbers(input)?);
         let mut output = output.try_as_plain_ram_mut()?;
         let output = output.as_slice_mut::<u8>()?;
         layout.surround(output, self.0.zero());
-        self.0.compute(numbers(input)?, layout.rows_mut(output), 0..layout.rows);
+        let (output, parts) = (Shared::new(output), parallel::parts(self.0.operations()));
+        parallel::each(parts, |part| self.0.compute(input, output, part, parts));
         Ok(())
     }
 }
