@@ -17,7 +17,7 @@ pub static TRACT: Registration = Registration {
     everyday: true,
     #[cfg(feature = "tract")]
     code: Some(Code {
-        find: |_| Ok(tract::find(false)),
+        find: |_| tract::find(false),
         open: |source, _, options| Ok(Box::new(Plan::open(source, options, false)?)),
         prepared: Some(Plan::prepared),
         layers: Some(|source, _, steps| intermediate::tract::exposed(source, steps, false)),
@@ -32,7 +32,7 @@ pub static TRACT_STOCK: Registration = Registration {
     feature: Some("onnx"),
     #[cfg(feature = "onnx")]
     code: Some(Code {
-        find: |_| Ok(tract::find(true)),
+        find: |_| tract::find(true),
         open: |source, _, options| Ok(Box::new(Plan::open(source, options, true)?)),
         prepared: Some(Plan::prepared),
         layers: Some(|source, _, steps| intermediate::tract::exposed(source, steps, true)),

@@ -2,34 +2,38 @@
 //!
 //! Models are built for one image at a time (or, for a file from elsewhere, for the batch size that it fixes). With an
 //! open N, tract uses code that is 5 to 8 times slower, and a batch of 32 costs more per image than single images. So
-//! the images of a batch are spread over threads, which share one plan and have a state each.
+//! the images of a batch are spread over threads, which share one plan and have a state each. A single image is computed
+//! by all threads together (`parallel`).
 //!
 //! A file written by `train export` is read straight into the steps that it computes (`chain`, `wiring`), with an
-//! operator of our own for each step (`pixels`, `convolution` with `depthwise` and `dense`, `rounded`, `pooled`).
-//! `operator` presents them to tract, `spare` recycles their memory, and `lanes` wraps the vector instructions. Any
-//! other file goes through tract's reader and optimiser, if they are compiled in (`foreign`).
+//! operator of our own for each step. Where there is code for the processor, convolutions work on feature maps that are
+//! stored pixel by pixel (`channels_last`, in integers and in floats); otherwise on planes of floats (`convolution` with
+//! `depthwise` and `dense`). `pixels`, `rounded` and `pooled` are the other steps. `operator` presents them to tract,
+//! `spare` recycles their memory, `lanes` wraps the vector instructions, and `processor` chooses among them. Any other
+//! file goes through tract's reader and optimiser, if they are compiled in (`foreign`), and gets the convolutions on
+//! planes.
 
 mod chain;
+mod channels_last;
 mod convolution;
 mod dense;
 mod depthwise;
 #[cfg(feature = "onnx")]
 mod foreign;
-mod integer;
 mod lanes;
 mod operator;
 mod parallel;
 mod pixels;
 mod pooled;
+mod processor;
 mod rounded;
 mod spare;
 mod wiring;
 
 use self::chain::Chain;
-use self::integer::Instructions;
-use self::lanes::Lane;
+
 use self::parallel::Team;
-use self::wiring::{Processor, Wired};
+use self::processor::Processor;
 use super::panic::caught;
 use super::prepared::{self, DirectCall};
 use super::status::Found;
@@ -49,11 +53,11 @@ pub const VERSION: &str = "0.23.9";
 
 /// What can compute: our own operators for files written by `train export`, and tract's for others if its reader is
 /// compiled in. `stock` means tract as released.
-pub(super) fn find(stock: bool) -> Found {
-    let own = (!stock).then(|| dense::provider(&Lane::available()));
+pub(super) fn find(stock: bool) -> Result<Found> {
+    let own = if stock { None } else { Some(Processor::this()?.provider(false)) };
     let others = cfg!(feature = "onnx").then(|| "tract-linalg".to_owned());
     let providers = own.into_iter().chain(others).collect();
-    Found { version: Some(VERSION.to_owned()), library: None, providers }
+    Ok(Found { version: Some(VERSION.to_owned()), library: None, providers })
 }
 
 /// Describes what runs. `stock` means tract as released.
@@ -110,7 +114,7 @@ struct Loaded {
 }
 
 fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
-    let processor = Processor::this();
+    let processor = Processor::this()?;
     let (model, batch, provider, divisible) = if stock {
         foreign(source, &[])?
     } else {
@@ -118,7 +122,7 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
             // One image at a time, even if the file fixes a larger batch: no step of a chain mixes images.
             Ok(chain) => {
                 let wired = wiring::model(chain, input_fact(source.interface, 1), &processor, false)?;
-                let provider = processor.provider(&wired);
+                let provider = processor.provider(wired.integers);
                 (wired.model, 1, provider, wired.divisible)
             }
             Err(_) if cfg!(feature = "onnx") => foreign(source, &processor.lanes)?,
@@ -139,23 +143,6 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
     Ok(Loaded { runnable: model.into_runnable()?, batch, classes, provider, divisible })
 }
 
-impl Processor {
-    /// The instruction sets of this processor.
-    fn this() -> Self {
-        let instructions = Instructions::available().first().copied().unwrap_or(Instructions::Scalar);
-        Self { lanes: Lane::available(), instructions }
-    }
-
-    /// What computes a model, for people.
-    fn provider(&self, wired: &Wired) -> String {
-        if wired.integers {
-            format!("own integer convolutions ({})", self.instructions.name())
-        } else {
-            dense::provider(&self.lanes)
-        }
-    }
-}
-
 /// A plan that returns the value after every step of a chain.
 pub(crate) struct Exposed {
     pub runnable: Arc<TypedRunnableModel>,
@@ -172,16 +159,16 @@ pub(crate) fn exposed(model: &ModelProto, interface: &Interface) -> Result<Optio
     if interface.batch.is_some_and(|batch| batch > 1) {
         return Ok(None);
     }
-    let processor = Processor::this();
+    let processor = Processor::this()?;
     let wired = wiring::model(chain, input_fact(interface, 1), &processor, true)?;
-    let provider = processor.provider(&wired);
+    let provider = processor.provider(wired.integers);
     Ok(Some(Exposed { runnable: wired.model.into_runnable()?, values: wired.values, provider }))
 }
 
 /// Loads a model with tract's own reader. Returns it with its batch size, what computes it, and whether several threads
 /// compute one image faster.
 #[cfg(feature = "onnx")]
-fn foreign(source: ModelFile, lanes: &[Lane]) -> Result<(TypedModel, usize, String, bool)> {
+fn foreign(source: ModelFile, lanes: &[lanes::Lane]) -> Result<(TypedModel, usize, String, bool)> {
     let batch = source.interface.batch.unwrap_or(1);
     let (model, own) = foreign::model(source.bytes, source.interface, batch, lanes)?;
     let provider = if own > 0 { "tract-linalg with own convolutions" } else { "tract-linalg" };
@@ -189,7 +176,7 @@ fn foreign(source: ModelFile, lanes: &[Lane]) -> Result<(TypedModel, usize, Stri
 }
 
 #[cfg(not(feature = "onnx"))]
-fn foreign(_: ModelFile, _: &[Lane]) -> Result<(TypedModel, usize, String, bool)> {
+fn foreign(_: ModelFile, _: &[lanes::Lane]) -> Result<(TypedModel, usize, String, bool)> {
     bail!("this program was built without tract's own reader: rebuild it with --features onnx");
 }
 

@@ -1,26 +1,18 @@
 //! Builds a tract model from a chain, with an operator of our own for every step.
 
 use super::chain::{Chain, Convolution, Numbers, Step};
+use super::channels_last::{self, Dequantized, Interleaved, Layout, Layouts, Linear, Planes, Quantized, Range};
 use super::convolution;
-use super::integer::{self, Dequantized, Instructions, Layout, Linear, Quantized, Range};
 use super::lanes::Lane;
 use super::operator::{Kernel, Operator};
 use super::pooled::{Mean, Reshaped, Softmax};
+use super::processor::Processor;
 use super::rounded::Rounded;
 use anyhow::{Context, Result, bail, ensure};
 use models::preprocess::Preprocessor;
 use std::collections::VecDeque;
 use std::mem;
 use tract_core::prelude::*;
-
-/// The instruction sets to use.
-#[derive(Clone, Debug)]
-pub(super) struct Processor {
-    /// For floats, fastest first.
-    pub lanes: Vec<Lane>,
-    /// For integers.
-    pub instructions: Instructions,
-}
 
 /// A model, with what is known of it.
 pub(super) struct Wired {
@@ -43,7 +35,7 @@ pub(super) fn model(chain: Chain, input: TypedFact, processor: &Processor, every
         processor,
         wire: OutletId::new(0, 0),
         shape,
-        stored: None,
+        form: Form::Planes,
         count: 0,
         steps: chain.steps.into(),
         integers: false,
@@ -57,12 +49,12 @@ pub(super) fn model(chain: Chain, input: TypedFact, processor: &Processor, every
         wiring.step(step).with_context(|| format!("its step {} does not accept the shape {shape:?}", wiring.count))?;
         let done = total - wiring.steps.len();
         if every || done == total {
-            let (wire, stored) = (wiring.wire, wiring.stored);
-            wiring.dequantized()?;
+            let (wire, form) = (wiring.wire, wiring.form);
+            wiring.separate()?;
             wires.push(wiring.wire);
             values.push(chain.values[done - 1].clone());
             if done < total {
-                (wiring.wire, wiring.stored) = (wire, stored);
+                (wiring.wire, wiring.form) = (wire, form);
             }
         }
     }
@@ -71,14 +63,24 @@ pub(super) fn model(chain: Chain, input: TypedFact, processor: &Processor, every
     Ok(Wired { model, values, integers, divisible })
 }
 
+/// How the value on the wire is stored.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Floats in the order of the shape.
+    Planes,
+    /// A feature map of floats.
+    Floats(Layout),
+    /// A feature map of bytes, which stand for floats.
+    Bytes(Layout, Range),
+}
+
 struct Wiring<'a> {
     model: TypedModel,
     processor: &'a Processor,
     wire: OutletId,
     /// Shape of the value on the wire.
     shape: Vec<usize>,
-    /// How the value on the wire is stored, and what it stands for, if it consists of bytes; otherwise of floats.
-    stored: Option<(Layout, Range)>,
+    form: Form,
     /// Number of nodes so far, which names them.
     count: usize,
     /// What follows.
@@ -91,7 +93,7 @@ impl Wiring<'_> {
     fn node(&mut self, operator: Operator) -> Result<()> {
         self.count += 1;
         self.shape = operator.shape().to_vec();
-        self.stored = None;
+        self.form = Form::Planes;
         self.divisible |= operator.is_divisible();
         self.wire = self.model.wire_node(self.count.to_string(), operator, &[self.wire])?[0];
         Ok(())
@@ -105,42 +107,39 @@ impl Wiring<'_> {
         }
     }
 
-    /// Adds a node whose output consists of bytes, which are stored like this and stand for this shape.
-    fn bytes(&mut self, kernel: impl Kernel, stored: (Layout, Range), shape: &[usize]) -> Result<()> {
-        self.node(Operator::new(kernel, &[stored.0.bytes()]))?;
-        (self.shape, self.stored) = (shape.to_vec(), Some(stored));
+    /// Adds a node whose output is stored in this form and stands for `[1, C, H, W]`.
+    fn stored(&mut self, kernel: impl Kernel, form: Form) -> Result<()> {
+        let (Form::Floats(layout) | Form::Bytes(layout, _)) = form else { bail!("expected a feature map") };
+        self.node(Operator::new(kernel, &[layout.len()]))?;
+        (self.shape, self.form) = (vec![1, layout.channels, layout.rows, layout.columns], form);
         Ok(())
     }
 
-    /// Turns bytes on the wire into floats.
-    fn dequantized(&mut self) -> Result<()> {
-        match self.stored {
-            Some((layout, range)) => self.node(Operator::new(Dequantized { range, layout }, &self.shape.clone())),
-            None => Ok(()),
+    /// Turns a feature map on the wire into planes.
+    fn separate(&mut self) -> Result<()> {
+        let shape = self.shape.clone();
+        match self.form {
+            Form::Planes => Ok(()),
+            Form::Floats(layout) => self.node(Operator::new(Planes { layout }, &shape)),
+            Form::Bytes(layout, range) => self.node(Operator::new(Dequantized { range, layout }, &shape)),
         }
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
-        match (&step, self.stored) {
-            (Step::Rounded { scale, zero }, None) => {
-                let range = Range { scale: *scale, zero: *zero };
-                if self.quantized(range)? {
-                    return Ok(());
-                }
+        let done = match (&step, self.form) {
+            (&Step::Rounded { scale, zero }, Form::Planes) => self.quantized(Range { scale, zero })?,
+            (Step::Convolution(convolution), Form::Bytes(layout, range)) => {
+                self.integer(convolution, (layout, range))?
             }
-            (Step::Convolution(convolution), Some(stored)) => {
-                if self.integer(convolution, stored)? {
-                    return Ok(());
-                }
-            }
-            (Step::Mean, Some((layout, range))) => {
-                if let Some(mean) = integer::Mean::new(layout, range) {
-                    return self.node(Operator::new(mean, &[1, layout.channels, 1, 1]));
-                }
-            }
-            _ => (),
+            (Step::Convolution(convolution), _) => self.floats(convolution)?,
+            (Step::Mean, Form::Bytes(layout, range)) => self.mean(channels_last::Mean::Bytes(layout, range), layout)?,
+            (Step::Mean, Form::Floats(layout)) => self.mean(channels_last::Mean::Floats(layout), layout)?,
+            _ => false,
+        };
+        if done {
+            return Ok(());
         }
-        self.dequantized()?;
+        self.separate()?;
         match step {
             Step::Pixels { scale, shift, factors } => {
                 let taken = self.planes()?;
@@ -224,47 +223,80 @@ impl Wiring<'_> {
         self.node(convolution.operator(&self.processor.lanes, &shape)?)
     }
 
+    fn mean(&mut self, mean: channels_last::Mean, layout: Layout) -> Result<bool> {
+        self.node(Operator::new(mean, &[1, layout.channels, 1, 1]))?;
+        Ok(true)
+    }
+
+    /// The layout of a feature map that is not stored as such yet, for this convolution.
+    fn entry(&self, convolution: &Convolution) -> Result<Option<Layout>> {
+        let layout = if convolution.groups == 1 { Layout::image } else { Layout::new };
+        Ok(layout(self.planes()?, convolution.padding))
+    }
+
+    /// The layout of a convolution's output, if this is the step after the convolution.
+    fn exit(&self, convolution: &Convolution, next: Option<&Step>) -> Result<Option<Layout>> {
+        let [rows, columns] = self.extents(convolution)?;
+        let border = match next {
+            Some(Step::Convolution(next)) => next.padding,
+            _ => 0,
+        };
+        Ok(Layout::new([convolution.bias.len(), rows, columns], border))
+    }
+
+    /// Computes a convolution of floats as a feature map. Returns false, and does nothing, if it must be computed in
+    /// another way.
+    fn floats(&mut self, convolution: &Convolution) -> Result<bool> {
+        let input = match self.form {
+            Form::Floats(layout) if layout.border == convolution.padding => Some(layout),
+            _ => self.entry(convolution)?,
+        };
+        let output = self.exit(convolution, self.steps.front())?;
+        let (Some(input), Some(output)) = (input, output) else { return Ok(false) };
+        let kernel = channels_last::floats(convolution, Layouts { input, output }, &self.processor.lanes);
+        let Some(kernel) = kernel else { return Ok(false) };
+        if !matches!(self.form, Form::Floats(layout) if layout == input) {
+            self.separate()?;
+            self.stored(Interleaved { layout: input }, Form::Floats(input))?;
+        }
+        self.stored(kernel, Form::Floats(output))?;
+        Ok(true)
+    }
+
     /// Rounds the floats on the wire to bytes. Returns false, and does nothing, unless an integer convolution follows.
     fn quantized(&mut self, range: Range) -> Result<bool> {
         let Some(Step::Convolution(next)) = self.steps.front() else { return Ok(false) };
-        let shape = self.shape.clone();
-        let planes = self.planes()?;
-        let layout = if next.groups == 1 { Layout::image } else { Layout::new };
-        let Some(layout) = layout(planes, next.padding) else { return Ok(false) };
+        let Some(layout) = self.entry(next)? else { return Ok(false) };
         if self.built(next, (layout, range), 1)?.is_none() {
             return Ok(false);
         }
-        self.bytes(Quantized { range, layout, lane: self.lane() }, (layout, range), &shape)?;
+        self.stored(Quantized { range, layout, lane: self.lane() }, Form::Bytes(layout, range))?;
         Ok(true)
     }
 
     /// Computes a convolution of the bytes on the wire, and the rounding after it. Returns false, and does nothing, if
     /// it must be computed in floats.
-    fn integer(&mut self, convolution: &Convolution, stored: (Layout, Range)) -> Result<bool> {
-        let Some((kernel, stored)) = self.built(convolution, stored, 0)? else { return Ok(false) };
+    fn integer(&mut self, convolution: &Convolution, input: (Layout, Range)) -> Result<bool> {
+        let Some((kernel, form)) = self.built(convolution, input, 0)? else { return Ok(false) };
         self.steps.pop_front();
         self.integers = true;
-        self.bytes(kernel, stored, &[1, stored.0.channels, stored.0.rows, stored.0.columns])?;
+        self.stored(kernel, form)?;
         Ok(true)
     }
 
-    /// What computes a convolution of bytes, and how its output is stored. `after` is the index of what should be
-    /// the rounding after it. `None` if the convolution must be computed in floats.
+    /// What computes a convolution of bytes, and how its output is stored. `after` is the index of what should be the
+    /// rounding after it. `None` if the convolution must be computed in floats.
     fn built(
         &self,
         convolution: &Convolution,
-        input: (Layout, Range),
+        (input, taken): (Layout, Range),
         after: usize,
-    ) -> Result<Option<(impl Kernel + use<>, (Layout, Range))>> {
+    ) -> Result<Option<(channels_last::Whole<u8>, Form)>> {
         let Some(&Step::Rounded { scale, zero }) = self.steps.get(after) else { return Ok(None) };
-        let [rows, columns] = self.extents(convolution)?;
-        let border = match self.steps.get(after + 1) {
-            Some(Step::Convolution(next)) => next.padding,
-            _ => 0,
-        };
-        let Some(layout) = Layout::new([convolution.bias.len(), rows, columns], border) else { return Ok(None) };
-        let output = (layout, Range { scale, zero });
-        let kernel = integer::kernel(convolution, input, output, self.processor.instructions);
-        Ok(kernel.map(|kernel| (kernel, output)))
+        let Some(output) = self.exit(convolution, self.steps.get(after + 1))? else { return Ok(None) };
+        let given = Range { scale, zero };
+        let Some(instructions) = self.processor.instructions else { return Ok(None) };
+        let kernel = instructions.kernel(convolution, Layouts { input, output }, (taken, given));
+        Ok(kernel.map(|kernel| (kernel, Form::Bytes(output, given))))
     }
 }

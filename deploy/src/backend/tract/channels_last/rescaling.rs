@@ -17,7 +17,7 @@ pub const ROUNDING: f32 = 12_582_912.0; // 1.5 · 2^23
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rescaling {
     /// A factor for each channel, padded to a multiple of [`CHANNELS`].
-    pub factors: Vec<f32>,
+    factors: Vec<f32>,
     pub zero: u8,
 }
 
@@ -29,22 +29,27 @@ impl Rescaling {
         factors.iter().all(|factor| factor.is_finite()).then_some(Self { factors, zero: output.zero })
     }
 
+    /// Where the factors from this channel on are.
+    pub fn factors(&self, channel: usize) -> *const f32 {
+        self.factors[channel..].as_ptr()
+    }
+
+    /// The byte for a channel's sum: what all instruction sets compute.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // It must end up in the function that is compiled for the instruction set.
+    pub fn byte(&self, channel: usize, sum: i32) -> u8 {
+        nearest(sum as f32 * self.factors[channel], self.zero)
+    }
+
     /// The bounds of a sum in steps of the output's scale, so that the byte lies between 0 and 255.
     pub fn bounds(zero: u8) -> [f32; 2] {
         [-f32::from(zero), f32::from(u8::MAX - zero)]
     }
 }
 
-/// The byte for a sum: what all instruction sets compute.
-#[inline(always)]
-#[allow(clippy::inline_always)] // It must end up in the function that is compiled for the instruction set.
-pub fn byte(sum: i32, factor: f32, zero: u8) -> u8 {
-    nearest(sum as f32 * factor, zero)
-}
-
 /// The byte nearest to a number of steps.
 #[inline(always)]
-#[allow(clippy::inline_always)] // As above.
+#[allow(clippy::inline_always)] // It must end up in the function that is compiled for the instruction set.
 pub fn nearest(steps: f32, zero: u8) -> u8 {
     let [least, most] = Rescaling::bounds(zero);
     // `max` and `min` return the bound for a NaN, and compile to one instruction each.
@@ -56,13 +61,18 @@ pub fn nearest(steps: f32, zero: u8) -> u8 {
 mod tests {
     use super::*;
 
+    fn rescaling(factor: f32, zero: u8) -> Rescaling {
+        Rescaling::new(&[factor], Range { scale: 1.0, zero }).unwrap()
+    }
+
     /// ONNX's `QuantizeLinear`: x / scale, rounded half to even, plus the zero point, saturated to 0 to 255.
     #[test]
     fn sums_are_rounded_as_onnx_says() {
         for (sum, expected) in [(1, 10), (3, 12), (5, 12), (-1, 10), (-3, 8), (-100, 0), (9000, 255), (i32::MAX, 255)] {
-            assert_eq!(byte(sum, 0.5, 10), expected, "{sum}");
+            assert_eq!(rescaling(0.5, 10).byte(0, sum), expected, "{sum}");
         }
-        assert_eq!((byte(i32::MIN, 1e30, 7), byte(0, 1e30, 7)), (0, 7));
+        let rescaling = rescaling(1e30, 7);
+        assert_eq!((rescaling.byte(0, i32::MIN), rescaling.byte(0, 0)), (0, 7));
         assert_eq!(nearest(f32::NAN, 3), 0);
     }
 }

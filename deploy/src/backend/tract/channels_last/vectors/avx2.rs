@@ -1,17 +1,17 @@
 //! AVX2: pairs of products in 16 bits, added to 8 sums.
 
 use super::super::rescaling::Rescaling;
-use super::{Dots, Taps};
+use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
 #[allow(clippy::wildcard_imports)] // Each name says what it is.
 use std::arch::x86_64::*;
 
 /// Adds pairs of products of bytes in 16 bits, where they fit: the magnitudes of two neighbouring weights must add up
 /// to 128 at most (255 · 128 < 2^15). `train export` writes weights up to 64.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Avx2(__m256i);
 
 /// For larger weights: extends the bytes to 16 bits before it multiplies them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Wide(__m256i);
 
 /// What differs between the two: how four products are added to each of 8 sums.
@@ -21,16 +21,26 @@ macro_rules! dots {
             const WIDTH: usize = 8;
             const VECTORS: usize = 4;
             const PIXELS: usize = 3;
+            const STEP: usize = 16;
             const PART: usize = 4;
+
+            type Value = u8;
+            type StoredWeight = i8;
+            type Sum = i32;
+            type Ending = Rescaling;
 
             /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
             type Input = *const u8;
             type Weights = __m256i;
 
+            fn zero(rescaling: &Rescaling) -> u8 {
+                rescaling.zero
+            }
+
             #[inline(always)]
-            unsafe fn start(bias: *const i32) -> Self {
+            unsafe fn start(beginning: *const i32) -> Self {
                 // SAFETY: guaranteed by the caller.
-                Self(unsafe { _mm256_loadu_si256(bias.cast()) })
+                Self(unsafe { _mm256_loadu_si256(beginning.cast()) })
             }
 
             #[inline(always)]
@@ -54,12 +64,14 @@ macro_rules! dots {
             }
 
             #[inline(always)]
-            unsafe fn store<const N: usize>(sums: [Self; N], factors: *const f32, zero: u8, to: *mut u8) {
+            unsafe fn store<const N: usize>(sums: [Self; N], rescaling: &Rescaling, output: usize, to: *mut u8) {
                 for (index, Self(sums)) in sums.into_iter().enumerate() {
                     // SAFETY: guaranteed by the caller.
-                    unsafe { store(sums, factors.add(8 * index), zero, to.add(8 * index)) }
+                    unsafe { store(sums, rescaling, output + 8 * index, to.add(8 * index)) }
                 }
             }
+
+            compiled!(Dense, dense::Part, $type, u8, "avx2");
         }
     };
 }
@@ -86,21 +98,21 @@ unsafe fn extended(input: __m256i, weights: __m256i) -> __m256i {
 }
 
 #[inline(always)]
-unsafe fn store(sums: __m256i, factors: *const f32, zero: u8, to: *mut u8) {
-    let [least, most] = Rescaling::bounds(zero);
+unsafe fn store(sums: __m256i, rescaling: &Rescaling, channel: usize, to: *mut u8) {
+    let [least, most] = Rescaling::bounds(rescaling.zero);
     // SAFETY: guaranteed by the caller.
     unsafe {
-        let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(factors));
+        let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(rescaling.factors(channel)));
         let steps = _mm256_min_ps(_mm256_max_ps(steps, _mm256_set1_ps(least)), _mm256_set1_ps(most));
         // Rounds to the nearest integer, ties to even.
-        let steps = _mm256_add_epi32(_mm256_cvtps_epi32(steps), _mm256_set1_epi32(i32::from(zero)));
+        let steps = _mm256_add_epi32(_mm256_cvtps_epi32(steps), _mm256_set1_epi32(i32::from(rescaling.zero)));
         // All fit into a byte, so nothing saturates.
         let words = _mm_packus_epi32(_mm256_castsi256_si128(steps), _mm256_extracti128_si256::<1>(steps));
         _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Avx2Taps(__m256i);
 
 impl Taps for Avx2Taps {
@@ -108,16 +120,23 @@ impl Taps for Avx2Taps {
 
     /// As 16-bit numbers: the first two rows of each channel next to each other, and the other two.
     type Column = [__m256i; 2];
+    type Value = u8;
     type Weight = i16;
+    type Sum = i32;
+    type Ending = Rescaling;
 
     fn place(channel: usize, row: usize) -> usize {
         row / 2 * 16 + channel * 2 + row % 2
     }
 
+    fn zero(rescaling: &Rescaling) -> u8 {
+        rescaling.zero
+    }
+
     #[inline(always)]
-    unsafe fn start(bias: *const i32) -> Self {
+    unsafe fn start(beginning: *const i32) -> Self {
         // SAFETY: guaranteed by the caller.
-        Self(unsafe { _mm256_loadu_si256(bias.cast()) })
+        Self(unsafe { _mm256_loadu_si256(beginning.cast()) })
     }
 
     #[inline(always)]
@@ -144,8 +163,10 @@ impl Taps for Avx2Taps {
     }
 
     #[inline(always)]
-    unsafe fn store(self, factors: *const f32, zero: u8, to: *mut u8) {
+    unsafe fn store(self, rescaling: &Rescaling, channel: usize, to: *mut u8) {
         // SAFETY: guaranteed by the caller.
-        unsafe { store(self.0, factors, zero, to) }
+        unsafe { store(self.0, rescaling, channel, to) }
     }
+
+    compiled!(Depthwise, depthwise::Part, Avx2Taps, u8, "avx2");
 }

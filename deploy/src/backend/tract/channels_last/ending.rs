@@ -1,5 +1,4 @@
-//! The end of a quantized network: `GlobalAveragePool` of bytes, and a classifier (`Gemm`) with weights of bytes. Both
-//! compute floats.
+//! The end of a network: `GlobalAveragePool`, and a classifier (`Gemm`) with weights of bytes. Both compute floats.
 
 // Must be inlined into the one function that is compiled for an instruction set.
 #![allow(clippy::inline_always)]
@@ -9,6 +8,7 @@ use super::super::lanes::Lane;
 use super::super::operator::{Floats, Kernel, numbers};
 use super::layout::Layout;
 use super::rescaling::Range;
+use std::ops::AddAssign;
 use tract_core::internal::TractResult;
 use tract_core::prelude::*;
 
@@ -17,42 +17,62 @@ const WIDTH: usize = 32;
 
 /// The mean of each channel of a feature map.
 #[derive(Clone, Debug)]
-pub struct Mean {
-    range: Range,
-    /// How the input is stored.
-    layout: Layout,
-}
-
-impl Mean {
-    /// `None` if a sum might not fit into 32 bits.
-    pub fn new(layout: Layout, range: Range) -> Option<Self> {
-        let pixels = layout.rows.checked_mul(layout.columns)?;
-        u32::try_from(pixels.checked_mul(usize::from(u8::MAX))?).ok().map(|_| Self { range, layout })
-    }
+pub enum Mean {
+    Bytes(Layout, Range),
+    Floats(Layout),
 }
 
 impl Kernel for Mean {
     fn name(&self) -> &'static str {
-        "IntegerMean"
+        "Mean"
     }
 
     fn takes(&self) -> (DatumType, usize) {
-        (u8::datum_type(), self.layout.bytes())
+        match self {
+            Self::Bytes(layout, _) => (u8::datum_type(), layout.len()),
+            Self::Floats(layout) => (f32::datum_type(), layout.len()),
+        }
     }
 
     fn run(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
-        let Layout { rows, columns, channels, depth, .. } = self.layout;
-        let mut sums = vec![0_u32; channels];
-        for pixel in self.layout.rows(numbers(input)?).flat_map(|row| row.chunks_exact(depth)) {
-            sums.iter_mut().zip(pixel).for_each(|(sum, &byte)| *sum += u32::from(byte));
-        }
-        let pixels = rows * columns;
-        let zeros = i64::from(self.range.zero) * pixels as i64;
         let mut output = output.try_as_plain_ram_mut()?;
-        for (to, sum) in output.as_slice_mut::<f32>()?.iter_mut().zip(sums) {
-            *to = ((i64::from(sum) - zeros) as f64 * f64::from(self.range.scale) / pixels as f64) as f32;
+        let output = output.as_slice_mut::<f32>()?;
+        match *self {
+            Self::Bytes(layout, Range { scale, zero }) => {
+                let pixels = layout.rows * layout.columns;
+                let zeros = i64::from(zero) * pixels as i64;
+                let mut sums = vec![0_i64; layout.channels];
+                for row in layout.rows(numbers(input)?) {
+                    // The sums of a row fit into 32 bits, which is faster.
+                    let mut of_row = vec![0_u32; layout.channels];
+                    add(row, layout.depth, &mut of_row, |byte: u8| u32::from(byte));
+                    for (sum, row) in sums.iter_mut().zip(of_row) {
+                        *sum += i64::from(row);
+                    }
+                }
+                for (to, sum) in output.iter_mut().zip(sums) {
+                    *to = ((sum - zeros) as f64 * f64::from(scale) / pixels as f64) as f32;
+                }
+            }
+            Self::Floats(layout) => {
+                output.fill(0.0);
+                for row in layout.rows(numbers(input)?) {
+                    add(row, layout.depth, output, |float: f32| float);
+                }
+                let pixels = (layout.rows * layout.columns) as f32;
+                for sum in output {
+                    *sum /= pixels;
+                }
+            }
         }
         Ok(())
+    }
+}
+
+/// Adds the pixels of a row to a sum for each channel.
+fn add<T: Copy, S: AddAssign>(row: &[T], depth: usize, sums: &mut [S], value: impl Fn(T) -> S) {
+    for pixel in row.chunks_exact(depth) {
+        sums.iter_mut().zip(pixel).for_each(|(sum, &channel)| *sum += value(channel));
     }
 }
 

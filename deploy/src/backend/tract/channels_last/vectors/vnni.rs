@@ -1,27 +1,37 @@
 //! AVX-512 with VNNI: `vpdpbusd` adds the products of four unsigned and four signed bytes to each of 16 sums.
 
 use super::super::rescaling::Rescaling;
-use super::{Dots, Taps};
+use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
 #[allow(clippy::wildcard_imports)] // Each name says what it is.
 use std::arch::x86_64::*;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Vnni(__m512i);
 
 impl Dots for Vnni {
     const WIDTH: usize = 16;
     const VECTORS: usize = 4;
     const PIXELS: usize = 6;
+    const STEP: usize = 16;
     const PART: usize = 4;
+
+    type Value = u8;
+    type StoredWeight = i8;
+    type Sum = i32;
+    type Ending = Rescaling;
 
     /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
     type Input = *const u8;
     type Weights = __m512i;
 
+    fn zero(rescaling: &Rescaling) -> u8 {
+        rescaling.zero
+    }
+
     #[inline(always)]
-    unsafe fn start(bias: *const i32) -> Self {
+    unsafe fn start(beginning: *const i32) -> Self {
         // SAFETY: guaranteed by the caller.
-        Self(unsafe { _mm512_loadu_epi32(bias) })
+        Self(unsafe { _mm512_loadu_epi32(beginning) })
     }
 
     #[inline(always)]
@@ -45,28 +55,30 @@ impl Dots for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(sums: [Self; N], factors: *const f32, zero: u8, to: *mut u8) {
+    unsafe fn store<const N: usize>(sums: [Self; N], rescaling: &Rescaling, output: usize, to: *mut u8) {
         for (index, Self(sums)) in sums.into_iter().enumerate() {
             // SAFETY: guaranteed by the caller.
-            unsafe { store(sums, factors.add(16 * index), zero, to.add(16 * index)) }
+            unsafe { store(sums, rescaling, output + 16 * index, to.add(16 * index)) }
         }
     }
+
+    compiled!(Dense, dense::Part, Vnni, u8, "avx512f,avx512bw,avx512vnni");
 }
 
 #[inline(always)]
-unsafe fn store(sums: __m512i, factors: *const f32, zero: u8, to: *mut u8) {
-    let [least, most] = Rescaling::bounds(zero);
+unsafe fn store(sums: __m512i, rescaling: &Rescaling, channel: usize, to: *mut u8) {
+    let [least, most] = Rescaling::bounds(rescaling.zero);
     // SAFETY: guaranteed by the caller.
     unsafe {
-        let steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(factors));
+        let steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(rescaling.factors(channel)));
         let steps = _mm512_min_ps(_mm512_max_ps(steps, _mm512_set1_ps(least)), _mm512_set1_ps(most));
         // Rounds to the nearest integer, ties to even.
-        let steps = _mm512_add_epi32(_mm512_cvtps_epi32(steps), _mm512_set1_epi32(i32::from(zero)));
+        let steps = _mm512_add_epi32(_mm512_cvtps_epi32(steps), _mm512_set1_epi32(i32::from(rescaling.zero)));
         _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(steps));
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct VnniTaps(__m512i);
 
 impl Taps for VnniTaps {
@@ -74,16 +86,23 @@ impl Taps for VnniTaps {
 
     /// The four rows of a channel next to each other.
     type Column = __m512i;
+    type Value = u8;
     type Weight = i8;
+    type Sum = i32;
+    type Ending = Rescaling;
 
     fn place(channel: usize, row: usize) -> usize {
         channel * 4 + row
     }
 
+    fn zero(rescaling: &Rescaling) -> u8 {
+        rescaling.zero
+    }
+
     #[inline(always)]
-    unsafe fn start(bias: *const i32) -> Self {
+    unsafe fn start(beginning: *const i32) -> Self {
         // SAFETY: guaranteed by the caller.
-        Self(unsafe { _mm512_loadu_epi32(bias) })
+        Self(unsafe { _mm512_loadu_epi32(beginning) })
     }
 
     #[inline(always)]
@@ -109,8 +128,10 @@ impl Taps for VnniTaps {
     }
 
     #[inline(always)]
-    unsafe fn store(self, factors: *const f32, zero: u8, to: *mut u8) {
+    unsafe fn store(self, rescaling: &Rescaling, channel: usize, to: *mut u8) {
         // SAFETY: guaranteed by the caller.
-        unsafe { store(self.0, factors, zero, to) }
+        unsafe { store(self.0, rescaling, channel, to) }
     }
+
+    compiled!(Depthwise, depthwise::Part, VnniTaps, u8, "avx512f,avx512bw,avx512vnni");
 }

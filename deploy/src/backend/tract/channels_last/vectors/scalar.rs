@@ -1,27 +1,40 @@
 //! Plain Rust, which every other instruction set must agree with.
 
-use super::super::rescaling::byte;
-use super::{Dots, STEP, Taps};
+use super::super::rescaling::Rescaling;
+use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
 
 /// Outputs of a vector.
 const WIDTH: usize = 4;
 
-#[derive(Clone, Copy)]
+/// Input bytes of a step.
+const STEP: usize = 16;
+
+#[derive(Clone, Copy, Debug)]
 pub struct Scalar([i32; WIDTH]);
 
 impl Dots for Scalar {
     const WIDTH: usize = WIDTH;
     const VECTORS: usize = 4;
     const PIXELS: usize = 1;
+    const STEP: usize = STEP;
     const PART: usize = STEP;
+
+    type Value = u8;
+    type StoredWeight = i8;
+    type Sum = i32;
+    type Ending = Rescaling;
 
     type Input = [u8; STEP];
     type Weights = [[i8; STEP]; WIDTH];
 
+    fn zero(rescaling: &Rescaling) -> u8 {
+        rescaling.zero
+    }
+
     #[inline(always)]
-    unsafe fn start(bias: *const i32) -> Self {
+    unsafe fn start(beginning: *const i32) -> Self {
         // SAFETY: guaranteed by the caller.
-        Self(unsafe { bias.cast::<[i32; WIDTH]>().read() })
+        Self(unsafe { beginning.cast::<[i32; WIDTH]>().read() })
     }
 
     #[inline(always)]
@@ -46,25 +59,30 @@ impl Dots for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn store<const N: usize>(sums: [Self; N], factors: *const f32, zero: u8, to: *mut u8) {
+    unsafe fn store<const N: usize>(sums: [Self; N], rescaling: &Rescaling, output: usize, to: *mut u8) {
         for (index, &sum) in sums.iter().flat_map(|Self(sums)| sums).enumerate() {
             // SAFETY: guaranteed by the caller.
-            unsafe { to.add(index).write(byte(sum, *factors.add(index), zero)) }
+            unsafe { to.add(index).write(rescaling.byte(output + index, sum)) }
         }
     }
+
+    compiled!(Dense, dense::Part, Scalar, u8);
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ScalarTaps([i32; WIDTH]);
 
 impl Taps for ScalarTaps {
     const WIDTH: usize = WIDTH;
 
     type Column = [[u8; WIDTH]; 4];
+    type Value = u8;
     type Weight = i8;
+    type Sum = i32;
+    type Ending = Rescaling;
 
-    fn place(channel: usize, row: usize) -> usize {
-        row * WIDTH + channel
+    fn zero(rescaling: &Rescaling) -> u8 {
+        rescaling.zero
     }
 
     #[inline(always)]
@@ -93,10 +111,12 @@ impl Taps for ScalarTaps {
     }
 
     #[inline(always)]
-    unsafe fn store(self, factors: *const f32, zero: u8, to: *mut u8) {
+    unsafe fn store(self, rescaling: &Rescaling, channel: usize, to: *mut u8) {
         for (index, sum) in self.0.into_iter().enumerate() {
             // SAFETY: guaranteed by the caller.
-            unsafe { to.add(index).write(byte(sum, *factors.add(index), zero)) }
+            unsafe { to.add(index).write(rescaling.byte(channel + index, sum)) }
         }
     }
+
+    compiled!(Depthwise, depthwise::Part, ScalarTaps, u8);
 }

@@ -1,7 +1,8 @@
 //! Compares every instruction set with sums written out.
 
 use super::super::chain::Scaled;
-use super::rescaling::byte;
+use super::integers::constants;
+use super::rescaling::Rescaling;
 use super::*;
 use models::fingerprint::Fingerprint;
 
@@ -90,20 +91,21 @@ impl Case {
                         sum += (i32::from(q) - i32::from(taken.zero)) * i32::from(weight);
                     }
                 }
-                expected.push(byte(sum, weights.scales[output] * taken.scale / given.scale, given.zero));
+                let rescaling = Rescaling::new(&[weights.scales[output] * taken.scale], given).unwrap();
+                expected.push(rescaling.byte(0, sum));
             }
         }
         expected
     }
 
     /// The bytes of the output as an instruction set computes them.
-    fn found(&self, instructions: Instructions, border: usize) -> Vec<u8> {
+    fn found(&self, instructions: Instructions, border: usize, parts: usize) -> Vec<u8> {
         let layout = if self.convolution.groups == 1 { Layout::image } else { Layout::new };
         let taken = layout(self.input, self.convolution.padding).unwrap();
         let given = Layout::new(self.output, border).unwrap();
         let [range, rounded] = self.ranges;
         // Whatever pads the channels has no influence.
-        let mut input = vec![0xAA; taken.bytes()];
+        let mut input = vec![0xAA; taken.len()];
         taken.surround(&mut input, range.zero);
         let [channels, height, width] = self.input;
         let pitch = taken.pitch();
@@ -112,14 +114,17 @@ impl Case {
             assert!(channel < channels);
             taken.rows_mut(&mut input)[row * pitch + (taken.border + column) * taken.depth + channel] = byte;
         }
-        let kernel = kernel(&self.convolution, (taken, range), (given, rounded), instructions).unwrap();
-        let mut output = tensor1(&vec![0xBB_u8; given.bytes()]);
-        kernel.run(&tensor1(&input), &mut output).unwrap();
-        let output = numbers::<u8>(&output).unwrap();
+        let layouts = Layouts { input: taken, output: given };
+        let kernel = instructions.kernel(&self.convolution, layouts, (range, rounded)).unwrap();
+        let mut output = vec![0xBB_u8; given.len()];
+        given.surround(&mut output, kernel.0.zero());
+        for part in (0..parts).rev() {
+            kernel.0.compute(&input, Shared::new(&mut output), part, parts);
+        }
         let zeros = output.iter().take(given.border * given.pitch()).all(|&byte| byte == rounded.zero);
         assert!(zeros, "the border stands for 0");
         let [channels, ..] = self.output;
-        let pixels: Vec<&[u8]> = given.rows(output).flat_map(|row| row.chunks_exact(given.depth)).collect();
+        let pixels: Vec<&[u8]> = given.rows(&output).flat_map(|row| row.chunks_exact(given.depth)).collect();
         (0..channels).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])).collect()
     }
 }
@@ -131,7 +136,7 @@ fn check(name: &str, largest: i8, depthwise: bool) {
         let case = Case::new(&mut random, largest, depthwise);
         let expected = case.expected();
         for instructions in Instructions::available() {
-            let found = case.found(instructions, random.below(3));
+            let found = case.found(instructions, random.below(3), 1 + random.below(4));
             assert!(found == expected, "{instructions:?}, case {number}: {:?} -> {:?}", case.input, case.output);
         }
     }
@@ -155,7 +160,7 @@ fn depthwise_convolutions_are_those_of_the_definition() {
 #[test]
 fn what_might_overflow_or_is_not_stored_in_integers_is_refused() {
     let mut random = Random(Fingerprint::default());
-    let whole = |case: &Case| Integers::new(&case.convolution, case.ranges[0], case.ranges[1]).is_some();
+    let whole = |case: &Case| constants(&case.convolution, case.ranges[0], case.ranges[1]).is_some();
     let mut case = Case::new(&mut random, 64, true);
     assert!(whole(&case));
     case.convolution.clamp = [0.0, 6.0];
@@ -178,4 +183,44 @@ fn what_might_overflow_or_is_not_stored_in_integers_is_refused() {
     let mut case = Case::new(&mut random, 64, true);
     case.convolution.bias = Numbers::Floats(vec![0.5; case.output[0]]);
     assert!(!whole(&case));
+}
+
+/// Convolutions in floats are those of the integers that the floats stand for.
+#[test]
+fn float_convolutions_are_those_of_the_definition() {
+    let mut random = Random(Fingerprint::default().and(b"floats"));
+    for number in 0..80 {
+        let mut case = Case::new(&mut random, 64, number % 2 == 0);
+        let zero = case.ranges[0].zero;
+        // Steps of 1 and sums of some thousands are exact.
+        case.ranges = [Range { scale: 1.0, zero }, Range { scale: 64.0, zero: 128 }];
+        let (Numbers::Bytes(weights), Numbers::Integers(bias)) =
+            (&mut case.convolution.weights, &mut case.convolution.bias)
+        else {
+            unreachable!()
+        };
+        weights.scales.fill(1.0);
+        bias.scales.fill(1.0);
+        let expected = case.expected();
+        let mut convolution = case.convolution.clone();
+        convolution.weights = Numbers::Floats(convolution.weights.floats());
+        convolution.bias = Numbers::Floats(convolution.bias.floats());
+        let layout = if convolution.groups == 1 { Layout::image } else { Layout::new };
+        let input = layout(case.input, convolution.padding).unwrap();
+        let output = Layout::new(case.output, 1).unwrap();
+        let floats: Vec<f32> = case.bytes.iter().map(|&byte| f32::from(byte) - f32::from(zero)).collect();
+        for lane in Lane::available() {
+            let Some(kernel) = super::floats(&convolution, Layouts { input, output }, &[lane]) else { continue };
+            let mut taken = tensor1(&vec![f32::NAN; input.len()]);
+            Interleaved { layout: input }.run(&tensor1(&floats), &mut taken).unwrap();
+            let mut given = tensor1(&vec![f32::NAN; output.len()]);
+            kernel.run(&taken, &mut given).unwrap();
+            let mut planes = tensor1(&vec![f32::NAN; expected.len()]);
+            Planes { layout: output }.run(&given, &mut planes).unwrap();
+            let rescaling = Rescaling::new(&[1.0], case.ranges[1]).unwrap();
+            let found: Vec<u8> =
+                numbers::<f32>(&planes).unwrap().iter().map(|&sum| rescaling.byte(0, sum as i32)).collect();
+            assert!(found == expected, "{lane:?}, case {number}: {:?} -> {:?}", case.input, case.output);
+        }
+    }
 }
