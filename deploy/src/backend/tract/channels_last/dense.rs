@@ -180,16 +180,22 @@ impl<V: Dots> Pixels<'_, V> {
         let Layouts { input: taken, output: given } = dense.layouts;
         let (columns, stride) = (given.columns, dense.stride);
         let (mut row, mut column) = (at / columns, at % columns);
+        // The first window starts in the border.
+        let mut start = row * stride * taken.pitch() + column * stride * taken.depth;
+        let mut place = given.pixel(row, column) + group.output;
         let mut from = [std::ptr::null(); P];
         let mut to = [std::ptr::null_mut(); P];
         for (from, to) in from.iter_mut().zip(&mut to) {
-            // Relative to the border, at which the first window starts.
-            let start = row * stride * taken.pitch() + column * stride * taken.depth;
-            *from = input[start..].as_ptr();
-            *to = output.at(given.pixel(row, column) + group.output, N * V::WIDTH);
-            column += 1;
+            // SAFETY: the caller gives pixels of the output; `Layouts::fit` says that their windows are in the input.
+            unsafe {
+                *from = input.as_ptr().add(start);
+                *to = output.at(0, given.len()).add(place);
+            }
+            (column, start, place) = (column + 1, start + stride * taken.depth, place + given.depth);
             if column == columns {
                 (row, column) = (row + 1, 0);
+                start = row * stride * taken.pitch();
+                place = given.pixel(row, 0) + group.output;
             }
         }
         // SAFETY: a window starts inside the input, whose rows hold all its runs, with slack after the last; the
