@@ -38,20 +38,23 @@ where
 }
 
 /// Runs tract's plan for each batch. It uses this many threads with a state each; a thread takes the next batch when it
-/// has finished one.
+/// has finished one. A single batch is computed by all of them together, if it is `divisible`.
 #[cfg(feature = "tract")]
 pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
     plan: &std::sync::Arc<tract_core::prelude::TypedRunnableModel>,
     batch: usize,
     threads: usize,
+    divisible: bool,
     images: ArrayView4<T>,
 ) -> Result<DirectCall<'static>> {
+    use super::tract::Team;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tract_core::prelude::{IntoTensor, TValue, tvec};
 
     let batches = images.axis_chunks_iter(Axis(0), batch);
     let tensors = batches.map(|images| TValue::from(filled(images, Some(batch)).into_owned().into_tensor()));
     let tensors: Vec<_> = tensors.collect();
+    let team = (divisible && threads > 1 && tensors.len() == 1).then(|| Team::new(threads)).transpose()?;
     let threads = threads.min(tensors.len()).max(1);
     let mut states = (0..threads).map(|_| plan.spawn()).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(move || {
@@ -65,7 +68,10 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
         let (first, others) = states.split_first_mut().context("no threads")?;
         std::thread::scope(|scope| {
             let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(|| work_off(state))).collect();
-            work_off(first)?;
+            match &team {
+                Some(team) => team.run(|| work_off(first))?,
+                None => work_off(first)?,
+            }
             workers.into_iter().try_for_each(|worker| {
                 worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that ran tract panicked")))
             })

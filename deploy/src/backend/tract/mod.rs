@@ -32,7 +32,7 @@ mod wiring;
 
 use self::chain::Chain;
 
-use self::parallel::Team;
+pub(super) use self::parallel::Team;
 use self::processor::Processor;
 use super::panic::caught;
 use super::prepared::{self, DirectCall};
@@ -207,10 +207,10 @@ impl Backend for Plan {
 impl Plan {
     /// Prepares tract's own call on these images.
     pub(super) fn prepared<'a>(backend: &'a mut dyn Backend, images: ImageBatch) -> Result<DirectCall<'a>> {
-        let Self { runnable, batch, runtime, .. } = prepared::opened(backend)?;
+        let Self { runnable, batch, runtime, divisible, .. } = prepared::opened(backend)?;
         match images {
-            ImageBatch::Bytes(images) => prepared::in_tract(runnable, *batch, runtime.threads, images),
-            ImageBatch::Normalised(images) => prepared::in_tract(runnable, *batch, runtime.threads, images),
+            ImageBatch::Bytes(images) => prepared::in_tract(runnable, *batch, runtime.threads, *divisible, images),
+            ImageBatch::Normalised(images) => prepared::in_tract(runnable, *batch, runtime.threads, *divisible, images),
         }
     }
 

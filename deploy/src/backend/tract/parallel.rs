@@ -21,7 +21,7 @@ pub(super) const LEAST: usize = 1 << 19;
 const PATIENCE: usize = 1 << 12;
 
 /// Threads that compute the parts of a step together with the thread that runs it.
-pub(super) struct Team {
+pub struct Team {
     board: Arc<Board>,
     helpers: Vec<JoinHandle<()>>,
 }

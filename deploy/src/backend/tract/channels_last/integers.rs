@@ -104,7 +104,7 @@ pub(super) fn constants(
     convolution: &Convolution,
     input: Range,
     output: Range,
-) -> Option<Constants<i8, i32, Rescaling>> {
+) -> Option<Constants<'_, i8, i32, Rescaling>> {
     let Convolution { weights: Numbers::Bytes(weights), bias, clamp: [least, most], .. } = convolution else {
         return None;
     };
@@ -132,5 +132,5 @@ pub(super) fn constants(
         whole.push((i64::from(bias) - i64::from(input.zero) * sum) as i32);
     }
     let ending = Rescaling::new(&summed, output)?;
-    (whole.len() == outputs).then(|| Constants { weights: weights.values.clone(), bias: whole, ending })
+    (whole.len() == outputs).then(|| Constants { weights: &weights.values, bias: whole, ending })
 }

@@ -53,9 +53,9 @@ pub(super) struct Layouts {
 }
 
 /// The constants of a convolution.
-struct Constants<W, S, E> {
+struct Constants<'a, W, S, E> {
     /// `[outputs, inputs / groups, kernel, kernel]`.
-    weights: Vec<W>,
+    weights: &'a [W],
     /// What the sums start with, `[outputs]`.
     bias: Vec<S>,
     /// How sums become values.
@@ -107,7 +107,7 @@ pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]
     if !layouts.fit(convolution) {
         return None;
     }
-    let constants = Constants { weights: weights.clone(), bias: bias.clone(), ending: convolution.clamp };
+    let constants = Constants { weights: &weights[..], bias: bias.clone(), ending: convolution.clamp };
     match lanes.first()? {
         Lane::Avx512 => layouts.kernel::<vectors::Avx512Dots, vectors::Avx512Taps>(convolution, constants),
         Lane::Avx2 => layouts.kernel::<vectors::Avx2Dots, vectors::Avx2FloatTaps>(convolution, constants),
