@@ -228,17 +228,24 @@ impl Wiring<'_> {
         Ok(true)
     }
 
+    /// The border that a convolution needs around its input. A file may ask for more than a kernel can reach, which would
+    /// take memory for nothing.
+    fn border(convolution: &Convolution) -> Option<usize> {
+        (convolution.padding < convolution.kernel).then_some(convolution.padding)
+    }
+
     /// The layout of a feature map that is not stored as such yet, for this convolution.
     fn entry(&self, convolution: &Convolution) -> Result<Option<Layout>> {
+        let Some(border) = Self::border(convolution) else { return Ok(None) };
         let layout = if convolution.groups == 1 { Layout::image } else { Layout::new };
-        Ok(layout(self.planes()?, convolution.padding))
+        Ok(layout(self.planes()?, border))
     }
 
     /// The layout of a convolution's output, if this is the step after the convolution.
     fn exit(&self, convolution: &Convolution, next: Option<&Step>) -> Result<Option<Layout>> {
         let [rows, columns] = self.extents(convolution)?;
         let border = match next {
-            Some(Step::Convolution(next)) => next.padding,
+            Some(Step::Convolution(next)) => Self::border(next).unwrap_or(0),
             _ => 0,
         };
         Ok(Layout::new([convolution.bias.len(), rows, columns], border))

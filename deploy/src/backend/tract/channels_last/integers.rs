@@ -69,7 +69,7 @@ impl Instructions {
         layouts: Layouts,
         (input, output): (Range, Range),
     ) -> Option<Whole<u8>> {
-        let constants = constants(convolution, input, output).filter(|_| layouts.fit(convolution))?;
+        let constants = layouts.fit(convolution).then(|| constants(convolution, input, output))??;
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => layouts.kernel::<vectors::Vnni, vectors::VnniTaps>(convolution, constants),
@@ -109,9 +109,9 @@ pub(super) fn constants(
         return None;
     };
     let outputs = weights.scales.len();
-    let per_output = convolution.inputs_per_group * convolution.kernel * convolution.kernel;
+    let per_output = weights.values.len().checked_div(outputs)?;
     let bounded = *least != f32::NEG_INFINITY || *most != f32::INFINITY;
-    if bounded || weights.values.len() != per_output.checked_mul(outputs)? || outputs != bias.len() {
+    if bounded || !weights.values.len().is_multiple_of(outputs) || outputs != bias.len() {
         return None;
     }
     let summed: Vec<f32> = weights.scales.iter().map(|scale| scale * input.scale).collect();

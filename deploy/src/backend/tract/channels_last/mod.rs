@@ -65,17 +65,22 @@ struct Constants<'a, W, S, E> {
 impl Layouts {
     /// Whether a convolution reads and writes only what these layouts have.
     fn fit(&self, convolution: &Convolution) -> bool {
-        let &Convolution { kernel, stride, groups, inputs_per_group, .. } = convolution;
+        let &Convolution { kernel, stride, padding, groups, inputs_per_group, .. } = convolution;
         let Self { input, output } = self;
         let fits = |from: usize, to: usize| {
             let needed = to.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(kernel));
-            needed.is_some_and(|needed| needed <= from + 2 * input.border)
+            needed.is_some_and(|needed| needed <= from + 2 * padding)
         };
-        fits(input.rows, output.rows)
+        let weights = [kernel, kernel, output.channels];
+        let weights = weights.into_iter().try_fold(inputs_per_group, usize::checked_mul);
+        input.border == padding
+            && fits(input.rows, output.rows)
             && fits(input.columns, output.columns)
+            && input.channels > 0
+            && output.channels > 0
             && convolution.bias.len() == output.channels
             && inputs_per_group.checked_mul(groups) == Some(input.channels)
-            && inputs_per_group.checked_mul(kernel * kernel * output.channels) == Some(convolution.weights.len())
+            && weights == Some(convolution.weights.len())
     }
 
     /// What computes the convolution with these vectors. `None` if it is neither dense nor depthwise with 3×3 kernels.

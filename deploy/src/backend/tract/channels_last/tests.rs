@@ -169,7 +169,7 @@ fn what_might_overflow_or_is_not_stored_in_integers_is_refused() {
         (|weights, _| weights[0] = i8::MIN) as fn(&mut Vec<i8>, &mut Scaled<i32>),
         |_, bias| bias.values[0] = i32::MAX - 1000,
         |_, bias| bias.scales[0] *= 2.0,
-        |weights, _| weights.truncate(3),
+        |_, bias| _ = bias.values.pop(),
     ] {
         let mut case = Case::new(&mut random, 64, true);
         let (Numbers::Bytes(weights), Numbers::Integers(bias)) =
@@ -223,4 +223,27 @@ fn float_convolutions_are_those_of_the_definition() {
             assert!(found == expected, "{lane:?}, case {number}: {:?} -> {:?}", case.input, case.output);
         }
     }
+}
+
+#[test]
+fn layouts_that_do_not_fit_are_refused() {
+    let mut random = Random(Fingerprint::default());
+    let case = Case::new(&mut random, 64, true);
+    let layouts = Layouts {
+        input: Layout::new(case.input, case.convolution.padding).unwrap(),
+        output: Layout::new(case.output, 0).unwrap(),
+    };
+    let fits = |change: fn(&mut Layouts, &mut Convolution)| {
+        let (mut layouts, mut convolution) = (layouts, case.convolution.clone());
+        change(&mut layouts, &mut convolution);
+        layouts.fit(&convolution)
+    };
+    assert!(fits(|_, _| ()));
+    assert!(!fits(|layouts, _| layouts.output.rows += 9));
+    assert!(!fits(|layouts, _| layouts.output.columns += 9));
+    assert!(!fits(|layouts, _| layouts.output.channels += 1));
+    assert!(!fits(|layouts, _| layouts.input.border += 1));
+    assert!(!fits(|_, convolution| convolution.kernel += 1));
+    assert!(!fits(|_, convolution| convolution.inputs_per_group += 1));
+    assert!(!fits(|layouts, convolution| (layouts.input.channels, convolution.inputs_per_group) = (0, 0)));
 }
