@@ -209,7 +209,7 @@ fn the_embedded_model_reads_images_as_people_have_them_and_nothing_else() {
     for group in groups {
         let of_group: Vec<_> = results.by_ref().take(group.kinds.iter().filter(here).count()).collect();
         if !of_group.is_empty() {
-            low.extend(below_limit(group, &of_group, wanted.is_empty()));
+            low.extend(below_limit(group, &of_group, of_group.len() == group.kinds.len()));
         }
     }
     if let Some(folder) = sheets {

@@ -54,7 +54,7 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
     let batches = images.axis_chunks_iter(Axis(0), batch);
     let tensors = batches.map(|images| TValue::from(filled(images, Some(batch)).into_owned().into_tensor()));
     let tensors: Vec<_> = tensors.collect();
-    let team = (divisible && threads > 1 && tensors.len() == 1).then(|| Team::new(threads)).transpose()?;
+    let mut team = (divisible && threads > 1 && tensors.len() == 1).then(|| Team::new(threads));
     let threads = threads.min(tensors.len()).max(1);
     let mut states = (0..threads).map(|_| plan.spawn()).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(move || {
@@ -68,7 +68,7 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
         let (first, others) = states.split_first_mut().context("no threads")?;
         std::thread::scope(|scope| {
             let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(|| work_off(state))).collect();
-            match &team {
+            match &mut team {
                 Some(team) => team.run(|| work_off(first))?,
                 None => work_off(first)?,
             }

@@ -226,7 +226,7 @@ impl Plan {
         }
         // One alone is computed by all threads together.
         if self.divisible && threads == 1 && self.runtime.threads > 1 && self.team.is_none() {
-            self.team = Some(Team::new(self.runtime.threads)?);
+            self.team = Some(Team::new(self.runtime.threads));
         }
         // Each thread takes the next batch when it has finished one, so that a slow core does not hold up the others.
         let work = Mutex::new(batches.zip(scores.axis_chunks_iter_mut(Axis(0), size)));
@@ -245,7 +245,7 @@ impl Plan {
         let work_off = &work_off;
         thread::scope(|scope| {
             let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(move || work_off(state))).collect();
-            match &self.team {
+            match &mut self.team {
                 Some(team) if threads == 1 => team.run(|| work_off(first))?,
                 _ => work_off(first)?,
             }

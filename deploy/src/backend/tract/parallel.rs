@@ -4,7 +4,6 @@
 //! thread, and a thread that sleeps and wakes for every step often stays on the core of the thread that wakes it. No
 //! step waits for a helper that is late: whoever is free takes the next part.
 
-use anyhow::{Context, Result};
 use std::cell::{RefCell, UnsafeCell};
 use std::hint;
 use std::marker::PhantomData;
@@ -40,7 +39,6 @@ struct Board {
     /// Finished parts of this step.
     done: AtomicUsize,
     panicked: AtomicBool,
-    threads: usize,
 }
 
 /// Called with the number of a part. It lives until all parts are finished.
@@ -59,13 +57,13 @@ unsafe impl Send for Board {}
 unsafe impl Sync for Board {}
 
 thread_local! {
-    /// The team for which this thread computes an image.
-    static TEAM: RefCell<Option<Arc<Board>>> = const { RefCell::new(None) };
+    /// The team for which this thread computes an image, and its number of threads.
+    static TEAM: RefCell<Option<(Arc<Board>, usize)>> = const { RefCell::new(None) };
 }
 
 impl Team {
-    /// Starts a team of this many threads, one of which is the caller's.
-    pub fn new(threads: usize) -> Result<Self> {
+    /// Starts a team of this many threads, one of which is the caller's; of fewer, if the system does not allow more.
+    pub fn new(threads: usize) -> Self {
         let board = Arc::new(Board {
             state: Mutex::new(State::Idle),
             changed: Condvar::new(),
@@ -74,19 +72,17 @@ impl Team {
             work: UnsafeCell::new(None),
             done: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
-            threads: threads.min(usize::from(u16::MAX)),
         });
-        let mut team = Self { board, helpers: Vec::new() };
-        for number in 1..team.board.threads {
-            let board = team.board.clone();
-            let helper = thread::Builder::new().name(format!("helper {number}")).spawn(move || board.help());
-            team.helpers.push(helper.context("a thread cannot be started")?);
-        }
-        Ok(team)
+        let start = |number| {
+            let board = board.clone();
+            thread::Builder::new().name(format!("helper {number}")).spawn(move || board.help()).ok()
+        };
+        let helpers = (1..threads.min(usize::from(u16::MAX))).map_while(start).collect();
+        Self { board, helpers }
     }
 
     /// Runs `image`, whose steps may call [`each`], with this team.
-    pub fn run<R>(&self, image: impl FnOnce() -> R) -> R {
+    pub fn run<R>(&mut self, image: impl FnOnce() -> R) -> R {
         /// Lets the helpers sleep again, even after a panic.
         struct Rest<'a>(&'a Board);
         impl Drop for Rest<'_> {
@@ -95,7 +91,7 @@ impl Team {
                 self.0.set(State::Idle);
             }
         }
-        TEAM.set(Some(self.board.clone()));
+        TEAM.set(Some((self.board.clone(), self.helpers.len() + 1)));
         self.board.set(State::Busy);
         let _rest = Rest(&self.board);
         image()
@@ -192,15 +188,15 @@ fn wait(turns: &mut usize) {
 /// Into how many parts to cut a step with this many multiply-adds: as many as the team has threads, if there is one, and
 /// fewer for a small step.
 pub(super) fn parts(operations: usize) -> usize {
-    let threads = TEAM.with_borrow(|team| team.as_ref().map_or(1, |board| board.threads));
+    let threads = TEAM.with_borrow(|team| team.as_ref().map_or(1, |(_, threads)| *threads));
     threads.min(operations / LEAST).max(1)
 }
 
 /// Calls `work` for every number below `parts`, on the threads of the team.
 pub(super) fn each(parts: usize, work: impl Fn(usize) + Sync) {
-    let board = TEAM.with_borrow(Clone::clone);
-    match board {
-        Some(board) if parts > 1 => board.each(parts, &work),
+    let team = TEAM.with_borrow(Clone::clone);
+    match team {
+        Some((board, _)) if parts > 1 => board.each(parts, &work),
         _ => (0..parts).for_each(work),
     }
 }
@@ -259,16 +255,16 @@ mod tests {
             parts
         };
         assert_eq!(work(), 1);
-        let team = Team::new(3).unwrap();
+        let mut team = Team::new(3);
         assert_eq!((team.run(work), work(), team.run(work)), (3, 1, 3));
         assert_eq!(team.run(|| (parts(2 * LEAST), parts(LEAST / 2))), (2, 1));
     }
 
     #[test]
     fn a_panic_is_passed_on_and_the_team_goes_on() {
-        let team = Team::new(2).unwrap();
-        let panics = || team.run(|| each(2, |part| assert_eq!(part, 0)));
-        assert!(panic::catch_unwind(AssertUnwindSafe(panics)).is_err());
+        let mut team = Team::new(2);
+        let mut panics = || team.run(|| each(2, |part| assert_eq!(part, 0)));
+        assert!(panic::catch_unwind(AssertUnwindSafe(&mut panics)).is_err());
         let sum = AtomicUsize::new(0);
         team.run(|| each(2, |part| _ = sum.fetch_add(part + 1, Ordering::Relaxed)));
         assert_eq!(sum.into_inner(), 3);

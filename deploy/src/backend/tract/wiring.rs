@@ -165,7 +165,11 @@ impl Wiring<'_> {
             Step::Linear { weights, bias } => {
                 let outputs = bias.len();
                 let inputs = self.shape.iter().product::<usize>();
-                ensure!(weights.len() == outputs * inputs, "{} weights for {outputs} outputs", weights.len());
+                ensure!(
+                    inputs > 0 && weights.len() == outputs * inputs,
+                    "{} weights for {outputs} outputs",
+                    weights.len()
+                );
                 if let Numbers::Bytes(weights) = weights {
                     let linear = Linear { weights, bias, inputs, lane: self.lane() };
                     return self.node(Operator::new(linear, &[1, outputs]));

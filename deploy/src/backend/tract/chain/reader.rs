@@ -257,7 +257,7 @@ impl<'a> Reader<'a> {
             clamp: [f32::NEG_INFINITY, f32::INFINITY],
             bias,
         };
-        expect(convolution.bias.len() == outputs, "expected a bias for each output")?;
+        expect(outputs > 0 && convolution.bias.len() == outputs, "expected a bias for each output")?;
         expect(
             convolution.groups > 0 && convolution.stride > 0 && kernel > 0,
             "expected a kernel, a stride and groups",
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         let bounds = [self.float(node, 1)?, self.float(node, 2)?];
         match self.steps.last_mut() {
             Some(Step::Convolution(Convolution { clamp, .. }))
-                if clamp[0] == f32::NEG_INFINITY && bounds[0] <= bounds[1] =>
+                if *clamp == [f32::NEG_INFINITY, f32::INFINITY] && bounds[0] <= bounds[1] =>
             {
                 *clamp = bounds;
             }
@@ -286,8 +286,10 @@ impl<'a> Reader<'a> {
         let (shape, weights) = self.numbers(node, 1)?;
         let &[outputs, _] = &shape[..] else { return foreign("expected weights with two axes") };
         expect(attributes.integer("transB")? == Some(1) && node.input.len() == 3, "expected transB 1 and a bias")?;
-        let bias = self.numbers(node, 2)?.1.floats();
-        expect(bias.len() == outputs, "expected a bias for each output")?;
+        let (shape, bias) = self.numbers(node, 2)?;
+        // [N, 1] would be one for each image.
+        expect(matches!(shape[..], [count] | [1, count] if count == outputs), "expected a bias for each output")?;
+        let bias = bias.floats();
         expect(self.steps.last() == Some(&Step::Flattened), "expected after a pooling")?;
         self.steps.push(Step::Linear { weights, bias });
         Ok(())

@@ -47,7 +47,7 @@ fn the_steps_are_those_of_the_nodes() {
 #[test]
 fn a_graph_that_means_something_else_is_foreign() {
     type Change = fn(&mut GraphProto);
-    let changes: [(&[u8], Change, &str); 21] = [
+    let changes: [(&[u8], Change, &str); 22] = [
         (FP32, |graph| node(graph, "Conv").attribute.push(integer("dilations", 2)), "dilations"),
         (FP32, |graph| attribute(graph, "Conv", "strides").ints[0] = 1, "strides"),
         (FP32, |graph| attribute(graph, "Conv", "pads").ints[3] = 0, "pads"),
@@ -55,6 +55,14 @@ fn a_graph_that_means_something_else_is_foreign() {
         (FP32, |graph| node(graph, "Conv").domain = "mine".to_owned(), "standard"),
         (FP32, |graph| node(graph, "Clip").input[2] = String::new(), "not a constant"),
         (FP32, |graph| node(graph, "Clip").input.swap(1, 2), "right after a convolution"),
+        (
+            FP32,
+            |graph| {
+                let bias = node(graph, "Gemm").input[2].clone();
+                graph.initializer.iter_mut().find(|one| one.name == bias).unwrap().dims = vec![2, 1];
+            },
+            "expected a bias for each output",
+        ),
         (FP32, |graph| node(graph, "Clip").op_type = "Relu".to_owned(), "train export does not write this operator"),
         (FP32, |graph| node(graph, "Mul").op_type = "Div".to_owned(), "train export does not write this operator"),
         (FP32, |graph| node(graph, "Add").input[1] = "image".to_owned(), "not a constant"),

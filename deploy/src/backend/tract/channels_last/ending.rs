@@ -39,41 +39,41 @@ impl Kernel for Mean {
         let output = output.as_slice_mut::<f32>()?;
         match *self {
             Self::Bytes(layout, Range { scale, zero }) => {
-                let pixels = layout.rows * layout.columns;
-                let zeros = i64::from(zero) * pixels as i64;
-                let mut sums = vec![0_i64; layout.channels];
-                for row in layout.rows(numbers(input)?) {
-                    // The sums of a row fit into 32 bits, which is faster.
-                    let mut of_row = vec![0_u32; layout.channels];
-                    add(row, layout.depth, &mut of_row, |byte: u8| u32::from(byte));
-                    for (sum, row) in sums.iter_mut().zip(of_row) {
-                        *sum += i64::from(row);
-                    }
-                }
-                for (to, sum) in output.iter_mut().zip(sums) {
-                    *to = ((sum - zeros) as f64 * f64::from(scale) / pixels as f64) as f32;
-                }
+                let zeros = f64::from(zero) * (layout.rows * layout.columns) as f64;
+                let sums = sums(layout, numbers(input)?, 0, |byte: u8| u32::from(byte));
+                let steps = sums.map(|sum| (sum - zeros) * f64::from(scale));
+                output.iter_mut().zip(means(layout, steps)).for_each(|(to, mean)| *to = mean);
             }
             Self::Floats(layout) => {
-                output.fill(0.0);
-                for row in layout.rows(numbers(input)?) {
-                    add(row, layout.depth, output, |float: f32| float);
-                }
-                let pixels = (layout.rows * layout.columns) as f32;
-                for sum in output {
-                    *sum /= pixels;
-                }
+                let sums = sums(layout, numbers(input)?, 0.0, |float: f32| float);
+                output.iter_mut().zip(means(layout, sums)).for_each(|(to, mean)| *to = mean);
             }
         }
         Ok(())
     }
 }
 
-/// Adds the pixels of a row to a sum for each channel.
-fn add<T: Copy, S: AddAssign>(row: &[T], depth: usize, sums: &mut [S], value: impl Fn(T) -> S) {
-    for pixel in row.chunks_exact(depth) {
-        sums.iter_mut().zip(pixel).for_each(|(sum, &channel)| *sum += value(channel));
+/// The sum of each channel. Within a row, sums have the type `S`, which is faster, and larger ones would lose digits.
+fn sums<T: Copy, S: AddAssign + Copy + Into<f64>>(
+    layout: Layout,
+    input: &[T],
+    zero: S,
+    value: impl Fn(T) -> S,
+) -> impl Iterator<Item = f64> {
+    let mut sums = vec![0.0; layout.channels];
+    for row in layout.rows(input) {
+        let mut of_row = vec![zero; layout.channels];
+        for pixel in row.chunks_exact(layout.depth) {
+            of_row.iter_mut().zip(pixel).for_each(|(sum, &channel)| *sum += value(channel));
+        }
+        sums.iter_mut().zip(of_row).for_each(|(sum, row)| *sum += row.into());
     }
+    sums.into_iter()
+}
+
+fn means(layout: Layout, sums: impl Iterator<Item = f64>) -> impl Iterator<Item = f32> {
+    let pixels = (layout.rows * layout.columns) as f64;
+    sums.map(move |sum| (sum / pixels) as f32)
 }
 
 /// A matrix product with weights of bytes: a quarter of the memory of floats, which is what takes the time.

@@ -115,6 +115,10 @@ pub(super) fn constants(
         return None;
     }
     let summed: Vec<f32> = weights.scales.iter().map(|scale| scale * input.scale).collect();
+    // A product that is almost 0 loses its last digits.
+    if !summed.iter().all(|scale| scale.is_normal()) {
+        return None;
+    }
     let bias = match bias {
         Numbers::Integers(bias) if bias.scales == summed => bias.values.clone(),
         Numbers::Floats(bias) if bias.iter().all(|&bias| bias == 0.0) => vec![0; outputs],

@@ -1,6 +1,6 @@
 //! How a feature map is stored.
 
-use super::CHANNELS;
+use super::{CHANNELS, is_little_more};
 
 /// Values after the last pixel, so that vectors may be read from any pixel on.
 const SLACK: usize = 64;
@@ -20,8 +20,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A feature map, whose pixels have a multiple of [`CHANNELS`] values. `None` if it does not fit into the memory's
-    /// addresses.
+    /// A feature map, whose pixels have a multiple of [`CHANNELS`] values. `None` if the padding would take
+    /// much more memory than the values.
     pub fn new([channels, rows, columns]: [usize; 3], border: usize) -> Option<Self> {
         Self { rows, columns, channels, depth: channels.checked_next_multiple_of(CHANNELS)?, border }.checked()
     }
@@ -39,7 +39,9 @@ impl Layout {
         let whole = |extent: usize| extent.checked_add(self.border.checked_mul(2)?);
         let values =
             whole(self.rows)?.checked_mul(whole(self.columns)?)?.checked_mul(self.depth)?.checked_add(SLACK)?;
-        isize::try_from(values.checked_mul(size_of::<f32>())?).ok().map(|_| self)
+        let needed = self.rows.checked_mul(self.columns)?.checked_mul(self.channels)?;
+        let fits = isize::try_from(values.checked_mul(size_of::<f32>())?).is_ok();
+        (fits && is_little_more(values, needed)).then_some(self)
     }
 
     /// Values from the start of one row to the next.

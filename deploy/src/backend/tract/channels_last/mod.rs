@@ -45,6 +45,12 @@ use vectors::{Dots, Taps};
 /// Channels that all instruction sets can compute at once; feature maps have a multiple of it.
 const CHANNELS: usize = 16;
 
+/// Whether padding makes of `needed` numbers not much more than 4 times as many: a hostile file could otherwise take
+/// memory that nobody expects.
+fn is_little_more(padded: usize, needed: usize) -> bool {
+    padded <= needed.saturating_mul(4).saturating_add(1 << 20)
+}
+
 /// How a convolution's input and output are stored. The border of the input must be as wide as the padding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layouts {
@@ -71,8 +77,10 @@ impl Layouts {
             let needed = to.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(kernel));
             needed.is_some_and(|needed| needed <= from + 2 * padding)
         };
-        let weights = [kernel, kernel, output.channels];
-        let weights = weights.into_iter().try_fold(inputs_per_group, usize::checked_mul);
+        let product = |factors: [usize; 3]| factors.into_iter().try_fold(1, usize::checked_mul);
+        let weights = product([kernel, kernel, output.channels]).and_then(|count| count.checked_mul(inputs_per_group));
+        // What a dense convolution stores of them, with the padding of outputs and pixels.
+        let stored = product([output.channels.next_multiple_of(CHANNELS), kernel * kernel, input.depth]);
         input.border == padding
             && fits(input.rows, output.rows)
             && fits(input.columns, output.columns)
@@ -81,6 +89,7 @@ impl Layouts {
             && convolution.bias.len() == output.channels
             && inputs_per_group.checked_mul(groups) == Some(input.channels)
             && weights == Some(convolution.weights.len())
+            && (groups > 1 || stored.is_some_and(|stored| is_little_more(stored, convolution.weights.len())))
     }
 
     /// What computes the convolution with these vectors. `None` if it is neither dense nor depthwise with 3×3 kernels.
@@ -110,6 +119,11 @@ pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]
         return None;
     };
     if !layouts.fit(convolution) {
+        return None;
+    }
+    // An infinite sum would turn the padding between pixels into something else than 0, which larger kernels multiply.
+    let padded = layouts.input.depth >= CHANNELS && layouts.input.depth > layouts.input.channels;
+    if convolution.groups == 1 && convolution.kernel > 1 && padded {
         return None;
     }
     let constants = Constants { weights: &weights[..], bias: bias.clone(), ending: convolution.clamp };
