@@ -1,11 +1,8 @@
 //! Rounds to the values that 8 bits can represent, as `QuantizeLinear` followed by `DequantizeLinear` does.
 
+use super::channels_last::ROUNDING;
 use super::lanes::Lane;
 use super::operator::Floats;
-
-/// Adding this to a float and subtracting it again rounds to the nearest integer, ties to even, as `QuantizeLinear`
-/// requires: above 2^23 floats have no fractional part. The compiler vectorises this, but not `round_ties_even`.
-const ROUNDING: f32 = 12_582_912.0; // 1.5 · 2^23
 
 /// Rounds floats to multiples of `scale` that a byte with the zero point `zero` can store.
 #[derive(Clone, Debug)]

@@ -232,8 +232,8 @@ impl Wiring<'_> {
         Ok(true)
     }
 
-    /// The border that a convolution needs around its input. A file may ask for more than a kernel can reach, which would
-    /// take memory for nothing.
+    /// The border that a convolution needs around its input. Returns `None` if the padding is larger than the kernel can
+    /// reach, which would waste memory.
     fn border(convolution: &Convolution) -> Option<usize> {
         (convolution.padding < convolution.kernel).then_some(convolution.padding)
     }
@@ -295,7 +295,7 @@ impl Wiring<'_> {
         Ok(true)
     }
 
-    /// What computes a convolution of bytes, and how its output is stored. `after` is the index of what should be the
+    /// Returns the kernel of a convolution of bytes, and how its output is stored. `after` is the index of what should be the
     /// rounding after it. `None` if the convolution must be computed in floats.
     fn built(
         &self,

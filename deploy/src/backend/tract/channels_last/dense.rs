@@ -172,7 +172,7 @@ impl<V: Dots> Pixels<'_, V> {
     /// Computes a tile of `P` pixels and `N` vectors of outputs.
     #[inline(always)]
     unsafe fn tile<const N: usize, const P: usize>(self, group: Group) {
-        // Never so. It tells the compiler not to make code for such tiles.
+        // Never true. It keeps the compiler from generating code for such tiles.
         if P > V::PIXELS || N > V::VECTORS {
             return;
         }

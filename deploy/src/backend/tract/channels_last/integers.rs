@@ -61,8 +61,8 @@ impl Instructions {
         }
     }
 
-    /// What computes a convolution whose input and output stand for these ranges. `None` if it cannot be computed in
-    /// integers.
+    /// Returns the kernel of a convolution whose input and output stand for these ranges. Returns `None` if it cannot be
+    /// computed in integers.
     pub fn kernel(
         self,
         convolution: &Convolution,

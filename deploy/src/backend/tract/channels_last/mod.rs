@@ -29,7 +29,7 @@ pub(super) use ending::{Linear, Mean};
 pub(super) use entry::{Dequantized, Interleaved, Planes, Quantized};
 pub(super) use integers::Instructions;
 pub(super) use layout::Layout;
-pub(super) use rescaling::Range;
+pub(super) use rescaling::{ROUNDING, Range};
 
 use super::chain::{Convolution, Numbers};
 use super::lanes::Lane;
@@ -45,8 +45,8 @@ use vectors::{Dots, Taps};
 /// Channels that all instruction sets can compute at once; feature maps have a multiple of it.
 const CHANNELS: usize = 16;
 
-/// Whether padding makes of `needed` numbers not much more than 4 times as many: a hostile file could otherwise take
-/// memory that nobody expects.
+/// Whether padding adds at most a few times the memory that is needed. Without this limit, a hostile file could take far
+/// more memory than the checks of the graph allow for.
 fn is_little_more(padded: usize, needed: usize) -> bool {
     padded <= needed.saturating_mul(4).saturating_add(1 << 20)
 }
@@ -92,7 +92,8 @@ impl Layouts {
             && (groups > 1 || stored.is_some_and(|stored| is_little_more(stored, convolution.weights.len())))
     }
 
-    /// What computes the convolution with these vectors. `None` if it is neither dense nor depthwise with 3×3 kernels.
+    /// Returns the kernel with these vectors. Returns `None` if the convolution is neither dense nor depthwise with 3×3
+    /// kernels.
     fn kernel<D: Dots, T: Taps<Value = D::Value, Sum = D::Sum, Ending = D::Ending>>(
         self,
         convolution: &Convolution,
@@ -112,7 +113,7 @@ impl Layouts {
     }
 }
 
-/// What computes a convolution in floats. `None` if there is no code for it, or none that is fast on this processor.
+/// Returns the kernel of a convolution in floats. Returns `None` if we have no fast code for it on this processor.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]) -> Option<Whole<f32>> {
     let (Numbers::Floats(weights), Numbers::Floats(bias)) = (&convolution.weights, &convolution.bias) else {
@@ -121,7 +122,7 @@ pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]
     if !layouts.fit(convolution) {
         return None;
     }
-    // An infinite sum would turn the padding between pixels into something else than 0, which larger kernels multiply.
+    // If a sum is infinite, the padding channels are not 0, and a larger kernel would multiply them.
     let padded = layouts.input.depth >= CHANNELS && layouts.input.depth > layouts.input.channels;
     if convolution.groups == 1 && convolution.kernel > 1 && padded {
         return None;

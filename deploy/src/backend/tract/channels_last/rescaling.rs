@@ -9,8 +9,9 @@ pub struct Range {
     pub zero: u8,
 }
 
-/// Adding this to a float and subtracting it again rounds to the nearest integer, ties to even: above 2^23, floats have
-/// no fractional part. Its last 8 bits are 0, so those of the sum are the integer's.
+/// Adding this to a float rounds it to the nearest integer, ties to even, as `QuantizeLinear` requires: above 2^23, floats
+/// have no fractional part. The last 8 bits of this number are 0, so those of the sum are the integer's. The compiler
+/// vectorises this, but not `round_ties_even`.
 pub const ROUNDING: f32 = 12_582_912.0; // 1.5 · 2^23
 
 /// Turns the sums of a convolution into bytes.

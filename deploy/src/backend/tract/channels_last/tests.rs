@@ -104,7 +104,7 @@ impl Case {
         let taken = layout(self.input, self.convolution.padding).unwrap();
         let given = Layout::new(self.output, border).unwrap();
         let [range, rounded] = self.ranges;
-        // Whatever pads the channels has no influence.
+        // The padding of the channels has no influence.
         let mut input = vec![0xAA; taken.len()];
         taken.surround(&mut input, range.zero);
         let [channels, height, width] = self.input;
