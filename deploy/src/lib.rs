@@ -27,6 +27,7 @@
 //!   slows it down.
 //! * [`stream`]: images that come one after the other, such as a camera's; `watch` (feature `watch`): new images in a
 //!   folder.
+//! * `adopt` (feature `adopt`): makes files of other exporters follow our contract.
 //! * [`document`]: results as JSON. `serve` (feature `serve`) answers with them over HTTP.
 //! * [`text`]: prints results, here and in `train`; [`arguments`] and [`named`] read flags; `manual` writes completions
 //!   and man pages.
@@ -35,6 +36,8 @@
 //!
 //! `deploy/README.md` describes the commands, and how to add an engine or an output format.
 
+#[cfg(feature = "adopt")]
+pub mod adopt;
 pub mod agreement;
 pub mod arguments;
 pub mod backend;

@@ -5,6 +5,8 @@ mod command;
 #[cfg(feature = "manual")]
 use clap::CommandFactory;
 use clap::{Parser, Subcommand};
+#[cfg(feature = "adopt")]
+use command::adopt;
 #[cfg(feature = "serve")]
 use command::serve;
 #[cfg(feature = "watch")]
@@ -38,6 +40,8 @@ enum Command {
     Parity(parity::Arguments),
     Bench(bench::Arguments),
     Inspect(inspect::Arguments),
+    #[cfg(feature = "adopt")]
+    Adopt(Box<adopt::Arguments>),
     Backends(backends::Arguments),
     Doctor(doctor::Arguments),
     /// Prints a script that makes a shell complete commands, flags and values
@@ -61,6 +65,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Parity(arguments) => parity::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        #[cfg(feature = "adopt")]
+        Command::Adopt(arguments) => adopt::run(&arguments),
         Command::Backends(arguments) => backends::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(feature = "manual")]

@@ -231,7 +231,7 @@ impl<'a> GraphImages<'a> {
     pub fn new(images: ArrayView4<'a, u8>, card: Option<&ModelCard>, takes: GraphInput) -> Result<Self> {
         Ok(match (card, takes) {
             (Some(card), GraphInput::Normalised) => {
-                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.architecture.resolution)?)
+                Self::Normalised(preprocess::normalised(images, &card.preprocessing, card.network()?.resolution)?)
             }
             _ => Self::Bytes(images),
         })

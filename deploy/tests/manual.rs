@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 /// The commands that `--help` lists.
 const COMMANDS: &[&str] = &[
+    #[cfg(feature = "adopt")]
+    "adopt",
     "backends",
     "bench",
     "completions",

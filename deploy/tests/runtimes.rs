@@ -323,7 +323,7 @@ fn a_file_that_contradicts_its_card_is_refused() {
     assert_refused(&example, card(|card| card.input.width = 28), "expected the one input image uint8 [N, 1, 8, 28]");
     assert_refused(&example, card(|card| card.input.name = "other".into()), "found image uint8 [N, 1, 8, 6]");
     let classes = |card: &mut models::card::ModelCard| {
-        card.architecture.classes = 2;
+        card.architecture.as_mut().unwrap().classes = 2;
         card.labels.truncate(2);
     };
     assert_refused(&example, card(classes), "expected the output logits or probabilities, float [N, 2]");

@@ -5,10 +5,14 @@
 //! and the images sent to it agree by construction.
 
 mod confidence;
+mod input;
+mod provenance;
 
 pub use confidence::{Confidence, EnergyRange, MeasuredOn};
+pub use input::{Content, Filter, Fit, Input, Polarity, Resize};
+pub use provenance::{Adopted, Origin, Training};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, MAX_CLASSES};
 use crate::onnx::proto::{ModelProto, StringStringEntryProto};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -18,8 +22,11 @@ use std::str::FromStr;
 /// Key of the card in the ONNX file's metadata.
 pub const METADATA_KEY: &str = "model_card";
 
-/// The card version that this code writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The card version of files that `train export` writes.
+pub const TRAINED: u32 = 1;
+/// The card version of files that `deploy adopt` writes, and the newest that this code reads. Programs that know only
+/// version 1 would ignore how such a file prepares images.
+pub const ADOPTED: u32 = 2;
 
 /// Name of the graph's input; [`GraphInput`] describes it.
 pub const INPUT: &str = "image";
@@ -40,10 +47,11 @@ const MAX_NAME: usize = 1000;
 /// Everything needed to use a model correctly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// Version of this card; see [`FORMAT`].
+    /// Version of this card: [`TRAINED`] or [`ADOPTED`].
     pub format: u32,
-    /// The network.
-    pub architecture: Architecture,
+    /// The network; `None` for an adopted file, which only its graph describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
     /// Name of each class, in the order of the logits.
     pub labels: Vec<String>,
     /// The images that the model classifies.
@@ -62,8 +70,12 @@ pub struct ModelCard {
     /// How far the probabilities can be trusted; `None` in files written before this field existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<Confidence>,
-    /// How the weights were trained.
-    pub training: Training,
+    /// How the weights were trained; `None` for an adopted file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// The file that `deploy adopt` made this one from; `None` for files of `train export`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 /// What the graph expects as its input.
@@ -185,125 +197,6 @@ impl FromStr for RangeObserver {
     }
 }
 
-/// The images that a model takes: uint8 `[N, C, H, W]`, values 0 to 255.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Input {
-    /// Name of the graph's input.
-    pub name: String,
-    /// Order of the axes: `NCHW`.
-    pub layout: String,
-    /// Element type: `uint8`.
-    pub element: String,
-    /// Channels: 1 (grey) or 3 (RGB).
-    pub channels: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// Width in pixels.
-    pub width: usize,
-    /// What the images show, which decides how an image file is prepared.
-    pub content: Content,
-    /// How an image file that is not prepared as a digit gets the size of the input.
-    #[serde(default, skip_serializing_if = "Resize::is_default")]
-    pub resize: Resize,
-}
-
-impl Input {
-    /// The input of every graph that we export: named [`INPUT`], uint8 `[N, channels, height, width]`.
-    #[must_use]
-    pub fn new(channels: usize, height: usize, width: usize, content: Content) -> Self {
-        let (name, layout, element) = (INPUT.to_owned(), "NCHW".to_owned(), "uint8".to_owned());
-        Self { name, layout, element, channels, height, width, content, resize: Resize::default() }
-    }
-}
-
-/// How an image file gets the size of a model's input: torchvision's `Resize` to the input's size divided by `crop`,
-/// with anti-aliasing, and then `CenterCrop` to the input's size. An image that already has this size stays as it is if
-/// `crop` is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resize {
-    /// Interpolation.
-    pub filter: Filter,
-    /// Share of the resized image's shorter side that the crop keeps, above 0 and at most 1.
-    pub crop: f64,
-}
-
-impl Default for Resize {
-    fn default() -> Self {
-        Self { filter: Filter::default(), crop: 1.0 }
-    }
-}
-
-impl Resize {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl fmt::Display for Resize {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.filter.name())?;
-        if self.crop < 1.0 { write!(f, ", centre crop of {}", self.crop) } else { Ok(()) }
-    }
-}
-
-/// Interpolation between the pixels of an image file, with anti-aliasing, as Pillow and torchvision do it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Filter {
-    /// Linear in both directions.
-    #[default]
-    Bilinear,
-    /// Cubic, with Pillow's coefficient a = −0.5.
-    Bicubic,
-}
-
-impl Filter {
-    /// All filters.
-    pub const ALL: [Self; 2] = [Self::Bilinear, Self::Bicubic];
-
-    /// The name used on the command line and in cards.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bilinear => "bilinear",
-            Self::Bicubic => "bicubic",
-        }
-    }
-}
-
-impl FromStr for Filter {
-    type Err = anyhow::Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|filter| filter.name() == name);
-        found.map_or_else(|| bail!("expected bilinear or bicubic"), Ok)
-    }
-}
-
-/// What the images of a data set show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Content {
-    /// A single digit, centred by mass as the MNIST authors describe; see [`crate::digit`].
-    Digit {
-        /// Whether the digit is lighter or darker than its background.
-        polarity: Polarity,
-    },
-    /// Anything: the image is cropped to its centre and resized; see [`crate::image_file`].
-    #[serde(rename = "picture")]
-    Image,
-}
-
-/// Whether ink is lighter or darker than its background.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Polarity {
-    /// White ink on black, as in MNIST.
-    LightOnDark,
-    /// Black ink on white.
-    DarkOnLight,
-}
-
 /// What happens to an image before the first convolution, in this order: scaling to 0…1, normalisation, bilinear resize
 /// (half-pixel centres, no anti-aliasing) to the network's resolution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -331,51 +224,8 @@ impl Preprocessing {
     }
 }
 
-/// How the weights were trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Training {
-    /// Name of the data set, such as `mnist`.
-    pub data_set: String,
-    /// Number of images the weights were trained on.
-    pub images: usize,
-    /// Fingerprints of a few training images ([`crate::dataset::sample()`]), to recognise them later. Empty in files
-    /// written before this field existed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sample: Vec<String>,
-    /// Name of the recipe.
-    pub recipe: String,
-    /// The run's seed.
-    pub seed: u64,
-    /// Number of epochs trained to reach these weights.
-    pub epochs: usize,
-    /// Accuracy on the held-out part of the training set, 0 to 1.
-    pub held_out_accuracy: Option<f64>,
-    /// Accuracy on the test images, measured in libtorch, 0 to 1.
-    pub test_accuracy: Option<f64>,
-    /// Library and device that trained them, such as `libtorch 2.13.0, cpu`.
-    pub trained_with: String,
-    /// The file that the first weights came from; `None` if they were drawn at random.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_from: Option<Origin>,
-}
-
-/// A file of weights that a network started from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Its name, without its folder.
-    pub file: String,
-    /// Its SHA-256, as 64 hexadecimal digits.
-    pub sha256: String,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} (SHA-256 {})", self.file, self.sha256)
-    }
-}
-
 impl ModelCard {
-    /// The card of a model, or `None` if it has none. Fails if the card is invalid or newer than [`FORMAT`].
+    /// The card of a model, or `None` if it has none. Fails if the card is invalid or newer than [`ADOPTED`].
     pub fn from_model(model: &ModelProto) -> Result<Option<Self>> {
         let Some(entry) = model.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
             return Ok(None);
@@ -392,8 +242,8 @@ impl ModelCard {
         ensure!(json.len() <= MAX_JSON, "it has {} bytes: expected at most {MAX_JSON}", json.len());
         let version: Version = serde_json::from_str(json).context("it is not a JSON object with a 'format'")?;
         ensure!(
-            (1..=FORMAT).contains(&version.format),
-            "format {}: expected 1 to {FORMAT}; use a newer deploy",
+            (TRAINED..=ADOPTED).contains(&version.format),
+            "format {}: expected {TRAINED} to {ADOPTED}; use a newer deploy",
             version.format
         );
         let card: Self = serde_json::from_str(json)?;
@@ -410,16 +260,35 @@ impl ModelCard {
         Ok(())
     }
 
+    /// The network that this card describes. Fails for an adopted file.
+    pub fn network(&self) -> Result<&Architecture> {
+        let adopted = "the file was adopted from another exporter: its card does not describe its layers";
+        self.architecture.as_ref().context(adopted)
+    }
+
     /// Fails if the fields contradict each other or are out of range.
     pub fn validate(&self) -> Result<()> {
-        self.architecture.validate()?;
-        let (input, channels) = (&self.input, self.architecture.channels);
-        ensure!(
-            self.labels.len() == self.architecture.classes,
-            "{} labels for {} classes",
-            self.labels.len(),
-            self.architecture.classes
-        );
+        let (input, labels) = (&self.input, self.labels.len());
+        let channels = input.channels;
+        match (&self.architecture, &self.training, &self.adopted) {
+            (Some(architecture), Some(training), None) => {
+                architecture.validate()?;
+                training.validate()?;
+                ensure!(labels == architecture.classes, "{labels} labels for {} classes", architecture.classes);
+                ensure!(
+                    channels == architecture.channels,
+                    "{channels} input channels, but the network has {}: expected the same",
+                    architecture.channels
+                );
+            }
+            (None, None, Some(_)) => {
+                ensure!(self.format == ADOPTED, "format {} for an adopted file: expected {ADOPTED}", self.format);
+                ensure!(self.takes == GraphInput::Images, "an adopted graph without preparation");
+                ensure!((1..=MAX_CLASSES).contains(&labels), "{labels} labels: expected 1 to {MAX_CLASSES}");
+            }
+            _ => bail!("expected either 'architecture' and 'training', or 'adopted'"),
+        }
+        ensure!(matches!(channels, 1 | 3), "{channels} input channels: expected 1 or 3");
         ensure!(
             input.layout == "NCHW" && input.element == "uint8",
             "input {} {}: expected NCHW uint8",
@@ -429,11 +298,6 @@ impl ModelCard {
         for (name, extent) in [("height", input.height), ("width", input.width)] {
             ensure!((1..=MAX_INPUT).contains(&extent), "input {name} {extent}: expected 1 to {MAX_INPUT}");
         }
-        ensure!(
-            input.channels == channels && matches!(channels, 1 | 3),
-            "{} input channels, but the network has {channels}: expected the same, 1 or 3",
-            input.channels
-        );
         let Preprocessing { mean, std } = &self.preprocessing;
         ensure!(
             mean.len() == channels && std.len() == channels,
@@ -450,35 +314,26 @@ impl ModelCard {
             mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std.is_finite() && std > 0.0),
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
+        input.resize.validate()?;
+        let plain = input.resize.antialias && input.resize.fit == Fit::Crop;
         ensure!(
-            input.resize.crop > 0.0 && input.resize.crop <= 1.0,
-            "resize.crop {}: expected a share above 0 and at most 1",
-            input.resize.crop
+            self.format == ADOPTED || plain,
+            "a resize of {} in format {}: expected {ADOPTED}",
+            input.resize,
+            self.format
         );
         if let Some(confidence) = &self.confidence {
             confidence.validate(input.content)?;
         }
-        self.training.validate()?;
-        let Training { data_set, recipe, trained_with, started_from, .. } = &self.training;
-        let origin = started_from.iter().flat_map(|origin| [&origin.file, &origin.sha256]);
-        let names = self.labels.iter().chain(&self.training.sample).chain(origin);
-        for name in names.chain([&input.name, data_set, recipe, trained_with]) {
+        let trained = self.training.iter().flat_map(Training::names);
+        let names = trained.chain(self.adopted.iter().flat_map(Adopted::names));
+        for name in names.chain(&self.labels).chain([&input.name]) {
             let start: String = name.chars().take(20).collect();
             ensure!(
                 name.len() <= MAX_NAME,
                 "the name '{start}…' has {} bytes: expected at most {MAX_NAME}",
                 name.len()
             );
-        }
-        Ok(())
-    }
-}
-
-impl Training {
-    fn validate(&self) -> Result<()> {
-        for (name, share) in [("held-out", self.held_out_accuracy), ("test", self.test_accuracy)] {
-            let fits = share.is_none_or(|share| (0.0..=1.0).contains(&share));
-            ensure!(fits, "{name} accuracy {}: expected 0 to 1", share.unwrap_or_default());
         }
         Ok(())
     }
@@ -491,15 +346,15 @@ mod tests {
 
     fn card() -> ModelCard {
         ModelCard {
-            format: FORMAT,
-            architecture: Architecture {
+            format: TRAINED,
+            architecture: Some(Architecture {
                 kind: Kind::MobilenetV1,
                 width: 0.25,
                 resolution: 64,
                 channels: 1,
                 classes: 2,
                 stem_stride: 2,
-            },
+            }),
             labels: vec!["zero".into(), "one".into()],
             input: Input::new(1, 28, 28, Content::Digit { polarity: Polarity::LightOnDark }),
             preprocessing: Preprocessing { mean: vec![0.1307], std: vec![0.3081] },
@@ -514,7 +369,7 @@ mod tests {
                 ece_after: 0.004,
                 energy: Some(EnergyRange { reject_below: 7.31, median: 9.5 }),
             }),
-            training: Training {
+            training: Some(Training {
                 data_set: "mnist".into(),
                 images: 60_000,
                 sample: vec!["0123456789abcdef".into()],
@@ -525,7 +380,23 @@ mod tests {
                 test_accuracy: Some(0.99),
                 trained_with: "libtorch".into(),
                 started_from: Some(Origin { file: "body.safetensors".into(), sha256: "0".repeat(64) }),
-            },
+            }),
+            adopted: None,
+        }
+    }
+
+    fn adopted() -> ModelCard {
+        let source = Origin { file: "resnet.onnx".into(), sha256: "0".repeat(64) };
+        let adopted = Adopted { source, producer: "pytorch 2.13".into(), described_by: vec!["--mean".into()] };
+        let resize = Resize { filter: Filter::Nearest, fit: Fit::Squash, ..Resize::default() };
+        ModelCard {
+            format: ADOPTED,
+            architecture: None,
+            training: None,
+            adopted: Some(adopted),
+            input: Input { resize, ..Input::new(1, 28, 28, Content::Image) },
+            confidence: None,
+            ..card()
         }
     }
 
@@ -537,30 +408,39 @@ mod tests {
         card().embed(&mut model).unwrap();
         assert_eq!(model.metadata_props.len(), 1);
         assert_eq!(ModelCard::from_model(&model).unwrap(), Some(card()));
+        adopted().embed(&mut model).unwrap();
+        assert_eq!(ModelCard::from_model(&model).unwrap(), Some(adopted()));
     }
 
     #[test]
     fn a_card_that_contradicts_itself_is_refused() {
-        let broken = |change: fn(&mut ModelCard), word: &str| {
-            let mut card = card();
-            change(&mut card);
+        let refused = |card: ModelCard, word: &str| {
             let json = serde_json::to_string(&card).unwrap();
             let message = format!("{:#}", ModelCard::parse(&json).unwrap_err());
             assert!(message.contains(word), "{message}");
         };
-        broken(|card| card.format = 2, "format 2: expected 1 to 1");
+        let broken = |change: fn(&mut ModelCard), word: &str| {
+            let mut card = card();
+            change(&mut card);
+            refused(card, word);
+        };
+        broken(|card| card.format = 3, "format 3: expected 1 to 2");
+        broken(|card| card.training = None, "expected either 'architecture' and 'training', or 'adopted'");
+        broken(|card| card.input.resize.antialias = false, "in format 1: expected 2");
+        refused(ModelCard { format: TRAINED, ..adopted() }, "format 1 for an adopted file");
+        refused(ModelCard { labels: Vec::new(), ..adopted() }, "0 labels: expected 1 to");
         broken(|card| card.labels.truncate(1), "1 labels for 2 classes");
         broken(|card| card.input.layout = "NHWC".into(), "NHWC");
         broken(|card| card.input.height = 0, "height 0");
         broken(|card| card.input.channels = 3, "3 input channels, but the network has 1");
         broken(|card| card.preprocessing.std = vec![0.0], "std above 0");
         broken(|card| card.preprocessing.mean.push(0.0), "2 means");
-        broken(|card| card.architecture.width = 7.0, "width multiplier 7");
+        broken(|card| card.architecture.as_mut().unwrap().width = 7.0, "width multiplier 7");
         broken(|card| card.input.content = Content::Image, "energy: expected only for a model of digits");
         broken(|card| card.confidence.as_mut().unwrap().temperature = 0.0, "temperature 0: expected a finite number");
-        broken(|card| card.training.test_accuracy = Some(1e300), "test accuracy 1");
+        broken(|card| card.training.as_mut().unwrap().test_accuracy = Some(1e300), "test accuracy 1");
         broken(|card| card.labels[1] = "é".repeat(600), "the name 'éééééééééééééééééééé…' has 1200 bytes");
-        broken(|card| card.training.recipe = "r".repeat(MAX_JSON), "expected at most 8388608");
+        broken(|card| card.training.as_mut().unwrap().recipe = "r".repeat(MAX_JSON), "expected at most 8388608");
     }
 
     /// Files written before these fields existed are fp32 and take raw images.
@@ -573,7 +453,7 @@ mod tests {
         assert!(object.remove("confidence").is_some());
         let mut expected = card();
         expected.confidence = None;
-        expected.training.sample.clear();
+        expected.training.as_mut().unwrap().sample.clear();
         assert_eq!(ModelCard::parse(&json.to_string()).unwrap(), expected);
     }
 

@@ -70,7 +70,7 @@ pub fn to_array(tensor: &Tensor) -> Result<Array2<f32>> {
 /// shape.
 pub fn answers(checkpoint: &Checkpoint, images: &Images, progress: ReadProgress) -> Result<Answers> {
     let (card, device) = (checkpoint.card(), images.images.device());
-    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
+    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.network()?.resolution, device)?;
     let network = checkpoint.shipped(device)?;
     let shape = &images.images.size()[1..];
     let wanted = [card.input.channels as i64, card.input.height as i64, card.input.width as i64];

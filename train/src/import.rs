@@ -127,7 +127,7 @@ mod tests {
         Preparation {
             resolution: 32,
             preprocessing: Preprocessing { mean: vec![0.5; 3], std: vec![0.5; 3] },
-            resize: Resize { filter: Filter::Bicubic, crop: 0.875 },
+            resize: Resize { filter: Filter::Bicubic, crop: 0.875, ..Resize::default() },
         }
     }
 
@@ -153,8 +153,9 @@ mod tests {
         let checkpoint = Checkpoint::read(&run.best()).unwrap();
         assert!(checkpoint.metadata.is_imported());
         let card = checkpoint.card();
-        assert_eq!((card.training.images, card.training.epochs, card.input.resize), (0, 0, preparation().resize));
-        assert_eq!(card.training.started_from.unwrap().file, "weights.safetensors");
+        let training = card.training.unwrap();
+        assert_eq!((training.images, training.epochs, card.input.resize), (0, 0, preparation().resize));
+        assert_eq!(training.started_from.unwrap().file, "weights.safetensors");
 
         let images = dataset::noise((2, 3, 32, 32), 1);
         let options = Options::new(Selection::AutoOnCpu, Some(1));

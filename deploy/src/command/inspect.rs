@@ -5,7 +5,7 @@ use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
 use deploy::model::Scored;
-use models::card::{Content, GraphInput, METADATA_KEY, ModelCard, Polarity, RangeCalibration};
+use models::card::{Adopted, Content, GraphInput, METADATA_KEY, ModelCard, Polarity, RangeCalibration};
 use models::cost;
 use models::onnx::proto::{FunctionProto, ModelProto, NodeProto};
 use models::onnx::{self, Signature, TensorInfo, external};
@@ -122,7 +122,7 @@ fn inspect(name: String, bytes: usize, model: &ModelProto) -> Result<Document> {
         opset: onnx::opset(model),
         opsets: model.opset_import.iter().map(|opset| (standard(&opset.domain), opset.version)).collect(),
         parameters: onnx::parameters(model),
-        multiply_adds: card.as_ref().map(|card| cost::count(&card.architecture.layers()).multiply_adds),
+        multiply_adds: card.as_ref().and_then(|card| Some(cost::count(&card.network().ok()?.layers()).multiply_adds)),
         signature: onnx::signature(model)?,
         nodes: operators.values().sum(),
         operators,
@@ -224,7 +224,7 @@ fn text(document: &Document) -> String {
 }
 
 fn card_fields(card: &ModelCard) -> String {
-    let (architecture, input, training) = (&card.architecture, &card.input, &card.training);
+    let input = &card.input;
     let mut labels: Vec<_> = card.labels.iter().take(LABELS).map(|label| printable(label)).collect();
     if card.labels.len() > LABELS {
         labels.push(format!("… ({} in all)", card.labels.len()));
@@ -236,13 +236,16 @@ fn card_fields(card: &ModelCard) -> String {
     };
     let numbers = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let percent = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.2} %", share * 100.0));
-    let mut lines = vec![
-        ("architecture", {
-            let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
-            let cost = grouped(cost::count(&architecture.layers()).multiply_adds);
-            let stride = architecture.stem_stride;
-            format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds per image")
-        }),
+    let architecture = card.architecture.iter().map(|architecture| {
+        let (kind, width, resolution) = (architecture.kind, architecture.width, architecture.resolution);
+        let cost = grouped(cost::count(&architecture.layers()).multiply_adds);
+        let stride = architecture.stem_stride;
+        let text =
+            format!("{kind}, width {width}, {resolution} px, first stride {stride}: {cost} multiply-adds per image");
+        ("architecture", text)
+    });
+    let mut lines: Vec<_> = architecture.collect();
+    lines.extend([
         ("labels", labels.join(", ")),
         ("input", {
             let (channels, height, width) = (input.channels, input.height, input.width);
@@ -262,20 +265,27 @@ fn card_fields(card: &ModelCard) -> String {
             format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), card.precision.purpose())
         }),
         ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
-    ];
+    ]);
     if input.content == Content::Image {
         lines.push(("image files", format!("{}, to {}x{} px", input.resize, input.width, input.height)));
     }
-    lines.extend(training.started_from.iter().map(|origin| ("starts from", printable(&origin.to_string()))));
+    if let Some(Adopted { source, producer, described_by }) = &card.adopted {
+        lines.push(("adopted from", printable(&source.to_string())));
+        lines.push(("written by", printable(producer)));
+        lines.push(("described by", printable(&described_by.join(", "))));
+    }
+    let training = card.training.iter();
+    let origins = training.clone().flat_map(|training| &training.started_from);
+    lines.extend(origins.map(|origin| ("starts from", printable(&origin.to_string()))));
     // Imported weights say nothing about their training.
-    if training.images > 0 {
+    for training in training.clone().filter(|training| training.images > 0) {
         lines.push(("trained on", format!("{}, {}", printable(&training.data_set), counted(training.images, "image"))));
         let epochs = counted(training.epochs, "epoch");
         lines.push(("recipe", format!("{}, {epochs}, seed {}", printable(&training.recipe), training.seed)));
         let (held_out, test) = (percent(training.held_out_accuracy), percent(training.test_accuracy));
         lines.push(("accuracy", format!("held out {held_out}, test {test}")));
     }
-    lines.push(("trained with", printable(&training.trained_with)));
+    lines.extend(training.map(|training| ("trained with", printable(&training.trained_with))));
     lines.extend(card.confidence.iter().flat_map(text::confidence));
     fields(&lines)
 }

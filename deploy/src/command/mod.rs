@@ -1,5 +1,7 @@
 //! The commands, one file each. Each turns flags into a call of the library and prints the result as text or JSON.
 
+#[cfg(feature = "adopt")]
+pub mod adopt;
 pub mod answers;
 pub mod backends;
 pub mod bench;
@@ -301,7 +303,7 @@ pub fn test_set(model: &mut Model, folder: Option<&Path>, embedded: bool) -> Res
     };
     let (name, labels, input, card) =
         (model.name().to_owned(), model.labels().to_vec(), model.input().clone(), model.card().cloned());
-    let training = card.as_ref().map(|card| &card.training);
+    let training = card.as_ref().and_then(|card| card.training.as_ref());
     let trained = training.map(|training| Trained {
         name: &training.data_set,
         sample: &training.sample,
@@ -337,9 +339,9 @@ pub fn first(data: Dataset, images: Option<usize>) -> Result<Dataset> {
 }
 
 fn fetched(model: &Model) -> Result<PathBuf> {
-    let card = model.card();
-    let card = card.with_context(|| format!("{} has no card that names its data set: give --data", model.name()))?;
-    let name = &card.training.data_set;
+    let training = model.card().and_then(|card| card.training.as_ref());
+    let training = training.with_context(|| format!("{} does not name its data set: give --data", model.name()))?;
+    let name = &training.data_set;
     // The name comes from the model file, so it must not be a path to somewhere else.
     let mut components = Path::new(name).components();
     let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));

@@ -172,13 +172,13 @@ fn same_network<'a>(
     candidate: &'a Candidate,
     card: Option<ModelCard>,
 ) -> Result<()> {
-    let architecture = card.map(|card| card.architecture);
+    let architecture = card.and_then(|card| card.architecture);
     let Some((name, known)) = first else {
         *first = Some((&candidate.name, architecture));
         return Ok(());
     };
     let remedy = "give only exports of one network, in several precisions";
-    ensure!(known.is_some(), "{name} has no model card to say which network it is: {remedy}");
+    ensure!(known.is_some(), "{name} does not say which network it is: {remedy}");
     ensure!(*known == architecture, "{} is another network than {name}: {remedy}", candidate.name);
     Ok(())
 }

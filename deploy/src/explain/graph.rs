@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use models::architecture::Op;
 use models::card::ModelCard;
+use models::onnx;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
@@ -19,7 +20,7 @@ const PLANES: &str = "class_activation_maps.planes";
 
 /// Replaces the outputs of a model by its class activation maps, and returns their rows and columns.
 pub(super) fn expose_maps(model: &mut ModelProto, card: &ModelCard) -> Result<[usize; 2]> {
-    let layers = card.architecture.layers();
+    let layers = card.network()?.layers();
     let pool = layers.iter().find(|layer| layer.op == Op::GlobalAveragePool).context("it has no average pooling")?;
     let size = [pool.input.height, pool.input.width];
     let graph = model.graph.as_mut().context("it has no graph")?;
@@ -53,7 +54,7 @@ pub(super) fn expose_maps(model: &mut ModelProto, card: &ModelCard) -> Result<[u
     let score = graph.output.first().context("it has no outputs")?.clone();
     let extent = card.labels.len() * size[0] * size[1];
     graph.output = vec![ValueInfoProto { name: MAPS.to_owned(), ..resized(score, extent)? }];
-    remove_unused(graph);
+    onnx::remove_unused(graph);
     Ok(size)
 }
 
@@ -76,19 +77,4 @@ fn resized(mut output: ValueInfoProto, extent: usize) -> Result<ValueInfoProto> 
     ensure!(shape.dim.len() == 2, "its output has {} axes: expected 2", shape.dim.len());
     shape.dim[1].value = Some(Value::DimValue(extent as i64));
     Ok(output)
-}
-
-/// Removes nodes and initialisers that no output needs.
-fn remove_unused(graph: &mut GraphProto) {
-    let mut needed: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
-    let mut kept = Vec::new();
-    for node in graph.node.drain(..).rev() {
-        if node.output.iter().any(|output| needed.contains(output)) {
-            needed.extend(node.input.iter().cloned());
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    graph.node = kept;
-    graph.initializer.retain(|initializer| needed.contains(&initializer.name));
 }

@@ -155,7 +155,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
     let (element, image) = match card.takes {
         GraphInput::Images => ("uint8", [input.channels, input.height, input.width]),
         GraphInput::Normalised => {
-            let resolution = card.architecture.resolution;
+            let resolution = card.network()?.resolution;
             ("float", [input.channels, resolution, resolution])
         }
     };
@@ -215,7 +215,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         format!(
             "it has no model card, and {why}. Without a card, expected one input uint8 [N, C, H, W] (C 1 or 3, H and W \
              fixed) and one float output [N, classes], or one named {LOGITS} or {PROBABILITIES}.\n  Its inputs: {}\n  \
-             Its outputs: {}\n  Use a file written by train export, or export this one with such a signature",
+             Its outputs: {}\n  deploy adopt turns a classifier of another exporter into such a file",
             list(&signature.inputs),
             list(&signature.outputs)
         )
@@ -229,15 +229,14 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         && height != Some(0)
         && width != Some(0)
     {
-        bail!(unusable("the channels of its input come last: transpose them in the graph"));
+        bail!(unusable("the channels of its input come last"));
     }
     let Some([_, Some(channels @ (1 | 3)), Some(height @ 1..), Some(width @ 1..)]) = axes else {
         bail!(unusable("its input is not such an image"));
     };
     if image.element.starts_with("float") || image.element == "double" {
         bail!(unusable(
-            "its input is floats, but the file does not say how to scale images, 0 to 1 or by mean and deviation: put \
-             the scaling into the graph"
+            "its input is floats, but the file does not say how to scale images, 0 to 1 or by mean and deviation"
         ));
     }
     ensure!(image.element == "uint8", unusable(&format!("its input is {}", image.element)));

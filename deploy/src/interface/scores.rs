@@ -12,6 +12,7 @@ use ndarray::{ArrayView1, ArrayView2};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::str::FromStr;
 
 /// How far from 1 an image's probabilities may add up: fp16 and 8-bit rounding over a thousand classes.
 const SUM_TOLERANCE: f32 = 1e-2;
@@ -24,6 +25,23 @@ pub enum Scores {
     Logits,
     /// Probabilities; their logarithms serve as logits.
     Probabilities,
+}
+
+impl Scores {
+    /// The names used on the command line.
+    pub const NAMES: [&str; 2] = ["logits", "probabilities"];
+}
+
+impl FromStr for Scores {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "logits" => Self::Logits,
+            "probabilities" => Self::Probabilities,
+            _ => bail!("expected logits or probabilities"),
+        })
+    }
 }
 
 impl fmt::Display for Scores {

@@ -5,7 +5,7 @@
 
 use deploy::backend::Engine;
 use models::architecture::{Architecture, Kind};
-use models::card::{Content, FORMAT, GraphInput, Input, ModelCard, Precision, Preprocessing, Training};
+use models::card::{Content, GraphInput, Input, ModelCard, Precision, Preprocessing, TRAINED, Training};
 use models::onnx::proto::attribute_proto::AttributeType;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
@@ -171,15 +171,15 @@ impl Example {
 
 pub fn card(channels: usize) -> ModelCard {
     ModelCard {
-        format: FORMAT,
-        architecture: Architecture {
+        format: TRAINED,
+        architecture: Some(Architecture {
             kind: Kind::MobilenetV1,
             width: 0.25,
             resolution: 32,
             channels,
             classes: LABELS.len(),
             stem_stride: 2,
-        },
+        }),
         labels: LABELS.map(str::to_owned).to_vec(),
         input: Input {
             name: "image".into(),
@@ -196,7 +196,7 @@ pub fn card(channels: usize) -> ModelCard {
         precision: Precision::Fp32,
         calibration: None,
         confidence: None,
-        training: Training {
+        training: Some(Training {
             data_set: "insects".into(),
             images: 12_345,
             sample: Vec::new(),
@@ -207,7 +207,8 @@ pub fn card(channels: usize) -> ModelCard {
             test_accuracy: Some(0.5),
             trained_with: "nothing".into(),
             started_from: None,
-        },
+        }),
+        adopted: None,
     }
 }
 

@@ -78,7 +78,12 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
 /// Like [`read_labels`], but numbers names that occur more than once, as two do in common lists of ImageNet's classes:
 /// the second `crane` becomes `crane (2)`. Also returns these names.
 pub fn read_repeated_labels(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
-    let mut labels = read_names(path)?;
+    read_names(path).map(numbered)
+}
+
+/// Numbers names that occur more than once, as [`read_repeated_labels`] does. Also returns these names.
+#[must_use]
+pub fn numbered(mut labels: Vec<String>) -> (Vec<String>, Vec<String>) {
     let mut used: HashSet<String> = labels.iter().cloned().collect();
     let (mut seen, mut numbered) = (HashSet::new(), Vec::new());
     for label in &mut labels {
@@ -91,7 +96,7 @@ pub fn read_repeated_labels(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
             numbered.push(label.clone());
         }
     }
-    Ok((labels, numbered))
+    (labels, numbered)
 }
 
 fn read_names(path: &Path) -> Result<Vec<String>> {

@@ -23,7 +23,7 @@ pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
 pub use decode::unlabelled;
 pub use duplicates::choose;
 pub use idx_files::load;
-pub use labels::{UnknownClasses, read_labels, read_repeated_labels};
+pub use labels::{UnknownClasses, numbered, read_labels, read_repeated_labels};
 pub use listing::{images_below, images_in};
 pub use noise::noise;
 pub use sample::sample;

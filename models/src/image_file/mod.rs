@@ -8,20 +8,21 @@ mod file;
 mod jpeg;
 mod memory;
 mod metadata;
+mod resample;
+mod resize;
 
 use file::{Decoded, Limits};
+use resize::resized;
 
 pub use colours::has_many_colours;
 pub use file::{FORMATS, Formats, ImageForm, MAX_PIXELS, form, has_image_ending};
 
-use crate::card::{Content, Filter, Input, Polarity, Resize};
+use crate::card::{Content, Input, Polarity};
 use crate::digit::{self, Reading};
 use crate::files;
 use anyhow::{Context, Result, bail};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GenericImageView, GrayImage, ImageFormat, Pixel, RgbImage};
+use image::{DynamicImage, GenericImageView, GrayImage, ImageFormat, Pixel, Rgb, RgbImage};
 use ndarray::{Array3, ArrayView3};
-use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ impl Reader {
     }
 
     fn limits(&self, input: &Input) -> Limits {
-        let rows = (input.height as f64 / input.resize.crop).ceil() as usize;
+        let rows = input.resize.before_crop(input.height);
         Limits { max_pixels: self.max_pixels, rows }
     }
 
@@ -92,7 +93,7 @@ impl Reader {
     ///
     /// For a model of one channel whose card says that images show a digit, the image is prepared as a digit
     /// ([`digit::readings`]). Otherwise, an image that already has the input's size is only converted to its channels.
-    /// Any other image is resized and cropped as [`Resize`] says.
+    /// Any other image is resized and cropped as [`crate::card::Resize`] says.
     pub fn prepare(&self, image: DynamicImage, input: &Input) -> Result<Vec<Reading>> {
         let size = (u32::try_from(input.width)?, u32::try_from(input.height)?);
         let digit = Self::digit_polarity(input);
@@ -100,8 +101,8 @@ impl Reader {
         let image = &over(paper, image);
         let pixels = match (input.channels, digit) {
             (_, Some(polarity)) => return digit::readings(image, self.polarity, polarity, size),
-            (1, None) => cover(image, size, input.resize).to_luma8().into_raw(),
-            (3, None) => planes(&cover(image, size, input.resize).to_rgb8()),
+            (1, None) => luma(&resized(image, size, input.resize)).into_raw(),
+            (3, None) => planes(&resized(image, size, input.resize).to_rgb8()),
             (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };
         Ok(vec![Reading::whole(pixels)])
@@ -155,53 +156,19 @@ fn is_light_ink(image: &DynamicImage) -> bool {
     2 * opaque < 255 * pixels && light > 192 * opaque
 }
 
-/// The largest aspect ratio of an image that is resized whole. A longer one loses its ends first: resizing all of an
-/// image that is a thousand times wider than high would take a thousand times the memory.
-const MOST_RATIO: u32 = 8;
-
-/// Resizes an image and crops its centre to `(width, height)`, as torchvision's `Resize` and `CenterCrop` do.
-fn cover(image: &DynamicImage, (width, height): (u32, u32), resize: Resize) -> Cow<'_, DynamicImage> {
-    if (image.width(), image.height()) == (width, height) && resize.crop >= 1.0 {
-        return Cow::Borrowed(image);
+/// The grey levels of an image: those of a colour image as Pillow's `convert("L")`, torchvision's `Grayscale` and OpenCV
+/// compute them, with the weights of ITU-R BT.601. The `image` crate would take those of BT.709.
+fn luma(image: &DynamicImage) -> GrayImage {
+    if !image.color().has_color() {
+        return image.to_luma8();
     }
-    // `Resize` makes the shorter side this long. Both round down.
-    let [wide, high] = [width, height].map(|side| ((f64::from(side) / resize.crop) as u32).max(side));
-    // Without its ends, the image has the same number of pixels on either side of the centre.
-    let shortened = |long: u32, short: u32| long - (long.saturating_sub(short.saturating_mul(MOST_RATIO)) / 2 * 2);
-    let ratio = wide.max(high).div_ceil(wide.min(high).max(1));
-    let (across, down) = (
-        shortened(image.width(), image.height().saturating_mul(ratio)),
-        shortened(image.height(), image.width().saturating_mul(ratio)),
-    );
-    let (left, top) = ((image.width() - across) / 2, (image.height() - down) / 2);
-    let scale = (f64::from(wide) / f64::from(across)).max(f64::from(high) / f64::from(down));
-    // Nudged, because a side that is exactly as long as asked must not lose a pixel to rounding.
-    let full = |extent: u32, least: u32| ((f64::from(extent) * scale + 1e-6) as u32).max(least);
-    let (full_across, full_down) = (full(across, wide), full(down, high));
-    let filter = match resize.filter {
-        Filter::Bilinear => FilterType::Triangle,
-        Filter::Bicubic => FilterType::CatmullRom,
+    let colours = image.to_rgb8();
+    let grey = |&Rgb([red, green, blue]): &Rgb<u8>| {
+        let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue) + 0x8000;
+        (sum >> 16) as u8
     };
-    // Half a pixel goes to the even side, as Python's `round` decides in `CenterCrop`.
-    let at = |full: u32, kept: u32| (f64::from(full - kept) / 2.0).round_ties_even() as u32;
-    let (x, y) = (at(full_across, width), at(full_down, height));
-    // The common types are cropped without a copy.
-    Cow::Owned(match image {
-        DynamicImage::ImageLuma8(image) => {
-            let centre = imageops::crop_imm(image, left, top, across, down);
-            let resized = imageops::resize(&*centre, full_across, full_down, filter);
-            imageops::crop_imm(&resized, x, y, width, height).to_image().into()
-        }
-        DynamicImage::ImageRgb8(image) => {
-            let centre = imageops::crop_imm(image, left, top, across, down);
-            let resized = imageops::resize(&*centre, full_across, full_down, filter);
-            imageops::crop_imm(&resized, x, y, width, height).to_image().into()
-        }
-        other => {
-            let centre = other.crop_imm(left, top, across, down);
-            centre.resize_exact(full_across, full_down, filter).crop_imm(x, y, width, height)
-        }
-    })
+    let levels = colours.pixels().map(grey).collect();
+    GrayImage::from_raw(colours.width(), colours.height(), levels).unwrap_or_default()
 }
 
 /// `[H, W, 3]` to `[3, H, W]`.
@@ -228,7 +195,7 @@ pub fn png(values: ArrayView3<u8>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{Rgb, Rgba};
+    use image::Rgba;
 
     fn input(channels: usize, content: Content) -> Input {
         Input::new(channels, 28, 28, content)
@@ -276,55 +243,12 @@ mod tests {
         assert_eq!(Reader::digit_polarity(&input(1, Content::Image)), None);
     }
 
+    /// From Pillow 12: `Image.new("RGB", (28, 28), colour).convert("L").getpixel((5, 5))`.
     #[test]
-    fn a_wide_image_keeps_its_centre() {
-        let image = RgbImage::from_fn(112, 56, |x, _| if (28..84).contains(&x) { Rgb([9; 3]) } else { Rgb([200; 3]) });
-        let prepared = prepared(image, &input(3, Content::Image));
-        assert_eq!(prepared[[0, 14, 14]], 9);
-        assert_eq!(prepared[[0, 14, 2]], 9);
-    }
-
-    /// At a height of 28 px its full width would be 560,000 px.
-    #[test]
-    fn an_image_of_one_row_is_cut_before_it_is_resized() {
-        let image = GrayImage::from_fn(20_000, 1, |x, _| image::Luma([if x == 10_000 { 80 } else { 0 }]));
-        let prepared = prepared(image, &input(1, Content::Image));
-        assert_eq!(prepared.shape(), [1, 28, 28]);
-    }
-
-    /// The first rows of what torchvision 0.28.0 returns for a pattern of this width and height:
-    /// `CenterCrop(8)(Resize(int(8 / crop), interpolation)(image))`. The last case is not resized at all.
-    #[test]
-    fn images_are_resized_and_cropped_as_torchvision_does() {
-        for (across, down, filter, crop, expected) in [
-            (
-                41,
-                24,
-                Filter::Bilinear,
-                1.0,
-                [[95, 146, 113, 138, 140, 125, 120, 116], [127, 111, 120, 123, 122, 133, 120, 135]],
-            ),
-            (
-                23,
-                50,
-                Filter::Bicubic,
-                0.8,
-                [[101, 138, 131, 105, 141, 139, 108, 122], [131, 137, 121, 140, 148, 114, 112, 100]],
-            ),
-            (
-                9,
-                12,
-                Filter::Bicubic,
-                0.875,
-                [[44, 81, 118, 155, 192, 229, 15, 52], [99, 136, 173, 210, 247, 33, 70, 107]],
-            ),
-        ] {
-            let pattern = GrayImage::from_fn(across, down, |x, y| image::Luma([((x * 37 + y * y * 11) % 251) as u8]));
-            let input = Input { resize: Resize { filter, crop }, ..Input::new(1, 8, 8, Content::Image) };
-            let found = prepared(pattern, &input);
-            for (found, expected) in found.iter().zip(expected.as_flattened()) {
-                assert!(found.abs_diff(*expected) <= 1, "{across}x{down}: {found} instead of {expected}");
-            }
+    fn colours_become_grey_as_in_pillow() {
+        for (colour, grey) in [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29), ([10, 200, 90], 131)] {
+            let image = RgbImage::from_pixel(28, 28, Rgb(colour));
+            assert_eq!(prepared(image, &input(1, Content::Image))[[0, 5, 5]], grey);
         }
     }
 

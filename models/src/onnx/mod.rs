@@ -6,6 +6,7 @@
 
 pub mod external;
 pub mod limits;
+pub mod nodes;
 #[allow(missing_docs, clippy::pedantic, rustdoc::all)]
 pub mod proto;
 pub mod training;
@@ -17,8 +18,9 @@ use prost::Message;
 use proto::tensor_proto::DataType;
 use proto::tensor_shape_proto::dimension::Value;
 use proto::type_proto::Value as Kind;
-use proto::{ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
+use proto::{GraphProto, ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -99,6 +101,21 @@ pub fn parameters(model: &ModelProto) -> u64 {
         tensor.dims.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent.max(0).unsigned_abs()))
     };
     initializers.map(numbers).fold(0, u64::saturating_add)
+}
+
+/// Removes nodes and initialisers that no output needs.
+pub fn remove_unused(graph: &mut GraphProto) {
+    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+    let mut kept = Vec::new();
+    for node in graph.node.drain(..).rev() {
+        if node.output.iter().any(|output| needed.contains(output.as_str())) {
+            needed.extend(node.input.iter().cloned());
+            kept.push(node);
+        }
+    }
+    kept.reverse();
+    graph.node = kept;
+    graph.initializer.retain(|initializer| needed.contains(&initializer.name));
 }
 
 /// An input or output of a graph.

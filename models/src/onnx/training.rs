@@ -3,6 +3,7 @@
 
 use super::proto::{GraphProto, NodeProto, TensorProto};
 use anyhow::{Result, bail, ensure};
+use std::collections::HashSet;
 
 /// Advice at the end of each error message.
 const REMEDY: &str = "Export the network for inference: call model.eval() before torch.onnx.export";
@@ -29,6 +30,41 @@ pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Turns nodes in training mode into what they are at inference, as `model.eval()` does: `BatchNormalization` uses its
+/// stored statistics, and `Dropout` drops nothing. Returns what was changed, for people. Leaves alone nodes whose further
+/// outputs are used; [`check`] refuses them.
+pub fn to_inference(graph: &mut GraphProto, opset: i64) -> Vec<String> {
+    let inputs = graph.node.iter().flat_map(|node| &node.input);
+    let used: HashSet<String> = inputs.chain(graph.output.iter().map(|output| &output.name)).cloned().collect();
+    let mut graph_nodes = std::mem::take(&mut graph.node);
+    let (mut norms, mut dropouts) = (0, 0);
+    for node in &mut graph_nodes {
+        let alone = node.output.iter().skip(1).all(|name| name.is_empty() || !used.contains(name));
+        let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
+        match node.op_type.as_str() {
+            "BatchNormalization" if standard && alone && normalises_by_batch(node, opset) => {
+                node.attribute.retain(|attribute| attribute.name != "training_mode");
+                node.output.truncate(1);
+                norms += 1;
+            }
+            "Dropout" if standard && alone && opset >= 12 && node.input.len() > 2 => {
+                node.input.truncate(1);
+                node.output.truncate(1);
+                dropouts += 1;
+            }
+            _ => {}
+        }
+    }
+    graph.node = graph_nodes;
+    let changed =
+        [(norms, "BatchNormalization", "uses its stored mean and variance"), (dropouts, "Dropout", "drops nothing")];
+    let told = changed.iter().filter(|(count, ..)| *count > 0);
+    told.map(|(count, operator, what)| {
+        format!("the file was exported in training mode: {operator} ({count} times) now {what}, as after model.eval()")
+    })
+    .collect()
 }
 
 /// Since opset 14 training mode is an attribute. Before, a node in training mode had outputs for mean and variance.
@@ -106,6 +142,25 @@ mod tests {
             assert_eq!(checked(node("Dropout", &["x", "ratio", mode], &["y"]), 13).is_err(), refused, "{mode}");
         }
         checked(node("Dropout", &["x"], &["y", "mask"]), 10).unwrap();
+    }
+
+    #[test]
+    fn training_mode_is_removed_unless_its_results_are_used() {
+        let mode = AttributeProto { name: "training_mode".into(), i: Some(1), ..AttributeProto::default() };
+        let norm = NodeProto {
+            attribute: vec![mode],
+            ..node("BatchNormalization", &["x", "s", "b", "m", "v"], &["y", "m2", "v2"])
+        };
+        let dropout = node("Dropout", &["y", "ratio", "yes"], &["z", "mask"]);
+        let mut graph = GraphProto { node: vec![norm.clone(), dropout.clone()], ..GraphProto::default() };
+        assert_eq!(to_inference(&mut graph, 17).len(), 2);
+        check(&graph, 17).unwrap();
+        assert_eq!((graph.node[0].output.len(), graph.node[1].input.len()), (1, 1));
+        assert!(to_inference(&mut graph, 17).is_empty());
+        let user = node("Mul", &["z", "mask"], &["out"]);
+        let mut graph = GraphProto { node: vec![dropout, user], ..GraphProto::default() };
+        assert!(to_inference(&mut graph, 17).is_empty());
+        assert!(check(&graph, 17).is_err());
     }
 
     #[test]

@@ -53,7 +53,8 @@ fn libtorch_and_the_engines_draw_the_same_map() {
     let test = dataset::load(&tests::mnist().unwrap(), Split::Test).unwrap().first(1);
     let checkpoint = tests::trained(Kind::MobilenetV1).unwrap();
     let card = checkpoint.card();
-    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, Device::Cpu).unwrap();
+    let preprocessor =
+        TensorPreprocessor::new(&card.preprocessing, card.network().unwrap().resolution, Device::Cpu).unwrap();
     let images = Images::on_device(&test, Device::Cpu).unwrap().images;
     let network = checkpoint.shipped(Device::Cpu).unwrap();
     let expected = evaluate::activation_map(&network, &preprocessor, &images, 7).unwrap();

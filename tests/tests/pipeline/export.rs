@@ -211,7 +211,7 @@ fn a_file_with_one_fault_is_refused_and_leaves_nothing_behind() {
     for precision in Precision::ALL {
         let mut file = written(&checkpoint, &settings(precision));
         let good = file.bytes.clone();
-        let layers: Vec<String> = file.card.architecture.layers().into_iter().map(|layer| layer.name).collect();
+        let layers: Vec<String> = file.card.network().unwrap().layers().into_iter().map(|layer| layer.name).collect();
         let mut faults: Vec<(String, Fault)> = vec![
             ("shift of the pixels".into(), Box::new(|graph| change(graph, "input.shift", |t| multiply(t, 1.01)))),
             ("scale of the pixels".into(), Box::new(|graph| change(graph, "input.scale", |t| multiply(t, 1.01)))),

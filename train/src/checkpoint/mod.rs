@@ -13,7 +13,7 @@ use crate::flat::Flat;
 use crate::network::Network;
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
-use models::card::{Confidence, FORMAT as CARD_FORMAT, GraphInput, ModelCard, Precision, Training};
+use models::card::{Confidence, GraphInput, ModelCard, Precision, TRAINED, Training};
 use models::files;
 use safetensors::tensor::{self, Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
@@ -222,8 +222,8 @@ impl Checkpoint {
         let Metadata { recipe, data, history, .. } = &self.metadata;
         let last = history.last();
         ModelCard {
-            format: CARD_FORMAT,
-            architecture: self.metadata.architecture.clone(),
+            format: TRAINED,
+            architecture: Some(self.metadata.architecture.clone()),
             labels: data.labels.clone(),
             input: data.input.clone(),
             preprocessing: data.preprocessing.clone(),
@@ -231,7 +231,7 @@ impl Checkpoint {
             precision: Precision::default(),
             calibration: None,
             confidence: self.confidence,
-            training: Training {
+            training: Some(Training {
                 data_set: data.name.clone(),
                 images: data.fitted,
                 sample: data.sample.clone(),
@@ -242,7 +242,8 @@ impl Checkpoint {
                 test_accuracy: last.map(|epoch| epoch.test_accuracy),
                 trained_with: self.metadata.trained_with.clone(),
                 started_from: self.metadata.started_from.clone(),
-            },
+            }),
+            adopted: None,
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// Standard deviation of each channel on the scale 0 to 1: one number, or one for each channel
     #[arg(long, value_name = "R,G,B", default_value = "0.5", value_delimiter = ',', value_parser = number::<f64>(Interval::new((Bound::Excluded(0.0), Bound::Unbounded))))]
     std: Vec<f64>,
-    /// How images are resized: bilinear or bicubic, both with anti-aliasing
+    /// How images are resized: nearest, or bilinear, bicubic or lanczos with anti-aliasing
     #[arg(long, value_name = "NAME", default_value = "bicubic", value_parser = one_of::<Filter>(Filter::ALL.map(Filter::name)), hide_possible_values = true)]
     resize: Filter,
     /// Share of the resized image's shorter side that the centre crop keeps
@@ -64,7 +64,7 @@ impl Arguments {
         let preparation = Preparation {
             resolution: self.resolution,
             preprocessing: Preprocessing { mean: channels("--mean", &self.mean)?, std: channels("--std", &self.std)? },
-            resize: Resize { filter: self.resize, crop: self.crop },
+            resize: Resize { filter: self.resize, crop: self.crop, ..Resize::default() },
         };
         let name = self.file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let imported = Imported::new(&name, &self.file, labels, preparation)?;

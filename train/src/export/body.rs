@@ -21,8 +21,8 @@ pub(super) fn logits(
     mut tap: impl FnMut(&str, Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let _guard = tch::no_grad_guard();
-    let network = Network::folded(&card.architecture, weights)?;
-    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, Device::Cpu)?;
+    let network = Network::folded(card.network()?, weights)?;
+    let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.network()?.resolution, Device::Cpu)?;
     let total = images.size()[0];
     let mut parts = Vec::new();
     for start in (0..total).step_by(BATCH) {

@@ -2,11 +2,12 @@
 
 use super::Settings;
 use super::fold::Weights;
-use super::nodes::{Nodes, integer, integers, tensor, text};
+
 use super::quantize::{self, Quantized, Range};
 use anyhow::{Context, Result, ensure};
 use models::architecture::{Convolution, Op};
 use models::card::{GraphInput, LOGITS, ModelCard, PROBABILITIES};
+use models::onnx::nodes::{Nodes, integer, integers, tensor, text};
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto};
 use models::preprocess::factor;
@@ -68,7 +69,8 @@ pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<
         graph.nodes.floats(CLIP_MIN, &[], &[0.0]);
         graph.nodes.floats(CLIP_MAX, &[], &[6.0]);
     }
-    for layer in card.architecture.layers() {
+    let architecture = card.network()?;
+    for layer in architecture.layers() {
         let name = layer.name.as_str();
         x = match layer.op {
             Op::Convolution(convolution) => graph.convolution(name, &x, convolution)?,
@@ -89,15 +91,14 @@ pub fn write(card: &ModelCard, numbers: Numbers, settings: &Settings) -> Result<
         graph.nodes.node("Softmax", &[LOGITS], PROBABILITIES, vec![integer("axis", 1)]);
     }
 
-    let (input, classes) = (&card.input, card.architecture.classes);
-    let resolution = card.architecture.resolution;
+    let (input, classes, resolution) = (&card.input, architecture.classes, architecture.resolution);
     let (element, image) = match card.takes {
         GraphInput::Images => (DataType::Uint8, [input.channels, input.height, input.width]),
         GraphInput::Normalised => (DataType::Float, [input.channels, resolution, resolution]),
     };
     let outputs = settings.outputs.names();
     let graph = GraphProto {
-        name: card.architecture.kind.name().to_owned(),
+        name: architecture.kind.name().to_owned(),
         node: graph.nodes.nodes,
         initializer: graph.nodes.initializers,
         input: vec![tensor(&input.name, element, settings.batch, &image)],
@@ -132,16 +133,9 @@ impl Graph<'_> {
     }
 
     fn preprocessing(&mut self, card: &ModelCard) -> Result<String> {
-        let (scale, shift) = card.preprocessing.scale_and_shift();
-        let per_channel = [1, scale.len() as i64, 1, 1];
         let graph = &mut self.nodes;
-        graph.floats("input.scale", &per_channel, &scale);
-        graph.floats("input.shift", &per_channel, &shift);
-        let to_float = vec![integer("to", DataType::Float as i64)];
-        let x = graph.node("Cast", &[&card.input.name], "input.float", to_float);
-        let x = graph.node("Mul", &[&x, "input.scale"], "input.scaled", vec![]);
-        let x = graph.node("Add", &[&x, "input.shift"], "input.normalised", vec![]);
-        let resolution = card.architecture.resolution;
+        let x = graph.normalised(&card.input.name, &card.preprocessing);
+        let resolution = card.network()?.resolution;
         if [card.input.height, card.input.width] == [resolution; 2] {
             return Ok(x);
         }
@@ -207,8 +201,7 @@ impl Graph<'_> {
                 let Weights { shape, weight, bias } = weights.get(layer).with_context(missing)?;
                 if matches!(self.numbers, Numbers::Fp16(_)) {
                     graph.halves(&name, shape, weight)?;
-                    let to_float = vec![integer("to", DataType::Float as i64)];
-                    names = vec![graph.node("Cast", &[&name], &format!("{name}.float"), to_float)];
+                    names = vec![graph.cast(&name, DataType::Float, &format!("{name}.float"))];
                 } else {
                     graph.floats(&name, shape, weight);
                 }

@@ -59,7 +59,6 @@ pub mod check;
 pub mod confidence;
 pub mod fold;
 pub mod graph;
-mod nodes;
 mod numbers;
 mod observer;
 pub mod paired;

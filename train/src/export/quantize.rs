@@ -157,7 +157,7 @@ pub fn quantize(
     let ranges = calibrate(card, folded, images, observer)?;
     let mut layers = BTreeMap::new();
     let mut input = INPUT.to_owned();
-    for layer in card.architecture.layers() {
+    for layer in card.network()?.layers() {
         let name = layer.name;
         let Some(own) = folded.get(&name) else {
             ensure!(layer.op == Op::GlobalAveragePool, "no weights for layer {name}");

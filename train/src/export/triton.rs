@@ -9,7 +9,7 @@
 
 use super::Written;
 use anyhow::{Context, Result, bail, ensure};
-use models::card::{GraphInput, ModelCard};
+use models::card::{GraphInput, ModelCard, Training};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ const QUEUE_DELAY: usize = 500;
 /// The model's name in the repository, such as `mnist-quick`.
 #[must_use]
 pub fn name(card: &ModelCard) -> String {
-    let name = format!("{}-{}", card.training.data_set, card.training.recipe);
+    let trained = |training: &Training| format!("{}-{}", training.data_set, training.recipe);
+    let name = card.training.as_ref().map(trained).unwrap_or_default();
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect()
 }
 
@@ -32,7 +33,7 @@ pub fn name(card: &ModelCard) -> String {
 pub fn config(written: &Written) -> Result<String> {
     let (card, settings) = (&written.card, &written.settings);
     ensure!(settings.batch.is_none(), "the server assembles its batches itself: leave --batch dynamic");
-    let resolution = card.architecture.resolution;
+    let resolution = card.network()?.resolution;
     let (element, [channels, height, width]) = match card.takes {
         GraphInput::Images => ("TYPE_UINT8", [card.input.channels, card.input.height, card.input.width]),
         GraphInput::Normalised => ("TYPE_FP32", [card.input.channels, resolution, resolution]),

@@ -93,7 +93,7 @@ impl Figures {
         let file = |image: usize| test.files.get(image).map(PathBuf::as_path);
         let device = test.images.device();
         let (network, card) = (checkpoint.shipped(device)?, checkpoint.card());
-        let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.architecture.resolution, device)?;
+        let preprocessor = TensorPreprocessor::new(&card.preprocessing, card.network()?.resolution, device)?;
         let shown = wrong.iter().take(SHOWN).map(|mistake| {
             let file = file(mistake.image).map(std::path::absolute).transpose()?;
             let one = test.images.f_narrow(0, mistake.image as i64, 1)?;

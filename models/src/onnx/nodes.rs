@@ -1,20 +1,25 @@
 //! Builds the parts of an ONNX graph: nodes, initialisers, attributes, inputs and outputs.
 
+use super::proto::attribute_proto::AttributeType;
+use super::proto::tensor_proto::DataType;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::type_proto::{self, Tensor as TensorType};
+use super::proto::{AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
+use crate::card::Preprocessing;
 use anyhow::{Result, ensure};
 use half::f16;
-use models::onnx::proto::attribute_proto::AttributeType;
-use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::tensor_shape_proto::{Dimension, dimension};
-use models::onnx::proto::type_proto::{self, Tensor as TensorType};
-use models::onnx::proto::{AttributeProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
+
+pub use super::proto::AttributeProto as Attribute;
 
 /// Name of the dynamic batch dimension.
 const BATCH: &str = "N";
 
 /// The nodes and initialisers of a graph under construction.
 #[derive(Default)]
-pub(super) struct Nodes {
+pub struct Nodes {
+    /// The nodes, in the order in which they run.
     pub nodes: Vec<NodeProto>,
+    /// The constants that they use.
     pub initializers: Vec<TensorProto>,
 }
 
@@ -37,6 +42,22 @@ impl Nodes {
         if let Some(last) = self.nodes.last_mut() {
             last.output = vec![name.to_owned()];
         }
+    }
+
+    /// Adds the nodes that turn images `[N, C, H, W]`, values 0 to 255, into normalised floats of the same shape.
+    pub fn normalised(&mut self, images: &str, preprocessing: &Preprocessing) -> String {
+        let (scale, shift) = preprocessing.scale_and_shift();
+        let per_channel = [1, scale.len() as i64, 1, 1];
+        self.floats("input.scale", &per_channel, &scale);
+        self.floats("input.shift", &per_channel, &shift);
+        let x = self.cast(images, DataType::Float, "input.float");
+        let x = self.node("Mul", &[&x, "input.scale"], "input.scaled", vec![]);
+        self.node("Add", &[&x, "input.shift"], "input.normalised", vec![])
+    }
+
+    /// Adds a node that converts values to another element type.
+    pub fn cast(&mut self, from: &str, element: DataType, name: &str) -> String {
+        self.node("Cast", &[from], name, vec![integer("to", element as i64)])
     }
 
     fn constant(&mut self, element: DataType, name: &str, shape: &[i64], raw_data: Vec<u8>) {
@@ -77,6 +98,12 @@ impl Nodes {
         self.constant(DataType::Uint8, name, &[], vec![value]);
     }
 
+    /// Adds an initialiser of 64-bit integers, as `Gather` and `Reshape` take them.
+    pub fn indices(&mut self, name: &str, values: &[i64]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(DataType::Int64, name, &[values.len() as i64], bytes);
+    }
+
     /// Adds an initialiser of 32-bit integers.
     pub fn integers(&mut self, name: &str, shape: &[i64], values: &[i32]) {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -84,7 +111,9 @@ impl Nodes {
     }
 }
 
-pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
+/// A whole number as an attribute.
+#[must_use]
+pub fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Int as i32,
@@ -93,7 +122,9 @@ pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-pub(super) fn integers(name: &str, values: &[usize]) -> AttributeProto {
+/// Whole numbers as an attribute.
+#[must_use]
+pub fn integers(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Ints as i32,
@@ -102,7 +133,9 @@ pub(super) fn integers(name: &str, values: &[usize]) -> AttributeProto {
     }
 }
 
-pub(super) fn text(name: &str, value: &str) -> AttributeProto {
+/// A text as an attribute.
+#[must_use]
+pub fn text(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::String as i32,
@@ -112,7 +145,8 @@ pub(super) fn text(name: &str, value: &str) -> AttributeProto {
 }
 
 /// An input or output of shape `[batch, …shape]`. `None` makes the batch dimension dynamic.
-pub(super) fn tensor(name: &str, element: DataType, batch: Option<usize>, shape: &[usize]) -> ValueInfoProto {
+#[must_use]
+pub fn tensor(name: &str, element: DataType, batch: Option<usize>, shape: &[usize]) -> ValueInfoProto {
     let fixed = |extent: usize| dimension::Value::DimValue(extent as i64);
     let first = batch.map_or_else(|| dimension::Value::DimParam(BATCH.to_owned()), fixed);
     let dim = std::iter::once(first)

@@ -1,0 +1,157 @@
+//! Turns an ONNX classifier of another exporter into a file that follows our contract: images in, the preparation and the
+//! card inside, the same answer in every engine.
+//!
+//! `sources` reads what the file and its neighbours say about its images ([`facts`]); [`plan`] decides, or asks for what
+//! nobody says; `graph` rewrites the file; [`check`] compares the result with the original.
+
+pub mod check;
+pub mod facts;
+mod graph;
+pub mod plan;
+pub mod sources;
+
+use crate::interface::Scores;
+use crate::model::Scored;
+use anyhow::{Context, Result, ensure};
+use check::{Outcome, Reference};
+use facts::{Facts, Source, Sources};
+use models::card::{self, Adopted, LOGITS, ModelCard, Origin, PROBABILITIES, Precision};
+use models::onnx::limits::{self, Footprint, Limits};
+use models::onnx::proto::ModelProto;
+use models::onnx::{self, external, versions};
+use models::{dataset, files};
+use ndarray::ArrayView4;
+use plan::{Line, Plan};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// An adopted file in memory.
+#[derive(Debug)]
+pub struct Adoption {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Its card.
+    pub card: ModelCard,
+    /// What was decided and who said so.
+    pub told: Vec<Line>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    plan: Plan,
+    /// The original for inference, with the same output.
+    reference: ModelProto,
+    scores: Scores,
+}
+
+impl Adoption {
+    /// Reads a file and rewrites it. `flags` are what the user says, `described` further files that describe it. Fails
+    /// with [`plan::Questions`] if something is not known.
+    pub fn new(path: &Path, flags: Facts, described: &[PathBuf]) -> Result<Self> {
+        let bytes = onnx::read_file(path)?;
+        let sha256 = format!("{:x}", Sha256::digest(&bytes));
+        let source =
+            Origin { file: path.file_name().map_or_else(String::new, |name| files::name(Path::new(name))), sha256 };
+        let bytes = external::embedded(bytes, path)?;
+        Self::of(&bytes, path, source, flags, described)
+            .with_context(|| format!("{} cannot be adopted", path.display()))
+    }
+
+    fn of(bytes: &[u8], path: &Path, source: Origin, flags: Facts, described: &[PathBuf]) -> Result<Self> {
+        let limits = Limits::default();
+        let model = onnx::parse(bytes)?;
+        let adopted = ModelCard::from_model(&model).is_ok_and(|card| card.is_some());
+        ensure!(!adopted, "it has a model card: it can be used as it is");
+        versions::check(&model)?;
+        limits::check(&model, &limits)?;
+        let mut sources = Sources(vec![Source { name: String::new(), facts: flags }]);
+        sources.0.extend(sources::known(&model, path, described)?);
+        let plan = Plan::new(&model, &sources)?;
+
+        let (mut adopted, mut notes) = graph::prepared(&model, &plan)?;
+        let mut reference = graph::reference(&model, &plan)?;
+        let images = plan.batch.unwrap_or(2) as u64;
+        let footprint = Footprint::estimate(&adopted, images as usize, &limits)?;
+        let shape = footprint.outputs.values().next().context("it has no outputs")?;
+        if onnx::signature(&reference)?.outputs.iter().any(|output| output.element == "float16") {
+            graph::widened(&mut reference)?;
+        }
+        for model in [&mut adopted, &mut reference] {
+            graph::flattened(model, shape, images)?;
+        }
+        let classes = shape.iter().rev().find(|&&extent| extent > 1).copied().unwrap_or(1);
+        let classes = usize::try_from(classes)?;
+        for model in [&mut adopted, &mut reference] {
+            graph::named(model, SCORES, plan.batch, classes)?;
+        }
+        let Scored { holds, reason, .. } = Scored::new("the adopted file", &onnx::encode(&adopted))?;
+        if let Some(told) = plan.scores {
+            ensure!(told == holds, "--scores says {told}, but its output '{}' holds {holds}: {reason}", plan.output);
+        }
+        graph::named(&mut adopted, if holds == Scores::Logits { LOGITS } else { PROBABILITIES }, plan.batch, classes)?;
+
+        let mut told = plan.told.clone();
+        told.push(Line { what: "scores", value: holds.to_string(), by: reason });
+        let labels = labels(&plan, classes, &mut told, &mut notes)?;
+        let mut described_by: Vec<String> = Vec::new();
+        for Line { by, .. } in plan.told.iter().filter(|line| line.by.starts_with("--") || sources.names(&line.by)) {
+            if !described_by.contains(by) {
+                described_by.push(by.clone());
+            }
+        }
+        let producer = format!("{} {}", model.producer_name, model.producer_version).trim().to_owned();
+        let card = ModelCard {
+            format: card::ADOPTED,
+            architecture: None,
+            labels,
+            input: plan.input(),
+            preprocessing: plan.preprocessing.clone(),
+            takes: card::GraphInput::Images,
+            precision: Precision::Fp32,
+            calibration: None,
+            confidence: None,
+            training: None,
+            adopted: Some(Adopted { source, producer, described_by }),
+        };
+        card.embed(&mut adopted)?;
+        Ok(Self { bytes: onnx::encode(&adopted), card, told, notes, plan, reference, scores: holds })
+    }
+
+    /// Compares the file with the original on images `[N, C, H, W]`, values 0 to 255, of the size that the card says.
+    /// Calls `progress` with the name of each engine.
+    pub fn check(
+        &self,
+        images: ArrayView4<u8>,
+        progress: &dyn Fn(&str),
+    ) -> Result<Vec<(crate::backend::Engine, Outcome)>> {
+        let Self { plan, reference, scores, card, .. } = self;
+        let reference =
+            Reference { model: reference, plan, output: SCORES, classes: card.labels.len(), scores: *scores };
+        reference.compare("the adopted file", &self.bytes, images, progress)
+    }
+}
+
+/// Name of the output until it is known what its scores are.
+const SCORES: &str = "scores";
+
+/// The names of the classes: those that somebody says, or their numbers.
+fn labels(plan: &Plan, classes: usize, told: &mut Vec<Line>, notes: &mut Vec<String>) -> Result<Vec<String>> {
+    let Some((labels, by)) = &plan.labels else {
+        notes.push(
+            "nobody names the classes: they are called by their numbers. Name them with --labels FILE".to_owned(),
+        );
+        told.push(Line { what: "classes", value: format!("{classes}, by number"), by: "the graph".to_owned() });
+        return Ok((0..classes).map(|class| class.to_string()).collect());
+    };
+    let hint =
+        if classes == labels.len() + 1 { ". Does the network count 'background' as its first class?" } else { "" };
+    ensure!(
+        labels.len() == classes,
+        "{by} has {} labels, but the network tells {classes} classes apart: give --labels FILE{hint}",
+        labels.len()
+    );
+    let (labels, repeated) = dataset::numbered(labels.clone());
+    notes.extend(
+        repeated.iter().map(|label| format!("{by} repeats the name of a class: the later class is called {label}")),
+    );
+    told.push(Line { what: "classes", value: crate::text::class_list(&labels), by: by.clone() });
+    Ok(labels)
+}

@@ -1,0 +1,192 @@
+//! `deploy adopt`: files of other exporters become files that follow our contract, or are refused with a reason.
+#![cfg(feature = "adopt")]
+
+mod example;
+
+use assert_cmd::Command;
+use deploy::backend::{Options, Selection};
+use deploy::model::Model;
+use example::{Example, LABELS, images, integers, logits_by_hand, node, onnxruntime_for};
+use models::card::ModelCard;
+use models::onnx;
+use models::onnx::proto::tensor_proto::DataType;
+use models::onnx::proto::{ModelProto, StringStringEntryProto};
+use ndarray::{Array4, s};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How an image is prepared for the network of [`Example`], as flags.
+const PREPARED: &str = "--scale 1/255 --mean 0 --std 1 --resize bilinear --fit squash";
+
+/// The network of [`Example`] as other exporters write it: it takes floats, prepared by the caller.
+fn floats(channels: usize) -> ModelProto {
+    let example =
+        Example { card: false, channels, element: DataType::Float, outputs: ["scores", ""], ..Example::default() };
+    let mut model = example.model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.drain(..2);
+    graph.node[0].input[0] = "image".into();
+    model
+}
+
+/// The same with channels last.
+fn channels_last(channels: usize) -> ModelProto {
+    let mut model = floats(channels);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[0].input[0] = "planes".into();
+    graph.node.insert(0, node("Transpose", &["image"], "planes", vec![integers("perm", &[0, 3, 1, 2])]));
+    let shape = graph.input[0].r#type.as_mut().unwrap();
+    let Some(models::onnx::proto::type_proto::Value::TensorType(tensor)) = &mut shape.value else { panic!() };
+    tensor.shape.as_mut().unwrap().dim[1..].rotate_left(1);
+    model
+}
+
+/// A folder with a file, and what `deploy adopt` makes of it.
+struct Case {
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(model: &ModelProto) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("model.onnx"), onnx::encode(model)).unwrap();
+        Self { folder }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn adopt(&self, flags: &str) -> (Option<i32>, String) {
+        let mut command = Command::cargo_bin("deploy").unwrap();
+        command.current_dir(self.folder.path()).args(["adopt", "model.onnx", "-o", "out.onnx"]);
+        let output = command.args(flags.split_whitespace()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    }
+
+    fn refused(&self, flags: &str, words: &[&str]) {
+        let (code, text) = self.adopt(flags);
+        assert!(code != Some(0) && words.iter().all(|word| text.contains(word)), "{flags}: {text}");
+        assert!(!self.file("out.onnx").exists());
+    }
+
+    /// Adopts the file, which must answer like the network itself for `expected`.
+    fn adopted(&self, flags: &str, images: &Array4<u8>, expected: &Array4<u8>) -> (ModelCard, String) {
+        let (code, text) = self.adopt(flags);
+        assert_eq!(code, Some(0), "{text}");
+        let options = Options::new(Selection::AutoOnCpu, Some(1));
+        let mut model = Model::open(&self.file("out.onnx"), &options).unwrap();
+        let found = model.logits(images.view()).unwrap();
+        let by_hand = logits_by_hand(expected.view());
+        assert!(found.iter().zip(&by_hand).all(|(found, by_hand)| (found - by_hand).abs() < 1e-3), "{flags}: {found}");
+        (model.card().unwrap().clone(), text)
+    }
+}
+
+fn labels(folder: &Path) {
+    fs::write(folder.join("labels.txt"), LABELS.join("\n")).unwrap();
+}
+
+#[test]
+fn what_the_flags_say_is_put_into_the_file() {
+    if !onnxruntime_for("what_the_flags_say_is_put_into_the_file") {
+        return;
+    }
+    let grey = images(6, 1);
+    let case = Case::new(&floats(1));
+    labels(case.folder.path());
+    let (card, text) = case.adopted(&format!("{PREPARED} --labels labels.txt"), &grey, &grey);
+    assert_eq!(card.labels, LABELS);
+    assert!(card.adopted.is_some_and(|adopted| adopted.source.sha256.len() == 64 && adopted.producer == "by hand"));
+    assert!(text.contains("Compared with the original on 100 random patterns"), "{text}");
+
+    let colours = images(6, 3);
+    for model in [floats(3), channels_last(3)] {
+        Case::new(&model).adopted(&format!("{PREPARED} --color rgb"), &colours, &colours);
+        let swapped = colours.slice(s![.., ..;-1, .., ..]).to_owned();
+        Case::new(&model).adopted(&format!("{PREPARED} --color bgr"), &colours, &swapped);
+    }
+}
+
+/// The network gets (value · scale − mean) / std, with the numbers of blue first for `bgr`.
+#[test]
+fn mean_and_deviation_are_those_of_the_networks_channels() {
+    if !onnxruntime_for("mean_and_deviation_are_those_of_the_networks_channels") {
+        return;
+    }
+    let images = images(6, 3) / 2;
+    // Twice the value, so that the network sees other images than it gets.
+    let seen = Array4::from_shape_fn(images.dim(), |(n, c, y, x)| {
+        let network = images[[n, 2 - c, y, x]];
+        network * [1, 2, 1][c] + [0, 10, 20][c]
+    });
+    let flags = "--color bgr --scale 1 --mean 0,-5,-20 --std 255,127.5,255 --resize bilinear --fit squash";
+    Case::new(&floats(3)).adopted(flags, &images, &seen);
+}
+
+#[test]
+fn neighbours_and_metadata_say_what_flags_need_not() {
+    if !onnxruntime_for("neighbours_and_metadata_say_what_flags_need_not") {
+        return;
+    }
+    let colours = images(3, 3);
+    let mut model = floats(3);
+    let case = Case::new(&model);
+    let config = r#"{"pretrained_cfg": {"input_size": [3, 8, 6], "mean": [0, 0, 0], "std": [1, 1, 1], "crop_pct": 0.9,
+        "interpolation": "bicubic"}, "label_names": ["ant", "bee", "cat"]}"#;
+    fs::write(case.file("config.json"), config).unwrap();
+    let (card, _) = case.adopted("", &colours, &colours);
+    assert_eq!((card.labels.len(), card.input.resize.crop), (3, 0.9));
+    // A flag comes first.
+    fs::remove_file(case.file("out.onnx")).unwrap();
+    assert_eq!(case.adopted("--crop 1", &colours, &colours).0.input.resize.crop, 1.0);
+
+    let names = "{0: 'ant', 1: \"bee's\", 2: 'cat'}";
+    for (key, value) in [("task", "classify"), ("imgsz", "[8, 6]"), ("names", names)] {
+        model.metadata_props.push(StringStringEntryProto { key: key.into(), value: value.into() });
+    }
+    let (card, text) = Case::new(&model).adopted("", &colours, &colours);
+    assert_eq!(card.labels[1], "bee's");
+    assert!(text.contains("ultralytics metadata"), "{text}");
+}
+
+#[test]
+fn what_nobody_says_is_asked_for_and_what_contradicts_the_file_is_refused() {
+    let case = Case::new(&floats(3));
+    let (code, text) = case.adopt("");
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("Missing: --color, --scale, --mean, --std, --resize, --fit, --crop"), "{text}");
+    assert!(text.contains("float [N, 3, 8, 6]") && text.contains("0.485,0.456,0.406"), "{text}");
+    // A mean of 0 fits every scale.
+    case.refused(&format!("{} --color rgb", PREPARED.replace("--scale 1/255 ", "")), &["Missing: --scale"]);
+    let with = |flags: &str| format!("{PREPARED} --color rgb {flags}");
+    case.refused(&with("--layout nhwc"), &["--layout says nhwc", "float [N, 3, 8, 6]"]);
+    case.refused(&format!("{PREPARED} --color grey"), &["grey, which has 1 channels", "has 3"]);
+    case.refused(&with("--size 10"), &["--size says 10x10 px", "fixed at 6x8 px"]);
+    case.refused(&with("--output logits"), &["--output names 'logits'", "scores float"]);
+    if !onnxruntime_for("what_nobody_says_is_asked_for") {
+        return;
+    }
+    case.refused(&with("--scores probabilities"), &["--scores says probabilities", "holds logits"]);
+    fs::write(case.file("two.txt"), "ant\nbee\n").unwrap();
+    case.refused(&with("--labels two.txt"), &["--labels has 2 labels", "3 classes", "background"]);
+    let ours = Case::new(&Example::default().model());
+    ours.refused("", &["it has a model card: it can be used as it is"]);
+}
+
+#[test]
+fn names_of_the_original_do_not_clash_with_ours() {
+    if !onnxruntime_for("names_of_the_original_do_not_clash_with_ours") {
+        return;
+    }
+    let colours = images(3, 3);
+    let mut model = floats(3);
+    let graph = model.graph.as_mut().unwrap();
+    // The original calls an inner value like our output, and its own output like our input's scale.
+    graph.node[1].output[0] = "logits".into();
+    graph.node[2].input[0] = "logits".into();
+    graph.node[4].output[0] = "input.scale".into();
+    graph.output[0].name = "input.scale".into();
+    Case::new(&model).adopted(&format!("{PREPARED} --color rgb"), &colours, &colours);
+}
