@@ -19,6 +19,9 @@ pub(super) enum Lane {
     /// 4 numbers at once, with SSE2 or NEON, which all processors of these architectures have.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Baseline,
+    /// 4 numbers at once, with NEON, which most 32-bit ARM processors have. Only for code in assembly language.
+    #[cfg(target_arch = "arm")]
+    Neon,
     /// One number at a time.
     Scalar,
 }
@@ -38,6 +41,10 @@ impl Lane {
         }
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         lanes.push(Self::Baseline);
+        #[cfg(target_arch = "arm")]
+        if has_neon() {
+            lanes.push(Self::Neon);
+        }
         lanes.push(Self::Scalar);
         lanes
     }
@@ -53,6 +60,8 @@ impl Lane {
             Self::Baseline => "SSE2",
             #[cfg(target_arch = "aarch64")]
             Self::Baseline => "NEON",
+            #[cfg(target_arch = "arm")]
+            Self::Neon => "NEON",
             Self::Scalar => "scalar",
         }
     }
@@ -68,9 +77,20 @@ impl Lane {
             Self::Avx2Half => 4,
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Self::Baseline => 4,
+            #[cfg(target_arch = "arm")]
+            Self::Neon => 4,
             Self::Scalar => 1,
         }
     }
+}
+
+/// Whether the processor has NEON. The standard library's own test is not stable for 32-bit ARM.
+#[cfg(target_arch = "arm")]
+pub(super) fn has_neon() -> bool {
+    /// `HWCAP_NEON` in Linux.
+    const NEON: libc::c_ulong = 1 << 12;
+    // SAFETY: this only reads what the kernel told the process when it started.
+    unsafe { libc::getauxval(libc::AT_HWCAP) & NEON != 0 }
 }
 
 /// A vector of `WIDTH` numbers.

@@ -39,7 +39,7 @@ impl Processor {
         let limit = limit.transpose()?;
         let allowed = |name: &str| limit.is_none_or(|limit| rank(name).is_some_and(|rank| rank <= limit));
         let lanes = Lane::available().into_iter().filter(|lane| allowed(lane.name())).collect();
-        // Without vectors, floats are faster: tract-linalg has vectors for them on 32-bit ARM, and x86-64 has SSE2.
+        // Without vectors for integers, floats are faster: for them, x86-64 has SSE2, and 32-bit ARM a unit of its own.
         let fast = |one: &Instructions| *one != Instructions::Scalar || limit == Some(0);
         let instructions = Instructions::available().into_iter().find(|one| allowed(one.name())).filter(fast);
         Ok(Self { lanes, instructions })

@@ -7,7 +7,7 @@
 // Must be inlined into the one function that is compiled for an instruction set (see `vectors`).
 #![allow(clippy::inline_always)]
 
-use super::vectors::Taps;
+use super::vectors::{Columns, Taps};
 use super::{CHANNELS, Constants, Layouts, Parts, Shared, parallel};
 use std::ops::Range;
 
@@ -58,6 +58,21 @@ impl<V: Taps> Depthwise<V> {
         Self { layouts, stride, weights, bias, ending }
     }
 
+    /// Cuts the work by rows, or by channels if there are too few rows to share them out evenly.
+    fn part(&self, part: usize, parts: usize) -> Part {
+        let (rows, vectors) = (0..self.layouts.output.rows, 0..self.bias.len() / CHANNELS);
+        if rows.len() < 8 * parts && vectors.len() >= parts {
+            let Range { start, end } = parallel::part(vectors, part, parts);
+            Part { rows, channels: start * CHANNELS..end * CHANNELS }
+        } else {
+            // An even number of rows, which are computed in pairs.
+            let Range { start, end } = parallel::part(0..rows.len().div_ceil(2), part, parts);
+            Part { rows: 2 * start..(2 * end).min(rows.len()), channels: 0..self.bias.len() }
+        }
+    }
+}
+
+impl<V: Columns> Depthwise<V> {
     /// Computes a part of the output.
     ///
     /// # Safety
@@ -81,19 +96,6 @@ impl<V: Taps> Depthwise<V> {
                 }
             }
             row += if two { 2 } else { 1 };
-        }
-    }
-
-    /// Cuts the work by rows, or by channels if there are too few rows to share them out evenly.
-    fn part(&self, part: usize, parts: usize) -> Part {
-        let (rows, vectors) = (0..self.layouts.output.rows, 0..self.bias.len() / CHANNELS);
-        if rows.len() < 8 * parts && vectors.len() >= parts {
-            let Range { start, end } = parallel::part(vectors, part, parts);
-            Part { rows, channels: start * CHANNELS..end * CHANNELS }
-        } else {
-            // An even number of rows, which are computed in pairs.
-            let Range { start, end } = parallel::part(0..rows.len().div_ceil(2), part, parts);
-            Part { rows: 2 * start..(2 * end).min(rows.len()), channels: 0..self.bias.len() }
         }
     }
 
@@ -141,6 +143,66 @@ impl<V: Taps> Depthwise<V> {
                     (left, middle) = (right, column(index * STRIDE + 3));
                 }
             }
+        }
+    }
+}
+
+/// A row of the output, for some channels: what an instruction set whose code is written in assembly language computes.
+#[cfg(target_arch = "arm")]
+pub struct Line<'a, V: Taps> {
+    /// The three rows of the input, from these channels on.
+    pub rows: [*const V::Value; 3],
+    pub output: *mut V::Value,
+    /// Values of a pixel in the input and the output.
+    pub depth: usize,
+    pub weights: *const V::Weight,
+    pub bias: *const V::Sum,
+    /// The first of the channels.
+    pub channel: usize,
+    /// How many there are: at least 1, and a multiple of [`CHANNELS`].
+    pub channels: usize,
+    /// Of the output; at least 1.
+    pub columns: usize,
+    pub stride: usize,
+    pub ending: &'a V::Ending,
+}
+
+#[cfg(target_arch = "arm")]
+impl<V: Taps> Depthwise<V> {
+    /// Computes a part of the output.
+    ///
+    /// # Safety
+    /// As for `V::run`. `compute` must not read or write anything but the line's rows, weights, bias and output.
+    pub(super) unsafe fn each(
+        &self,
+        input: &[V::Value],
+        output: Shared<V::Value>,
+        part: Part,
+        compute: impl Fn(Line<V>),
+    ) {
+        let Layouts { input: taken, output: given } = self.layouts;
+        let Range { start: channel, end } = part.channels;
+        if channel == end {
+            return;
+        }
+        for row in part.rows {
+            // SAFETY: the input holds all rows that the output's need, and each channel has its weights.
+            let (rows, weights) = unsafe {
+                let row = |tap| input.as_ptr().add((row * self.stride + tap) * taken.pitch() + channel);
+                ([row(0), row(1), row(2)], self.weights.as_ptr().add(2 * TAPS * ROWS * channel))
+            };
+            compute(Line {
+                rows,
+                output: output.at(given.pixel(row, 0) + channel, (given.columns - 1) * given.depth + end - channel),
+                depth: given.depth,
+                weights,
+                bias: self.bias[channel..].as_ptr(),
+                channel,
+                channels: end - channel,
+                columns: given.columns,
+                stride: self.stride,
+                ending: &self.ending,
+            });
         }
     }
 }

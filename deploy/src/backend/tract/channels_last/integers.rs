@@ -1,5 +1,7 @@
 //! What computes a convolution in integers.
 
+#[cfg(target_arch = "arm")]
+use super::super::lanes::has_neon;
 use super::rescaling::{Range, Rescaling};
 use super::vectors;
 use super::{Constants, Convolution, Layouts, Numbers, Whole};
@@ -15,7 +17,7 @@ pub enum Instructions {
     /// NEON with the dot products of ARMv8.2, which add four products of bytes to a sum.
     #[cfg(target_arch = "aarch64")]
     DotProduct,
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
     Neon,
     /// Plain Rust.
     Scalar,
@@ -42,6 +44,10 @@ impl Instructions {
             }
             available.push(Self::Neon);
         }
+        #[cfg(target_arch = "arm")]
+        if has_neon() {
+            available.push(Self::Neon);
+        }
         available.push(Self::Scalar);
         available
     }
@@ -55,7 +61,7 @@ impl Instructions {
             Self::Avx2 => "AVX2",
             #[cfg(target_arch = "aarch64")]
             Self::DotProduct => "NEON dot product",
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
             Self::Neon => "NEON",
             Self::Scalar => "scalar",
         }
@@ -93,6 +99,8 @@ impl Instructions {
             }
             #[cfg(target_arch = "aarch64")]
             Self::Neon => layouts.kernel::<vectors::Neon, vectors::NeonTaps>(convolution, constants),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => layouts.kernel::<vectors::ByteDots, vectors::ByteTaps>(convolution, constants),
             Self::Scalar => layouts.kernel::<vectors::Scalar, vectors::ScalarTaps>(convolution, constants),
         }
     }

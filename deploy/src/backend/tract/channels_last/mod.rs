@@ -114,7 +114,7 @@ impl Layouts {
 }
 
 /// Returns the kernel of a convolution in floats. Returns `None` if we have no fast code for it on this processor.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
 pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]) -> Option<Whole<f32>> {
     let (Numbers::Floats(weights), Numbers::Floats(bias)) = (&convolution.weights, &convolution.bias) else {
         return None;
@@ -129,14 +129,18 @@ pub(super) fn floats(convolution: &Convolution, layouts: Layouts, lanes: &[Lane]
     }
     let constants = Constants { weights: &weights[..], bias: bias.clone(), ending: convolution.clamp };
     match lanes.first()? {
+        #[cfg(target_arch = "x86_64")]
         Lane::Avx512 => layouts.kernel::<vectors::Avx512Dots, vectors::Avx512Taps>(convolution, constants),
+        #[cfg(target_arch = "x86_64")]
         Lane::Avx2 => layouts.kernel::<vectors::Avx2Dots, vectors::Avx2FloatTaps>(convolution, constants),
+        #[cfg(target_arch = "arm")]
+        Lane::Neon => layouts.kernel::<vectors::FloatDots, vectors::FloatTaps>(convolution, constants),
         _ => None,
     }
 }
 
 /// Elsewhere, tract-linalg's products are as fast.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "arm")))]
 pub(super) fn floats(_: &Convolution, _: Layouts, _: &[Lane]) -> Option<Whole<f32>> {
     None
 }

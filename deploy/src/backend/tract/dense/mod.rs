@@ -82,6 +82,10 @@ pub(super) fn provider(lanes: &[Lane]) -> String {
     if Product::lane(lanes, usize::MAX).is_some() {
         return format!("own convolutions ({name})");
     }
+    #[cfg(target_arch = "arm")]
+    if lanes.first() == Some(&Lane::Neon) {
+        return format!("own convolutions ({name})");
+    }
     format!("own depthwise ({name}), tract-linalg")
 }
 

@@ -79,6 +79,8 @@ impl Depthwise {
                 Lane::Baseline => self.planes::<std::arch::x86_64::__m128>(input, output),
                 #[cfg(target_arch = "aarch64")]
                 Lane::Baseline => self.planes::<std::arch::aarch64::float32x4_t>(input, output),
+                #[cfg(target_arch = "arm")]
+                Lane::Neon => self.planes::<f32>(input, output),
                 Lane::Scalar => self.planes::<f32>(input, output),
             }
         }

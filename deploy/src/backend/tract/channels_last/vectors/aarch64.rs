@@ -3,7 +3,7 @@
 //! Both multiply only bytes of the same signedness, so the input is read as q − 128, and 128 · Σ w is added to the bias.
 
 use super::super::rescaling::Rescaling;
-use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
+use super::{Columns, Dense, Depthwise, Dots, Products, Shared, Taps, dense, depthwise};
 #[allow(clippy::wildcard_imports)] // Each name says what it is.
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -69,31 +69,42 @@ impl Dots for Neon {
     type Value = u8;
     type StoredWeight = i8;
     type Sum = i32;
+    type Beginning = [i32; 4];
     type Ending = Rescaling;
 
-    type Input = int8x16_t;
-    type Weights = [int8x16_t; 4];
-
-    fn beginning(bias: i32, weights: impl Iterator<Item = i8>) -> i32 {
-        bias + 128 * weights.map(i32::from).sum::<i32>()
+    fn beginning(bias: i32, weights: impl Iterator<Item = i8>) -> [i32; 4] {
+        [DotProduct::beginning(bias, weights), 0, 0, 0]
     }
 
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
 
+    compiled!(Dense, dense::Part, Neon, u8);
+}
+
+impl Products for Neon {
+    type Input = int8x16_t;
+    type Weights = [int8x16_t; 4];
+
     #[inline(always)]
-    unsafe fn start(beginning: *const i32) -> Self {
-        // SAFETY: guaranteed by the caller.
+    unsafe fn start(beginning: *const [i32; 4]) -> Self {
+        let (a, b, c, d);
+        // From intrinsics, the compiler makes copies of the registers for each pixel, which are more instructions.
+        // SAFETY: the caller has four beginnings; every aarch64 processor has these instructions.
         unsafe {
-            let zero = vdupq_n_s32(0);
-            Self([
-                vld1q_lane_s32::<0>(beginning, zero),
-                vld1q_lane_s32::<0>(beginning.add(1), zero),
-                vld1q_lane_s32::<0>(beginning.add(2), zero),
-                vld1q_lane_s32::<0>(beginning.add(3), zero),
-            ])
+            asm!(
+                "ldp {a:q}, {b:q}, [{beginning}]",
+                "ldp {c:q}, {d:q}, [{beginning}, #32]",
+                a = out(vreg) a,
+                b = out(vreg) b,
+                c = out(vreg) c,
+                d = out(vreg) d,
+                beginning = in(reg) beginning,
+                options(readonly, nostack, preserves_flags)
+            );
         }
+        Self([a, b, c, d])
     }
 
     #[inline(always)]
@@ -155,8 +166,6 @@ impl Dots for Neon {
         // SAFETY: guaranteed by the caller.
         unsafe { store(all, rescaling, output, to) }
     }
-
-    compiled!(Dense, dense::Part, Neon, u8);
 }
 
 /// Like [`Neon`], with four products in 16 bits: an eighth fewer instructions. Only for weights that
@@ -185,13 +194,10 @@ impl Dots for NeonFour {
     type Value = u8;
     type StoredWeight = i8;
     type Sum = i32;
+    type Beginning = [i32; 4];
     type Ending = Rescaling;
 
-    /// Read when they are used: the compiler would read those of all pixels at once, and run out of registers.
-    type Input = *const u8;
-    type Weights = [int8x16x2_t; 4];
-
-    fn beginning(bias: i32, weights: impl Iterator<Item = i8>) -> i32 {
+    fn beginning(bias: i32, weights: impl Iterator<Item = i8>) -> [i32; 4] {
         Neon::beginning(bias, weights)
     }
 
@@ -199,8 +205,27 @@ impl Dots for NeonFour {
         rescaling.zero
     }
 
+    compiled!(Dense, dense::Part, NeonFour, u8);
+}
+
+impl Products for NeonFour {
+    /// Read when they are used: the compiler would read those of all pixels at once, and run out of registers.
+    type Input = *const u8;
+    type Weights = [int8x16x2_t; 4];
+
+    const PREPARED: bool = true;
+
+    /// Every group of outputs reads a pixel again, so q − 128 is computed beforehand.
     #[inline(always)]
-    unsafe fn start(beginning: *const i32) -> Self {
+    unsafe fn prepare(from: *const u8, to: *mut u8, steps: usize) {
+        for place in (0..steps * Self::STEP).step_by(STEP) {
+            // SAFETY: guaranteed by the caller.
+            unsafe { vst1q_u8(to.add(place), vreinterpretq_u8_s8(signed(from.add(place)))) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start(beginning: *const [i32; 4]) -> Self {
         // SAFETY: guaranteed by the caller.
         Self(unsafe { Neon::start(beginning) }.0)
     }
@@ -227,8 +252,6 @@ impl Dots for NeonFour {
         unsafe {
             asm!(
                 "ldp {first:q}, {second:q}, [{input}]",
-                "eor {first:v}.16b, {first:v}.16b, {offset:v}.16b",
-                "eor {second:v}.16b, {second:v}.16b, {offset:v}.16b",
                 "smull {p:v}.8h, {a1:v}.8b, {first:v}.8b",
                 "smull {q:v}.8h, {b1:v}.8b, {first:v}.8b",
                 "smull {r:v}.8h, {c1:v}.8b, {first:v}.8b",
@@ -262,7 +285,6 @@ impl Dots for NeonFour {
                 c2 = in(vreg) of_c.1,
                 d2 = in(vreg) of_d.1,
                 input = in(reg) input,
-                offset = in(vreg) vdupq_n_u8(0x80),
                 first = out(vreg) _,
                 second = out(vreg) _,
                 p = out(vreg) _,
@@ -280,8 +302,6 @@ impl Dots for NeonFour {
         // SAFETY: guaranteed by the caller.
         unsafe { Neon::store(sums.map(|Self(sums)| Neon(sums)), rescaling, output, to) }
     }
-
-    compiled!(Dense, dense::Part, NeonFour, u8);
 }
 
 /// The sums of four outputs. `sdot` adds the products of four bytes to each.
@@ -298,10 +318,8 @@ impl Dots for DotProduct {
     type Value = u8;
     type StoredWeight = i8;
     type Sum = i32;
+    type Beginning = i32;
     type Ending = Rescaling;
-
-    type Input = int8x16_t;
-    type Weights = int8x16_t;
 
     fn beginning(bias: i32, weights: impl Iterator<Item = i8>) -> i32 {
         bias + 128 * weights.map(i32::from).sum::<i32>()
@@ -310,6 +328,13 @@ impl Dots for DotProduct {
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Dense, dense::Part, DotProduct, u8, "dotprod");
+}
+
+impl Products for DotProduct {
+    type Input = int8x16_t;
+    type Weights = int8x16_t;
 
     #[inline(always)]
     unsafe fn start(beginning: *const i32) -> Self {
@@ -352,8 +377,6 @@ impl Dots for DotProduct {
         // SAFETY: guaranteed by the caller.
         unsafe { store(sums.map(|Self(sums)| sums), rescaling, output, to) }
     }
-
-    compiled!(Dense, dense::Part, DotProduct, u8, "dotprod");
 }
 
 /// Eight channels.
@@ -363,8 +386,6 @@ pub struct NeonTaps([int32x4_t; 2]);
 impl Taps for NeonTaps {
     const WIDTH: usize = 8;
 
-    /// Each row as 16-bit numbers.
-    type Column = [int16x8_t; 4];
     type Value = u8;
     type Weight = i16;
     type Sum = i32;
@@ -373,6 +394,13 @@ impl Taps for NeonTaps {
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Depthwise, depthwise::Part, NeonTaps, u8);
+}
+
+impl Columns for NeonTaps {
+    /// Each row as 16-bit numbers.
+    type Column = [int16x8_t; 4];
 
     #[inline(always)]
     unsafe fn start(bias: *const i32) -> Self {
@@ -405,6 +433,4 @@ impl Taps for NeonTaps {
         // SAFETY: guaranteed by the caller.
         unsafe { store(self.0, rescaling, channel, to) }
     }
-
-    compiled!(Depthwise, depthwise::Part, NeonTaps, u8);
 }

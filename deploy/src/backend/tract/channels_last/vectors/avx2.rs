@@ -1,7 +1,7 @@
 //! AVX2: pairs of products in 16 bits, added to 8 sums.
 
 use super::super::rescaling::Rescaling;
-use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
+use super::{Columns, Dense, Depthwise, Dots, Products, Shared, Taps, dense, depthwise};
 #[allow(clippy::wildcard_imports)] // Each name says what it is.
 use std::arch::x86_64::*;
 
@@ -27,15 +27,24 @@ macro_rules! dots {
             type Value = u8;
             type StoredWeight = i8;
             type Sum = i32;
+            type Beginning = i32;
             type Ending = Rescaling;
 
-            /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
-            type Input = *const u8;
-            type Weights = __m256i;
+            fn beginning(bias: i32, _: impl Iterator<Item = i8>) -> i32 {
+                bias
+            }
 
             fn zero(rescaling: &Rescaling) -> u8 {
                 rescaling.zero
             }
+
+            compiled!(Dense, dense::Part, $type, u8, "avx2");
+        }
+
+        impl Products for $type {
+            /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
+            type Input = *const u8;
+            type Weights = __m256i;
 
             #[inline(always)]
             unsafe fn start(beginning: *const i32) -> Self {
@@ -70,8 +79,6 @@ macro_rules! dots {
                     unsafe { store(sums, rescaling, output + 8 * index, to.add(8 * index)) }
                 }
             }
-
-            compiled!(Dense, dense::Part, $type, u8, "avx2");
         }
     };
 }
@@ -118,8 +125,6 @@ pub struct Avx2Taps(__m256i);
 impl Taps for Avx2Taps {
     const WIDTH: usize = 8;
 
-    /// As 16-bit numbers: the first two rows of each channel next to each other, and the other two.
-    type Column = [__m256i; 2];
     type Value = u8;
     type Weight = i16;
     type Sum = i32;
@@ -132,6 +137,13 @@ impl Taps for Avx2Taps {
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Depthwise, depthwise::Part, Avx2Taps, u8, "avx2");
+}
+
+impl Columns for Avx2Taps {
+    /// As 16-bit numbers: the first two rows of each channel next to each other, and the other two.
+    type Column = [__m256i; 2];
 
     #[inline(always)]
     unsafe fn start(beginning: *const i32) -> Self {
@@ -167,6 +179,4 @@ impl Taps for Avx2Taps {
         // SAFETY: guaranteed by the caller.
         unsafe { store(self.0, rescaling, channel, to) }
     }
-
-    compiled!(Depthwise, depthwise::Part, Avx2Taps, u8, "avx2");
 }

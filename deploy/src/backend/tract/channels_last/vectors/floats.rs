@@ -1,7 +1,7 @@
 //! Floats, with the vectors of `lanes`.
 
 use super::super::super::lanes::Lanes;
-use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
+use super::{Columns, Dense, Depthwise, Dots, Products, Shared, Taps, dense, depthwise};
 use std::arch::x86_64::{__m256, __m512};
 
 /// Writes both vectors of sums for a lane.
@@ -20,15 +20,24 @@ macro_rules! floats {
             type Value = f32;
             type StoredWeight = f32;
             type Sum = f32;
+            type Beginning = f32;
             type Ending = [f32; 2];
 
-            /// Broadcasting a float from memory costs nothing, so they are read when they are used.
-            type Input = *const f32;
-            type Weights = $lane;
+            fn beginning(bias: f32, _: impl Iterator<Item = f32>) -> f32 {
+                bias
+            }
 
             fn zero(_: &[f32; 2]) -> f32 {
                 0.0
             }
+
+            compiled!(Dense, dense::Part, $dots, f32, $features);
+        }
+
+        impl Products for $dots {
+            /// Broadcasting a float from memory costs nothing, so they are read when they are used.
+            type Input = *const f32;
+            type Weights = $lane;
 
             #[inline(always)]
             unsafe fn start(beginning: *const f32) -> Self {
@@ -63,8 +72,6 @@ macro_rules! floats {
                     }
                 }
             }
-
-            compiled!(Dense, dense::Part, $dots, f32, $features);
         }
 
         #[derive(Clone, Copy, Debug)]
@@ -78,11 +85,15 @@ macro_rules! floats {
             type Sum = f32;
             type Ending = [f32; 2];
 
-            type Column = [$lane; 4];
-
             fn zero(_: &[f32; 2]) -> f32 {
                 0.0
             }
+
+            compiled!(Depthwise, depthwise::Part, $taps, f32, $features);
+        }
+
+        impl Columns for $taps {
+            type Column = [$lane; 4];
 
             #[inline(always)]
             unsafe fn start(bias: *const f32) -> Self {
@@ -111,8 +122,6 @@ macro_rules! floats {
                 // SAFETY: guaranteed by the caller.
                 unsafe { self.0.clamped(<$lane>::splat(*least), <$lane>::splat(*most)).store(to) }
             }
-
-            compiled!(Depthwise, depthwise::Part, $taps, f32, $features);
         }
     };
 }

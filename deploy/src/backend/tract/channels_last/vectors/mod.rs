@@ -1,4 +1,5 @@
-//! Vectors of sums: two traits, with an implementation per instruction set.
+//! Vectors of sums, with an implementation per instruction set: [`Dots`] and [`Taps`] say how weights are stored, and
+//! [`Products`] and [`Columns`] are the arithmetic.
 //!
 //! # Safety
 //! Every function needs the instruction set of its type. All are inlined into a caller that is compiled for it.
@@ -39,6 +40,8 @@ macro_rules! compiled {
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "arm")]
+mod armv7;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -49,6 +52,8 @@ mod vnni;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::{DotProduct, Neon, NeonFour, NeonTaps};
+#[cfg(target_arch = "arm")]
+pub use armv7::{ByteDots, ByteTaps, FloatDots, FloatTaps};
 #[cfg(target_arch = "x86_64")]
 pub use avx2::{Avx2, Avx2Taps, Wide};
 #[cfg(target_arch = "x86_64")]
@@ -74,14 +79,10 @@ pub trait Dots: Copy + Debug + Send + Sync + 'static {
     type Value: Datum + Copy;
     type StoredWeight: Debug + Copy + Default + Send + Sync;
     type Sum: Debug + Copy + Default + Send + Sync;
+    /// What the sum of an output starts with.
+    type Beginning: Debug + Copy + Default + Send + Sync;
     /// What turns sums into values.
     type Ending: Debug + Send + Sync;
-
-    /// `STEP` values of a pixel.
-    type Input: Copy;
-
-    /// `PART` weights of each of the `WIDTH` outputs.
-    type Weights: Copy;
 
     /// Where the weight of an output for a value of a part is stored.
     fn place(output: usize, value: usize) -> usize {
@@ -89,15 +90,33 @@ pub trait Dots: Copy + Debug + Send + Sync + 'static {
     }
 
     /// What the sum of an output starts with, if this is its bias and these are all its weights.
-    fn beginning(bias: Self::Sum, weights: impl Iterator<Item = Self::StoredWeight>) -> Self::Sum {
-        let _ = weights;
-        bias
-    }
+    fn beginning(bias: Self::Sum, weights: impl Iterator<Item = Self::StoredWeight>) -> Self::Beginning;
 
     /// What stands for 0.
     fn zero(ending: &Self::Ending) -> Self::Value;
 
-    unsafe fn start(beginning: *const Self::Sum) -> Self;
+    /// Computes a part of a convolution, in code that is compiled for the instruction set.
+    unsafe fn run(dense: &Dense<Self>, input: &[Self::Value], output: Shared<Self::Value>, part: dense::Part);
+}
+
+/// How the products of [`Dots`] are computed and added, by the tiles of [`Dense`].
+pub trait Products: Dots {
+    /// `STEP` values of a pixel.
+    type Input: Copy;
+
+    /// `PART` weights of each of the `WIDTH` outputs.
+    type Weights: Copy;
+
+    /// Whether [`Products::prepare`] is called once for each pixel. Then there are only convolutions with 1×1 kernels.
+    const PREPARED: bool = false;
+
+    /// Copies the values of a pixel, whole steps of them, in the form that [`Products::input`] takes.
+    unsafe fn prepare(from: *const Self::Value, to: *mut Self::Value, steps: usize) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { to.copy_from_nonoverlapping(from, steps * Self::STEP) }
+    }
+
+    unsafe fn start(beginning: *const Self::Beginning) -> Self;
 
     unsafe fn input(from: *const Self::Value) -> Self::Input;
 
@@ -108,9 +127,6 @@ pub trait Dots: Copy + Debug + Send + Sync + 'static {
 
     /// Writes the values of a pixel, from this output on.
     unsafe fn store<const N: usize>(sums: [Self; N], ending: &Self::Ending, output: usize, to: *mut Self::Value);
-
-    /// Computes a part of a convolution, in code that is compiled for the instruction set.
-    unsafe fn run(dense: &Dense<Self>, input: &[Self::Value], output: Shared<Self::Value>, part: dense::Part);
 }
 
 /// The sums of `WIDTH` channels for one pixel, in a depthwise convolution with 3×3 kernels.
@@ -124,9 +140,6 @@ pub trait Taps: Copy + Debug + Send + Sync + 'static {
     /// What turns sums into values.
     type Ending: Debug + Send + Sync;
 
-    /// One column of four rows, in a form that can be multiplied.
-    type Column: Copy;
-
     /// Where the weight of a channel for one of four rows is stored, among 4 · `WIDTH`.
     fn place(channel: usize, row: usize) -> usize {
         row * Self::WIDTH + channel
@@ -134,6 +147,20 @@ pub trait Taps: Copy + Debug + Send + Sync + 'static {
 
     /// What stands for 0.
     fn zero(ending: &Self::Ending) -> Self::Value;
+
+    /// Computes a part of a convolution, in code that is compiled for the instruction set.
+    unsafe fn run(
+        depthwise: &Depthwise<Self>,
+        input: &[Self::Value],
+        output: Shared<Self::Value>,
+        part: depthwise::Part,
+    );
+}
+
+/// How the products of [`Taps`] are computed and added, by the lines of [`Depthwise`].
+pub trait Columns: Taps {
+    /// One column of four rows, in a form that can be multiplied.
+    type Column: Copy;
 
     /// Starts with the bias of the channels.
     unsafe fn start(bias: *const Self::Sum) -> Self;
@@ -147,12 +174,4 @@ pub trait Taps: Copy + Debug + Send + Sync + 'static {
 
     /// Writes the values, from this channel on.
     unsafe fn store(self, ending: &Self::Ending, channel: usize, to: *mut Self::Value);
-
-    /// Computes a part of a convolution, in code that is compiled for the instruction set.
-    unsafe fn run(
-        depthwise: &Depthwise<Self>,
-        input: &[Self::Value],
-        output: Shared<Self::Value>,
-        part: depthwise::Part,
-    );
 }

@@ -1,7 +1,7 @@
 //! Plain Rust, which every other instruction set must agree with.
 
 use super::super::rescaling::Rescaling;
-use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
+use super::{Columns, Dense, Depthwise, Dots, Products, Shared, Taps, dense, depthwise};
 
 /// Outputs of a vector.
 const WIDTH: usize = 4;
@@ -22,14 +22,23 @@ impl Dots for Scalar {
     type Value = u8;
     type StoredWeight = i8;
     type Sum = i32;
+    type Beginning = i32;
     type Ending = Rescaling;
 
-    type Input = [u8; STEP];
-    type Weights = [[i8; STEP]; WIDTH];
+    fn beginning(bias: i32, _: impl Iterator<Item = i8>) -> i32 {
+        bias
+    }
 
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Dense, dense::Part, Scalar, u8);
+}
+
+impl Products for Scalar {
+    type Input = [u8; STEP];
+    type Weights = [[i8; STEP]; WIDTH];
 
     #[inline(always)]
     unsafe fn start(beginning: *const i32) -> Self {
@@ -65,8 +74,6 @@ impl Dots for Scalar {
             unsafe { to.add(index).write(rescaling.byte(output + index, sum)) }
         }
     }
-
-    compiled!(Dense, dense::Part, Scalar, u8);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +82,6 @@ pub struct ScalarTaps([i32; WIDTH]);
 impl Taps for ScalarTaps {
     const WIDTH: usize = WIDTH;
 
-    type Column = [[u8; WIDTH]; 4];
     type Value = u8;
     type Weight = i8;
     type Sum = i32;
@@ -84,6 +90,12 @@ impl Taps for ScalarTaps {
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Depthwise, depthwise::Part, ScalarTaps, u8);
+}
+
+impl Columns for ScalarTaps {
+    type Column = [[u8; WIDTH]; 4];
 
     #[inline(always)]
     unsafe fn start(bias: *const i32) -> Self {
@@ -117,6 +129,4 @@ impl Taps for ScalarTaps {
             unsafe { to.add(index).write(rescaling.byte(channel + index, sum)) }
         }
     }
-
-    compiled!(Depthwise, depthwise::Part, ScalarTaps, u8);
 }

@@ -1,7 +1,7 @@
 //! AVX-512 with VNNI: `vpdpbusd` adds the products of four unsigned and four signed bytes to each of 16 sums.
 
 use super::super::rescaling::Rescaling;
-use super::{Dense, Depthwise, Dots, Shared, Taps, dense, depthwise};
+use super::{Columns, Dense, Depthwise, Dots, Products, Shared, Taps, dense, depthwise};
 #[allow(clippy::wildcard_imports)] // Each name says what it is.
 use std::arch::x86_64::*;
 
@@ -18,15 +18,24 @@ impl Dots for Vnni {
     type Value = u8;
     type StoredWeight = i8;
     type Sum = i32;
+    type Beginning = i32;
     type Ending = Rescaling;
 
-    /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
-    type Input = *const u8;
-    type Weights = __m512i;
+    fn beginning(bias: i32, _: impl Iterator<Item = i8>) -> i32 {
+        bias
+    }
 
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Dense, dense::Part, Vnni, u8, "avx512f,avx512bw,avx512vnni");
+}
+
+impl Products for Vnni {
+    /// Broadcasting four bytes from memory costs nothing, so they are read when they are used.
+    type Input = *const u8;
+    type Weights = __m512i;
 
     #[inline(always)]
     unsafe fn start(beginning: *const i32) -> Self {
@@ -61,8 +70,6 @@ impl Dots for Vnni {
             unsafe { store(sums, rescaling, output + 16 * index, to.add(16 * index)) }
         }
     }
-
-    compiled!(Dense, dense::Part, Vnni, u8, "avx512f,avx512bw,avx512vnni");
 }
 
 #[inline(always)]
@@ -84,8 +91,6 @@ pub struct VnniTaps(__m512i);
 impl Taps for VnniTaps {
     const WIDTH: usize = 16;
 
-    /// The four rows of a channel next to each other.
-    type Column = __m512i;
     type Value = u8;
     type Weight = i8;
     type Sum = i32;
@@ -98,6 +103,13 @@ impl Taps for VnniTaps {
     fn zero(rescaling: &Rescaling) -> u8 {
         rescaling.zero
     }
+
+    compiled!(Depthwise, depthwise::Part, VnniTaps, u8, "avx512f,avx512bw,avx512vnni");
+}
+
+impl Columns for VnniTaps {
+    /// The four rows of a channel next to each other.
+    type Column = __m512i;
 
     #[inline(always)]
     unsafe fn start(beginning: *const i32) -> Self {
@@ -132,6 +144,4 @@ impl Taps for VnniTaps {
         // SAFETY: guaranteed by the caller.
         unsafe { store(self.0, rescaling, channel, to) }
     }
-
-    compiled!(Depthwise, depthwise::Part, VnniTaps, u8, "avx512f,avx512bw,avx512vnni");
 }
