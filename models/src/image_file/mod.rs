@@ -101,7 +101,8 @@ impl Reader {
         let image = &over(paper, image);
         let pixels = match (input.channels, digit) {
             (_, Some(polarity)) => return digit::readings(image, self.polarity, polarity, size),
-            (1, None) => luma(&resized(image, size, input.resize)).into_raw(),
+            // Training programs convert an image when they open it, and resize it afterwards.
+            (1, None) => resized(&luma(image).into(), size, input.resize).to_luma8().into_raw(),
             (3, None) => planes(&resized(image, size, input.resize).to_rgb8()),
             (channels, _) => bail!("the model's images have {channels} channels: expected 1 or 3"),
         };

@@ -103,6 +103,7 @@ mod tests {
     /// resized at all; Pillow 13.0.0's `resize` to 8×8 px, 10×10 px and, to be cropped, 8×17 px; the same sizes with
     /// OpenCV 5.0.0's `INTER_LINEAR`. Pillow 13 rounds some values in another order than Pillow 12.
     #[test]
+    #[allow(clippy::too_many_lines)] // Mostly numbers.
     fn images_are_resized_and_cropped_as_other_programs_do() {
         use Filter::{Bicubic, Bilinear, Lanczos, Nearest};
         use Fit::{Crop, Squash};
