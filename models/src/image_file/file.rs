@@ -191,8 +191,8 @@ impl Header {
         };
         let (bytes, reduction) = match &self.kind {
             Kind::Jpeg(header) => {
-                // The decoder reads from a copy of the file.
-                let others = |reduction: u16| 3 * file + after(reduction.into(), 3);
+                // The decoder reads from a copy of a file without an end marker.
+                let others = |reduction: u16| 2 * file + after(reduction.into(), 3);
                 let reduction = header.reduction(budget.total().saturating_sub(others(1)));
                 (header.bytes(reduction) + others(reduction), reduction)
             }

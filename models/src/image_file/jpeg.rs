@@ -1,17 +1,14 @@
 //! JPEG: damaged files are refused, and huge ones are decoded at reduced size.
 //!
-//! Where a scan ends too early, the decoder continues with zeros, and its result does not show it. So each scan is
-//! given to the decoder with [`FILLER`] behind it: bits that no Huffman code contains (ITU-T T.81, C.2). A complete
-//! scan never reads them. A scan that has lost data does, and the decoder fails.
+//! The decoder computes what libjpeg-turbo computes, bit for bit, so images have the same pixels here as in the programs
+//! that train with Pillow, OpenCV or torchvision. It fails if a scan's data ends early. Where whole scans are missing, it
+//! would continue with what it has, so [`Scans`] counts them.
 
 use anyhow::{Context, Result, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
-use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
-use std::io::{Cursor, ErrorKind, Read};
-
-/// 48 one-bits: more than a symbol and its value can take, but few enough that the decoder, which reads 57 bits ahead,
-/// still sees a restart marker behind them.
-const FILLER: [u8; 12] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, ScalingFactor};
+use std::borrow::Cow;
+use std::io::Read;
 
 /// Images with more pixels are decoded at a half, a quarter or an eighth of their width and height: no network needs
 /// more.
@@ -33,27 +30,47 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads up to the first scan. Fails for files that the decoder cannot read: lossless, or more than 8 bits.
-    pub fn read(source: impl Read) -> Result<Self> {
-        let mut decoder = Decoder::new(source);
-        decoder.read_info()?;
-        let info = decoder.info().context("it has no frame header")?;
-        let (colour, channels) = match info.pixel_format {
-            PixelFormat::L8 => (false, 1),
-            PixelFormat::RGB24 => (true, 3),
-            PixelFormat::CMYK32 => (true, 4),
-            PixelFormat::L16 => bail!("it is a JPEG with more than 8 bits per channel: expected 8"),
-        };
-        ensure!(
-            info.coding_process != CodingProcess::Lossless,
-            "it is a lossless JPEG: expected a baseline or progressive one"
-        );
-        Ok(Self {
-            size: (info.width, info.height),
-            colour,
-            channels,
-            progressive: info.coding_process == CodingProcess::DctProgressive,
-        })
+    /// Reads up to the frame header. Fails for files that are not read: lossless, hierarchical or arithmetic ones, or
+    /// more than 8 bits.
+    pub fn read(mut source: impl Read) -> Result<Self> {
+        let mut start = [0; 2];
+        source.read_exact(&mut start).context(CUT_OFF)?;
+        ensure!(start == [0xff, 0xd8], "it does not start like a JPEG");
+        let mut last = 0;
+        loop {
+            let mut byte = [0];
+            source.read_exact(&mut byte).context(CUT_OFF)?;
+            let marker = (last == 0xff && ![0, 0xff].contains(&byte[0])).then_some(byte[0]);
+            [last] = byte;
+            // Markers without a segment.
+            let Some(marker) = marker.filter(|marker| !matches!(marker, 0x01 | 0xd0..=0xd9)) else { continue };
+            let mut length = [0; 2];
+            source.read_exact(&mut length).context(CUT_OFF)?;
+            let mut segment = Vec::new();
+            let length = u64::from(u16::from_be_bytes(length)).saturating_sub(2);
+            source.by_ref().take(length).read_to_end(&mut segment)?;
+            ensure!(segment.len() as u64 == length, CUT_OFF);
+            match marker {
+                0xc0..=0xc2 => return Self::of_frame(&segment, marker == 0xc2),
+                // DHT and DAC.
+                0xc4 | 0xcc => (),
+                0xc3 | 0xc5..=0xcf => bail!(
+                    "it is a lossless, hierarchical or arithmetic-coded JPEG: expected a baseline or progressive one"
+                ),
+                0xda => bail!("it has no frame header"),
+                _ => (),
+            }
+            last = 0;
+        }
+    }
+
+    /// Reads the frame header (T.81, B.2.2).
+    fn of_frame(segment: &[u8], progressive: bool) -> Result<Self> {
+        let &[precision, high, low, wide, narrow, components, ..] = segment else { bail!(CUT_OFF) };
+        ensure!(precision == 8, "it is a JPEG with {precision} bits per channel: expected 8");
+        let size = (u16::from_be_bytes([wide, narrow]), u16::from_be_bytes([high, low]));
+        ensure!(matches!(components, 1 | 3 | 4), "it has {components} components: expected 1, 3 or 4");
+        Ok(Self { size, colour: components > 1, channels: components.into(), progressive })
     }
 
     fn pixels(&self) -> u64 {
@@ -68,40 +85,42 @@ impl Header {
         [1, 2, 4, 8].into_iter().filter(|&by| by >= least).find(fits).unwrap_or(8) as u16
     }
 
-    /// Bytes needed for decoding: the planes, the image made from them, and the coefficients. A progressive JPEG keeps
-    /// all coefficients until the end; other JPEGs keep them only while their blocks wait for a thread. There may be a
-    /// restart marker and [`FILLER`] for every block of 64 coefficients.
+    /// Bytes needed for decoding: the planes, the image made from them, and the coefficients of all scans, which a
+    /// progressive JPEG and one with several scans keep until the end.
     pub fn bytes(&self, reduction: u16) -> u64 {
         let by = u64::from(reduction);
         let coefficients = self.pixels() * if self.progressive { 2 } else { 1 };
-        self.channels * (2 * self.pixels() / (by * by) + coefficients + self.pixels() / 4)
+        self.channels * (2 * self.pixels() / (by * by) + coefficients)
     }
 
     /// Decodes a complete file with this header, at 1 / `reduction` of its width and height. Fails if data is missing.
     /// Also returns the EXIF entry.
     pub fn decode(&self, bytes: &[u8], reduction: u16) -> Result<(DynamicImage, Option<Vec<u8>>)> {
-        let (width, height) = self.size;
-        let Guarded { copy, exif } = Guarded::read(bytes)?;
-        let mut decoder = Decoder::new(Cursor::new(copy));
-        let (width, height) = decoder.scale(width.div_ceil(reduction), height.div_ceil(reduction))?;
-        let decoded = decoder.decode().map_err(|error| match error {
-            // The file is in memory: what fails is starting a thread.
-            jpeg_decoder::Error::Io(error) if error.kind() != ErrorKind::UnexpectedEof => {
-                anyhow::Error::new(error).context("it cannot be decoded now")
-            }
-            damage => anyhow::Error::new(damage).context("its data is damaged or missing"),
-        })?;
-        let format = decoder.info().context("it has no frame header")?.pixel_format;
-        let (width, height) = (u32::from(width), u32::from(height));
+        let (exif, ends) = Scans::complete(bytes)?;
+        // The decoder insists on the end marker. Half of it may be there.
+        let ended = || [bytes.strip_suffix(&[0xff]).unwrap_or(bytes), &[0xff, 0xd9]].concat();
+        let bytes = if ends { Cow::Borrowed(bytes) } else { Cow::Owned(ended()) };
+        let format = match self.channels {
+            1 => PixelFormat::Grayscale,
+            3 => PixelFormat::Rgb,
+            _ => PixelFormat::Cmyk,
+        };
+        let limits = DecodeLimits { max_width: MAX_SIDE, max_height: MAX_SIDE, ..DecodeLimits::default() };
+        let decoder = Decoder::new_with_limits(&bytes, limits)?;
+        let decoder = decoder.with_output_format(format).with_scale(ScalingFactor::try_new(1, reduction.into())?);
+        let decoded = decoder.decode_image().context("its data is damaged or missing")?;
+        let (width, height) = (u32::try_from(decoded.width)?, u32::try_from(decoded.height)?);
         let image = match format {
-            PixelFormat::L8 => GrayImage::from_raw(width, height, decoded).map(DynamicImage::ImageLuma8),
-            PixelFormat::RGB24 => RgbImage::from_raw(width, height, decoded).map(DynamicImage::ImageRgb8),
-            PixelFormat::CMYK32 => RgbImage::from_raw(width, height, rgb(decoded)).map(DynamicImage::ImageRgb8),
-            PixelFormat::L16 => None,
+            PixelFormat::Grayscale => GrayImage::from_raw(width, height, decoded.data).map(DynamicImage::ImageLuma8),
+            PixelFormat::Rgb => RgbImage::from_raw(width, height, decoded.data).map(DynamicImage::ImageRgb8),
+            _ => RgbImage::from_raw(width, height, rgb(decoded.data)).map(DynamicImage::ImageRgb8),
         };
         Ok((image.context("its decoded size differs from its header")?, exif.map(<[u8]>::to_vec)))
     }
 }
+
+/// Most columns or rows: the most that a header can state.
+const MAX_SIDE: usize = 65_535;
 
 /// CMYK to RGB, in place.
 fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
@@ -115,54 +134,6 @@ fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
     }
     pixels.truncate(3 * count);
     pixels
-}
-
-/// A JPEG as the decoder gets it.
-struct Guarded<'a> {
-    copy: Vec<u8>,
-    /// The EXIF entry, which may lie anywhere before the end.
-    exif: Option<&'a [u8]>,
-}
-
-impl<'a> Guarded<'a> {
-    /// Copies the file up to its end marker (which may be missing), with [`FILLER`] behind every scan and restart
-    /// interval. Fails if data is missing, or for the layouts that the decoder gets wrong.
-    fn read(bytes: &'a [u8]) -> Result<Self> {
-        let mut rest = bytes.get(2..).unwrap_or_default();
-        let mut copy = Vec::new();
-        copy.try_reserve(bytes.len() + bytes.len() / 8)?;
-        copy.extend_from_slice(&bytes[..bytes.len() - rest.len()]);
-        let (mut scans, mut exif) = (Scans::default(), None);
-        while let Some((marker, after)) = next_marker(rest) {
-            if marker == 0xd9 {
-                break;
-            }
-            copy.extend([0xff, marker]);
-            rest = after;
-            if (0xd0..=0xd8).contains(&marker) || marker == 0x01 {
-                continue;
-            }
-            let length = rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
-            let Some((segment, after)) = rest.split_at_checked(length) else { bail!(CUT_OFF) };
-            copy.extend_from_slice(segment);
-            rest = after;
-            let segment = segment.get(2..).unwrap_or_default();
-            match marker {
-                // APP1 (Exif 2.3, section 4.7.2).
-                0xe1 if segment.starts_with(b"Exif\0") && exif.is_none() => exif = segment.get(6..),
-                // Start of frame; these three are DHT, JPG and DAC.
-                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => scans.frame(segment, marker == 0xc2)?,
-                0xda => {
-                    let scan = scans.scan(segment)?;
-                    rest = entropy_coded(rest, &mut copy, &scan)?;
-                }
-                _ => (),
-            }
-        }
-        scans.end()?;
-        copy.extend([0xff, 0xd9]);
-        Ok(Self { copy, exif })
-    }
 }
 
 const CUT_OFF: &str = "the JPEG data ends early: is the file truncated?";
@@ -180,73 +151,64 @@ fn next_marker(mut rest: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Copies a scan's data, including its restart markers, up to the next other marker. Returns the rest. Fails if there
-/// are fewer bits than the scan needs, or more restart intervals than it has blocks.
-fn entropy_coded<'a>(mut rest: &'a [u8], copy: &mut Vec<u8>, scan: &Scan) -> Result<&'a [u8]> {
-    let (mut bytes, mut intervals) = (0, 0);
-    loop {
-        intervals += 1;
-        ensure!(intervals <= scan.blocks, "its data is damaged: a scan has more restart markers than blocks");
-        let end = rest.windows(2).position(|pair| pair[0] == 0xff && pair[1] != 0);
-        // A final 0xff is half of a marker.
-        let end = end.unwrap_or(rest.len() - usize::from(rest.last() == Some(&0xff)));
-        copy.extend_from_slice(&rest[..end]);
-        bytes += end;
-        copy.extend(FILLER);
-        rest = &rest[end..];
-        match next_marker(rest) {
-            Some((restart @ 0xd0..=0xd7, after)) => {
-                copy.extend([0xff, restart]);
-                rest = after;
-            }
-            _ => break,
-        }
-    }
-    ensure!(8 * bytes as u64 >= scan.bits_needed, CUT_OFF);
-    Ok(rest)
-}
-
 /// What has been stored of an image so far, from its frame and scan headers.
 #[derive(Default)]
 struct Scans {
-    size: (u64, u64),
     progressive: bool,
     components: Vec<Component>,
     count: usize,
 }
 
-/// What the header of one scan says about its data.
-struct Scan {
-    blocks: u64,
-    /// The data has at least this many bits.
-    bits_needed: u64,
-}
-
 struct Component {
     identifier: u8,
-    /// Blocks per unit (MCU), across and down.
-    sampling: (u8, u8),
     /// For each of the 64 coefficients the number of bits still missing; `None` before its first scan.
     missing_bits: [Option<u8>; 64],
 }
 
 impl Scans {
+    /// Walks through the file up to its end marker, which may be missing. Fails if scans are missing or too many.
+    /// Returns the EXIF entry, which may lie anywhere before the end, and whether there is an end marker.
+    fn complete(bytes: &[u8]) -> Result<(Option<&[u8]>, bool)> {
+        let mut rest = bytes.get(2..).unwrap_or_default();
+        let (mut scans, mut exif, mut ends) = (Self::default(), None, false);
+        while let Some((marker, after)) = next_marker(rest) {
+            rest = after;
+            if marker == 0xd9 {
+                ends = true;
+                break;
+            }
+            if (0xd0..=0xd8).contains(&marker) || marker == 0x01 {
+                continue;
+            }
+            let length = rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+            let Some((segment, after)) = rest.split_at_checked(length) else { bail!(CUT_OFF) };
+            rest = after;
+            let segment = segment.get(2..).unwrap_or_default();
+            match marker {
+                // APP1 (Exif 2.3, section 4.7.2).
+                0xe1 if segment.starts_with(b"Exif\0") && exif.is_none() => exif = segment.get(6..),
+                // Start of frame; these three are DHT, JPG and DAC.
+                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => scans.frame(segment, marker == 0xc2)?,
+                0xda => scans.scan(segment)?,
+                _ => (),
+            }
+        }
+        let complete = |component: &Component| component.missing_bits.iter().all(|&bits| bits == Some(0));
+        ensure!(!scans.components.is_empty() && scans.components.iter().all(complete), CUT_OFF);
+        Ok((exif, ends))
+    }
+
     /// Reads the frame header (T.81, B.2.2).
     fn frame(&mut self, segment: &[u8], progressive: bool) -> Result<()> {
-        let [_, high, low, wide, narrow, _, components @ ..] = segment else { bail!(CUT_OFF) };
-        self.size = (u16::from_be_bytes([*wide, *narrow]).into(), u16::from_be_bytes([*high, *low]).into());
+        let [_, _, _, _, _, _, components @ ..] = segment else { bail!(CUT_OFF) };
         self.progressive = progressive;
-        let component = |entry: &[u8]| Component {
-            identifier: entry[0],
-            sampling: (entry[1] >> 4, entry[1] & 15),
-            missing_bits: [None; 64],
-        };
+        let component = |entry: &[u8]| Component { identifier: entry[0], missing_bits: [None; 64] };
         self.components = components.chunks_exact(3).map(component).collect();
         Ok(())
     }
 
     /// Reads a scan header (B.2.3).
-    fn scan(&mut self, segment: &[u8]) -> Result<Scan> {
+    fn scan(&mut self, segment: &[u8]) -> Result<()> {
         self.count += 1;
         ensure!(
             self.count <= MAX_SCANS,
@@ -256,64 +218,17 @@ impl Scans {
         let Some((selectors, &[from, to, approximation])) = parameters.split_at_checked(2 * usize::from(count)) else {
             bail!("its scan header is damaged");
         };
-        let most = self
-            .components
-            .iter()
-            .fold((1, 1), |most, component| (component.sampling.0.max(most.0), component.sampling.1.max(most.1)));
-        let (wide, high) = self.size;
-        let mut blocks = 0;
         for selector in selectors.chunks_exact(2) {
             let Some(component) = self.components.iter_mut().find(|component| component.identifier == selector[0])
             else {
                 bail!("its scan header names a component that the frame does not have");
             };
-            let across = extent(wide, component.sampling.0, most.0);
-            let down = extent(high, component.sampling.1, most.1);
-            // A scan of one component has no padding blocks. The decoder gets this right for a component of full size
-            // or with one block per unit; for any other it expects the padding.
-            ensure!(
-                count > 1 || (across.is_read && down.is_read),
-                "its components are sampled {}x{} and {}x{} and stored one by one, which this program cannot read: \
-                 save it as a baseline JPEG or as PNG",
-                most.0,
-                most.1,
-                component.sampling.0,
-                component.sampling.1,
-            );
-            blocks += across.blocks * down.blocks;
             for bits in component.missing_bits.iter_mut().take(usize::from(to) + 1).skip(from.into()) {
                 *bits = Some(if self.progressive { approximation & 15 } else { 0 });
             }
         }
-        // A scan that refines the DC coefficients stores one bit per block and no codes, so the filler does not make it
-        // fail.
-        let bits_needed = if self.progressive && from == 0 && approximation >> 4 > 0 { blocks } else { 0 };
-        Ok(Scan { blocks, bits_needed })
-    }
-
-    /// Fails if a scan is missing.
-    fn end(&self) -> Result<()> {
-        let complete = |component: &Component| component.missing_bits.iter().all(|&bits| bits == Some(0));
-        let complete = !self.components.is_empty() && self.components.iter().all(complete);
-        ensure!(complete, CUT_OFF);
         Ok(())
     }
-}
-
-/// The size of a component along one axis.
-struct Extent {
-    /// Blocks in a scan of this component alone.
-    blocks: u64,
-    /// Whether the decoder expects this number of blocks.
-    is_read: bool,
-}
-
-/// For a component of `sampling` blocks per unit, in an image of `pixels` pixels with at most `most` blocks per unit.
-fn extent(pixels: u64, sampling: u8, most: u8) -> Extent {
-    let (sampling, most) = (u64::from(sampling), u64::from(most));
-    let blocks = (pixels * sampling).div_ceil(most).div_ceil(8);
-    let padded = pixels.div_ceil(8 * most) * sampling;
-    Extent { blocks, is_read: sampling == most || blocks == padded }
 }
 
 #[cfg(test)]
@@ -361,6 +276,17 @@ mod tests {
         }
     }
 
+    /// FNV-1a of `Image.open(file).tobytes()` in Pillow 13.0.0, which uses libjpeg-turbo.
+    #[test]
+    fn every_byte_is_libjpegs() {
+        for (file, expected) in FILES.into_iter().zip([0x929e_7aaa_9255_6ba4_u64, 0x929e_7aaa_9255_6ba4]) {
+            let hash = decode(file).unwrap().into_raw().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            assert_eq!(hash, expected);
+        }
+    }
+
     #[test]
     fn a_scan_that_lost_its_end_is_refused_although_the_end_marker_is_there() {
         for file in FILES {
@@ -395,19 +321,10 @@ mod tests {
             other[frame + at] = byte;
             assert!(Header::read(&other[..]).is_err(), "{byte:x}");
         }
-        // Sampling 4x1 and 2x1: the decoder would expect other blocks in the second component's scan.
-        let mut other = FILES[0].to_vec();
-        (other[frame + 11], other[frame + 14]) = (0x41, 0x21);
-        let message = decode(&other).unwrap_err().to_string();
-        assert!(message.contains("sampled 4x1 and 2x1"), "{message}");
     }
 
     #[test]
-    fn files_that_would_take_endless_time_or_memory_are_refused() {
-        let (_, end) = scans(FILES[0])[0];
-        let restarts = [&FILES[0][..end], &[0xff, 0xd0].repeat(1000)[..], &FILES[0][end..]].concat();
-        let message = decode(&restarts).unwrap_err().to_string();
-        assert!(message.contains("more restart markers than blocks"), "{message}");
+    fn files_that_would_take_endless_time_are_refused() {
         let (start, end) = *scans(FILES[1]).last().unwrap();
         let header = FILES[1][..start].windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
         let repeated = [&FILES[1][..end], &FILES[1][header..end].repeat(MAX_SCANS)[..], &FILES[1][end..]].concat();
