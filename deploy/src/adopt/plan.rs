@@ -344,9 +344,9 @@ impl Desk<'_> {
         let fit = self.sources.find("--fit", |facts| facts.fit);
         let crop = self.sources.find("--crop", |facts| facts.crop);
         let antialias = self.sources.find("--antialias", |facts| facts.antialias);
-        if let (Some((Filter::Nearest, _)), Some((_, by))) = (&filter, &antialias) {
-            ensure!(by != "--antialias", "--antialias has no effect on nearest: leave it out");
-        }
+        let nearest = matches!(filter, Some((Filter::Nearest, _)));
+        let smooth = matches!(&antialias, Some((true, by)) if by == "--antialias");
+        ensure!(!nearest || !smooth, "--antialias yes: nearest has no anti-aliasing");
         let filter = self.settle("resize", "--resize", filter.map(|(filter, by)| (Shown(filter, filter.name()), by)));
         let fit = self.settle("fit", "--fit", fit.map(|(fit, by)| (Shown(fit, fit.name()), by)));
         // Squashing usually keeps the whole image; a crop needs a share.
@@ -357,7 +357,8 @@ impl Desk<'_> {
             let (smooth, by) = antialias.clone().unwrap_or((true, "default, as in Pillow and torchvision".to_owned()));
             self.tell("antialias", if smooth { "yes" } else { "no" }, &by);
         }
-        let resize = Resize { filter, fit, crop, antialias: antialias.is_none_or(|(antialias, _)| antialias) };
+        let resize =
+            Resize { filter, fit, crop, antialias: nearest || antialias.is_none_or(|(antialias, _)| antialias) };
         resize.validate()?;
         Ok(Some(resize))
     }

@@ -122,14 +122,19 @@ impl Header {
 /// Most columns or rows: the most that a header can state.
 const MAX_SIDE: usize = 65_535;
 
-/// CMYK to RGB, in place.
+/// CMYK to RGB, in place, as Pillow does it. JPEG stores how much light each ink lets through: 255 is no ink.
 fn rgb(mut pixels: Vec<u8>) -> Vec<u8> {
+    // A product of two shares of 255, rounded.
+    let product = |one: u8, other: u8| {
+        let product = u32::from(one) * u32::from(other) + 128;
+        (((product >> 8) + product) >> 8) as u8
+    };
     let count = pixels.len() / 4;
     for index in 0..count {
-        let light = 255 - u32::from(pixels[4 * index + 3]);
+        let black = pixels[4 * index + 3];
         for channel in 0..3 {
-            let paper = 255 - u32::from(pixels[4 * index + channel]);
-            pixels[3 * index + channel] = ((paper * light + 127) / 255) as u8;
+            let ink = 255 - pixels[4 * index + channel];
+            pixels[3 * index + channel] = black - product(ink, black);
         }
     }
     pixels.truncate(3 * count);
@@ -239,6 +244,13 @@ mod tests {
     /// (libjpeg's cjpeg with `-sample 2x2`, and `-scans` or `-progressive`).
     const FILES: [&[u8]; 2] = [include_bytes!("scan-per-component.jpg"), include_bytes!("progressive.jpg")];
 
+    const CMYK: [([u8; 4], [u8; 3]); 4] = [
+        ([255, 255, 255, 255], [255, 255, 255]),
+        ([10, 200, 90, 255], [10, 200, 90]),
+        ([77, 130, 251, 100], [30, 51, 98]),
+        ([0, 128, 255, 3], [0, 2, 3]),
+    ];
+
     fn decode(bytes: &[u8]) -> Result<RgbImage> {
         let header = Header::read(bytes)?;
         header.decode(bytes, 1).map(|(image, _)| image.into_rgb8())
@@ -280,10 +292,19 @@ mod tests {
     #[test]
     fn every_byte_is_libjpegs() {
         for (file, expected) in FILES.into_iter().zip([0x929e_7aaa_9255_6ba4_u64, 0x929e_7aaa_9255_6ba4]) {
-            let hash = decode(file).unwrap().into_raw().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+            let hash =
+                decode(file).unwrap().into_raw().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+                });
             assert_eq!(hash, expected);
+        }
+    }
+
+    /// From Pillow 13.0.0: `Image.new("CMYK", (1, 1), (255 - c, 255 - m, 255 - y, 255 - k)).convert("RGB")`.
+    #[test]
+    fn inks_become_colours_as_in_pillow() {
+        for (stored, expected) in CMYK {
+            assert_eq!(rgb(stored.to_vec()), expected, "{stored:?}");
         }
     }
 

@@ -1,9 +1,9 @@
-//! Pillow's resampling of 8-bit images, bit for bit (`Resample.c` and `Geometry.c` of Pillow 12): training programs
+//! Pillow's resampling of 8-bit images, bit for bit (`Resample.c` and `Geometry.c` of Pillow 13): training programs
 //! prepare their images with it.
 //!
-//! A result is a weighted mean of neighbouring pixels, first of those of a row, then of those of a column. Each mean is
-//! rounded to a byte. Pillow 13 begins with the columns for some images that are reduced in height, which moves single
-//! values by 1. Only the part of the result that is kept is computed, so a long image takes no more than others.
+//! A result is a weighted mean of neighbouring pixels of a row, and then of those of a column. Each mean is rounded to a
+//! byte. Images that lose much more height than width begin with the columns. Pillow 12 never does, so single values of
+//! such images differ by 1 from its. Only the part of the result that is kept is computed, so a long image takes no more than others.
 
 use crate::card::Filter;
 use std::f64::consts::PI;
@@ -33,19 +33,17 @@ pub struct Extent {
 pub fn resample(image: Pixels, columns: &Extent, rows: &Extent, filter: Filter) -> Vec<u8> {
     let Some((kernel, reach)) = kernel(filter) else { return nearest(image, columns, rows) };
     let Pixels { bytes, channels, .. } = image;
-    let down = Weights::new(image.rows, rows, kernel, reach);
+    let (down, across) =
+        (Weights::new(image.rows, rows, kernel, reach), Weights::new(image.columns, columns, kernel, reach));
+    let lost = |from: usize, to: &Extent| from as i64 - to.full as i64;
+    let (lost_rows, lost_columns) = (lost(image.rows, rows), lost(image.columns, columns));
+    if lost_rows > 0 && lost_rows > 2 * lost_columns {
+        let low = down.between(bytes, image.columns * channels, 0);
+        return across.within(&low, image.columns, channels);
+    }
     // Only these rows are needed.
-    let used = down.used();
-    let line = image.columns * channels;
-    let across = Weights::new(image.columns, columns, kernel, reach);
-    let narrow = bytes[used.start * line..used.end * line].chunks_exact(line);
-    let narrow: Vec<u8> = match (channels, across.same) {
-        (_, true) => {
-            narrow.flat_map(|line| &line[columns.kept.start * channels..columns.kept.end * channels]).copied().collect()
-        }
-        (3, _) => narrow.flat_map(|line| across.along::<3>(line)).collect(),
-        _ => narrow.flat_map(|line| across.along::<1>(line)).collect(),
-    };
+    let (used, line) = (down.used(), image.columns * channels);
+    let narrow = across.within(&bytes[used.start * line..used.end * line], image.columns, channels);
     down.between(&narrow, columns.kept.len() * channels, used.start)
 }
 
@@ -124,6 +122,19 @@ impl Weights {
         start..end.unwrap_or(0)
     }
 
+    /// Resizes the rows of an image.
+    fn within(&self, bytes: &[u8], columns: usize, channels: usize) -> Vec<u8> {
+        let lines = bytes.chunks_exact(columns * channels);
+        if self.same {
+            let (start, end) = (self.used().start * channels, self.used().end * channels);
+            return lines.flat_map(|line| &line[start..end]).copied().collect();
+        }
+        match channels {
+            3 => lines.flat_map(|line| self.along::<3>(line)).collect(),
+            _ => lines.flat_map(|line| self.along::<1>(line)).collect(),
+        }
+    }
+
     /// Resizes one row of pixels of `C` bytes.
     fn along<const C: usize>(&self, line: &[u8]) -> impl Iterator<Item = u8> {
         self.places.iter().flat_map(move |(first, weights)| {
@@ -140,7 +151,8 @@ impl Weights {
     /// Resizes the columns of an image whose rows have `line` bytes. `offset` is the number of its first row.
     fn between(&self, bytes: &[u8], line: usize, offset: usize) -> Vec<u8> {
         if self.same {
-            return bytes.to_vec();
+            let used = self.used();
+            return bytes[(used.start - offset) * line..(used.end - offset) * line].to_vec();
         }
         let mut result = Vec::with_capacity(self.places.len() * line);
         let mut sums = vec![0; line];
