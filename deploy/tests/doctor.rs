@@ -66,7 +66,11 @@ fn different_networks_are_not_compared() {
     std::fs::write(scene.path("bare.onnx"), Example::without_card().bytes()).unwrap();
     let words = ["bare.onnx is another network than example.onnx", "in several precisions"];
     scene.assert_fails("doctor --model example.onnx --model bare.onnx", 1, &words);
-    scene.assert_fails("doctor --model bare.onnx --model example.onnx", 1, &["bare.onnx does not say which network it is"]);
+    scene.assert_fails(
+        "doctor --model bare.onnx --model example.onnx",
+        1,
+        &["bare.onnx does not say which network it is"],
+    );
 }
 
 /// The weights are doubles; otherwise the file is valid.
