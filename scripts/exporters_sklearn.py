@@ -1,4 +1,4 @@
-"""Makes files of skl2onnx, which are no image classifiers. For `scripts/exporters`."""
+"""Makes files of skl2onnx, which are not image classifiers. For `scripts/exporters`."""
 
 import sys
 from pathlib import Path

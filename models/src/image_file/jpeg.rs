@@ -57,7 +57,7 @@ impl Header {
                 0xc3 | 0xc5..=0xcf => bail!(
                     "it is a lossless, hierarchical or arithmetic-coded JPEG: expected a baseline or progressive one"
                 ),
-                0xda => bail!("it has no frame header"),
+                0xda => bail!("its frame header is missing"),
                 _ => (),
             }
             last = 0;
