@@ -100,7 +100,7 @@ impl Model {
         let count = images.dim().0;
         let taken = self.taken(images)?;
         let run = self.backend.run(taken.view());
-        let mut logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
+        let logits = run.with_context(|| format!("{} failed in {}", self.name, self.backend.runtime().name))?;
         ensure!(
             logits.dim() == (count, self.labels.len()),
             "{} returned scores of the shape {:?}: expected [{count}, {}]",
@@ -108,12 +108,7 @@ impl Model {
             logits.dim(),
             self.labels.len()
         );
-        if self.interface.scores == Scores::Probabilities {
-            // A probability that f32 rounds to 0 still needs a finite logarithm.
-            logits.mapv_inplace(|probability| {
-                if probability < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { probability }.ln()
-            });
-        }
+        let logits = self.interface.scores.into_logits(logits);
         let broken = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
         if let Some(image) = broken {
             anyhow::bail!("{} returned numbers that are not finite (image {image}): the model is broken", self.name);

@@ -92,19 +92,14 @@ impl Reference<'_> {
         name: &str,
         bytes: &[u8],
         images: ArrayView4<u8>,
-        progress: &dyn Fn(&str),
+        progress: &dyn Fn(),
     ) -> Result<Vec<(Engine, Outcome)>> {
-        progress("the original in ONNX Runtime");
-        let expected = self.run(images)?;
-        let expected = match self.scores {
-            Scores::Logits => expected,
-            Scores::Probabilities => expected.mapv(|share| share.max(f32::MIN_POSITIVE).ln()),
-        };
+        let expected = self.scores.into_logits(self.run(images)?);
         let rounding = if is_coarse(self.model) { COARSE } else { ROUNDING };
         let (engines, _) = Engine::available(Engine::all());
         let mut outcomes = Vec::new();
         for engine in engines {
-            progress(&engine.to_string());
+            progress();
             let found =
                 Model::from_bytes(name, bytes, &engine.options(None)).and_then(|mut model| model.logits(images));
             let found = match found {

@@ -116,12 +116,8 @@ impl Adoption {
     }
 
     /// Compares the file with the original on images `[N, C, H, W]`, values 0 to 255, of the size that the card says.
-    /// Calls `progress` with the name of each engine.
-    pub fn check(
-        &self,
-        images: ArrayView4<u8>,
-        progress: &dyn Fn(&str),
-    ) -> Result<Vec<(crate::backend::Engine, Outcome)>> {
+    /// Calls `progress` before each engine.
+    pub fn check(&self, images: ArrayView4<u8>, progress: &dyn Fn()) -> Result<Vec<(crate::backend::Engine, Outcome)>> {
         let Self { plan, reference, scores, card, .. } = self;
         let reference =
             Reference { model: reference, plan, output: SCORES, classes: card.labels.len(), scores: *scores };

@@ -9,7 +9,7 @@ use deploy::adopt::facts::{Color, Facts, Layout, Size, quotient};
 use deploy::adopt::plan::{Line, Questions};
 use deploy::adopt::{Adoption, sources};
 use deploy::arguments::{Interval, number, one_of, whole};
-use deploy::backend::{Options, Selection};
+use deploy::backend::{Engine, Options, Selection};
 use deploy::inputs::{ImageSource, Inputs};
 use deploy::interface::Scores;
 use deploy::model::Model;
@@ -158,10 +158,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     print(&fields(&adoption.told.iter().map(line).collect::<Vec<_>>()))?;
 
     let (sources, pixels) = arguments.pixels(&adoption)?;
-    let bar = progress_of("comparing", 0);
-    let outcomes = files::write_checked(target, &adoption.bytes, |_| {
-        adoption.check(pixels.view(), &|engine| bar.set_message(engine.to_owned()))
-    });
+    let bar = progress_of("comparing", Engine::available(Engine::all()).0.len());
+    let outcomes = files::write_checked(target, &adoption.bytes, |_| adoption.check(pixels.view(), &|| bar.inc(1)));
     bar.finish_and_clear();
     let mut checked: Vec<(String, String)> = Vec::new();
     for (engine, outcome) in outcomes? {

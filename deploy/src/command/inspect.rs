@@ -262,7 +262,10 @@ fn card_fields(card: &ModelCard) -> String {
             let ranges = card.calibration.map(|RangeCalibration { images, observer }| {
                 format!(", ranges from {} ({observer})", counted(images, "training image"))
             });
-            format!("{}{}: {}", card.precision, ranges.unwrap_or_default(), card.precision.purpose())
+            // The advice comes from measurements of our own networks.
+            let purpose =
+                if card.adopted.is_some() { String::new() } else { format!(": {}", card.precision.purpose()) };
+            format!("{}{}{purpose}", card.precision, ranges.unwrap_or_default())
         }),
         ("mean, std", format!("{}, {}", numbers(&card.preprocessing.mean), numbers(&card.preprocessing.std))),
     ]);

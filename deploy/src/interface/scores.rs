@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use models::card::PROBABILITIES;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{GraphProto, NodeProto};
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -30,6 +30,15 @@ pub enum Scores {
 impl Scores {
     /// The names used on the command line.
     pub const NAMES: [&str; 2] = ["logits", "probabilities"];
+
+    /// Turns scores into logits: the logarithms of probabilities.
+    pub(crate) fn into_logits(self, mut scores: Array2<f32>) -> Array2<f32> {
+        if self == Self::Probabilities {
+            // A probability that f32 rounds to 0 still needs a finite logarithm.
+            scores.mapv_inplace(|share| if share < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { share }.ln());
+        }
+        scores
+    }
 }
 
 impl FromStr for Scores {
