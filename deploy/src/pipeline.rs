@@ -1,19 +1,17 @@
 //! Runs work ahead on several threads and returns the results in order.
 //!
-//! The thread that takes the results also works while the next one is not ready. So one thread is enough, and several
-//! are always busy without anyone counting cores. The number of results in flight is bounded, and so is the memory,
-//! however much work there is.
+//! The thread that takes the results does not work itself: while it computed a piece that takes long, finished results
+//! would wait for it. The number of results in flight is bounded, and so is the memory, however much work there is.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Calls `work` with 0 to `count` − 1 and passes the results to `consume` in that order. This thread uses the `first`
-/// tool; each of the `others` gets a thread of its own. At most `ahead` results (at least one) are waiting or being
+/// Calls `work` with 0 to `count` − 1 and passes the results to `consume` in that order, each as soon as it and those
+/// before it are known. Every tool gets a thread of its own. At most `ahead` results (at least one) are waiting or being
 /// computed at any time.
 ///
-/// When `consume` returns, no more work is started. Without other tools, or with one piece of work, no thread is
-/// started.
+/// When `consume` returns, no more work is started. With one tool, or with one piece of work, no thread is started.
 pub fn ahead<S: Send, T: Send, R>(
     count: usize,
     (first, others): (&mut S, &mut [S]),
@@ -21,6 +19,9 @@ pub fn ahead<S: Send, T: Send, R>(
     work: impl Fn(&mut S, usize) -> T + Sync,
     consume: impl FnOnce(&mut dyn Iterator<Item = T>) -> R,
 ) -> R {
+    if others.is_empty() || count < 2 {
+        return consume(&mut (0..count).map(|index| work(first, index)));
+    }
     let queue = Queue {
         state: Mutex::new(State {
             started: 0,
@@ -34,19 +35,25 @@ pub fn ahead<S: Send, T: Send, R>(
         count,
         ahead: ahead.max(1),
     };
+    let first = &Mutex::new(first);
     thread::scope(|scope| {
         let _stop = Stop(&queue);
-        for tool in others.iter_mut().take(count.saturating_sub(1)) {
-            let helper = || {
-                let _stop = Stop(&queue);
-                queue.help(&mut |index| work(tool, index));
-            };
-            // If the system refuses a thread, fewer threads do all the work.
-            if thread::Builder::new().spawn_scoped(scope, helper).is_err() {
-                break;
-            }
+        let help = |tool: &mut S| {
+            let _stop = Stop(&queue);
+            queue.help(&mut |index| work(tool, index));
+        };
+        let help_with_first = move || help(&mut first.lock().unwrap_or_else(PoisonError::into_inner));
+        // If the system refuses threads, fewer do all the work.
+        let mut threads = usize::from(thread::Builder::new().spawn_scoped(scope, help_with_first).is_ok());
+        for tool in others.iter_mut().take(count - 1) {
+            threads += usize::from(thread::Builder::new().spawn_scoped(scope, move || help(tool)).is_ok());
         }
-        consume(&mut std::iter::from_fn(|| queue.next(&mut |index| work(first, index))))
+        if threads > 0 {
+            consume(&mut std::iter::from_fn(|| queue.next()))
+        } else {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            consume(&mut (0..count).map(|index| work(&mut first, index)))
+        }
     })
 }
 
@@ -75,6 +82,11 @@ struct State<T> {
 }
 
 impl<T> State<T> {
+    /// Whether the next result can be taken.
+    fn is_ready(&self) -> bool {
+        self.results.front().is_some_and(Option::is_some)
+    }
+
     fn finish(&mut self, index: usize, result: T) {
         let taken = self.started - self.results.len();
         if let Some(slot) = self.results.get_mut(index - taken) {
@@ -88,21 +100,11 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins the next piece of work, if there is one and room for its result.
-    fn begin(&self, state: &mut State<T>) -> Option<usize> {
-        if state.started == self.count || state.results.len() >= self.ahead {
-            return None;
-        }
-        state.results.push_back(None);
-        state.started += 1;
-        Some(state.started - 1)
-    }
-
     /// The next result; `None` after the last.
-    fn next(&self, work: &mut impl FnMut(usize) -> T) -> Option<T> {
+    fn next(&self) -> Option<T> {
         let mut state = self.lock();
         loop {
-            if state.results.front().is_some_and(Option::is_some) {
+            if state.is_ready() {
                 let result = state.results.pop_front().flatten();
                 // Waking a thread costs more than a small piece of work, so wait until half of the queue is free.
                 if state.resting > 0 && state.results.len() <= self.ahead / 2 {
@@ -110,18 +112,12 @@ impl<T> Queue<T> {
                 }
                 return result;
             }
-            if let Some(index) = self.begin(&mut state) {
-                drop(state);
-                let result = work(index);
-                state = self.lock();
-                state.finish(index, result);
-            } else if state.results.is_empty() || state.stopped {
+            if state.stopped || (state.started == self.count && state.results.is_empty()) {
                 return None;
-            } else {
-                state.taker_waits = true;
-                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.taker_waits = false;
             }
+            state.taker_waits = true;
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.taker_waits = false;
         }
     }
 
@@ -129,12 +125,15 @@ impl<T> Queue<T> {
     fn help(&self, work: &mut impl FnMut(usize) -> T) {
         let mut state = self.lock();
         while !state.stopped && state.started < self.count {
-            if let Some(index) = self.begin(&mut state) {
+            if state.results.len() < self.ahead {
+                let index = state.started;
+                state.started += 1;
+                state.results.push_back(None);
                 drop(state);
                 let result = work(index);
                 state = self.lock();
                 state.finish(index, result);
-                if state.taker_waits {
+                if state.taker_waits && state.is_ready() {
                     self.ready.notify_one();
                 }
             } else {
@@ -214,6 +213,30 @@ mod tests {
         for (count, threads) in [(20, 1), (1, 8)] {
             let others = on(threads, count, 4, |_| thread::current().id(), |ids| ids.filter(|&id| id != own).count());
             assert_eq!(others, 0, "{count}, {threads} threads");
+        }
+    }
+
+    #[test]
+    fn finished_results_do_not_wait_for_a_piece_that_takes_long() {
+        for _ in 0..50 {
+            let (taken, changed) = (Mutex::new(0), Condvar::new());
+            let work = |index| {
+                // The last piece ends only after all others were taken. Those before it keep the other thread busy.
+                if index == 20 {
+                    let (_taken, wait) = changed
+                        .wait_timeout_while(taken.lock().unwrap(), Duration::from_secs(20), |taken| *taken < 20)
+                        .unwrap();
+                    assert!(!wait.timed_out());
+                } else if index > 16 {
+                    thread::sleep(Duration::from_micros(200));
+                }
+            };
+            on(2, 21, 4, work, |results| {
+                for () in results {
+                    *taken.lock().unwrap() += 1;
+                    changed.notify_all();
+                }
+            });
         }
     }
 

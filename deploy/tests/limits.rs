@@ -84,6 +84,20 @@ fn constants_that_expand_are_refused_by_their_size() {
     });
 }
 
+/// torch.onnx writes the amounts of `torch.nn.functional.pad` as a table, from the last axis to the first.
+#[test]
+fn amounts_that_a_graph_rearranges_are_followed() {
+    assert_refused(&["its Pad node", "'huge' has the shape [1, 1, 33, 1099511627782]"], |model, nodes| {
+        nodes.push(node("Cast", &["image"], "bytes", vec![integer("to", 1)]));
+        let table = with(model, node("Reshape", &[], "table", vec![]), &[&[1 << 40, 0, 20, 5, 0, 0, 0, 0], &[-1, 2]]);
+        let reversed =
+            with(model, node("Slice", &["table"], "reversed", vec![]), &[&[-1], &[i64::MIN + 1], &[0], &[-1]]);
+        nodes.extend([table, reversed, node("Transpose", &["reversed"], "turned", vec![integers("perm", &[1, 0])])]);
+        nodes.push(with(model, node("Reshape", &["turned"], "amounts", vec![]), &[&[-1]]));
+        nodes.push(node("Pad", &["bytes", "amounts"], "huge", vec![]));
+    });
+}
+
 #[test]
 fn small_steps_to_a_huge_value_are_added_up() {
     assert_refused(&["its Concat node", "at most"], |_, nodes| {

@@ -315,7 +315,7 @@ impl ModelCard {
             "mean {mean:?}, std {std:?}: expected finite numbers, and std above 0"
         );
         input.resize.validate()?;
-        let plain = input.resize.antialias && input.resize.fit == Fit::Crop;
+        let plain = input.resize.antialias && input.resize.fit == Fit::Crop && !input.resize.rounds_down;
         ensure!(
             self.format == ADOPTED || plain,
             "a resize of {} in format {}: expected {ADOPTED}",
@@ -427,6 +427,7 @@ mod tests {
         broken(|card| card.format = 3, "format 3: expected 1 to 2");
         broken(|card| card.training = None, "expected either 'architecture' and 'training', or 'adopted'");
         broken(|card| card.input.resize.antialias = false, "in format 1: expected 2");
+        broken(|card| card.input.resize.rounds_down = true, "in format 1: expected 2");
         refused(ModelCard { format: TRAINED, ..adopted() }, "format 1 for an adopted file");
         refused(ModelCard { labels: Vec::new(), ..adopted() }, "0 labels: expected 1 to");
         broken(|card| card.labels.truncate(1), "1 labels for 2 classes");

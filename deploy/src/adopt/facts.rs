@@ -155,6 +155,8 @@ pub struct Facts {
     pub filter: Option<Filter>,
     /// Whether it is antialiased.
     pub antialias: Option<bool>,
+    /// Whether half a pixel at the corner of the crop is rounded down.
+    pub rounds_down: Option<bool>,
     /// Name of each class.
     pub labels: Option<Vec<String>>,
     /// Name of the output with the scores.

@@ -2,6 +2,7 @@
 
 use super::facts::{Color, Layout};
 use super::plan::Plan;
+use crate::interface::{Maker, Origin, Scores};
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use models::card::INPUT;
@@ -129,12 +130,13 @@ fn keep_output(graph: &mut GraphProto, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives the output the shape `[N, classes]` if it has further axes of one element, or none for the batch. `shape` is
-/// its shape for `images` images.
+/// Gives the output the shape `[N, classes]` if it has further axes of one element, or none for the batch or the classes.
+/// `shape` is its shape for `images` images.
 pub fn flattened(model: &mut ModelProto, shape: &[u64], images: u64) -> Result<()> {
     let axis = match *shape {
         [rows, _] if rows == images => return Ok(()),
         [rows, .., _] if rows == images && shape[1..].iter().filter(|&&extent| extent > 1).count() <= 1 => 1,
+        [rows] if rows == images => 1,
         [_] if images == 1 => 0,
         _ => bail!(
             "its output has the shape {shape:?} for {images} images: expected [{images}, classes]. If it fixes the \
@@ -142,6 +144,38 @@ pub fn flattened(model: &mut ModelProto, shape: &[u64], images: u64) -> Result<(
         ),
     };
     append(model, "Flatten", "output.flat", vec![integer("axis", axis)])
+}
+
+/// What a single score per image is, by the operator that makes it.
+pub fn single(model: &ModelProto) -> Scores {
+    let graph = model.graph.as_ref();
+    let origin = graph.and_then(|graph| Some(Origin::find(graph, &graph.output.first()?.name)));
+    if origin.is_some_and(|origin| origin.maker == Maker::Sigmoid) { Scores::Probabilities } else { Scores::Logits }
+}
+
+/// Turns one score per image into one for each of two classes: `[1 - p, p]` if it is a probability, and `[0, x]` if it is
+/// a logit, of which softmax makes the same probabilities as sigmoid does of `x`.
+pub fn doubled(model: &mut ModelProto, scores: Scores) -> Result<()> {
+    const OTHER: &str = "output.other";
+    const CONSTANT: &str = "output.constant";
+    const BOTH: &str = "output.both";
+    let graph = model.graph.as_mut().context("it has no graph")?;
+    for name in [OTHER, CONSTANT, BOTH] {
+        make_room(graph, name);
+    }
+    let one = graph.output.first().context("it has no outputs")?.name.clone();
+    let mut nodes = Nodes::default();
+    let (number, operator, inputs) = match scores {
+        Scores::Probabilities => (1.0, "Sub", [CONSTANT, &one]),
+        Scores::Logits => (0.0, "Mul", [CONSTANT, &one]),
+    };
+    nodes.floats(CONSTANT, &[], &[number]);
+    nodes.node(operator, &inputs, OTHER, vec![]);
+    nodes.node("Concat", &[OTHER, &one], BOTH, vec![integer("axis", 1)]);
+    graph.node.append(&mut nodes.nodes);
+    graph.initializer.append(&mut nodes.initializers);
+    BOTH.clone_into(&mut graph.output[0].name);
+    Ok(())
 }
 
 /// Converts the output to 32-bit floats.

@@ -78,7 +78,18 @@ impl Adoption {
             graph::flattened(model, shape, images)?;
         }
         let classes = shape.iter().rev().find(|&&extent| extent > 1).copied().unwrap_or(1);
-        let classes = usize::try_from(classes)?;
+        let mut classes = usize::try_from(classes)?;
+        if classes == 1 {
+            let one = plan.scores.unwrap_or_else(|| graph::single(&adopted));
+            for model in [&mut adopted, &mut reference] {
+                graph::doubled(model, one)?;
+            }
+            notes.push(format!(
+                "it has one score per image, a {}: taken as that of the second of two classes",
+                if one == Scores::Logits { "logit" } else { "probability" }
+            ));
+            classes = 2;
+        }
         for model in [&mut adopted, &mut reference] {
             graph::named(model, SCORES, plan.batch, classes)?;
         }

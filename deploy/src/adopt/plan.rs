@@ -357,8 +357,13 @@ impl Desk<'_> {
             let (smooth, by) = antialias.clone().unwrap_or((true, "default, as in Pillow and torchvision".to_owned()));
             self.tell("antialias", if smooth { "yes" } else { "no" }, &by);
         }
-        let resize =
-            Resize { filter, fit, crop, antialias: nearest || antialias.is_none_or(|(antialias, _)| antialias) };
+        let resize = Resize {
+            filter,
+            fit,
+            crop,
+            antialias: nearest || antialias.is_none_or(|(antialias, _)| antialias),
+            rounds_down: self.sources.0.iter().find_map(|source| source.facts.rounds_down).unwrap_or(false),
+        };
         resize.validate()?;
         Ok(Some(resize))
     }

@@ -3,7 +3,7 @@
 use super::text::{fields, percent, printable};
 use super::{print, progress_of, say_notes, usage};
 use anyhow::{Result, ensure};
-use clap::{Args, ValueHint};
+use clap::{ArgAction, Args, ValueHint};
 use deploy::adopt::check::{self, Outcome};
 use deploy::adopt::facts::{Color, Facts, Layout, Size, quotient};
 use deploy::adopt::plan::{Line, Questions};
@@ -73,11 +73,12 @@ pub struct Arguments {
     scale: Option<f64>,
 
     /// Mean after scaling: one number, or one for each channel in the network's order
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = number::<f64>(..))]
+    #[arg(long, value_name = "A,B,C", action = ArgAction::Set, value_delimiter = ',', value_parser = number::<f64>(..))]
     mean: Option<Vec<f64>>,
 
     /// Standard deviation after scaling: one number, or one for each channel
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = number::<f64>(above_zero(Bound::Unbounded)))]
+    #[arg(long, value_name = "A,B,C", action = ArgAction::Set, value_delimiter = ',',
+        value_parser = number::<f64>(above_zero(Bound::Unbounded)))]
     std: Option<Vec<f64>>,
 
     /// Width and height of the input, such as 224 or 320x240, if the file leaves them open
@@ -195,6 +196,7 @@ impl Arguments {
             crop: self.crop,
             filter: self.resize,
             antialias: self.antialias,
+            rounds_down: None,
             labels: self.labels.as_deref().map(sources::labels).transpose()?,
             output: self.output.clone(),
             scores: self.scores,

@@ -7,6 +7,7 @@
 mod scores;
 
 pub use scores::Scores;
+pub(crate) use scores::{Maker, Origin};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::architecture::MAX_CLASSES;
@@ -15,7 +16,7 @@ use models::onnx::limits::{self, Footprint, Limits};
 use models::onnx::proto::{GraphProto, ModelProto};
 use models::onnx::{self, Signature, TensorInfo, training, versions};
 use ndarray::ArrayView2;
-use scores::{Decision, Maker, Origin};
+use scores::Decision;
 
 /// Largest batch a file may fix.
 const MAX_BATCH: usize = 1024;
@@ -83,7 +84,7 @@ impl Interface {
         interface.hold_to(&footprint)?;
         ensure!(
             card.is_some() || interface.classes > 1,
-            "its output '{}' is one score per image: expected one per class, two for yes or no",
+            "its output '{}' is one score per image: expected one per class. deploy adopt makes two classes of it",
             interface.output
         );
         // `DynamicQuantizeLinear` scales over the whole batch: only an image run alone always gets the same answer.

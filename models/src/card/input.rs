@@ -53,11 +53,15 @@ pub struct Resize {
     /// torchvision do it. Without, the result is interpolated between the nearest pixels, as in OpenCV and TensorFlow.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub antialias: bool,
+    /// Whether half a pixel at the corner of the crop is rounded down, as transformers does it, and not to the even side,
+    /// as torchvision does it.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub rounds_down: bool,
 }
 
 impl Default for Resize {
     fn default() -> Self {
-        Self { filter: Filter::default(), fit: Fit::default(), crop: 1.0, antialias: true }
+        Self { filter: Filter::default(), fit: Fit::default(), crop: 1.0, antialias: true, rounds_down: false }
     }
 }
 
@@ -68,6 +72,11 @@ fn yes() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
+fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 impl Resize {

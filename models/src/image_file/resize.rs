@@ -25,9 +25,10 @@ fn resized_bytes<P: Pixel<Subpixel = u8>>(
     resize: Resize,
 ) -> ImageBuffer<P, Vec<u8>> {
     let full = full_size(image.dimensions(), (width, height), resize);
-    // Half a pixel goes to the even side, as Python's `round` decides in `CenterCrop`.
+    // torchvision's `CenterCrop` rounds with Python's `round`.
+    let round = if resize.rounds_down { f64::floor } else { f64::round_ties_even };
     let extent = |full: usize, kept: u32| {
-        let start = ((full - kept as usize) as f64 / 2.0).round_ties_even() as usize;
+        let start = round((full - kept as usize) as f64 / 2.0) as usize;
         Extent { full, kept: start..start + kept as usize }
     };
     let (columns, rows) = (extent(full.0, width), extent(full.1, height));
@@ -201,13 +202,26 @@ mod tests {
         ];
         for (across, down, filter, antialias, fit, crop, expected) in cases {
             let pattern = GrayImage::from_fn(across, down, |x, y| image::Luma([((x * 37 + y * y * 11) % 251) as u8]));
-            let resize = Resize { filter, fit, crop, antialias };
+            let resize = Resize { filter, fit, crop, antialias, ..Resize::default() };
             let found = resized(&pattern.into(), (8, 8), resize).to_luma8();
             for (found, &expected) in found.iter().zip::<&[u8]>(expected.as_flattened()) {
                 assert!(
                     found.abs_diff(expected) <= u8::from(!antialias),
                     "{across}x{down}, {resize}: {found} instead of {expected}"
                 );
+            }
+        }
+    }
+
+    /// The first row that `CenterCrop(8)` of torchvision 0.28.0 and `center_crop` of transformers 4.57.6 keep of an image
+    /// with this many rows.
+    #[test]
+    fn half_a_pixel_is_rounded_as_the_exporter_does_it() {
+        for (rows, even, down) in [(9, 0, 0), (10, 1, 1), (11, 2, 1), (13, 2, 2), (15, 4, 3)] {
+            let image = GrayImage::from_fn(8, rows, |_, y| image::Luma([y as u8])).into();
+            for (rounds_down, expected) in [(false, even), (true, down)] {
+                let resize = Resize { rounds_down, ..Resize::default() };
+                assert_eq!(resized(&image, (8, 8), resize).to_luma8().as_raw()[0], expected, "{rows}, {rounds_down}");
             }
         }
     }

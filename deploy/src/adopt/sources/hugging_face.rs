@@ -73,6 +73,7 @@ fn processor(json: &Value) -> Result<Facts> {
         crop: Some(shape.crop),
         filter: filter(json)?,
         antialias: Some(true),
+        rounds_down: Some(true),
         ..Facts::default()
     })
 }

@@ -59,7 +59,7 @@ pub(super) fn compared(node: &Node) -> Result<Effect> {
 /// The output is the second input where the first is true, and the third elsewhere.
 pub(super) fn chosen(node: &Node) -> Result<Effect> {
     let value = Value::new(node.input(1)?.element, all(node.given())?);
-    let inputs = (0..3).map(|index| repeated(node.input(index).ok()?, &value)).collect::<Option<Vec<_>>>();
+    let inputs = (0..3).map(|index| value.repeated(node.input(index).ok()?)).collect::<Option<Vec<_>>>();
     let choose = |inputs: Vec<Vec<f64>>| {
         let three = inputs[0].iter().zip(&inputs[1]).zip(&inputs[2]);
         three.map(|((&condition, &yes), &no)| if condition == 0.0 { no } else { yes }).collect()
@@ -69,17 +69,6 @@ pub(super) fn chosen(node: &Node) -> Result<Effect> {
 
 fn all<'a>(inputs: impl Iterator<Item = &'a Value>) -> Result<Vec<u64>> {
     inputs.map(|input| input.shape.as_slice()).try_fold(Vec::new(), |shape, next| broadcast(&shape, next))
-}
-
-/// The numbers of an input, as many as `value` has: a single number is repeated.
-fn repeated(input: &Value, value: &Value) -> Option<Vec<f64>> {
-    let numbers = input.numbers.as_ref()?;
-    let count = usize::try_from(value.elements()).ok()?;
-    match numbers[..] {
-        [number] if count <= super::value::MAX_NUMBERS => Some(vec![number; count]),
-        _ if numbers.len() == count => Some(numbers.clone()),
-        _ => None,
-    }
 }
 
 /// The numbers of the output, for the operators that graphs use to compute shapes.
@@ -96,10 +85,14 @@ fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
         "Min" => f64::min,
         "Max" => f64::max,
         "Equal" => |one, other| f64::from(u8::from(one == other)),
+        "Less" => |one, other| f64::from(u8::from(one < other)),
+        "LessOrEqual" => |one, other| f64::from(u8::from(one <= other)),
+        "Greater" => |one, other| f64::from(u8::from(one > other)),
+        "GreaterOrEqual" => |one, other| f64::from(u8::from(one >= other)),
         _ => return None,
     };
     let [one, other] = node.inputs[..] else { return None };
-    let pairs = repeated(one?, value)?.into_iter().zip(repeated(other?, value)?);
+    let pairs = value.repeated(one?)?.into_iter().zip(value.repeated(other?)?);
     let numbers: Vec<f64> = pairs.map(|(one, other)| operation(one, other)).collect();
     numbers.iter().all(|number| number.abs() < EXACT).then_some(numbers)
 }

@@ -1,11 +1,12 @@
 //! Operators that only move elements (reshape, slice, concatenate, repeat), and operators that create constants.
 
 use super::node::{Effect, Node};
-use super::value::{Value, axis_of, broadcast};
+use super::value::{MAX_NUMBERS, Value, axis_of, broadcast};
 use super::{elements, tensors};
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
+use ndarray::{Axis, concatenate};
 
 /// An extent that a file gives as a signed number.
 fn extent(number: i64) -> Result<u64> {
@@ -84,7 +85,8 @@ pub(super) fn transpose(node: &Node) -> Result<Effect> {
     };
     let whole = order.len() == rank && (0..rank).all(|axis| order.contains(&axis));
     ensure!(whole, "perm {order:?} for an input of rank {rank}: expected each axis once");
-    Ok(Value::new(input.element, order.iter().map(|&axis| input.shape[axis]).collect()).into())
+    let value = Value::new(input.element, order.iter().map(|&axis| input.shape[axis]).collect());
+    Ok(value.with_array(input.array().map(|array| array.permuted_axes(order))).into())
 }
 
 pub(super) fn concat(node: &Node) -> Result<Effect> {
@@ -107,9 +109,11 @@ fn joined(node: &Node, inputs: &[&Value]) -> Result<Effect> {
         let differs = (0..shape.len()).any(|index| index != axis && other[index] != shape[index]);
         ensure!(!differs, "{:?} and {:?} do not fit each other", first.shape, input.shape);
     }
-    let numbers = inputs.iter().map(|input| input.numbers.clone()).collect::<Option<Vec<_>>>();
-    let value = Value::new(first.element, shape);
-    Ok(if value.shape.len() == 1 { value.with(numbers.map(|numbers| numbers.concat())) } else { value }.into())
+    let arrays = inputs.iter().map(|input| input.array()).collect::<Option<Vec<_>>>();
+    let joined = arrays.and_then(|arrays| {
+        concatenate(Axis(axis), &arrays.iter().map(|array| array.view()).collect::<Vec<_>>()).ok()
+    });
+    Ok(Value::new(first.element, shape).with_array(joined).into())
 }
 
 pub(super) fn split(node: &Node) -> Result<Effect> {
@@ -125,10 +129,14 @@ pub(super) fn split(node: &Node) -> Result<Effect> {
     };
     let sum = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
     ensure!(sizes.len() as u64 == parts && sum == extent, "{parts} parts of {sizes:?} for an extent of {extent}");
+    let mut begin = 0;
     let part = |&size: &u64| {
         let mut shape = input.shape.clone();
         shape[axis] = size;
-        Value::new(input.element, shape)
+        let places = begin..begin + size as usize;
+        begin = places.end;
+        let numbers = input.array().map(|array| array.slice_axis(Axis(axis), places.into()).to_owned());
+        Value::new(input.element, shape).with_array(numbers)
     };
     Ok(Effect { outputs: sizes.iter().map(part).collect(), work: 0, scratch: 0 })
 }
@@ -144,7 +152,7 @@ pub(super) fn slice(node: &Node) -> Result<Effect> {
     let known = count > 0 && [&ends, &axes, &steps].iter().all(|list| list.len() == count);
     ensure!(known, "its starts, ends, axes and steps are not known lists of the same length");
     let mut value = Value::new(input.element, input.shape.clone());
-    let mut numbers = input.numbers.clone().filter(|_| input.shape.len() == 1 && count == 1);
+    let mut numbers = input.array();
     for (((&start, &end), &axis), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
         let axis = input.axis(axis)?;
         ensure!(step != 0, "a step of 0");
@@ -154,25 +162,42 @@ pub(super) fn slice(node: &Node) -> Result<Effect> {
         // With a negative step, an end below -extent means before the first element.
         let (first, last) = (place(start).clamp(low.max(0), high.max(0)), place(end).clamp(low, high));
         let span = if step > 0 { last.saturating_sub(first) } else { first.saturating_sub(last) };
-        let taken = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
+        let taken = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs()).min(value.shape[axis]);
         value.shape[axis] = taken;
-        numbers = numbers.filter(|_| step > 0).map(|numbers| {
-            numbers.into_iter().skip(first as usize).step_by(step as usize).take(taken as usize).collect()
+        numbers = numbers.map(|numbers| {
+            let places = (0..taken as i64).map(|number| (first + number * step) as usize);
+            numbers.select(Axis(axis), &places.collect::<Vec<_>>())
         });
     }
-    Ok(value.with(numbers).into())
+    Ok(value.with_array(numbers).into())
 }
 
 pub(super) fn gather(node: &Node) -> Result<Effect> {
     let (input, indices) = (node.input(0)?, node.input(1)?);
     let axis = node.axis(0)?;
     let shape = [&input.shape[..axis], &indices.shape, &input.shape[axis + 1..]].concat();
-    let numbers = input.numbers.as_ref().filter(|_| input.shape.len() == 1).zip(indices.numbers.as_ref());
-    let numbers = numbers.and_then(|(numbers, indices)| {
-        let pick = |&index: &f64| numbers.get(axis_of(index as i64, numbers.len()).ok()?).copied();
-        indices.iter().map(pick).collect()
-    });
-    Ok(Value::new(input.element, ranked(shape)?).with(numbers).into())
+    let value = Value::new(input.element, ranked(shape)?);
+    let (Some(array), Some(indices)) = (input.array(), &indices.numbers) else { return Ok(value.into()) };
+    let place = |&index: &f64| axis_of(index as i64, array.shape()[axis]);
+    let places = indices.iter().map(place).collect::<Result<Vec<_>>>().ok();
+    Ok(value.with_array(places.map(|places| array.select(Axis(axis), &places))).into())
+}
+
+/// The output has the shape of the indices.
+pub(super) fn gather_elements(node: &Node) -> Result<Effect> {
+    let (input, indices) = (node.input(0)?, node.input(1)?);
+    ensure!(input.shape.len() == indices.shape.len(), "{:?} and {:?} differ in rank", input.shape, indices.shape);
+    Ok(Value::new(input.element, indices.shape.clone()).into())
+}
+
+/// The last axis of the indices is a place in the input.
+pub(super) fn gather_nd(node: &Node) -> Result<Effect> {
+    let (input, indices) = (node.input(0)?, node.input(1)?);
+    let (depth, places) = indices.shape.split_last().context("its indices are a single number")?;
+    let first = u64::try_from(node.int("batch_dims", 0)?).unwrap_or(u64::MAX).saturating_add(*depth);
+    let rest = usize::try_from(first).ok().and_then(|first| input.shape.get(first..));
+    let rest = rest.with_context(|| format!("indices of {:?} for an input of {:?}", indices.shape, input.shape))?;
+    Ok(Value::new(input.element, ranked([places, rest].concat())?).into())
 }
 
 pub(super) fn tile(node: &Node) -> Result<Effect> {
@@ -186,7 +211,9 @@ pub(super) fn tile(node: &Node) -> Result<Effect> {
 pub(super) fn expand(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
     let wanted = node.integers(1)?.into_iter().map(extent).collect::<Result<Vec<_>>>()?;
-    Ok(Value::new(input.element, ranked(broadcast(&input.shape, &wanted)?)?).into())
+    let value = Value::new(input.element, ranked(broadcast(&input.shape, &wanted)?)?);
+    let numbers = value.repeated(input);
+    Ok(value.with(numbers).into())
 }
 
 pub(super) fn pad(node: &Node) -> Result<Effect> {
@@ -272,7 +299,7 @@ pub(super) fn constant_of_shape(node: &Node) -> Result<Effect> {
     let element = filling.as_ref().map_or(DataType::Float, |filling| filling.element);
     let number = filling.map_or(Some(0.0), |filling| filling.numbers?.first().copied());
     let value = Value::new(element, ranked(shape)?);
-    let count = value.elements().min(super::value::MAX_NUMBERS as u64 + 1) as usize;
+    let count = value.elements().min(MAX_NUMBERS as u64 + 1) as usize;
     Ok(value.with(number.map(|number| vec![number; count])).into())
 }
 
@@ -281,5 +308,7 @@ pub(super) fn range(node: &Node) -> Result<Effect> {
     let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - start) / step).ceil().max(0.0);
     ensure!(count.is_finite(), "it counts from {start} to {limit} in steps of {step}: expected a finite count");
-    Ok(Value::new(node.input(0)?.element, vec![count as u64]).into())
+    let value = Value::new(node.input(0)?.element, vec![count as u64]);
+    let few = count <= MAX_NUMBERS as f64;
+    Ok(value.with(few.then(|| (0..count as usize).map(|index| start + index as f64 * step).collect())).into())
 }

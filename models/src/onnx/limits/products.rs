@@ -4,6 +4,7 @@ use super::node::{Effect, Node};
 use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
 
 /// `[M, K]` times `[K, N]`, each optionally transposed, plus a bias that is broadcast to `[M, N]`.
 pub(super) fn gemm(node: &Node) -> Result<Effect> {
@@ -61,6 +62,31 @@ fn batched(one: &Value, other: &Value) -> Result<Effect> {
     shape.extend(rows);
     shape.extend(columns);
     Ok(product(one.element, shape, depth))
+}
+
+/// Multiplies tensors and sums over axes (numpy's `einsum`). Without `...`, which no exporter of classifiers writes.
+pub(super) fn einsum(node: &Node) -> Result<Effect> {
+    let equation = node.text("equation")?.context("it lacks its equation")?;
+    let equation: Vec<u8> = equation.iter().copied().filter(|letter| *letter != b' ').collect();
+    let told = || format!("the equation '{}'", String::from_utf8_lossy(&equation));
+    let mut halves = equation.splitn(2, |&letter| letter == b'-');
+    let inputs: Vec<_> = halves.next().unwrap_or_default().split(|&letter| letter == b',').collect();
+    let output = halves.next().and_then(|output| output.strip_prefix(b">"));
+    let output = output.with_context(|| format!("{} does not name the axes of its output", told()))?;
+    let mut extents = BTreeMap::new();
+    ensure!(inputs.len() == node.given().count(), "{} does not fit its number of inputs", told());
+    for (axes, input) in inputs.iter().zip(node.given()) {
+        ensure!(axes.len() == input.shape.len(), "{} does not fit an input of {:?}", told(), input.shape);
+        for (&axis, &extent) in axes.iter().zip(&input.shape) {
+            let known = *extents.entry(axis).or_insert(extent);
+            ensure!(axis.is_ascii_alphabetic() && known == extent, "{} does not fit {:?}", told(), input.shape);
+        }
+    }
+    let shape: Option<Vec<u64>> = output.iter().map(|axis| extents.get(axis).copied()).collect();
+    let shape = shape.with_context(|| format!("{} has an unknown axis in its output", told()))?;
+    let work = extents.values().fold(1, |product: u64, &extent| product.saturating_mul(extent));
+    // An engine may multiply before it sums.
+    Ok(Effect { work, scratch: work.saturating_mul(4), outputs: vec![Value::new(node.input(0)?.element, shape)] })
 }
 
 fn product(factor: DataType, shape: Vec<u64>, depth: u64) -> Effect {

@@ -16,6 +16,7 @@ pub(super) fn find(domain: &str, operator: &str) -> Option<Rule> {
     }
 }
 
+#[allow(clippy::too_many_lines)] // A list.
 fn standard(operator: &str) -> Option<Rule> {
     let rule: Rule = match operator {
         "Abs"
@@ -34,6 +35,7 @@ fn standard(operator: &str) -> Option<Rule> {
         | "Erf"
         | "Exp"
         | "Gelu"
+        | "GroupNormalization"
         | "HardSigmoid"
         | "HardSwish"
         | "Hardmax"
@@ -48,6 +50,8 @@ fn standard(operator: &str) -> Option<Rule> {
         | "Reciprocal"
         | "Relu"
         | "Round"
+        | "ScatterElements"
+        | "ScatterND"
         | "Selu"
         | "Shrink"
         | "Sigmoid"
@@ -86,6 +90,7 @@ fn standard(operator: &str) -> Option<Rule> {
         "Resize" | "Upsample" => windows::resize,
         "LRN" => windows::local_response,
 
+        "Einsum" => products::einsum,
         "Gemm" => products::gemm,
         "MatMul" | "MatMulInteger" => products::matmul,
         "QLinearMatMul" => products::quantized_matmul,
@@ -101,6 +106,8 @@ fn standard(operator: &str) -> Option<Rule> {
         "Expand" => layout::expand,
         "Flatten" => layout::flatten,
         "Gather" => layout::gather,
+        "GatherElements" => layout::gather_elements,
+        "GatherND" => layout::gather_nd,
         "Pad" => layout::pad,
         "Range" => layout::range,
         "Reshape" => layout::reshape,

@@ -2,6 +2,7 @@
 
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Result, ensure};
+use ndarray::ArrayD;
 
 /// Most elements of a tensor whose numbers are followed: shapes, axes, scales.
 pub(super) const MAX_NUMBERS: usize = 64;
@@ -28,6 +29,28 @@ impl Value {
         let fits = |numbers: &Vec<f64>| numbers.len() <= MAX_NUMBERS && numbers.len() as u64 == self.elements();
         let numbers = numbers.filter(fits);
         Self { numbers, ..self }
+    }
+
+    /// The numbers as an array.
+    pub fn array(&self) -> Option<ArrayD<f64>> {
+        // Beside an extent of 0, others can be huge.
+        let few = |&extent: &u64| usize::try_from(extent).ok().filter(|&extent| extent <= MAX_NUMBERS);
+        let shape = self.shape.iter().map(few).collect::<Option<Vec<_>>>()?;
+        ArrayD::from_shape_vec(shape, self.numbers.clone()?).ok()
+    }
+
+    /// The same value with the numbers of an array, in row-major order.
+    pub fn with_array(self, array: Option<ArrayD<f64>>) -> Self {
+        self.with(array.map(|array| array.iter().copied().collect()))
+    }
+
+    /// The numbers of a value that is broadcast to the shape of this one.
+    pub fn repeated(&self, value: &Self) -> Option<Vec<f64>> {
+        if self.elements() > MAX_NUMBERS as u64 {
+            return None;
+        }
+        let shape = self.shape.iter().map(|&extent| extent as usize).collect::<Vec<_>>();
+        Some(value.array()?.broadcast(shape)?.iter().copied().collect())
     }
 
     /// The same value in another shape.
