@@ -105,6 +105,8 @@ CASES = [
         KERAS,
         "own network, image_dataset_from_directory",
         f"{SQUASH} {KERAS_RAW} --resize bilinear --antialias no --scores logits",
+        limit=8e-2,
+        reason="TensorFlow decodes JPEG with its fast transform: values differ by up to 17",
     ),
     Case(
         "keras-torch",

@@ -6,11 +6,12 @@ mod example;
 use assert_cmd::Command;
 use deploy::backend::{Options, Selection};
 use deploy::model::Model;
-use example::{Example, LABELS, images, integers, logits_by_hand, node, onnxruntime_for};
+use example::{Example, LABELS, images, integer, integers, logits_by_hand, node, onnxruntime_for};
 use models::card::ModelCard;
 use models::onnx;
 use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::{ModelProto, StringStringEntryProto};
+use models::onnx::nodes::tensor;
+use models::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use ndarray::{Array4, s};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -173,6 +174,37 @@ fn what_nobody_says_is_asked_for_and_what_contradicts_the_file_is_refused() {
     case.refused(&with("--labels two.txt"), &["--labels has 2 labels", "3 classes", "background"]);
     let ours = Case::new(&Example::default().model());
     ours.refused("", &["it has a model card: it can be used as it is"]);
+}
+
+/// softmax([0, x]) = [1 - sigmoid(x), sigmoid(x)].
+#[test]
+fn one_score_tells_two_classes_apart() {
+    if !onnxruntime_for("one_score_tells_two_classes_apart") {
+        return;
+    }
+    let colours = images(5, 3);
+    for (operator, holds) in [("Sigmoid", "probabilities"), ("Neg", "logits"), ("Identity", "logits")] {
+        let mut model = floats(3);
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[4].output[0] = "all".into();
+        // One index keeps the axis of the classes, a scalar removes it.
+        let (dims, shape) = if operator == "Identity" { (vec![], &[][..]) } else { (vec![1], &[1][..]) };
+        let (name, data_type) = ("first".to_owned(), DataType::Int64 as i32);
+        graph.initializer.push(TensorProto { name, data_type, dims, int64_data: vec![0], ..TensorProto::default() });
+        graph.node.push(node("Gather", &["all", "first"], "one", vec![integer("axis", 1)]));
+        graph.node.push(node(operator, &["one"], "scores", vec![]));
+        graph.output = vec![tensor("scores", DataType::Float, None, shape)];
+        let case = Case::new(&model);
+        let (code, text) = case.adopt(&format!("{PREPARED} --color rgb"));
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("the second of two classes") && text.contains(holds), "{text}");
+        let mut model = Model::open(&case.file("out.onnx"), &Options::new(Selection::AutoOnCpu, Some(1))).unwrap();
+        let found = model.logits(colours.view()).unwrap();
+        for (found, by_hand) in found.rows().into_iter().zip(logits_by_hand(colours.view()).rows()) {
+            let expected = if operator == "Neg" { -by_hand[0] } else { by_hand[0] };
+            assert!((found[1] - found[0] - expected).abs() < 1e-3, "{operator}: {found}, {by_hand}");
+        }
+    }
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! card inside, the same answer in every engine.
 //!
 //! `sources` reads what the file and its neighbours say about its images ([`facts`]); [`plan`] decides, or asks for what
-//! nobody says; `graph` rewrites the file; [`check`] compares the result with the original.
+//! nobody says; `graph` and `constants` rewrite the file; [`check`] compares the result with the original.
 
 pub mod check;
+mod constants;
 pub mod facts;
 mod graph;
 pub mod plan;
@@ -57,16 +58,19 @@ impl Adoption {
 
     fn of(bytes: &[u8], path: &Path, source: Origin, flags: Facts, described: &[PathBuf]) -> Result<Self> {
         let limits = Limits::default();
+        // Most nodes of many files compute shapes, and vanish below.
+        let original = Limits { nodes: MOST_NODES, ..limits };
         let model = onnx::parse(bytes)?;
         let adopted = ModelCard::from_model(&model).is_ok_and(|card| card.is_some());
         ensure!(!adopted, "it has a model card: it can be used as it is");
         versions::check(&model)?;
-        limits::check(&model, &limits)?;
+        limits::check(&model, &original)?;
         let mut sources = Sources(vec![Source { name: String::new(), facts: flags }]);
         sources.0.extend(sources::known(&model, path, described)?);
         let plan = Plan::new(&model, &sources)?;
 
         let (mut adopted, mut notes) = graph::prepared(&model, &plan)?;
+        constants::folded(&mut adopted, plan.batch, &original)?;
         let mut reference = graph::reference(&model, &plan)?;
         let images = plan.batch.unwrap_or(2) as u64;
         let footprint = Footprint::estimate(&adopted, images as usize, &limits)?;
@@ -77,8 +81,7 @@ impl Adoption {
         for model in [&mut adopted, &mut reference] {
             graph::flattened(model, shape, images)?;
         }
-        let classes = shape.iter().rev().find(|&&extent| extent > 1).copied().unwrap_or(1);
-        let mut classes = usize::try_from(classes)?;
+        let mut classes = usize::try_from(shape.iter().product::<u64>() / images)?;
         if classes == 1 {
             let one = plan.scores.unwrap_or_else(|| graph::single(&adopted));
             for model in [&mut adopted, &mut reference] {
@@ -135,6 +138,9 @@ impl Adoption {
         reference.compare("the adopted file", &self.bytes, images, progress)
     }
 }
+
+/// Most nodes of an original.
+const MOST_NODES: usize = 50_000;
 
 /// Name of the output until it is known what its scores are.
 const SCORES: &str = "scores";

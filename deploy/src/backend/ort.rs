@@ -4,12 +4,14 @@ use super::binding::Binding;
 use super::library::{self, Library};
 use super::prepared::{self, DirectCall};
 use super::{Backend, ImageBatch, ModelFile, Options, Runtime, filled};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use models::onnx;
-use models::onnx::proto::ModelProto;
+use models::onnx::proto::tensor_proto::DataType;
+use models::onnx::proto::{ModelProto, TensorProto};
 use ndarray::{Array2, ArrayView4, Axis, s};
+use ort::session::SessionInputs;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ort::value::{PrimitiveTensorElementType, TensorRef};
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef};
 use std::fmt::Debug;
 
 /// A model loaded into ONNX Runtime.
@@ -92,6 +94,41 @@ pub fn rewritten(name: &str, bytes: &[u8]) -> Result<ModelProto> {
         .with_context(context)?;
     builder.commit_from_memory(bytes).with_context(context)?;
     onnx::parse(&onnx::read(&path)?)
+}
+
+/// Computes the outputs of a graph without inputs. The types of its outputs need not be declared.
+pub fn computed(model: &ModelProto) -> Result<Vec<TensorProto>> {
+    let library = library::load()?;
+    let context = "its constant part does not run in ONNX Runtime";
+    let mut builder = builder(library, &Options::default(), true)?;
+    let mut session = builder.commit_from_memory(&onnx::encode(model)).context(context)?;
+    let outputs = session.run(SessionInputs::<0>::ValueArray([])).context(context)?;
+    outputs.iter().map(|(name, value)| stored(name, &value)).collect()
+}
+
+/// A tensor as a file stores it.
+fn stored(name: &str, value: &DynValue) -> Result<TensorProto> {
+    fn raw<T: PrimitiveTensorElementType + Copy, const N: usize>(
+        value: &DynValue,
+        element: DataType,
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> Result<(DataType, Vec<i64>, Vec<u8>)> {
+        let (shape, numbers) = value.try_extract_tensor::<T>()?;
+        Ok((element, shape.to_vec(), numbers.iter().copied().flat_map(bytes).collect()))
+    }
+    use TensorElementType as E;
+    let (element, dims, raw_data) = match value.dtype().tensor_type() {
+        Some(E::Float32) => raw(value, DataType::Float, f32::to_le_bytes),
+        Some(E::Float64) => raw(value, DataType::Double, f64::to_le_bytes),
+        Some(E::Int64) => raw(value, DataType::Int64, i64::to_le_bytes),
+        Some(E::Int32) => raw(value, DataType::Int32, i32::to_le_bytes),
+        Some(E::Int8) => raw(value, DataType::Int8, i8::to_le_bytes),
+        Some(E::Uint8) => raw(value, DataType::Uint8, u8::to_le_bytes),
+        Some(E::Bool) => raw(value, DataType::Bool, |truth: bool| [u8::from(truth)]),
+        other => bail!("'{name}' is {other:?}: expected numbers of 8, 32 or 64 bits"),
+    }?;
+    let (name, data_type) = (name.to_owned(), element as i32);
+    Ok(TensorProto { name, data_type, dims, raw_data, ..TensorProto::default() })
 }
 
 /// Loads the model into a session.

@@ -20,7 +20,7 @@ use proto::tensor_shape_proto::dimension::Value;
 use proto::type_proto::Value as Kind;
 use proto::{GraphProto, ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto};
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -105,17 +105,40 @@ pub fn parameters(model: &ModelProto) -> u64 {
 
 /// Removes nodes and initialisers that no output needs.
 pub fn remove_unused(graph: &mut GraphProto) {
-    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();
-    let mut kept = Vec::new();
-    for node in graph.node.drain(..).rev() {
-        if node.output.iter().any(|output| needed.contains(output.as_str())) {
-            needed.extend(node.input.iter().cloned());
-            kept.push(node);
+    let mut producers = HashMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        producers.extend(node.output.iter().map(|name| (name.as_str(), index)));
+    }
+    let mut open: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+    let (mut needed, mut kept) = (HashSet::new(), HashSet::new());
+    while let Some(name) = open.pop() {
+        needed.insert(name.to_owned());
+        if let Some(&index) = producers.get(name)
+            && kept.insert(index)
+        {
+            open.extend(graph.node[index].input.iter().map(String::as_str));
         }
     }
-    kept.reverse();
-    graph.node = kept;
+    let mut index = 0..;
+    graph.node.retain(|_| index.next().is_some_and(|index| kept.contains(&index)));
     graph.initializer.retain(|initializer| needed.contains(&initializer.name));
+}
+
+/// Puts constants in place of the nodes that compute them, and removes what is then unused. A node with several outputs
+/// stays, and so does one that computes an output of the graph.
+pub fn put_constants(graph: &mut GraphProto, constants: Vec<TensorProto>) {
+    let mut constants: HashMap<String, TensorProto> =
+        constants.into_iter().map(|constant| (constant.name.clone(), constant)).collect();
+    let outputs: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+    let GraphProto { node, initializer, .. } = &mut *graph;
+    node.retain(|node| {
+        let [name] = &node.output[..] else { return true };
+        let constant = constants.remove(name).filter(|_| !outputs.contains(name));
+        let stays = constant.is_none();
+        initializer.extend(constant);
+        stays
+    });
+    remove_unused(graph);
 }
 
 /// An input or output of a graph.

@@ -82,6 +82,9 @@ fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
         "Mul" => |one, other| one * other,
         "Div" if integer => |one, other| (one / other).trunc(),
         "Div" => |one, other| one / other,
+        // Like Python's `%`, or like C's `fmod`.
+        "Mod" if node.int("fmod", 0).ok()? == 0 => |one, other| one - other * (one / other).floor(),
+        "Mod" => |one, other| one % other,
         "Min" => f64::min,
         "Max" => f64::max,
         "Equal" => |one, other| f64::from(u8::from(one == other)),

@@ -31,32 +31,8 @@ impl Footprint {
     /// Computes the shapes in a graph that passed [`super::check`], for this batch size if the file leaves it open.
     /// Fails if the graph exceeds a limit, or if the shape of a value cannot be computed.
     pub fn estimate(model: &ModelProto, batch: usize, limits: &Limits) -> Result<Self> {
-        let graph = model.graph.as_ref().context("it has no graph")?;
-        let opset = onnx::opset(model).context("it does not say which opset it uses")?;
-        let mut run = Run { limits, values: HashMap::new(), alive: 0, footprint: Self::default() };
-        let images = run.begin(graph, batch as u64)?;
-        let order = order(graph)?;
-        let uses = last_uses(graph, &order);
-        for (time, &index) in order.iter().enumerate() {
-            let node = &graph.node[index];
-            let described = || format!("its {} node '{}' (number {index}) is refused", node.op_type, node.name);
-            run.step(node, opset).with_context(described)?;
-            let work = run.footprint.multiply_adds;
-            let most = limits.multiply_adds.min(limits.multiply_adds_per_image.saturating_mul(images));
-            ensure!(
-                work <= most,
-                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {images} images: \
-                 expected at most {most}",
-                node.op_type,
-                node.name
-            );
-            run.end(node, time, &uses);
-        }
-        for output in &graph.output {
-            let value = run.values.get(output.name.as_str());
-            let value = value.with_context(|| format!("no node computes its output '{}'", output.name))?;
-            run.footprint.outputs.insert(output.name.clone(), value.shape.clone());
-        }
+        let mut run = Run::new(limits);
+        run.follow(model, batch)?;
         Ok(run.footprint)
     }
 }
@@ -105,15 +81,53 @@ fn last_uses<'a>(graph: &'a GraphProto, order: &[usize]) -> HashMap<&'a str, usi
     uses
 }
 
-struct Run<'a> {
+/// A run that is followed without computing more than shapes.
+pub(super) struct Run<'a> {
     limits: &'a Limits,
     values: HashMap<&'a str, Value>,
     /// Bytes of the values that are not constants.
     alive: u64,
+    /// Collects the values of nodes whose numbers are known, if they are wanted.
+    pub known: Option<BTreeMap<&'a str, Value>>,
     footprint: Footprint,
 }
 
 impl<'a> Run<'a> {
+    pub fn new(limits: &'a Limits) -> Self {
+        Self { limits, values: HashMap::new(), alive: 0, known: None, footprint: Footprint::default() }
+    }
+
+    /// Follows a graph for this batch size.
+    pub fn follow(&mut self, model: &'a ModelProto, batch: usize) -> Result<()> {
+        let graph = model.graph.as_ref().context("it has no graph")?;
+        let opset = onnx::opset(model).context("it does not say which opset it uses")?;
+        let images = self.begin(graph, batch as u64)?;
+        let limits = self.limits;
+        let order = order(graph)?;
+        let uses = last_uses(graph, &order);
+        for (time, &index) in order.iter().enumerate() {
+            let node = &graph.node[index];
+            let described = || format!("its {} node '{}' (number {index}) is refused", node.op_type, node.name);
+            self.step(node, opset).with_context(described)?;
+            let work = self.footprint.multiply_adds;
+            let most = limits.multiply_adds.min(limits.multiply_adds_per_image.saturating_mul(images));
+            ensure!(
+                work <= most,
+                "up to its {} node '{}' (number {index}) it asks for {work} multiply-adds for {images} images: \
+                 expected at most {most}",
+                node.op_type,
+                node.name
+            );
+            self.end(node, time, &uses);
+        }
+        for output in &graph.output {
+            let value = self.values.get(output.name.as_str());
+            let value = value.with_context(|| format!("no node computes its output '{}'", output.name))?;
+            self.footprint.outputs.insert(output.name.clone(), value.shape.clone());
+        }
+        Ok(())
+    }
+
     /// Adds the values that exist before the first node, and returns the number of images.
     fn begin(&mut self, graph: &'a GraphProto, batch: u64) -> Result<u64> {
         for tensor in &graph.initializer {
@@ -187,6 +201,9 @@ impl<'a> Run<'a> {
         self.footprint.multiply_adds = self.footprint.multiply_adds.saturating_add(work);
         for (name, value) in proto.output.iter().zip(outputs.into_iter().chain(iter::repeat(spare))) {
             if !name.is_empty() {
+                if let Some(known) = self.known.as_mut().filter(|_| value.numbers.is_some()) {
+                    known.insert(name, value.clone());
+                }
                 self.add(name, Value { constant, ..value })?;
             }
         }

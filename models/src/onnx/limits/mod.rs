@@ -3,10 +3,12 @@
 //!
 //! [`check`] looks at the contents of the file (`tensors` compares the stored numbers with the declared shapes).
 //! [`Footprint::estimate`] computes the shape of every value in the graph. `value` and `node` define the types for this.
+//! [`integers`] are the numbers that follow from those shapes.
 //! `rules` lists the operators; `elementwise`, `windows`, `layout` and `products` compute their output shapes.
 
 mod elementwise;
 mod footprint;
+mod known;
 mod layout;
 mod node;
 mod products;
@@ -16,6 +18,7 @@ mod value;
 mod windows;
 
 pub use footprint::Footprint;
+pub use known::integers;
 
 use super::proto::{AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use anyhow::{Context, Result, ensure};
