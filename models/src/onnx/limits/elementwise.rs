@@ -17,11 +17,18 @@ pub(super) fn passed_on(node: &Node) -> Result<Effect> {
     Ok(node.input(0)?.clone().into())
 }
 
-/// The output is the first input, rounded down (`Floor`) or up (`Ceil`).
-pub(super) fn rounded(node: &Node) -> Result<Effect> {
+/// The output has a number for each number of the first input.
+pub(super) fn mapped(node: &Node) -> Result<Effect> {
     let input = node.input(0)?;
-    let round = if node.proto.op_type == "Floor" { f64::floor } else { f64::ceil };
-    let numbers = input.numbers.as_ref().map(|numbers| numbers.iter().copied().map(round).collect());
+    let map = match node.proto.op_type.as_str() {
+        "Floor" => f64::floor,
+        "Ceil" => f64::ceil,
+        "Neg" => |number: f64| -number,
+        _ => f64::sqrt,
+    };
+    let numbers = input.numbers.as_ref().map(|numbers| numbers.iter().copied().map(map).collect());
+    // An engine makes another whole number of NaN than we do.
+    let numbers = numbers.filter(|numbers: &Vec<f64>| numbers.iter().all(|number| number.is_finite()));
     Ok(input.clone().with(numbers).into())
 }
 
@@ -85,6 +92,7 @@ fn arithmetic(node: &Node, value: &Value) -> Option<Vec<f64>> {
         // Like Python's `%`, or like C's `fmod`.
         "Mod" if node.int("fmod", 0).ok()? == 0 => |one, other| one - other * (one / other).floor(),
         "Mod" => |one, other| one % other,
+        "Pow" => f64::powf,
         "Min" => f64::min,
         "Max" => f64::max,
         "Equal" => |one, other| f64::from(u8::from(one == other)),

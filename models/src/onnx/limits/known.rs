@@ -40,5 +40,11 @@ fn tensor(name: &str, value: &Value) -> Option<TensorProto> {
         _ => return None,
     };
     let dims = value.shape.iter().map(|&extent| extent as i64).collect();
-    Some(TensorProto { name: name.to_owned(), data_type: value.element as i32, dims, raw_data, ..TensorProto::default() })
+    Some(TensorProto {
+        name: name.to_owned(),
+        data_type: value.element as i32,
+        dims,
+        raw_data,
+        ..TensorProto::default()
+    })
 }

@@ -6,7 +6,7 @@ use super::{elements, tensors};
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::tensor_proto::DataType;
 use anyhow::{Context, Result, bail, ensure};
-use ndarray::{Axis, concatenate};
+use ndarray::{ArrayD, Axis, Dimension, IxDyn, concatenate};
 
 /// An extent that a file gives as a signed number.
 fn extent(number: i64) -> Result<u64> {
@@ -110,9 +110,8 @@ fn joined(node: &Node, inputs: &[&Value]) -> Result<Effect> {
         ensure!(!differs, "{:?} and {:?} do not fit each other", first.shape, input.shape);
     }
     let arrays = inputs.iter().map(|input| input.array()).collect::<Option<Vec<_>>>();
-    let joined = arrays.and_then(|arrays| {
-        concatenate(Axis(axis), &arrays.iter().map(|array| array.view()).collect::<Vec<_>>()).ok()
-    });
+    let joined = arrays
+        .and_then(|arrays| concatenate(Axis(axis), &arrays.iter().map(|array| array.view()).collect::<Vec<_>>()).ok());
     Ok(Value::new(first.element, shape).with_array(joined).into())
 }
 
@@ -198,6 +197,29 @@ pub(super) fn gather_nd(node: &Node) -> Result<Effect> {
     let rest = usize::try_from(first).ok().and_then(|first| input.shape.get(first..));
     let rest = rest.with_context(|| format!("indices of {:?} for an input of {:?}", indices.shape, input.shape))?;
     Ok(Value::new(input.element, ranked([places, rest].concat())?).into())
+}
+
+/// A new axis with a number for each class.
+pub(super) fn one_hot(node: &Node) -> Result<Effect> {
+    let (indices, values) = (node.input(0)?, node.input(2)?);
+    let mut shape = indices.shape.clone();
+    let axis = axis_of(node.int("axis", -1)?, shape.len() + 1)?;
+    let depth = extent(*node.integers(1)?.first().context("depth is empty")?)?;
+    shape.insert(axis, depth);
+    let value = Value::new(values.element, ranked(shape)?);
+    let (Some(indices), Some(&[off, on])) =
+        (indices.array(), values.numbers.as_deref().and_then(|all| all.first_chunk()))
+    else {
+        return Ok(value.into());
+    };
+    let wrap = |index: f64| if index < 0.0 { index + depth as f64 } else { index };
+    let number = |place: IxDyn| {
+        let mut place = place.slice().to_vec();
+        let class = place.remove(axis) as f64;
+        if wrap(indices[&place[..]]) == class { on } else { off }
+    };
+    let numbers = value.small().map(|shape| ArrayD::from_shape_fn(shape, number));
+    Ok(value.with_array(numbers).into())
 }
 
 pub(super) fn tile(node: &Node) -> Result<Effect> {

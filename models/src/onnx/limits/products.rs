@@ -1,5 +1,6 @@
 //! Matrix products and reductions.
 
+use super::elements;
 use super::node::{Effect, Node};
 use super::value::{Value, broadcast};
 use crate::onnx::proto::tensor_proto::DataType;
@@ -87,6 +88,25 @@ pub(super) fn einsum(node: &Node) -> Result<Effect> {
     let work = extents.values().fold(1, |product: u64, &extent| product.saturating_mul(extent));
     // An engine may multiply before it sums.
     Ok(Effect { work, scratch: work.saturating_mul(4), outputs: vec![Value::new(node.input(0)?.element, shape)] })
+}
+
+/// A recurrent layer over `[steps, N, inputs]`, with `layout` 1 `[N, steps, inputs]`.
+pub(super) fn recurrent(node: &Node) -> Result<Effect> {
+    let (input, weights, state) = (node.input(0)?, node.input(1)?, node.input(2)?);
+    let (&[first, second, inputs], &[directions, gates, found], &[_, _, hidden]) =
+        (&input.shape[..], &weights.shape[..], &state.shape[..])
+    else {
+        bail!("its input and weights have the shapes {:?}, {:?} and {:?}", input.shape, weights.shape, state.shape)
+    };
+    ensure!(inputs == found, "weights of {:?} for an input of {:?}", weights.shape, input.shape);
+    let (all, last) = if node.int("layout", 0)? == 0 {
+        (vec![first, directions, second, hidden], vec![directions, second, hidden])
+    } else {
+        (vec![first, second, directions, hidden], vec![first, directions, hidden])
+    };
+    let work = elements(&[first, second, directions, gates, inputs.saturating_add(hidden)]);
+    let outputs = [all, last.clone(), last].map(|shape| Value::new(input.element, shape)).to_vec();
+    Ok(Effect { outputs, work, scratch: 0 })
 }
 
 fn product(factor: DataType, shape: Vec<u64>, depth: u64) -> Effect {

@@ -45,7 +45,6 @@ fn standard(operator: &str) -> Option<Rule> {
         | "LpNormalization"
         | "MeanVarianceNormalization"
         | "Mish"
-        | "Neg"
         | "Not"
         | "Reciprocal"
         | "Relu"
@@ -61,14 +60,13 @@ fn standard(operator: &str) -> Option<Rule> {
         | "Softmax"
         | "Softplus"
         | "Softsign"
-        | "Sqrt"
         | "Swish"
         | "Tan"
         | "Tanh"
         | "ThresholdedRelu"
         | "Trilu" => elementwise::same,
         "Identity" | "Dropout" => elementwise::passed_on,
-        "Floor" | "Ceil" => elementwise::rounded,
+        "Ceil" | "Floor" | "Neg" | "Sqrt" => elementwise::mapped,
         "IsInf" | "IsNaN" => elementwise::tested,
         "Cast" => elementwise::cast,
         "Add" | "And" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Clip" | "Div" | "Max" | "Mean"
@@ -91,6 +89,7 @@ fn standard(operator: &str) -> Option<Rule> {
         "LRN" => windows::local_response,
 
         "Einsum" => products::einsum,
+        "GRU" | "LSTM" | "RNN" => products::recurrent,
         "Gemm" => products::gemm,
         "MatMul" | "MatMulInteger" => products::matmul,
         "QLinearMatMul" => products::quantized_matmul,
@@ -108,6 +107,7 @@ fn standard(operator: &str) -> Option<Rule> {
         "Gather" => layout::gather,
         "GatherElements" => layout::gather_elements,
         "GatherND" => layout::gather_nd,
+        "OneHot" => layout::one_hot,
         "Pad" => layout::pad,
         "Range" => layout::range,
         "Reshape" => layout::reshape,

@@ -31,12 +31,16 @@ impl Value {
         Self { numbers, ..self }
     }
 
-    /// The numbers as an array.
-    pub fn array(&self) -> Option<ArrayD<f64>> {
+    /// The shape, if numbers of this shape are followed.
+    pub fn small(&self) -> Option<Vec<usize>> {
         // Beside an extent of 0, others can be huge.
         let few = |&extent: &u64| usize::try_from(extent).ok().filter(|&extent| extent <= MAX_NUMBERS);
-        let shape = self.shape.iter().map(few).collect::<Option<Vec<_>>>()?;
-        ArrayD::from_shape_vec(shape, self.numbers.clone()?).ok()
+        self.shape.iter().map(few).collect::<Option<_>>().filter(|_| self.elements() <= MAX_NUMBERS as u64)
+    }
+
+    /// The numbers as an array.
+    pub fn array(&self) -> Option<ArrayD<f64>> {
+        ArrayD::from_shape_vec(self.small()?, self.numbers.clone()?).ok()
     }
 
     /// The same value with the numbers of an array, in row-major order.
@@ -46,11 +50,7 @@ impl Value {
 
     /// The numbers of a value that is broadcast to the shape of this one.
     pub fn repeated(&self, value: &Self) -> Option<Vec<f64>> {
-        if self.elements() > MAX_NUMBERS as u64 {
-            return None;
-        }
-        let shape = self.shape.iter().map(|&extent| extent as usize).collect::<Vec<_>>();
-        Some(value.array()?.broadcast(shape)?.iter().copied().collect())
+        Some(value.array()?.broadcast(self.small()?)?.iter().copied().collect())
     }
 
     /// The same value in another shape.

@@ -65,10 +65,12 @@ impl Window {
                 return Ok(extent.div_ceil(stride));
             }
             let reach = (self.kernel[axis] - 1).saturating_mul(self.dilations[axis]);
-            let room = extent.saturating_add(self.pads[axis]).checked_sub(reach.saturating_add(1));
-            let room = room.with_context(|| {
-                format!("a window of {:?} is larger than the spatial extents {spatial:?}", self.kernel)
-            })?;
+            let (padded, span) = (extent.saturating_add(self.pads[axis]), reach.saturating_add(1));
+            // Rounded up, there is also room for a window that begins inside and ends far outside: some networks average
+            // everything with a window of any size.
+            let fits = padded >= span || (self.ceil && span - padded < stride);
+            ensure!(fits, "a window of {:?} is larger than the spatial extents {spatial:?}", self.kernel);
+            let room = padded.saturating_sub(span);
             Ok(1 + if self.ceil { room.div_ceil(stride) } else { room / stride })
         };
         spatial.iter().enumerate().map(slide).collect()
