@@ -124,3 +124,168 @@ fn contains_no_graph(attribute: &AttributeProto) -> Result<()> {
     ensure!(attribute.ref_attr_name.is_empty(), "'{}' refers to a function's attribute", attribute.name);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::nodes::{Nodes, integer, integers, tensor, text};
+    use crate::onnx::proto::OperatorSetIdProto;
+    use crate::onnx::proto::tensor_proto::DataType;
+
+    /// The shape of a node's first output in opset 22. Its inputs are a float tensor of the first shape, then constants:
+    /// small lists of whole numbers, or floats of a shape.
+    fn shape(operator: &str, input: &[usize], others: &[Other], attributes: Vec<AttributeProto>) -> Result<Vec<u64>> {
+        let mut nodes = Nodes::default();
+        let mut names = vec!["x".to_owned()];
+        for (index, other) in others.iter().enumerate() {
+            let name = format!("constant {index}");
+            match other {
+                Other::Numbers(numbers) => nodes.indices(&name, numbers),
+                Other::Floats(shape) => {
+                    let elements = shape.iter().product::<i64>();
+                    nodes.floats(&name, shape, &vec![0.0; usize::try_from(elements)?]);
+                }
+            }
+            names.push(name);
+        }
+        nodes.node(operator, &names.iter().map(String::as_str).collect::<Vec<_>>(), "y", attributes);
+        let Some((&first, rest)) = input.split_first() else { anyhow::bail!("no input") };
+        let graph = GraphProto {
+            node: nodes.nodes,
+            initializer: nodes.initializers,
+            input: vec![tensor("x", DataType::Float, Some(first), rest)],
+            output: vec![ValueInfoProto { name: "y".into(), ..ValueInfoProto::default() }],
+            ..GraphProto::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 22 }];
+        let model = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() };
+        Ok(Footprint::estimate(&model, 1, &Limits::default())?.outputs.remove("y").unwrap_or_default())
+    }
+
+    /// Name, operator, input, constants, attributes, and the output's shape.
+    type Case = (&'static str, &'static str, Vec<usize>, Vec<Other>, Vec<AttributeProto>, Vec<u64>);
+
+    enum Other {
+        Numbers(&'static [i64]),
+        Floats(&'static [i64]),
+    }
+
+    /// The shapes of the node tests of onnx 1.23.2 (`onnx/backend/test/case/node`), by their names.
+    #[test]
+    fn outputs_have_the_shapes_of_the_standards_tests() {
+        use Other::{Floats, Numbers};
+        let window = |kernel: usize, stride: usize, pads: [usize; 4], ceil: i64| {
+            let mut attributes = vec![integers("kernel_shape", &[kernel; 2]), integers("strides", &[stride; 2])];
+            attributes.extend([integers("pads", &pads), integer("ceil_mode", ceil)]);
+            attributes
+        };
+        let cases: Vec<Case> = vec![
+            ("maxpool_2d_ceil", "MaxPool", vec![1, 1, 4, 4], vec![], window(3, 2, [0; 4], 1), vec![1, 1, 2, 2]),
+            (
+                "maxpool_2d_ceil_output_size_reduce_by_one",
+                "MaxPool",
+                vec![1, 1, 2, 2],
+                vec![],
+                window(1, 2, [0; 4], 1),
+                vec![1, 1, 1, 1],
+            ),
+            (
+                "averagepool_2d_ceil_last_window_starts_on_pad",
+                "AveragePool",
+                vec![1, 3, 2, 2],
+                vec![],
+                window(3, 3, [1; 4], 1),
+                vec![1, 3, 1, 1],
+            ),
+            ("convtranspose", "ConvTranspose", vec![1, 1, 3, 3], vec![Floats(&[1, 2, 3, 3])], vec![], vec![1, 2, 5, 5]),
+            (
+                "convtranspose_pads",
+                "ConvTranspose",
+                vec![1, 1, 3, 3],
+                vec![Floats(&[1, 2, 3, 3])],
+                vec![integers("strides", &[3, 2]), integers("pads", &[1, 2, 1, 2])],
+                vec![1, 2, 7, 3],
+            ),
+            (
+                "einsum_batch_matmul",
+                "Einsum",
+                vec![5, 2, 3],
+                vec![Floats(&[5, 3, 4])],
+                vec![text("equation", "bij, bjk -> bik")],
+                vec![5, 2, 4],
+            ),
+            ("einsum_transpose", "Einsum", vec![3, 4], vec![], vec![text("equation", "ij->ji")], vec![4, 3]),
+            ("mod_int64_fmod", "Mod", vec![6], vec![Floats(&[6])], vec![integer("fmod", 1)], vec![6]),
+            (
+                "simple_rnn_defaults",
+                "RNN",
+                vec![1, 3, 2],
+                vec![Floats(&[1, 4, 2]), Floats(&[1, 4, 4])],
+                vec![integer("hidden_size", 4)],
+                vec![1, 1, 3, 4],
+            ),
+            (
+                "lstm_batchwise",
+                "LSTM",
+                vec![3, 1, 2],
+                vec![Floats(&[1, 28, 2]), Floats(&[1, 28, 7])],
+                vec![integer("hidden_size", 7), integer("layout", 1)],
+                vec![3, 1, 1, 7],
+            ),
+            (
+                "onehot_with_axis",
+                "OneHot",
+                vec![2, 2],
+                vec![Numbers(&[10]), Numbers(&[1, 3])],
+                vec![integer("axis", 1)],
+                vec![2, 10, 2],
+            ),
+            ("gathernd_example_int32", "GatherND", vec![2, 2], vec![Numbers(&[0, 1])], vec![], vec![]),
+            ("transpose_default", "Transpose", vec![2, 3, 4], vec![], vec![], vec![4, 3, 2]),
+        ];
+        for (name, operator, input, others, attributes, expected) in cases {
+            assert_eq!(shape(operator, &input, &others, attributes).unwrap(), expected, "{name}");
+        }
+        // A window of any size, with which Hugging Face's EfficientNet averages everything.
+        assert_eq!(shape("AveragePool", &[1, 640, 7, 7], &[], window(640, 640, [0; 4], 1)).unwrap(), [1, 640, 1, 1]);
+        assert!(shape("AveragePool", &[1, 640, 7, 7], &[], window(640, 640, [0; 4], 0)).is_err());
+        for equation in ["ij", "ij,jk->ik", "ijk->ij", "ij->ik"] {
+            assert!(shape("Einsum", &[2, 3], &[], vec![text("equation", equation)]).is_err(), "{equation}");
+        }
+    }
+
+    /// What torch.onnx writes for `x.expand(N, -1)`, and how many numbers of it are the same for every N.
+    #[test]
+    fn numbers_that_the_batch_changes_stay_nodes() {
+        let mut nodes = Nodes::default();
+        nodes.indices("first", &[0]);
+        nodes.indices("second", &[1]);
+        let names = [("rows", "first"), ("columns", "second")];
+        nodes.node("Shape", &["x"], "shape", vec![]);
+        for (name, index) in names {
+            nodes.node("Gather", &["shape", index], name, vec![]);
+        }
+        nodes.node("Expand", &["x", "rows"], "y", vec![]);
+        let graph = GraphProto {
+            node: nodes.nodes,
+            initializer: nodes.initializers,
+            input: vec![tensor("x", DataType::Float, None, &[7])],
+            output: vec![ValueInfoProto { name: "y".into(), ..ValueInfoProto::default() }],
+            ..GraphProto::default()
+        };
+        let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
+        let model = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() };
+        let limits = Limits::default();
+        let known = |batches: &[usize]| -> Vec<(String, Vec<u8>)> {
+            super::integers(&model, batches, &limits)
+                .unwrap()
+                .into_iter()
+                .map(|tensor| (tensor.name, tensor.raw_data))
+                .collect()
+        };
+        let columns = ("columns".to_owned(), 7_i64.to_le_bytes().to_vec());
+        assert_eq!(known(&[1, 7]), std::slice::from_ref(&columns));
+        let of_one = known(&[1]);
+        assert!(of_one.len() == 3 && of_one.contains(&columns), "{of_one:?}");
+    }
+}

@@ -15,8 +15,10 @@ struct Window {
     kernel: Vec<u64>,
     strides: Vec<u64>,
     dilations: Vec<u64>,
-    /// Padding at both ends, added up.
-    pads: Vec<u64>,
+    /// Padding before the first element.
+    begins: Vec<u64>,
+    /// Padding after the last element.
+    ends: Vec<u64>,
     /// `SAME_UPPER` or `SAME_LOWER`: the output extent is the input extent divided by the stride, rounded up.
     same: bool,
     ceil: bool,
@@ -32,17 +34,28 @@ impl Window {
             Ok(numbers.iter().map(|&number| number as u64).collect())
         };
         let (strides, dilations) = (list("strides", axes, 1)?, list("dilations", axes, 1)?);
-        let ends = list("pads", 2 * axes, 0)?;
+        let mut begins = list("pads", 2 * axes, 0)?;
+        let ends = begins.split_off(axes);
         let same = match node.text("auto_pad")?.unwrap_or(b"NOTSET") {
             b"NOTSET" | b"" => false,
-            b"VALID" => return Ok(Self { kernel, strides, dilations, pads: vec![0; axes], same: false, ceil: false }),
+            b"VALID" => {
+                let none = vec![0; axes];
+                return Ok(Self {
+                    kernel,
+                    strides,
+                    dilations,
+                    begins: none.clone(),
+                    ends: none,
+                    same: false,
+                    ceil: false,
+                });
+            }
             b"SAME_UPPER" | b"SAME_LOWER" => true,
             other => {
                 bail!("auto_pad {}: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER", String::from_utf8_lossy(other))
             }
         };
-        let pads = ends[..axes].iter().zip(&ends[axes..]).map(|(begin, end)| begin.saturating_add(*end)).collect();
-        Ok(Self { kernel, strides, dilations, pads, same, ceil: node.int("ceil_mode", 0)? != 0 })
+        Ok(Self { kernel, strides, dilations, begins, ends, same, ceil: node.int("ceil_mode", 0)? != 0 })
     }
 
     /// From the attribute `kernel_shape`.
@@ -65,13 +78,17 @@ impl Window {
                 return Ok(extent.div_ceil(stride));
             }
             let reach = (self.kernel[axis] - 1).saturating_mul(self.dilations[axis]);
-            let (padded, span) = (extent.saturating_add(self.pads[axis]), reach.saturating_add(1));
+            let begun = extent.saturating_add(self.begins[axis]);
+            let (padded, span) = (begun.saturating_add(self.ends[axis]), reach.saturating_add(1));
             // Rounded up, there is also room for a window that begins inside and ends far outside: some networks average
             // everything with a window of any size.
             let fits = padded >= span || (self.ceil && span - padded < stride);
             ensure!(fits, "a window of {:?} is larger than the spatial extents {spatial:?}", self.kernel);
             let room = padded.saturating_sub(span);
-            Ok(1 + if self.ceil { room.div_ceil(stride) } else { room / stride })
+            let last = if self.ceil { room.div_ceil(stride) } else { room / stride };
+            // No window begins in the padding at the end.
+            let inside = last.saturating_mul(stride) < begun;
+            Ok(if self.ceil && !inside { last } else { last + 1 })
         };
         spatial.iter().enumerate().map(slide).collect()
     }
@@ -152,13 +169,14 @@ pub(super) fn transposed_convolution(node: &Node) -> Result<Effect> {
     let (declared, padding) = (extra("output_shape")?, extra("output_padding")?);
     let spread = |(axis, &extent): (usize, &u64)| match declared {
         Some(declared) => declared[axis] as u64,
-        // An upper bound: `SAME` padding is not subtracted.
+        None if window.same => extent.saturating_mul(window.strides[axis]),
         None => extent
+            .saturating_sub(1)
             .saturating_mul(window.strides[axis])
             .saturating_add((kernel[axis] - 1).saturating_mul(window.dilations[axis]))
             .saturating_add(padding.map_or(0, |padding| padding[axis] as u64))
             .saturating_add(1)
-            .saturating_sub(if window.same { 0 } else { window.pads[axis] }),
+            .saturating_sub(window.begins[axis].saturating_add(window.ends[axis])),
     };
     let space: Vec<u64> = spatial.iter().enumerate().map(spread).collect();
     let value = Value::new(input.element, [&[count, outputs.saturating_mul(groups)], &space[..]].concat());
