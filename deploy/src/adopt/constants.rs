@@ -49,9 +49,18 @@ fn constant_part(model: &ModelProto) -> Option<ModelProto> {
     let used: HashSet<&str> = outside.iter().flat_map(|node| &node.input).map(String::as_str).collect();
     let outputs = inside.iter().flat_map(|node| &node.output).filter(|name| used.contains(name.as_str()));
     let output = outputs.map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() }).collect();
-    let mut part = GraphProto { node: inside, initializer: graph.initializer.clone(), output, ..GraphProto::default() };
-    "constants".clone_into(&mut part.name);
+    let needed: HashSet<&str> = inside.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+    let initializer =
+        graph.initializer.iter().filter(|tensor| needed.contains(tensor.name.as_str())).cloned().collect();
+    let mut part =
+        GraphProto { name: "constants".to_owned(), node: inside, initializer, output, ..GraphProto::default() };
     onnx::remove_unused(&mut part);
-    let part = ModelProto { graph: Some(part), metadata_props: Vec::new(), ..model.clone() };
+    let ModelProto { ir_version, opset_import, .. } = model;
+    let part = ModelProto {
+        ir_version: *ir_version,
+        opset_import: opset_import.clone(),
+        graph: Some(part),
+        ..ModelProto::default()
+    };
     part.graph.as_ref().is_some_and(|part| !part.output.is_empty()).then_some(part)
 }
