@@ -208,6 +208,48 @@ fn one_score_tells_two_classes_apart() {
 }
 
 #[test]
+fn scores_whose_meaning_is_lost_are_not_guessed() {
+    if !onnxruntime_for("scores_whose_meaning_is_lost_are_not_guessed") {
+        return;
+    }
+    let of = |operators: &[&str], shape: &[usize]| {
+        let mut model = floats(3);
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[4].output[0] = "step 0".into();
+        for (step, operator) in operators.iter().enumerate() {
+            let mut inputs = vec![format!("step {step}")];
+            if matches!(*operator, "Gather" | "TopK") {
+                inputs.push("one".into());
+            }
+            let names: Vec<&str> = inputs.iter().map(String::as_str).collect();
+            let attributes = if *operator == "Gather" { vec![integer("axis", 1)] } else { vec![] };
+            graph.node.push(node(operator, &names, &format!("step {}", step + 1), attributes));
+            if *operator == "TopK" {
+                graph.node.last_mut().unwrap().output.push("places".into());
+            }
+        }
+        let (name, data_type) = ("one".to_owned(), DataType::Int64 as i32);
+        let dims = vec![1];
+        graph.initializer.push(TensorProto { name, data_type, dims, int64_data: vec![1], ..TensorProto::default() });
+        graph.output = vec![tensor(&format!("step {}", operators.len()), DataType::Float, None, shape)];
+        Case::new(&model)
+    };
+    let flags = format!("{PREPARED} --color rgb");
+    // One number between 0 and 1, and the root of a probability.
+    for operators in [&["Gather", "Abs", "Neg", "Exp"][..], &["Gather", "Sigmoid", "Sqrt"]] {
+        let case = of(operators, &[1]);
+        case.refused(&flags, &["may be a probability: say --scores probabilities"]);
+        let (code, text) = case.adopt(&format!("{flags} --scores probabilities"));
+        assert_eq!(code, Some(0), "{text}");
+    }
+    of(&["TopK"], &[1]).refused(&format!("{flags} --scores logits"), &["made by TopK, which sorts the scores"]);
+    let mut model = floats(3);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![tensor("image", DataType::Float, Some(0), &[3, 8, 6])];
+    Case::new(&model).refused(&flags, &["float [0, 3, 8, 6]: expected a batch that is open, or 1 to 1024"]);
+}
+
+#[test]
 fn names_of_the_original_do_not_clash_with_ours() {
     if !onnxruntime_for("names_of_the_original_do_not_clash_with_ours") {
         return;

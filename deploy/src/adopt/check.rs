@@ -54,7 +54,7 @@ pub fn blocks([channels, height, width]: [usize; 3]) -> Array4<u8> {
 
 impl Reference<'_> {
     /// The original's scores in ONNX Runtime.
-    fn run(&self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
+    pub(super) fn run(&self, images: ArrayView4<u8>) -> Result<Array2<f32>> {
         let plan = self.plan;
         let [channels, height, width] = plan.image();
         let interface = Interface {
@@ -115,10 +115,16 @@ impl Reference<'_> {
                 agreement::compare(softmax(expected.view()).view(), softmax(found.view()).view(), tolerance)?;
             let apart = if self.scores == Scores::Logits { apart(&expected, &found) } else { 0.0 };
             if agreement.beyond_tie > 0 || agreement.max_difference > rounding || apart > rounding {
+                let reason = if rounding == COARSE {
+                    "ONNX Runtime's 8-bit products overflow on processors without VNNI: quantize with reduce_range=True, or \
+                     adopt it on another processor"
+                } else {
+                    "This is a mistake of the engine or of this program: please report it"
+                };
                 bail!(
                     "in {engine} the adopted file gives other answers than the original in ONNX Runtime: probabilities \
                      differ by up to {:.1e}, scores by up to {apart:.1e} of the largest, {} of {} images get another \
-                     class. This is a mistake of the engine or of this program: please report it",
+                     class. {reason}",
                     agreement.max_difference,
                     agreement.beyond_tie,
                     agreement.images

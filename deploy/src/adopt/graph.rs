@@ -2,7 +2,7 @@
 
 use super::facts::{Color, Layout};
 use super::plan::Plan;
-use crate::interface::{Maker, Origin, Scores};
+use crate::interface::Scores;
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use models::card::INPUT;
@@ -144,13 +144,6 @@ pub fn flattened(model: &mut ModelProto, shape: &[u64], images: u64) -> Result<(
         ),
     };
     append(model, "Flatten", "output.flat", vec![integer("axis", axis)])
-}
-
-/// What a single score per image is, by the operator that makes it.
-pub fn single(model: &ModelProto) -> Scores {
-    let graph = model.graph.as_ref();
-    let origin = graph.and_then(|graph| Some(Origin::find(graph, &graph.output.first()?.name)));
-    if origin.is_some_and(|origin| origin.maker == Maker::Sigmoid) { Scores::Probabilities } else { Scores::Logits }
 }
 
 /// Turns one score per image into one for each of two classes: `[1 - p, p]` if it is a probability, and `[0, x]` if it is

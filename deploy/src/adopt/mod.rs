@@ -11,12 +11,12 @@ mod graph;
 pub mod plan;
 pub mod sources;
 
-use crate::interface::Scores;
+use crate::interface::{Maker, Origin, Scores};
 use crate::model::Scored;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use check::{Outcome, Reference};
 use facts::{Facts, Source, Sources};
-use models::card::{self, Adopted, LOGITS, ModelCard, Origin, PROBABILITIES, Precision};
+use models::card::{self, Adopted, LOGITS, ModelCard, PROBABILITIES, Precision};
 use models::onnx::limits::{self, Footprint, Limits};
 use models::onnx::proto::ModelProto;
 use models::onnx::{self, external, versions};
@@ -49,14 +49,16 @@ impl Adoption {
     pub fn new(path: &Path, flags: Facts, described: &[PathBuf]) -> Result<Self> {
         let bytes = onnx::read_file(path)?;
         let sha256 = format!("{:x}", Sha256::digest(&bytes));
-        let source =
-            Origin { file: path.file_name().map_or_else(String::new, |name| files::name(Path::new(name))), sha256 };
+        let source = card::Origin {
+            file: path.file_name().map_or_else(String::new, |name| files::name(Path::new(name))),
+            sha256,
+        };
         let bytes = external::embedded(bytes, path)?;
         Self::of(&bytes, path, source, flags, described)
             .with_context(|| format!("{} cannot be adopted", path.display()))
     }
 
-    fn of(bytes: &[u8], path: &Path, source: Origin, flags: Facts, described: &[PathBuf]) -> Result<Self> {
+    fn of(bytes: &[u8], path: &Path, source: card::Origin, flags: Facts, described: &[PathBuf]) -> Result<Self> {
         let limits = Limits::default();
         // Most nodes of many files compute shapes, and vanish below.
         let original = Limits { nodes: MOST_NODES, ..limits };
@@ -83,7 +85,7 @@ impl Adoption {
         }
         let mut classes = usize::try_from(shape.iter().product::<u64>() / images)?;
         if classes == 1 {
-            let one = plan.scores.unwrap_or_else(|| graph::single(&adopted));
+            let one = single(&adopted, &reference, &plan)?;
             for model in [&mut adopted, &mut reference] {
                 graph::doubled(model, one)?;
             }
@@ -145,6 +147,37 @@ const MOST_NODES: usize = 50_000;
 /// Name of the output until it is known what its scores are.
 const SCORES: &str = "scores";
 
+/// What a single score per image is: a probability if sigmoid makes it. Fails if it could be either.
+fn single(adopted: &ModelProto, reference: &ModelProto, plan: &Plan) -> Result<Scores> {
+    let graph = adopted.graph.as_ref().context("it has no graph")?;
+    let origin = Origin::find(graph, &graph.output.first().context("it has no outputs")?.name);
+    let known = match (origin.maker, plan.scores) {
+        (Maker::Sorted, _) => bail!(
+            "its output '{}' is made by {}, which sorts the scores, so nobody knows which class one belongs to. Export the \
+             network without it",
+            plan.output,
+            origin.path
+        ),
+        (_, Some(told)) => Some(told),
+        (Maker::Sigmoid, None) => Some(Scores::Probabilities),
+        _ => None,
+    };
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let output = reference.graph.iter().flat_map(|graph| &graph.output).next().context("it has no outputs")?;
+    let scores = Reference { model: reference, plan, output: &output.name, classes: 1, scores: Scores::Logits }
+        .run(check::blocks(plan.image()).view())?;
+    let open = origin.maker != Maker::Other || scores.iter().all(|score| (0.0..=1.0).contains(score));
+    ensure!(
+        !open,
+        "its one score per image is made by {}, and may be a probability: say --scores probabilities if it is that of one \
+         of two classes, or --scores logits",
+        origin.path
+    );
+    Ok(Scores::Logits)
+}
+
 /// The names of the classes: those that somebody says, or their numbers.
 fn labels(plan: &Plan, classes: usize, told: &mut Vec<Line>, notes: &mut Vec<String>) -> Result<Vec<String>> {
     let Some((labels, by)) = &plan.labels else {
@@ -158,7 +191,8 @@ fn labels(plan: &Plan, classes: usize, told: &mut Vec<Line>, notes: &mut Vec<Str
         if classes == labels.len() + 1 { ". Does the network count 'background' as its first class?" } else { "" };
     ensure!(
         labels.len() == classes,
-        "{by} has {} labels, but the network tells {classes} classes apart: give --labels FILE{hint}",
+        "{by} has {} labels, but the network tells {classes} classes apart: expected a file with {classes} names, as in \
+         --labels FILE{hint}",
         labels.len()
     );
     let (labels, repeated) = dataset::numbered(labels.clone());

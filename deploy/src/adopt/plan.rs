@@ -2,7 +2,7 @@
 //! is asked for, never assumed.
 
 use super::facts::{Color, Layout, Size, Sources, Told, per_channel};
-use crate::interface::Scores;
+use crate::interface::{MAX_BATCH, Scores};
 use anyhow::{Context, Result, bail, ensure};
 use models::card::{Content, Filter, Fit, Input, MAX_INPUT, Preprocessing, Resize};
 use models::onnx::proto::ModelProto;
@@ -279,6 +279,10 @@ impl Desk<'_> {
         if let (Some((told, by)), Some(fixed)) = (&told, fixed) {
             ensure!(*told == fixed, "{by} says {told}, but its input {input} is fixed at {fixed}");
         }
+        ensure!(
+            fixed.is_none_or(|fixed| (1..=MAX_BATCH).contains(&fixed)),
+            "its input is {input}: expected a batch that is open, or 1 to {MAX_BATCH}"
+        );
         match (fixed, told) {
             (Some(fixed), _) => self.tell("batch", fixed, GRAPH),
             (None, Some((told, by))) => {

@@ -145,6 +145,7 @@ fn yes_or_no(text: &str) -> Result<bool, &'static str> {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let target = &arguments.out;
+    ensure!(!target.is_dir(), "-o {}: it is a folder, expected a file", target.display());
     ensure!(
         arguments.overwrite || !target.exists(),
         "{} already exists: give another name with -o, or --overwrite",

@@ -19,7 +19,7 @@ use ndarray::ArrayView2;
 use scores::Decision;
 
 /// Largest batch a file may fix.
-const MAX_BATCH: usize = 1024;
+pub(crate) const MAX_BATCH: usize = 1024;
 
 /// Batch sizes to try if the file leaves the batch open, best first: enough images to keep all threads busy, few enough
 /// for the memory.

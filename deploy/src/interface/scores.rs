@@ -73,6 +73,8 @@ pub(crate) enum Maker {
     Sigmoid,
     /// Softmax or sigmoid, followed by nodes that compute with its numbers.
     Changed,
+    /// The largest of some scores, in their order: the classes they belong to are lost.
+    Sorted,
     /// Any other operator.
     Other,
 }
@@ -138,6 +140,7 @@ impl Origin {
                 "Softmax" | "QLinearSoftmax" => Maker::Softmax,
                 "LogSoftmax" => Maker::LogSoftmax,
                 "Sigmoid" | "HardSigmoid" | "QLinearSigmoid" => Maker::Sigmoid,
+                "TopK" => Maker::Sorted,
                 _ if comes_from_probabilities(node, &makers) => Maker::Changed,
                 _ => Maker::Other,
             };
@@ -197,6 +200,10 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
         Maker::Sigmoid => bail!(
             "its output '{output}' is {from}: one independent probability per class, which do not add up to 1. Expected \
              logits or the probabilities of one class per image: export the network without its last Sigmoid"
+        ),
+        Maker::Sorted => bail!(
+            "its output '{output}' is {from}, which sorts the scores, so nobody knows which class one belongs to. Export the \
+             network without it, or choose another output"
         ),
         _ if adds_up => {
             decided(Scores::Probabilities, "in a test run the scores of each image are ≥ 0 and add up to 1")
@@ -286,6 +293,7 @@ mod tests {
             (&["Softmax z p", "Cast7 p out"], Maker::Changed, "Cast"),
             (&["LogSoftmax z p", "Flatten p out"], Maker::LogSoftmax, "LogSoftmax, then Flatten"),
             (&["Sigmoid z out"], Maker::Sigmoid, "Sigmoid"),
+            (&["Softmax z p", "TopK p k out"], Maker::Sorted, "TopK"),
             (&["Softmax z p", "Mul p t out"], Maker::Changed, "Mul"),
             (&["Softmax z p", "Slice p q", "Identity q out"], Maker::Changed, "Slice, then Identity"),
             // Attention and squeeze-and-excite use softmax and sigmoid within the network.

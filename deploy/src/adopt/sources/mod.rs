@@ -65,8 +65,8 @@ fn read(path: &Path) -> Result<Option<Source>> {
 }
 
 /// Reads class names: a text file with one name per line, or JSON: a list of names, an object with the class numbers as
-/// keys (`id2label`), or an object with lists that end in the name (Keras's `imagenet_class_index.json`). Numbers names
-/// that occur more than once.
+/// keys (`id2label`) or as values (`class_indices`), or an object with lists that end in the name (Keras's
+/// `imagenet_class_index.json`). Numbers names that occur more than once.
 pub fn labels(path: &Path) -> Result<Vec<String>> {
     let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     if !json {
@@ -74,8 +74,9 @@ pub fn labels(path: &Path) -> Result<Vec<String>> {
     }
     let context = || format!("cannot read {}", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
-    let json = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-    let names = names(&json).with_context(|| {
+    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    // Hugging Face's config.json has them among other things.
+    let names = names(json.get("id2label").unwrap_or(&json)).with_context(|| {
         format!("{}: expected a list of class names, or an object with the class numbers as keys", path.display())
     })?;
     Ok(dataset::numbered(names).0)
@@ -91,6 +92,14 @@ fn names(json: &Value) -> Option<Vec<String>> {
     };
     match json {
         Value::Array(names) => names.iter().map(name).collect(),
+        // Keras's class_indices and torchvision's class_to_idx: names with their numbers.
+        Value::Object(numbers) if !numbers.is_empty() && numbers.values().all(Value::is_u64) => {
+            let mut names: Vec<_> =
+                numbers.iter().filter_map(|(name, number)| Some((number.as_u64()?, name))).collect();
+            names.sort_unstable();
+            let whole = names.iter().enumerate().all(|(index, (number, _))| index as u64 == *number);
+            whole.then(|| names.into_iter().map(|(_, name)| name.clone()).collect())
+        }
         Value::Object(names) => (0..names.len()).map(|class| name(names.get(&class.to_string())?)).collect(),
         _ => None,
     }
@@ -136,12 +145,15 @@ mod tests {
     #[test]
     fn class_names_are_read_in_every_form() {
         let expected = Some(vec!["cat".to_owned(), "dog".to_owned()]);
-        for json in
-            [json!(["cat", "dog"]), json!({"1": "dog", "0": "cat"}), json!({"0": ["n01", "cat"], "1": ["n02", "dog"]})]
-        {
+        for json in [
+            json!(["cat", "dog"]),
+            json!({"1": "dog", "0": "cat"}),
+            json!({"0": ["n01", "cat"], "1": ["n02", "dog"]}),
+            json!({"dog": 1, "cat": 0}),
+        ] {
             assert_eq!(names(&json), expected, "{json}");
         }
-        for json in [json!({"0": "cat", "2": "dog"}), json!({"cat": 0}), json!("cat"), json!([1, 2])] {
+        for json in [json!({"0": "cat", "2": "dog"}), json!({"cat": 1}), json!("cat"), json!([1, 2])] {
             assert_eq!(names(&json), None, "{json}");
         }
     }

@@ -113,7 +113,8 @@ fn names(values: &[ValueInfoProto]) -> Vec<&String> {
 fn contains_no_graph(attribute: &AttributeProto) -> Result<()> {
     ensure!(
         attribute.g.is_none() && attribute.graphs.is_empty(),
-        "it contains a subgraph ('{}'): expected no control flow (If, Loop, Scan) in a classifier",
+        "it contains a subgraph ('{}'): expected no control flow (If, Loop, Scan) in a classifier. PyTorch writes \
+         fewer of them with torch.onnx.export(…, dynamo=True)",
         attribute.name
     );
     ensure!(
