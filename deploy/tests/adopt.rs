@@ -11,7 +11,9 @@ use models::card::ModelCard;
 use models::onnx;
 use models::onnx::nodes::tensor;
 use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::{ModelProto, StringStringEntryProto, TensorProto};
+use models::onnx::proto::{
+    AttributeProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+};
 use ndarray::{Array4, s};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -247,6 +249,29 @@ fn scores_whose_meaning_is_lost_are_not_guessed() {
     let graph = model.graph.as_mut().unwrap();
     graph.input = vec![tensor("image", DataType::Float, Some(0), &[3, 8, 6])];
     Case::new(&model).refused(&flags, &["float [0, 3, 8, 6]: expected a batch that is open, or 1 to 1024"]);
+}
+
+/// Azure Custom Vision returns the best class's name, and a map from names to probabilities.
+#[test]
+fn a_map_from_names_to_scores_is_taken_apart() {
+    if !onnxruntime_for("a_map_from_names_to_scores_is_taken_apart") {
+        return;
+    }
+    let colours = images(3, 3);
+    let mut model = floats(3);
+    model.opset_import.push(OperatorSetIdProto { domain: "ai.onnx.ml".into(), version: 1 });
+    let graph = model.graph.as_mut().unwrap();
+    graph.node[4].output[0] = "all".into();
+    let strings = LABELS.iter().map(|label| label.as_bytes().to_vec()).collect();
+    let labels = AttributeProto { name: "classlabels_strings".into(), r#type: 8, strings, ..AttributeProto::default() };
+    let mut map = node("ZipMap", &["all"], "loss", vec![labels]);
+    map.domain = "ai.onnx.ml".into();
+    graph.node.push(map);
+    let shape = graph.output[0].clone();
+    graph.output = ["loss"].map(|name| ValueInfoProto { name: name.into(), r#type: None, ..shape.clone() }).to_vec();
+    let (card, text) = Case::new(&model).adopted(&format!("{PREPARED} --color rgb"), &colours, &colours);
+    assert_eq!(card.labels, LABELS);
+    assert!(text.contains("the file's ZipMap"), "{text}");
 }
 
 #[test]

@@ -62,12 +62,14 @@ impl Adoption {
         let limits = Limits::default();
         // Most nodes of many files compute shapes, and vanish below.
         let original = Limits { nodes: MOST_NODES, ..limits };
-        let model = onnx::parse(bytes)?;
+        let mut model = onnx::parse(bytes)?;
         let adopted = ModelCard::from_model(&model).is_ok_and(|card| card.is_some());
         ensure!(!adopted, "it has a model card: it can be used as it is");
+        let names = sources::unpacked(&mut model);
         versions::check(&model)?;
         limits::check(&model, &original)?;
         let mut sources = Sources(vec![Source { name: String::new(), facts: flags }]);
+        sources.0.extend(names);
         sources.0.extend(sources::known(&model, path, described)?);
         let plan = Plan::new(&model, &sources)?;
 
@@ -152,12 +154,7 @@ fn single(adopted: &ModelProto, reference: &ModelProto, plan: &Plan) -> Result<S
     let graph = adopted.graph.as_ref().context("it has no graph")?;
     let origin = Origin::find(graph, &graph.output.first().context("it has no outputs")?.name);
     let known = match (origin.maker, plan.scores) {
-        (Maker::Sorted, _) => bail!(
-            "its output '{}' is made by {}, which sorts the scores, so nobody knows which class one belongs to. Export the \
-             network without it",
-            plan.output,
-            origin.path
-        ),
+        (Maker::Sorted, _) => bail!(origin.sorted(&plan.output)),
         (_, Some(told)) => Some(told),
         (Maker::Sigmoid, None) => Some(Scores::Probabilities),
         _ => None,

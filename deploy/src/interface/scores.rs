@@ -152,6 +152,17 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Why an output of sorted scores cannot be used.
+    pub fn sorted(&self, output: &str) -> String {
+        format!(
+            "its output '{output}' is made by {}, which sorts the scores, so nobody knows which class one belongs to: export \
+             the network without it, or choose another output",
+            self.path
+        )
+    }
+}
+
 /// Whether a node passes every number on to this output, at most rounded.
 fn keeps(node: &NodeProto, output: &str) -> bool {
     let float = |number: Option<i64>| {
@@ -201,10 +212,7 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
             "its output '{output}' is {from}: one independent probability per class, which do not add up to 1. Expected \
              logits or the probabilities of one class per image: export the network without its last Sigmoid"
         ),
-        Maker::Sorted => bail!(
-            "its output '{output}' is {from}, which sorts the scores, so nobody knows which class one belongs to. Export the \
-             network without it, or choose another output"
-        ),
+        Maker::Sorted => bail!(origin.sorted(output)),
         _ if adds_up => {
             decided(Scores::Probabilities, "in a test run the scores of each image are ≥ 0 and add up to 1")
         }

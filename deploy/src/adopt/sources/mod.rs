@@ -4,6 +4,9 @@ mod hugging_face;
 mod metadata;
 mod timm;
 mod ultralytics;
+mod zip_map;
+
+pub use zip_map::unpacked;
 
 use super::facts::Source;
 use anyhow::{Context, Result, bail, ensure};
