@@ -11,7 +11,7 @@ use std::collections::HashSet;
 /// Most bytes by which a file may grow.
 const MOST: usize = 16 << 20;
 
-/// What is the same for these batch sizes is the same for all.
+/// A number that is the same for these batch sizes is taken to be the same for all.
 const BATCHES: [usize; 3] = [1, 2, 3];
 
 /// Puts constants in place of the nodes that compute the same for all images and batch sizes.
