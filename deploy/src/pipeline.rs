@@ -1,7 +1,7 @@
 //! Runs work ahead on several threads and returns the results in order.
 //!
-//! The thread that takes the results does not work itself: while it computed a piece that takes long, finished results
-//! would wait for it. The number of results in flight is bounded, and so is the memory, however much work there is.
+//! The thread that takes the results does not work itself: otherwise finished results could wait until it ends a long
+//! piece. The number of results in flight is bounded, and so is the memory, however much work there is.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

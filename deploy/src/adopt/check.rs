@@ -115,16 +115,11 @@ impl Reference<'_> {
                 agreement::compare(softmax(expected.view()).view(), softmax(found.view()).view(), tolerance)?;
             let apart = if self.scores == Scores::Logits { apart(&expected, &found) } else { 0.0 };
             if agreement.beyond_tie > 0 || agreement.max_difference > rounding || apart > rounding {
-                let reason = if rounding == COARSE {
-                    "ONNX Runtime's 8-bit products overflow on processors without VNNI: quantize with reduce_range=True, or \
-                     adopt it on another processor"
-                } else {
-                    "This is a mistake of the engine or of this program: please report it"
-                };
                 bail!(
                     "in {engine} the adopted file gives other answers than the original in ONNX Runtime: probabilities \
                      differ by up to {:.1e}, scores by up to {apart:.1e} of the largest, {} of {} images get another \
-                     class. {reason}",
+                     class. If the file is quantized to 8 bits, quantize it with reduce_range=True and without Softmax. \
+                     Otherwise this is a mistake of the engine or of this program: please report it",
                     agreement.max_difference,
                     agreement.beyond_tie,
                     agreement.images

@@ -6,8 +6,8 @@ use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::type_proto::{Tensor, Value};
 use models::onnx::proto::{ModelProto, TypeProto, ValueInfoProto};
 
-/// Puts the scores in place of such a map, and leaves out the outputs that are not floats. Returns the names; `None` if
-/// the file has no such output, and is not changed.
+/// Makes the scores of such a map the only output. Returns the names of the classes. Without such a map, returns `None`
+/// and leaves the file unchanged.
 pub fn unpacked(model: &mut ModelProto) -> Option<Source> {
     let graph = model.graph.as_mut()?;
     let is_output = |name: &String| graph.output.iter().any(|output| output.name == *name);

@@ -27,7 +27,7 @@ pub(super) fn mapped(node: &Node) -> Result<Effect> {
         _ => f64::sqrt,
     };
     let numbers = input.numbers.as_ref().map(|numbers| numbers.iter().copied().map(map).collect());
-    // An engine makes another whole number of NaN than we do.
+    // Engines may convert NaN to another whole number than this program.
     let numbers = numbers.filter(|numbers: &Vec<f64>| numbers.iter().all(|number| number.is_finite()));
     Ok(input.clone().with(numbers).into())
 }

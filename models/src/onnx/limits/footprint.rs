@@ -81,13 +81,13 @@ fn last_uses<'a>(graph: &'a GraphProto, order: &[usize]) -> HashMap<&'a str, usi
     uses
 }
 
-/// A run that is followed without computing more than shapes.
+/// Follows a run, and computes shapes and small lists of numbers only.
 pub(super) struct Run<'a> {
     limits: &'a Limits,
     values: HashMap<&'a str, Value>,
     /// Bytes of the values that are not constants.
     alive: u64,
-    /// Collects the values of nodes whose numbers are known, if they are wanted.
+    /// The values of nodes whose numbers are known. `None` if nobody needs them.
     pub known: Option<BTreeMap<&'a str, Value>>,
     footprint: Footprint,
 }

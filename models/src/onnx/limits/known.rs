@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 /// Beyond this, a whole number may be inexact here.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The values of nodes that are few whole numbers or booleans, and the same for each of these batch sizes. Fails as
-/// [`super::Footprint::estimate`] does.
+/// Short lists of whole numbers or booleans that nodes compute, if they are the same for all of these batch sizes. Fails
+/// as [`super::Footprint::estimate`] does.
 pub fn integers(model: &ModelProto, batches: &[usize], limits: &Limits) -> Result<Vec<TensorProto>> {
     let mut common: Option<BTreeMap<&str, Value>> = None;
     for &batch in batches {

@@ -247,7 +247,7 @@ mod tests {
         for (name, operator, input, others, attributes, expected) in cases {
             assert_eq!(shape(operator, &input, &others, attributes).unwrap(), expected, "{name}");
         }
-        // A window of any size, with which Hugging Face's EfficientNet averages everything.
+        // Hugging Face's EfficientNet averages the whole image with such a window.
         assert_eq!(shape("AveragePool", &[1, 640, 7, 7], &[], window(640, 640, [0; 4], 1)).unwrap(), [1, 640, 1, 1]);
         assert!(shape("AveragePool", &[1, 640, 7, 7], &[], window(640, 640, [0; 4], 0)).is_err());
         for equation in ["ij", "ij,jk->ik", "ijk->ij", "ij->ik"] {
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// What torch.onnx writes for `x.expand(N, -1)`, and how many numbers of it are the same for every N.
+    /// Of the shape `[N, 7]`, only the number of columns is the same for every batch.
     #[test]
     fn numbers_that_the_batch_changes_stay_nodes() {
         let mut nodes = Nodes::default();

@@ -65,7 +65,7 @@ fn batched(one: &Value, other: &Value) -> Result<Effect> {
     Ok(product(one.element, shape, depth))
 }
 
-/// Multiplies tensors and sums over axes (numpy's `einsum`). Without `...`, which no exporter of classifiers writes.
+/// Multiplies tensors and sums over axes (numpy's `einsum`). Equations with `...` are refused.
 pub(super) fn einsum(node: &Node) -> Result<Effect> {
     let equation = node.text("equation")?.context("it lacks its equation")?;
     let equation: Vec<u8> = equation.iter().copied().filter(|letter| *letter != b' ').collect();

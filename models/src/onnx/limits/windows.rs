@@ -80,8 +80,8 @@ impl Window {
             let reach = (self.kernel[axis] - 1).saturating_mul(self.dilations[axis]);
             let begun = extent.saturating_add(self.begins[axis]);
             let (padded, span) = (begun.saturating_add(self.ends[axis]), reach.saturating_add(1));
-            // Rounded up, there is also room for a window that begins inside and ends far outside: some networks average
-            // everything with a window of any size.
+            // With `ceil_mode`, a window may be larger than the image: Hugging Face's EfficientNet averages the whole image
+            // with such a window.
             let fits = padded >= span || (self.ceil && span - padded < stride);
             ensure!(fits, "a window of {:?} is larger than the spatial extents {spatial:?}", self.kernel);
             let room = padded.saturating_sub(span);
