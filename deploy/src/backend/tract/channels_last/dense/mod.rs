@@ -90,9 +90,11 @@ impl<V: Dots> Dense<V> {
             dense.weights.resize(start + at_once * kernel * dense.padded_run(), V::StoredWeight::default());
             for (number, weights) in weights.chunks_exact(per_output).skip(output).take(at_once).enumerate() {
                 let lane = start + number / V::WIDTH * V::WIDTH * V::PART;
-                for (channel, taps) in weights.chunks_exact(kernel * kernel).enumerate() {
-                    for (tap, &weight) in taps.iter().enumerate() {
-                        let (row, value) = (tap / kernel, tap % kernel * depth + channel);
+                // A division for each weight would take most of the time to load a model on 32-bit ARM.
+                for (row, column) in (0..kernel).flat_map(|row| (0..kernel).map(move |column| (row, column))) {
+                    let taps = weights[row * kernel + column..].iter().step_by(kernel * kernel);
+                    for (channel, &weight) in taps.enumerate() {
+                        let value = column * depth + channel;
                         let part = (row * dense.padded_run() + value) / V::PART * V::PART * at_once;
                         dense.weights[lane + part + V::place(number % V::WIDTH, value % V::PART)] = weight;
                     }
