@@ -34,8 +34,8 @@ const BATCH_SIZES: [(usize, usize); 3] = [(10_000, 64), (1000, 32), (0, 16)];
 
 /// Steps in a run, at least, from random and from pretrained weights, and in an epoch. A network needs this many even
 /// for a few images.
-const STEPS: usize = 2000;
-const STEPS_PRETRAINED: usize = 1000;
+const STEPS: usize = 6000;
+const STEPS_PRETRAINED: usize = 1500;
 const STEPS_PER_EPOCH: usize = 100;
 
 /// Epochs of a run, at least: more images get more steps.
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn a_run_follows_from_the_size_of_the_data() {
-        assert_eq!(chosen(&data(&[48; 4])), [24, 16, 10, 10]);
+        assert_eq!(chosen(&data(&[48; 4])), [24, 16, 10, 15]);
         // Every image counts; 1 step per pass.
         assert_eq!(chosen(&data(&[6; 4])), [0, 16, 100, 10]);
-        assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 10]);
+        assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 15]);
         assert_eq!(chosen(&data(&[2000; 4])), [1000, 32, 1, 10]);
         assert_eq!(chosen(&data(&[6000; 10])), [2000, 64, 1, 10]);
         // The validation split is used instead.
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_network_starts_from_the_shipped_body_if_it_fits() {
         let photos = Recipe::find(PHOTOS).unwrap();
-        let body = (pretrained::BODY.to_owned(), pretrained::BODY_WIDTH, 10);
-        let scratch = |width| (pretrained::NONE.to_owned(), width, 20);
+        let body = (pretrained::BODY.to_owned(), pretrained::BODY_WIDTH, 15);
+        let scratch = |width| (pretrained::NONE.to_owned(), width, 58);
         let flags = Overrides::default;
         assert_eq!(started(&flags()), body);
         assert_eq!(started(&Overrides { width: Some(pretrained::BODY_WIDTH), ..flags() }), body);
@@ -204,7 +204,7 @@ mod tests {
         let photos = folder.path().join("photos.toml");
         std::fs::write(&photos, "base = \"photos\"\nfrom = \"body.safetensors\"").unwrap();
         let (recipe, decisions) = Recipe::for_data(photos.to_str().unwrap(), &Overrides::default(), &form).unwrap();
-        assert_eq!((recipe.network.width, recipe.epochs), (0.25, 10));
+        assert_eq!((recipe.network.width, recipe.epochs), (0.25, 15));
         assert_eq!((decisions[0].key, &*decisions[0].reason), ("width", "that of body.safetensors"));
     }
 
@@ -228,7 +228,7 @@ mod tests {
         std::fs::write(&file, "base = \"photos\"\n[network]\nresolution = 128").unwrap();
         let (recipe, decisions) =
             Recipe::for_data(file.to_str().unwrap(), &Overrides::default(), &data(&[48; 4])).unwrap();
-        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 10));
+        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 15));
         assert!(decisions.iter().all(|choice| choice.key != "resolution"));
         // The other recipes do not depend on the size of the data.
         let (recipe, decisions) = Recipe::for_data("best", &Overrides::default(), &data(&[48; 4])).unwrap();
