@@ -32,8 +32,8 @@ const FEWEST_TO_HOLD_OUT: usize = 40;
 /// Batch sizes, and the fitted images from which on they are used.
 const BATCH_SIZES: [(usize, usize); 3] = [(10_000, 64), (1000, 32), (0, 16)];
 
-/// Steps in a run, at least, from random and from pretrained weights, and in an epoch. A network needs this many even
-/// for a few images.
+/// Fewest steps of a run from random and from pretrained weights, and fewest steps of an epoch. A network needs this many
+/// even for a few images.
 const STEPS: usize = 6000;
 const STEPS_PRETRAINED: usize = 1500;
 const STEPS_PER_EPOCH: usize = 100;
