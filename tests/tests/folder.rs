@@ -251,7 +251,7 @@ fn a_folder_of_photos_needs_no_other_flags() {
         "hold out 5: one in 8 of each class",
         "batch size 16: for 39 images",
         "passes 50: at least 100 steps per epoch",
-        "width 0.25: that of the shipped body",
+        "from body: pretrained weights need fewer images",
         "class weights balanced: classes have from 12 to 32 images",
         "39 training images and 5 held out to calibrate the last epoch",
         "horizontal flip 0.5",
@@ -276,6 +276,50 @@ fn a_folder_of_photos_needs_no_other_flags() {
         message.contains("the class square has 1") && message.contains("expected at least one for each of 16 folds"),
         "{message}"
     );
+}
+
+/// A picture of 25 coloured patches that depend on `number`.
+fn patches(number: u32) -> RgbImage {
+    let level = |x: u32, y: u32| (number * 25 + y * 5 + x + 1).wrapping_mul(2_654_435_761).to_le_bytes();
+    let coarse = RgbImage::from_fn(5, 5, |x, y| Rgb([level(x, y)[1], level(x, y)[2], level(x, y)[3]]));
+    imageops::resize(&coarse, 48, 48, FilterType::CatmullRom)
+}
+
+#[test]
+fn images_without_labels_make_a_body_for_other_runs() {
+    let place = Place::new();
+    for (folder, numbers) in [("more/a", 0..30), ("more", 30..60), ("photos/x", 60..80), ("photos/y", 80..100)] {
+        fs::create_dir_all(place.path().join(folder)).unwrap();
+        for number in numbers {
+            patches(number).save(place.path().join(folder).join(format!("{number}.png"))).unwrap();
+        }
+    }
+    patches(3).save(place.path().join("more/copy.png")).unwrap();
+    let small = ["--width", "0.1", "--resolution", "32", "--epochs", "1", "--threads", "1"];
+    let (log, notes) = place.output("train", &[&["--data", "more", "--unlabelled"], &small[..]].concat());
+    for line in [
+        "recipe        body, 1 epoch, batch size 55",
+        "passes 100: at least 100 steps per epoch",
+        "60 training images, none held out",
+        "classes       60: 30.png, ",
+        "next:   train --data LABELLED --from runs/body",
+    ] {
+        assert!(log.contains(line), "expected '{line}' in:\n{log}");
+    }
+    assert!(notes.contains("near-duplicates of other images, left out: 1"), "{notes}");
+    assert!(notes.contains("each image is a class of its own"), "{notes}");
+    let (log, _) = place.output("train", &["--resume", "runs/body", "--epochs", "2"]);
+    assert!(log.contains("continues     at epoch 2 of 2"), "{log}");
+    let message = place.fails("train", &["eval", "runs/body"]);
+    assert!(message.contains("the run's images have no labels, so there is nothing to evaluate"), "{message}");
+    let message = place.fails("train", &["--data", "more", "--unlabelled", "--hold-out", "3"]);
+    assert!(message.contains("--hold-out 0"), "{message}");
+
+    let from = ["--data", "photos", "--from", "runs/body", "--epochs", "1", "--threads", "1"];
+    let (log, _) = place.output("train", &from);
+    for line in ["width 0.1: that of best.safetensors", "with a new classifier", "classes       2: x, y"] {
+        assert!(log.contains(line), "expected '{line}' in:\n{log}");
+    }
 }
 
 #[test]

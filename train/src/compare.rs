@@ -249,6 +249,7 @@ mod tests {
             validation: false,
             held_out_by_class: false,
             near_duplicates_together: true,
+            unlabelled: false,
         };
         let metadata = Metadata {
             format: FORMAT,

@@ -267,6 +267,7 @@ mod tests {
             test: set,
             held_out_by_class: false,
             near_duplicates_together: true,
+            unlabelled: false,
             has_test: true,
             notes: Vec::new(),
         }

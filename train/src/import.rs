@@ -83,6 +83,7 @@ impl Imported {
                 validation: false,
                 held_out_by_class: false,
                 near_duplicates_together: true,
+                unlabelled: false,
             },
             progress: RunProgress::default(),
             history: Vec::new(),

@@ -21,12 +21,11 @@ pub const NONE: &str = "none";
 /// The recipe's word for the shipped body.
 pub const BODY: &str = "body";
 
-/// The width of the body that the recipe `photos` starts from unless the user chooses a width.
-pub const BODY_WIDTH: f64 = 0.25;
-
 /// The shipped bodies: width, file name and file. `scripts/pretrained` makes them.
-const BODIES: [(f64, &str, &[u8]); 1] =
-    [(0.25, "body-25.safetensors", include_bytes!("../../models/pretrained/body-25.safetensors"))];
+const BODIES: [(f64, &str, &[u8]); 2] = [
+    (0.25, "body-25.safetensors", include_bytes!("../../models/pretrained/body-25.safetensors")),
+    (0.5, "body-50.safetensors", include_bytes!("../../models/pretrained/body-50.safetensors")),
+];
 
 /// The last convolution's weights, and its channels at width 1.
 const LAST: &str = "block13.pointwise.weight";

@@ -5,10 +5,13 @@ use crate::data::{Images, TrainingData};
 use crate::recipe::DataForm;
 use anyhow::{Context, Result, bail};
 use models::card::{Content, Input};
-use models::dataset::{Catalogue, Dataset, ReadProgress, SplitOptions, Splits, sample};
+use models::dataset::{self, Catalogue, Dataset, ReadProgress, ReadSplit, SplitOptions, Splits, sample};
 use models::fingerprint::Fingerprint;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+/// Most images of a set without labels that are tested.
+const MOST_TESTED: usize = 1000;
 
 /// A data set: its name, the content of its images, and its splits.
 pub struct DataSource {
@@ -31,6 +34,8 @@ pub struct DataSource {
     pub held_out_by_class: bool,
     /// Whether near-duplicates stay on one side of every split.
     pub near_duplicates_together: bool,
+    /// Whether each image is a class of its own.
+    pub unlabelled: bool,
     /// Whether the folder has its own test split. Otherwise a fifth of each class is kept for the test.
     pub has_test: bool,
     /// Notes for the user, for example about files that were skipped or could not be read.
@@ -50,6 +55,8 @@ pub struct Choices<'a> {
     pub held_out_by_class: Option<bool>,
     /// Whether near-duplicates stay on one side of every split; `None`, as in new runs, means that they do.
     pub near_duplicates_together: Option<bool>,
+    /// Whether each image is a class of its own, in whatever folder it is.
+    pub unlabelled: bool,
 }
 
 /// Where the information about what the images show comes from.
@@ -76,6 +83,7 @@ impl<'a> Choices<'a> {
             ignore_validation,
             held_out_by_class: Some(facts.held_out_by_class),
             near_duplicates_together: Some(facts.near_duplicates_together),
+            unlabelled: facts.unlabelled,
         }
     }
 }
@@ -83,6 +91,10 @@ impl<'a> Choices<'a> {
 impl DataSource {
     /// Looks at a data folder to adapt a recipe to it. No image is decoded.
     pub fn form(folder: &Path, choices: Choices) -> Result<DataForm> {
+        if choices.unlabelled {
+            let count = dataset::images_in(folder)?.0.len();
+            return Ok(DataForm { class_sizes: Some(vec![1; count]), ..DataForm::default() });
+        }
         let catalogue = Catalogue::open(folder)?;
         let are_digits = match choices.content {
             ContentChoice::FromData => catalogue.content()? != Content::Image,
@@ -95,6 +107,9 @@ impl DataSource {
 
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
     pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: ReadProgress) -> Result<Self> {
+        if choices.unlabelled {
+            return Self::read_unlabelled(folder, resolution, progress);
+        }
         let mut catalogue = Catalogue::open(folder)?;
         let mut notes = catalogue.notes().to_vec();
         if catalogue.test_folder().is_none() {
@@ -134,7 +149,37 @@ impl DataSource {
             test,
             held_out_by_class: choices.held_out_by_class.unwrap_or_else(|| catalogue.has_class_folders()),
             near_duplicates_together: options.together,
+            unlabelled: false,
             has_test: catalogue.test_folder().is_some(),
+            notes,
+        })
+    }
+
+    /// Reads the images in and below a folder, each a class of its own. The test asks for some of them without the
+    /// augmentation of the training.
+    fn read_unlabelled(folder: &Path, resolution: usize, progress: ReadProgress) -> Result<Self> {
+        let (ReadSplit { set: train, mut notes }, labels) = dataset::exemplars(folder, resolution, progress)?;
+        let tested = train.len().min(MOST_TESTED);
+        let test = train.select(&(0..tested).map(|place| place * train.len() / tested).collect::<Vec<_>>())?;
+        notes.push(format!(
+            "{}: each image is a class of its own. The test is whether the network recognises {tested} of them without \
+             augmentation, so its accuracy says nothing about other images",
+            folder.display()
+        ));
+        let absolute = std::path::absolute(folder).with_context(|| format!("cannot find {}", folder.display()))?;
+        let name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            name,
+            folder: absolute,
+            labels,
+            content: Content::Image,
+            train,
+            validation: None,
+            test,
+            held_out_by_class: true,
+            near_duplicates_together: true,
+            unlabelled: true,
+            has_test: true,
             notes,
         })
     }
@@ -181,6 +226,7 @@ impl DataSource {
                 test: all.select(&places(fold, true))?,
                 held_out_by_class: self.held_out_by_class,
                 near_duplicates_together: self.near_duplicates_together,
+                unlabelled: self.unlabelled,
                 has_test: true,
                 notes: Vec::new(),
             })
@@ -219,6 +265,7 @@ impl DataFacts {
             validation: source.validation.is_some(),
             held_out_by_class: source.held_out_by_class,
             near_duplicates_together: source.near_duplicates_together,
+            unlabelled: source.unlabelled,
         }
     }
 
@@ -273,6 +320,7 @@ mod tests {
             validation: false,
             held_out_by_class: true,
             near_duplicates_together: true,
+            unlabelled: false,
         }
     }
 
@@ -312,6 +360,7 @@ mod tests {
             test: set(100, 3),
             held_out_by_class: true,
             near_duplicates_together: true,
+            unlabelled: false,
             has_test: false,
             notes: Vec::new(),
         };

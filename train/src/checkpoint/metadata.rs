@@ -93,6 +93,9 @@ pub struct DataFacts {
     /// Whether near-duplicates stay on one side of every split. `false` in checkpoints of earlier versions.
     #[serde(default)]
     pub near_duplicates_together: bool,
+    /// Whether each image is a class of its own.
+    #[serde(default)]
+    pub unlabelled: bool,
 }
 
 /// How far a run has progressed.

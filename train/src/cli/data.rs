@@ -37,6 +37,12 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
     if folder.is_none() && checkpoint.metadata.is_imported() {
         bail!("the weights were imported, so the run has no data set: name a folder with --data");
     }
+    if folder.is_none() && data.unlabelled {
+        bail!(
+            "the run's images have no labels, so there is nothing to evaluate: train --from RUN --data FOLDER starts a \
+               run with labels from its weights"
+        );
+    }
     let folder = folder.unwrap_or(&data.folder);
     let real = |folder: &Path| folder.canonicalize().ok();
     let trained = Trained {

@@ -1,4 +1,5 @@
-//! What the recipe `photos` chooses from the data: the size of the network, how long it trains, and what is held out.
+//! What the recipes `photos` and `body` choose from the data: the size of the network, how long it trains, and what is
+//! held out.
 //!
 //! `train/recipes/README.md` documents the rules for users.
 
@@ -9,19 +10,56 @@ use models::architecture::Kind;
 use models::evaluation::UNEVEN;
 use toml::{Table, Value};
 
-/// The built-in recipe whose keys are chosen from the data.
+/// The built-in recipe for class folders.
 pub const PHOTOS: &str = "photos";
 
-/// The keys that are chosen, with their tables.
-pub(super) const CHOSEN: [(&str, &str); 7] = [
-    ("", "from"),
-    ("network", "width"),
-    ("", "hold_out"),
-    ("", "batch_size"),
-    ("", "passes"),
-    ("", "epochs"),
-    ("", "class_weights"),
-];
+/// The built-in recipe for images without labels.
+pub const BODY: &str = "body";
+
+/// The rules of a recipe whose keys are chosen from the data.
+pub(super) struct Rules {
+    /// The keys that are chosen, with their tables.
+    keys: &'static [(&'static str, &'static str)],
+    /// Batch sizes, and the fitted images from which on they are used.
+    batch_sizes: &'static [(usize, usize)],
+    /// Fewest steps of a run from random weights. A network needs this many even for a few images.
+    steps: usize,
+    /// Fewest steps of a run from pretrained weights.
+    steps_pretrained: usize,
+}
+
+impl Rules {
+    /// The rules of a built-in recipe; `None` if it does not depend on the data.
+    pub(super) fn of(base: &str) -> Option<Self> {
+        match base {
+            PHOTOS => Some(Self {
+                keys: &[
+                    ("", "from"),
+                    ("", "hold_out"),
+                    ("", "batch_size"),
+                    ("", "passes"),
+                    ("", "epochs"),
+                    ("", "class_weights"),
+                ],
+                batch_sizes: &[(10_000, 64), (1000, 32), (0, 16)],
+                steps: 4000,
+                steps_pretrained: 1000,
+            }),
+            BODY => Some(Self {
+                keys: &[("", "batch_size"), ("", "passes"), ("", "epochs")],
+                batch_sizes: &[(0, 128)],
+                steps: 10_000,
+                steps_pretrained: 10_000,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether a key is chosen; `table` is empty at the top level.
+    pub(super) fn choose(&self, table: &str, key: &str) -> bool {
+        self.keys.contains(&(table, key))
+    }
+}
 
 /// One in this many training images of each class is held out, but at most [`MOST_HELD_OUT`]. Sets with fewer than
 /// [`FEWEST_TO_HOLD_OUT`] need every image for training.
@@ -29,13 +67,7 @@ const HELD_OUT_SHARE: usize = 8;
 const MOST_HELD_OUT: usize = 2000;
 const FEWEST_TO_HOLD_OUT: usize = 40;
 
-/// Batch sizes, and the fitted images from which on they are used.
-const BATCH_SIZES: [(usize, usize); 3] = [(10_000, 64), (1000, 32), (0, 16)];
-
-/// Fewest steps of a run from random and from pretrained weights, and fewest steps of an epoch. A network needs this many
-/// even for a few images.
-const STEPS: usize = 6000;
-const STEPS_PRETRAINED: usize = 1500;
+/// Fewest steps of an epoch.
 const STEPS_PER_EPOCH: usize = 100;
 
 /// Epochs of a run, at least: more images get more steps.
@@ -54,22 +86,28 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// Chooses the keys of the recipe `photos` for a data folder. `own` returns what the user has set for a table's key:
-/// the others then follow from it.
+/// Chooses the keys that the built-in recipe `base` leaves to the data. `own` returns what the user has set for a table's
+/// key: the others then follow from it.
 pub(super) fn decide<'a>(
+    rules: &Rules,
+    base: &'a Table,
     class_sizes: &[usize],
     has_validation: bool,
     own: impl Fn(&str, &str) -> Option<&'a Value>,
 ) -> Vec<Decision> {
-    let mut decisions = start(&own);
-    let starts = decisions.iter().find(|choice| choice.key == "from").map(|choice| &choice.value);
-    let pretrained = own("", "from").or(starts).and_then(Value::as_str).is_some_and(|from| from != pretrained::NONE);
+    let set = |table: &str, key: &str| own(table, key).or_else(|| layers::get(base, table, key));
+    let mut decisions = Vec::new();
+    decisions.extend(rules.choose("", "from").then(|| start(own("", "from"), set)).flatten());
+    let pretrained = own("", "from")
+        .or(decisions.first().map(|choice| &choice.value))
+        .and_then(Value::as_str)
+        .is_some_and(|from| from != pretrained::NONE);
     let images: usize = class_sizes.iter().sum();
     let mut decide = |table, key, value: usize, reason: String| -> usize {
         decisions.push(Decision { table, key, value: (value as i64).into(), reason });
         own(table, key).and_then(Value::as_integer).map_or(value, |own| own as usize)
     };
-    let held_out = if has_validation {
+    let held_out = if has_validation || !rules.choose("", "hold_out") {
         0
     } else {
         let (count, reason) = match images / HELD_OUT_SHARE {
@@ -80,7 +118,7 @@ pub(super) fn decide<'a>(
         decide("", "hold_out", count, reason)
     };
     let fitted = images.saturating_sub(held_out).max(2);
-    let batch = BATCH_SIZES.iter().find(|(from, _)| fitted >= *from).map_or(2, |(_, size)| *size);
+    let batch = rules.batch_sizes.iter().find(|(from, _)| fitted >= *from).map_or(2, |(_, size)| *size);
     // A few files may turn out to be unreadable.
     let most = fitted.saturating_sub((fitted / 10).max(1)).max(2);
     let batch = decide("", "batch_size", batch.min(most), format!("for {}", counted(fitted, "image"))).max(1);
@@ -88,11 +126,11 @@ pub(super) fn decide<'a>(
     let passes =
         decide("", "passes", passes, format!("at least {} per epoch", counted(STEPS_PER_EPOCH, "step"))).max(1);
     let per_epoch = (fitted * passes / batch).max(1);
-    let steps = if pretrained { STEPS_PRETRAINED } else { STEPS };
+    let steps = if pretrained { rules.steps_pretrained } else { rules.steps };
     let epochs = steps.div_ceil(per_epoch).max(FEWEST_EPOCHS);
     decide("", "epochs", epochs, counted(epochs * per_epoch, "step"));
     let (most, least) = (class_sizes.iter().max(), class_sizes.iter().min());
-    if let (Some(most), Some(least)) = (most, least)
+    if let (Some(most), Some(least), true) = (most, least, rules.choose("", "class_weights"))
         && most >= &(UNEVEN as usize * least)
     {
         let reason = format!("classes have from {least} to {most} images");
@@ -101,22 +139,16 @@ pub(super) fn decide<'a>(
     decisions
 }
 
-/// The weights to start from: the shipped body, if there is one for the network that the user wants.
-fn start<'a>(own: impl Fn(&str, &str) -> Option<&'a Value>) -> Vec<Decision> {
-    let arch = own("network", "arch").and_then(Value::as_str).unwrap_or(Kind::MobilenetV1.name());
-    let width = own("network", "width").and_then(|width| width.as_float().or(width.as_integer().map(|one| one as f64)));
-    let stem_stride = own("network", "stem_stride").and_then(Value::as_integer).unwrap_or(2);
-    let wanted = width.unwrap_or(pretrained::BODY_WIDTH);
-    let fits = stem_stride == 2 && arch.parse().is_ok_and(|kind| pretrained::is_shipped(kind, wanted));
-    let from = own("", "from").and_then(Value::as_str);
-    if !fits || from.is_some_and(|from| from != pretrained::BODY) {
-        return Vec::new();
-    }
-    let decide = |table, key, value, reason: &str| Decision { table, key, value, reason: reason.to_owned() };
-    vec![
-        decide("", "from", pretrained::BODY.into(), "pretrained weights need fewer images"),
-        decide("network", "width", wanted.into(), "that of the shipped body"),
-    ]
+/// The weights to start from: the shipped body, if there is one for the network that the user wants. `value` returns what
+/// the user or the recipe has set for a table's key.
+fn start<'a>(from: Option<&Value>, value: impl Fn(&str, &str) -> Option<&'a Value>) -> Option<Decision> {
+    let kind: Kind = value("network", "arch")?.as_str()?.parse().ok()?;
+    let width = value("network", "width")?;
+    let width = width.as_float().or(width.as_integer().map(|one| one as f64))?;
+    let fits = value("network", "stem_stride")?.as_integer()? == 2 && pretrained::is_shipped(kind, width);
+    let is_open = from.and_then(Value::as_str).is_none_or(|from| from == pretrained::BODY);
+    let reason = "pretrained weights need fewer images".to_owned();
+    (fits && is_open).then(|| Decision { table: "", key: "from", value: pretrained::BODY.into(), reason })
 }
 
 /// The network that pretrained weights belong to.
@@ -152,20 +184,31 @@ mod tests {
     /// Held-out images, batch size, passes and epochs.
     fn chosen(form: &DataForm) -> [usize; 4] {
         let (recipe, decisions) = Recipe::for_data(PHOTOS, &Overrides::default(), form).unwrap();
-        assert!(decisions.iter().all(|choice| CHOSEN.contains(&(choice.table, choice.key))));
+        assert!(decisions.iter().all(|choice| Rules::of(PHOTOS).unwrap().choose(choice.table, choice.key)));
         [recipe.hold_out, recipe.batch_size, recipe.passes, recipe.epochs]
     }
 
     #[test]
     fn a_run_follows_from_the_size_of_the_data() {
-        assert_eq!(chosen(&data(&[48; 4])), [24, 16, 10, 15]);
+        assert_eq!(chosen(&data(&[48; 4])), [24, 16, 10, 10]);
         // Every image counts; 1 step per pass.
         assert_eq!(chosen(&data(&[6; 4])), [0, 16, 100, 10]);
-        assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 15]);
+        assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 10]);
         assert_eq!(chosen(&data(&[2000; 4])), [1000, 32, 1, 10]);
         assert_eq!(chosen(&data(&[6000; 10])), [2000, 64, 1, 10]);
         // The validation split is used instead.
         assert_eq!(chosen(&DataForm { has_validation: true, ..data(&[48; 4]) })[..2], [0, 16]);
+    }
+
+    #[test]
+    fn a_body_learns_from_any_number_of_images() {
+        for (images, expected) in [(40, (36, 100, 91)), (5000, (128, 3, 86)), (400_000, (128, 1, 10))] {
+            let (recipe, decisions) = Recipe::for_data(BODY, &Overrides::default(), &data(&vec![1; images])).unwrap();
+            assert!(decisions.iter().all(|choice| Rules::of(BODY).unwrap().choose(choice.table, choice.key)));
+            assert_eq!((recipe.batch_size, recipe.passes, recipe.epochs), expected, "{images} images");
+            assert_eq!((recipe.hold_out, &*recipe.from), (0, pretrained::NONE));
+            assert!(recipe.augmentation.blur > 0.0);
+        }
     }
 
     /// The start, the width and the epochs.
@@ -176,17 +219,15 @@ mod tests {
 
     #[test]
     fn a_network_starts_from_the_shipped_body_if_it_fits() {
-        let photos = Recipe::find(PHOTOS).unwrap();
-        let body = (pretrained::BODY.to_owned(), pretrained::BODY_WIDTH, 15);
-        let scratch = |width| (pretrained::NONE.to_owned(), width, 58);
+        let body = |width| (pretrained::BODY.to_owned(), width, 10);
+        let scratch = |width| (pretrained::NONE.to_owned(), width, 39);
         let flags = Overrides::default;
-        assert_eq!(started(&flags()), body);
-        assert_eq!(started(&Overrides { width: Some(pretrained::BODY_WIDTH), ..flags() }), body);
+        assert_eq!(started(&flags()), body(0.5));
+        assert_eq!(started(&Overrides { width: Some(0.25), ..flags() }), body(0.25));
         assert_eq!(started(&Overrides { width: Some(0.3), ..flags() }), scratch(0.3));
-        assert_eq!(started(&Overrides { from: Some("none".to_owned()), ..flags() }), scratch(photos.network.width));
-        let strided = started(&Overrides { stem_stride: Some(1), ..flags() });
-        assert_eq!(strided, scratch(photos.network.width));
-        assert_eq!(started(&Overrides { epochs: Some(3), ..flags() }), (body.0, body.1, 3));
+        assert_eq!(started(&Overrides { from: Some("none".to_owned()), ..flags() }), scratch(0.5));
+        assert_eq!(started(&Overrides { stem_stride: Some(1), ..flags() }), scratch(0.5));
+        assert_eq!(started(&Overrides { epochs: Some(3), ..flags() }).2, 3);
     }
 
     #[test]
@@ -204,7 +245,7 @@ mod tests {
         let photos = folder.path().join("photos.toml");
         std::fs::write(&photos, "base = \"photos\"\nfrom = \"body.safetensors\"").unwrap();
         let (recipe, decisions) = Recipe::for_data(photos.to_str().unwrap(), &Overrides::default(), &form).unwrap();
-        assert_eq!((recipe.network.width, recipe.epochs), (0.25, 15));
+        assert_eq!((recipe.network.width, recipe.epochs), (0.25, 10));
         assert_eq!((decisions[0].key, &*decisions[0].reason), ("width", "that of body.safetensors"));
     }
 
@@ -222,13 +263,13 @@ mod tests {
         let (recipe, decisions) = Recipe::for_data(PHOTOS, &flags, &data(&[48; 4])).unwrap();
         assert_eq!((recipe.batch_size, recipe.epochs, recipe.passes, recipe.hold_out), (8, 3, 5, 24));
         let keys: Vec<&str> = decisions.iter().map(|choice| choice.key).collect();
-        assert_eq!(keys, ["from", "width", "hold_out", "passes"]);
+        assert_eq!(keys, ["from", "hold_out", "passes"]);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.toml");
         std::fs::write(&file, "base = \"photos\"\n[network]\nresolution = 128").unwrap();
         let (recipe, decisions) =
             Recipe::for_data(file.to_str().unwrap(), &Overrides::default(), &data(&[48; 4])).unwrap();
-        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 15));
+        assert_eq!((&*recipe.name, recipe.network.resolution, recipe.epochs), ("mine", 128, 10));
         assert!(decisions.iter().all(|choice| choice.key != "resolution"));
         // The other recipes do not depend on the size of the data.
         let (recipe, decisions) = Recipe::for_data("best", &Overrides::default(), &data(&[48; 4])).unwrap();

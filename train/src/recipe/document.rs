@@ -1,7 +1,7 @@
 //! Writes a recipe as a TOML file that explains every key, as `train recipe` prints it.
 
 use super::Recipe;
-use super::automatic::{CHOSEN, PHOTOS};
+use super::automatic::Rules;
 use super::keys::{BASE, KEYS, Key, value};
 use super::layers::Layers;
 use anyhow::Result;
@@ -17,13 +17,14 @@ pub fn document(name_or_path: &str) -> Result<String> {
     // Rejects a recipe that no run would accept.
     Recipe::find(name_or_path)?;
     let layers = Layers::find(name_or_path)?;
+    let rules = Rules::of(layers.base());
     let is_chosen = |key: &Key| {
         let (table, name) = (key.table.as_str(), key.name.as_str());
-        layers.base() == PHOTOS && CHOSEN.contains(&(table, name)) && layers.own(table, name).is_none()
+        rules.as_ref().is_some_and(|rules| rules.choose(table, name)) && layers.own(table, name).is_none()
     };
     let chosen: Vec<bool> = KEYS.iter().map(is_chosen).collect();
     // Keys that are left out come from the base, which chooses some of them from the data.
-    let base = chosen.contains(&true).then_some(PHOTOS);
+    let base = chosen.contains(&true).then_some(layers.base());
     let recipe = layers.merged(&Table::new())?;
     let mut text = String::new();
     for (key, is_chosen) in KEYS.iter().zip(chosen) {

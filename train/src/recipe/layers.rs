@@ -292,7 +292,7 @@ mod tests {
         assert!(refused(&[("a.toml", "base = \"a.toml\"")]).contains("a.toml has the base "));
         let message = refused(&[("a.toml", "base = \"bset\"")]);
         assert!(message.contains("a.toml is not a valid recipe") && message.contains("bset'"), "{message}");
-        assert!(message.contains("quick, best, photos, tutorial"), "{message}");
+        assert!(message.contains("quick, best, photos, body, tutorial"), "{message}");
         let message = refused(&[("a.toml", "base = \"b.toml\""), ("b.toml", "\nepoch = 1")]);
         assert!(message.contains("b.toml is not a valid recipe: line 2: unknown key"), "{message}");
         assert!(refused(&[("a.toml", "base = \".\"")]).contains("is a folder"));

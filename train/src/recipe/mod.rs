@@ -28,7 +28,7 @@ use std::sync::LazyLock;
 use toml::{Table, Value};
 
 pub use augmentation::{Augmentation, ColorJitter, OutlierRecipe};
-pub use automatic::{Decision, PHOTOS};
+pub use automatic::{BODY, Decision, PHOTOS};
 pub use document::document;
 pub use flags::Overrides;
 pub use layers::DRAWINGS;
@@ -37,7 +37,8 @@ pub use layers::DRAWINGS;
 pub const BUILT_IN: &[(&str, &str)] = &[
     (DEFAULT, include_str!("../../recipes/quick.toml")),
     ("best", include_str!("../../recipes/best.toml")),
-    (automatic::PHOTOS, include_str!("../../recipes/photos.toml")),
+    (PHOTOS, include_str!("../../recipes/photos.toml")),
+    (BODY, include_str!("../../recipes/body.toml")),
     ("tutorial", include_str!("../../recipes/tutorial.toml")),
 ];
 
@@ -296,22 +297,24 @@ impl Recipe {
     }
 
     /// Like [`Self::find`], with command-line flags laid over it, adapted to the data: for images that are not digits,
-    /// what the built-in recipes set for drawn digits is off ([`DRAWINGS`]); the recipe `photos` chooses values from the
-    /// sizes of the classes. The user's own files and flags override both. Also returns the choices.
+    /// what the built-in recipes set for drawn digits is off ([`DRAWINGS`]); the recipes `photos` and `body` choose values
+    /// from the sizes of the classes. The user's own files and flags override both. Also returns the choices.
     pub fn for_data(name_or_path: &str, flags: &Overrides, data: &DataForm) -> Result<(Self, Vec<Decision>)> {
         let layers = Layers::find(name_or_path)?.with(flags.to_table()?);
-        let keeps_drawings = data.are_digits || layers.base() == automatic::PHOTOS;
+        // What the recipes for other images set is meant for them.
+        let rules = automatic::Rules::of(layers.base());
+        let keeps_drawings = data.are_digits || rules.is_some();
         let mut adapted = if keeps_drawings { Table::new() } else { layers::drawings_off(layers.base())? };
-        let mut decisions = match &data.class_sizes {
-            Some(sizes) if layers.base() == automatic::PHOTOS => {
-                automatic::decide(sizes, data.has_validation, |table, key| layers.own(table, key))
+        let base = layers::built_in(layers.base())?;
+        let mut decisions = match (&rules, &data.class_sizes) {
+            (Some(rules), Some(sizes)) => {
+                automatic::decide(rules, &base, sizes, data.has_validation, |table, key| layers.own(table, key))
             }
             _ => Vec::new(),
         };
         let from = layers.own("", "from").and_then(Value::as_str).filter(|from| pretrained::is_file(from));
         if let Some(from) = from {
             let own = automatic::network_of(&Pretrained::read(Path::new(from))?);
-            let base = layers::built_in(layers.base())?;
             let differs = |choice: &Decision| layers::get(&base, choice.table, choice.key) != Some(&choice.value);
             decisions.splice(0..0, own.into_iter().filter(differs));
         }

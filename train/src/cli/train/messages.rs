@@ -219,6 +219,11 @@ pub(super) fn results(trainer: &Trainer, run: &Run) -> String {
             let _ = writeln!(std::io::stderr(), "note: the report was not written: {error:#}");
         }
     }
-    let _ = writeln!(text, "next:   train export {}", run.folder().display());
+    let folder = run.folder().display();
+    let _ = if trainer.facts().unlabelled {
+        writeln!(text, "next:   train --data LABELLED --from {folder}")
+    } else {
+        writeln!(text, "next:   train export {folder}")
+    };
     text
 }

@@ -33,8 +33,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct Arguments {
-    /// Built-in recipe (quick, best, photos, tutorial) or a TOML file; the flags below override it [default: photos for
-    /// a sub-folder of images per class, otherwise quick]
+    /// Built-in recipe (quick, best, photos, body, tutorial) or a TOML file; the flags below override it [default: photos
+    /// for a sub-folder of images per class, body for --unlabelled, otherwise quick]
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// scripts/setup]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The images have no labels, and sub-folders mean nothing: each image is a class of its own. Makes a body for --from
+    #[arg(long, conflicts_with_all = ["labels", "content", "folds"])]
+    unlabelled: bool,
     /// File with the class names in order, one per line [default: the folder's labels.txt, or its sub-folders]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -57,7 +60,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Resume an interrupted run bit for bit; with --epochs N, train it (even if finished) up to N epochs
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "labels", "content", "out", "from", "freeze", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out", "class_weights"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "unlabelled", "labels", "content", "out", "from", "freeze", "arch", "width", "resolution", "stem_stride", "batch_size", "lr", "momentum", "weight_decay", "seed", "hold_out", "class_weights"])]
     resume: Option<PathBuf>,
     /// auto (CUDA if it works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value_t = Device::Auto, value_parser = super::devices(), hide_possible_values = true)]
@@ -182,10 +185,12 @@ impl Arguments {
             Some(Shows::Image) => ContentChoice::Given(Content::Image),
         };
         let ignore_validation = self.hold_out.is_some();
-        let choices = Choices { labels: labels.as_deref(), content, ignore_validation, ..Choices::default() };
+        let labels = labels.as_deref();
+        let choices = Choices { labels, content, ignore_validation, unlabelled: self.unlabelled, ..Choices::default() };
         let form = DataSource::form(&folder, choices)?;
         let name = match (&self.recipe, &form.class_sizes) {
             (Some(name), _) => name,
+            (None, _) if self.unlabelled => recipe::BODY,
             (None, Some(_)) => recipe::PHOTOS,
             (None, None) => recipe::DEFAULT,
         };
