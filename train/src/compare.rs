@@ -222,6 +222,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::{DataFacts, FORMAT, RunProgress};
     use crate::recipe::{BUILT_IN, Recipe};
+    use crate::source::Classes;
     use models::card::{Content, Input, Preprocessing};
 
     fn side(name: &str, width: f64, test_accuracy: f64) -> Side {
@@ -249,7 +250,7 @@ mod tests {
             validation: false,
             held_out_by_class: false,
             near_duplicates_together: true,
-            unlabelled: false,
+            classes: Classes::Labels,
         };
         let metadata = Metadata {
             format: FORMAT,

@@ -253,6 +253,7 @@ fn channels_last(images: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::recipe::Overrides;
+    use crate::source::Classes;
 
     fn source(count: usize, channels: usize) -> DataSource {
         let images = Array4::from_shape_fn((count, channels, 4, 6), |(n, c, y, x)| (n * 31 + c * 7 + y * 6 + x) as u8);
@@ -267,7 +268,7 @@ mod tests {
             test: set,
             held_out_by_class: false,
             near_duplicates_together: true,
-            unlabelled: false,
+            classes: Classes::Labels,
             has_test: true,
             notes: Vec::new(),
         }

@@ -6,6 +6,7 @@ use crate::network::Network;
 use crate::pretrained::{self, Pretrained};
 use crate::recipe::{Augmentation, NetworkRecipe, OutlierRecipe, Recipe};
 use crate::run::Run;
+use crate::source::Classes;
 use anyhow::{Context, Result, ensure};
 use models::card::{Content, Input, Preprocessing, Resize};
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ impl Imported {
                 validation: false,
                 held_out_by_class: false,
                 near_duplicates_together: true,
-                unlabelled: false,
+                classes: Classes::Labels,
             },
             progress: RunProgress::default(),
             history: Vec::new(),

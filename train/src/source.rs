@@ -7,11 +7,23 @@ use anyhow::{Context, Result, bail};
 use models::card::{Content, Input};
 use models::dataset::{self, Catalogue, Dataset, ReadProgress, ReadSplit, SplitOptions, Splits, sample};
 use models::fingerprint::Fingerprint;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Most images of a set without labels that are tested.
 const MOST_TESTED: usize = 1000;
+
+/// What the classes of a data set are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Classes {
+    /// What the images are labelled with.
+    #[default]
+    Labels,
+    /// The images themselves: each is a class of its own, in whatever folder it is.
+    EachImage,
+}
 
 /// A data set: its name, the content of its images, and its splits.
 pub struct DataSource {
@@ -34,8 +46,8 @@ pub struct DataSource {
     pub held_out_by_class: bool,
     /// Whether near-duplicates stay on one side of every split.
     pub near_duplicates_together: bool,
-    /// Whether each image is a class of its own.
-    pub unlabelled: bool,
+    /// What the classes are.
+    pub classes: Classes,
     /// Whether the folder has its own test split. Otherwise a fifth of each class is kept for the test.
     pub has_test: bool,
     /// Notes for the user, for example about files that were skipped or could not be read.
@@ -55,8 +67,8 @@ pub struct Choices<'a> {
     pub held_out_by_class: Option<bool>,
     /// Whether near-duplicates stay on one side of every split; `None`, as in new runs, means that they do.
     pub near_duplicates_together: Option<bool>,
-    /// Whether each image is a class of its own, in whatever folder it is.
-    pub unlabelled: bool,
+    /// What the classes are.
+    pub classes: Classes,
 }
 
 /// Where the information about what the images show comes from.
@@ -83,7 +95,7 @@ impl<'a> Choices<'a> {
             ignore_validation,
             held_out_by_class: Some(facts.held_out_by_class),
             near_duplicates_together: Some(facts.near_duplicates_together),
-            unlabelled: facts.unlabelled,
+            classes: facts.classes,
         }
     }
 }
@@ -91,7 +103,7 @@ impl<'a> Choices<'a> {
 impl DataSource {
     /// Looks at a data folder to adapt a recipe to it. No image is decoded.
     pub fn form(folder: &Path, choices: Choices) -> Result<DataForm> {
-        if choices.unlabelled {
+        if choices.classes == Classes::EachImage {
             let count = dataset::images_in(folder)?.0.len();
             return Ok(DataForm { class_sizes: Some(vec![1; count]), ..DataForm::default() });
         }
@@ -107,7 +119,7 @@ impl DataSource {
 
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
     pub fn read(folder: &Path, resolution: usize, choices: Choices, progress: ReadProgress) -> Result<Self> {
-        if choices.unlabelled {
+        if choices.classes == Classes::EachImage {
             return Self::read_unlabelled(folder, resolution, progress);
         }
         let mut catalogue = Catalogue::open(folder)?;
@@ -149,7 +161,7 @@ impl DataSource {
             test,
             held_out_by_class: choices.held_out_by_class.unwrap_or_else(|| catalogue.has_class_folders()),
             near_duplicates_together: options.together,
-            unlabelled: false,
+            classes: Classes::Labels,
             has_test: catalogue.test_folder().is_some(),
             notes,
         })
@@ -178,7 +190,7 @@ impl DataSource {
             test,
             held_out_by_class: true,
             near_duplicates_together: true,
-            unlabelled: true,
+            classes: Classes::EachImage,
             has_test: true,
             notes,
         })
@@ -226,7 +238,7 @@ impl DataSource {
                 test: all.select(&places(fold, true))?,
                 held_out_by_class: self.held_out_by_class,
                 near_duplicates_together: self.near_duplicates_together,
-                unlabelled: self.unlabelled,
+                classes: self.classes,
                 has_test: true,
                 notes: Vec::new(),
             })
@@ -265,7 +277,7 @@ impl DataFacts {
             validation: source.validation.is_some(),
             held_out_by_class: source.held_out_by_class,
             near_duplicates_together: source.near_duplicates_together,
-            unlabelled: source.unlabelled,
+            classes: source.classes,
         }
     }
 
@@ -320,7 +332,7 @@ mod tests {
             validation: false,
             held_out_by_class: true,
             near_duplicates_together: true,
-            unlabelled: false,
+            classes: Classes::Labels,
         }
     }
 
@@ -360,7 +372,7 @@ mod tests {
             test: set(100, 3),
             held_out_by_class: true,
             near_duplicates_together: true,
-            unlabelled: false,
+            classes: Classes::Labels,
             has_test: false,
             notes: Vec::new(),
         };

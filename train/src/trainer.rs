@@ -576,6 +576,7 @@ fn balanced(classes: &[usize], count: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Classes;
     use models::card::Content;
     use models::dataset::{self, Dataset};
 
@@ -595,7 +596,7 @@ mod tests {
             test: set(),
             held_out_by_class: true,
             near_duplicates_together: true,
-            unlabelled: false,
+            classes: Classes::Labels,
             has_test: true,
             notes: Vec::new(),
         }

@@ -53,6 +53,7 @@ fn source(channels: usize, labels: &[&str]) -> DataSource {
         test: images(30, channels, labels.len()),
         held_out_by_class: false,
         near_duplicates_together: true,
+        classes: train::source::Classes::Labels,
         has_test: true,
         notes: Vec::new(),
     }

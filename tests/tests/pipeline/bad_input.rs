@@ -161,7 +161,7 @@ fn impossible_wishes_are_refused() {
     fails(
         program("train").args(["--recipe", "fast"]),
         1,
-        &["recipe 'fast' does not exist", "quick, best, photos, tutorial"],
+        &["recipe 'fast' does not exist", "quick, best, photos, body, tutorial"],
     );
     for arguments in
         [&["--wdith", "1"][..], &["--device", "gpu"], &["--threads", "0"], &["--resume", "x", "--seed", "1"]]

@@ -2,6 +2,7 @@
 
 use crate::recipe::Recipe;
 use crate::run::Epoch;
+use crate::source::Classes;
 use crate::trainer::RunEnd;
 use anyhow::{Result, ensure};
 use deploy::text;
@@ -93,9 +94,9 @@ pub struct DataFacts {
     /// Whether near-duplicates stay on one side of every split. `false` in checkpoints of earlier versions.
     #[serde(default)]
     pub near_duplicates_together: bool,
-    /// Whether each image is a class of its own.
+    /// What the classes are.
     #[serde(default)]
-    pub unlabelled: bool,
+    pub classes: Classes,
 }
 
 /// How far a run has progressed.

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, DataFacts};
 use crate::data::{DataSource, TrainingData};
-use crate::source::Choices;
+use crate::source::{Choices, Classes};
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::dataset::{self, Dataset, TestSet, Trained};
@@ -37,7 +37,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
     if folder.is_none() && checkpoint.metadata.is_imported() {
         bail!("the weights were imported, so the run has no data set: name a folder with --data");
     }
-    if folder.is_none() && data.unlabelled {
+    if folder.is_none() && data.classes == Classes::EachImage {
         bail!(
             "the run's images have no labels, so there is nothing to evaluate: train --from RUN --data FOLDER starts a \
                run with labels from its weights"

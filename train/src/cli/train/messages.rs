@@ -6,6 +6,7 @@ use crate::progress::duration;
 use crate::recipe::{self, Decision, ExportedEpoch, Recipe};
 use crate::report;
 use crate::run::Run;
+use crate::source::Classes;
 use crate::trainer::{RunEnd, Trainer};
 use deploy::backend::Device;
 use deploy::text;
@@ -220,7 +221,7 @@ pub(super) fn results(trainer: &Trainer, run: &Run) -> String {
         }
     }
     let folder = run.folder().display();
-    let _ = if trainer.facts().unlabelled {
+    let _ = if trainer.facts().classes == Classes::EachImage {
         writeln!(text, "next:   train --data LABELLED --from {folder}")
     } else {
         writeln!(text, "next:   train export {folder}")

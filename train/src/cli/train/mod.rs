@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::progress::{ProgressDisplay, duration};
 use crate::recipe::{self, ClassWeights, Decision, Overrides, Recipe, keys};
 use crate::run::{self, Run};
-use crate::source::{Choices, ContentChoice, DataSource};
+use crate::source::{Choices, Classes, ContentChoice, DataSource};
 use crate::tensorboard::TensorBoard;
 use crate::trainer::{RunEnd, Trainer, TrainingObserver};
 use anyhow::{Context, Result, ensure};
@@ -46,7 +46,8 @@ pub(super) struct Arguments {
     /// scripts/setup]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The images have no labels, and sub-folders mean nothing: each image is a class of its own. Makes a body for --from
+    /// Learn from images without labels: each image in and below the folder is a class of its own. Other runs can start
+    /// from the result with --from
     #[arg(long, conflicts_with_all = ["labels", "content", "folds"])]
     unlabelled: bool,
     /// File with the class names in order, one per line [default: the folder's labels.txt, or its sub-folders]
@@ -185,8 +186,13 @@ impl Arguments {
             Some(Shows::Image) => ContentChoice::Given(Content::Image),
         };
         let ignore_validation = self.hold_out.is_some();
-        let labels = labels.as_deref();
-        let choices = Choices { labels, content, ignore_validation, unlabelled: self.unlabelled, ..Choices::default() };
+        let choices = Choices {
+            labels: labels.as_deref(),
+            content,
+            ignore_validation,
+            classes: if self.unlabelled { Classes::EachImage } else { Classes::Labels },
+            ..Choices::default()
+        };
         let form = DataSource::form(&folder, choices)?;
         let name = match (&self.recipe, &form.class_sizes) {
             (Some(name), _) => name,
