@@ -42,7 +42,7 @@ impl Rules {
                     ("", "class_weights"),
                 ],
                 batch_sizes: &[(10_000, 64), (1000, 32), (0, 16)],
-                steps: 4000,
+                steps: 5000,
                 steps_pretrained: 1000,
             }),
             BODY => Some(Self {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_network_starts_from_the_shipped_body_if_it_fits() {
         let body = |width| (pretrained::BODY.to_owned(), width, 10);
-        let scratch = |width| (pretrained::NONE.to_owned(), width, 39);
+        let scratch = |width| (pretrained::NONE.to_owned(), width, 48);
         let flags = Overrides::default;
         assert_eq!(started(&flags()), body(0.5));
         assert_eq!(started(&Overrides { width: Some(0.25), ..flags() }), body(0.25));
