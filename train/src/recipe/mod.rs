@@ -301,7 +301,7 @@ impl Recipe {
     /// from the sizes of the classes. The user's own files and flags override both. Also returns the choices.
     pub fn for_data(name_or_path: &str, flags: &Overrides, data: &DataForm) -> Result<(Self, Vec<Decision>)> {
         let layers = Layers::find(name_or_path)?.with(flags.to_table()?);
-        // What the recipes for other images set is meant for them.
+        // Recipes with rules are made for images that are not digits, so they keep what they set.
         let rules = automatic::Rules::of(layers.base());
         let keeps_drawings = data.are_digits || rules.is_some();
         let mut adapted = if keeps_drawings { Table::new() } else { layers::drawings_off(layers.base())? };
