@@ -39,8 +39,8 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
     }
     if folder.is_none() && data.classes == Classes::EachImage {
         bail!(
-            "the run's images have no labels, so there is nothing to evaluate: train --from RUN --data FOLDER starts a \
-               run with labels from its weights"
+            "the run's images have no labels, so there is nothing to evaluate or to classify: train --from RUN --data \
+             FOLDER starts a run with labels from its weights, train export RUN --body FILE writes them"
         );
     }
     let folder = folder.unwrap_or(&data.folder);
