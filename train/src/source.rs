@@ -21,7 +21,7 @@ pub enum Classes {
     /// What the images are labelled with.
     #[default]
     Labels,
-    /// The images themselves: each is a class of its own, in whatever folder it is.
+    /// Each image is a class of its own. Sub-folders have no meaning.
     EachImage,
 }
 
@@ -167,8 +167,8 @@ impl DataSource {
         })
     }
 
-    /// Reads the images in and below a folder, each a class of its own. The test asks for some of them without the
-    /// augmentation of the training.
+    /// Reads the images in and below a folder, each as a class of its own. Some of them, without augmentation, are the
+    /// test images.
     fn read_unlabelled(folder: &Path, resolution: usize, progress: ReadProgress) -> Result<Self> {
         let (ReadSplit { set: train, mut notes }, labels) = dataset::exemplars(folder, resolution, progress)?;
         let tested = train.len().min(MOST_TESTED);
@@ -178,11 +178,9 @@ impl DataSource {
              augmentation, so its accuracy says nothing about other images",
             folder.display()
         ));
-        let absolute = std::path::absolute(folder).with_context(|| format!("cannot find {}", folder.display()))?;
-        let name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(Self {
-            name,
-            folder: absolute,
+            name: dataset::name(folder),
+            folder: std::path::absolute(folder).with_context(|| format!("cannot find {}", folder.display()))?,
             labels,
             content: Content::Image,
             train,

@@ -339,8 +339,10 @@ impl Catalogue {
     }
 }
 
-/// The last component of the path, even if it is a symlink; for `.` the name of the current folder.
-fn name(folder: &Path) -> String {
+/// The name of the data set in a folder: the last component of the path, even if it is a symlink; for `.` the name of the
+/// current folder.
+#[must_use]
+pub fn name(folder: &Path) -> String {
     let resolved = || folder.canonicalize().ok()?.file_name().map(ToOwned::to_owned);
     let name = folder.file_name().map(ToOwned::to_owned).or_else(resolved);
     name.map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned())

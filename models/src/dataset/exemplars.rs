@@ -15,14 +15,11 @@ pub fn exemplars<'a>(
     resolution: usize,
     options: impl Into<ReadOptions<'a>>,
 ) -> Result<(ReadSplit, Vec<String>)> {
-    let (paths, mut notes) = images_in(folder)?;
+    let (paths, _) = images_in(folder)?;
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let channels = if decode::any_in_colour(&paths) { 3 } else { 1 };
     let input = Input::new(channels, resolution, resolution, Content::Image);
-    let images: Vec<(&Path, usize)> = paths.iter().map(|path| (*path, 0)).collect();
-    let ReadSplit { mut set, notes: unreadable } =
-        decode::read(&format!("images in {}", folder.display()), &images, &input, options.into())?;
-    notes.extend(unreadable);
+    let ReadSplit { mut set, mut notes } = decode::unlabelled(folder, &input, paths.len(), options)?;
     let mut seen = HashSet::new();
     let groups = duplicates::groups(&[&set]);
     let firsts: Vec<usize> = (0..set.len()).filter(|&image| seen.insert(groups[image])).collect();

@@ -20,7 +20,7 @@ mod sample;
 mod splits;
 mod test_set;
 
-pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit};
+pub use catalogue::{Catalogue, Choose, ReadOptions, ReadProgress, ReadSplit, name};
 pub use decode::unlabelled;
 pub use duplicates::choose;
 pub use exemplars::exemplars;
