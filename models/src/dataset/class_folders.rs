@@ -62,10 +62,14 @@ impl ClassFolders {
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
         ensure!(
             !folders.is_empty(),
-            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{}: \
-             name another folder with --data",
+            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{} name \
+             another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_image) { ", only images outside class folders" } else { "" }
+            if entries.iter().any(Entry::is_image) {
+                ", only images outside class folders: put the images of each class into its own folder, or"
+            } else {
+                ":"
+            }
         );
         skipped.beside(&entries);
         skipped.folders = beside;
@@ -316,6 +320,25 @@ mod tests {
         assert!(notes.contains("1 .txt") && notes.contains("more: it is outside the data set"), "{notes}");
     }
 
+    /// ZIP archives made on macOS, folders of a Synology disk, and whole disks.
+    #[test]
+    fn folders_that_a_system_created_are_not_data() {
+        let (folder, list) = listed(&[
+            "pets/train/a/1.png",
+            "pets/train/a/@eaDir/1.png/SYNOPHOTO_THUMB_XL.jpg",
+            "pets/train/b/1.png",
+            "pets/train/__MACOSX/a/._1.png",
+            "pets/test/a/2.png",
+            "__MACOSX/pets/train/a/._1.png",
+            "__MACOSX/pets/test/a/._2.png",
+            "System Volume Information/c/1.png",
+            "lost+found/",
+        ]);
+        assert_eq!(list.classes, ["a", "b"]);
+        assert_eq!(list.images(folder.path(), Split::Train).unwrap().len(), 2);
+        assert_eq!(names(&list, folder.path(), Split::Test), ["pets/test/a/2.png"]);
+    }
+
     /// Names and nesting as found in common archives.
     #[test]
     fn splits_are_found_by_all_their_usual_names() {
@@ -401,7 +424,7 @@ mod tests {
                 &["train/a/1.png", "test/a/1.png", "test/b/1.png", "test/c/1.png"],
                 &["these classes have test images, but no training images: b, c"],
             ),
-            (&["1.png"], &["neither IDX files", "only images outside class folders"]),
+            (&["1.png"], &["neither IDX files", "only images outside class folders: put the images of each class"]),
             (&[], &["neither IDX files", "--data"]),
             (&["train/a/1.png", "test/a/"], &["test/a contains no images"]),
         ] {

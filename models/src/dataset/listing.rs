@@ -73,14 +73,18 @@ impl Entry {
     }
 }
 
-/// The entries of a folder, sorted by name. Hidden entries are skipped.
+/// Folders that systems create beside or inside a user's folders: macOS's in ZIP archives, Synology's with thumbnails,
+/// and those in the root of a Windows or Linux disk.
+const SYSTEM_FOLDERS: [&str; 5] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
+
+/// The entries of a folder, sorted by name. Hidden entries and [`SYSTEM_FOLDERS`] are skipped.
 pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
     let context = || format!("cannot list {}", folder.display());
     let mut listed = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
         let entry = entry.with_context(context)?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
+        if name.as_encoded_bytes().starts_with(b".") || SYSTEM_FOLDERS.iter().any(|folder| name == *folder) {
             skipped.hidden += 1;
         } else {
             listed.push((name, entry));
@@ -105,7 +109,7 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
 /// Counts of files and folders that are not read, by reason.
 #[derive(Default)]
 pub(super) struct Skipped {
-    /// Files and folders whose name starts with a dot.
+    /// Files and folders whose name starts with a dot, and [`SYSTEM_FOLDERS`].
     hidden: usize,
     /// Files without an image extension: their number by extension.
     endings: BTreeMap<String, usize>,
