@@ -12,7 +12,9 @@ figures, inspected, tract, ort = (
 card = inspected["card"]
 training, inputs, architecture = card["training"], card["input"], card["architecture"]
 with open(f"runs/pretrained/{name}/recipe.toml", "rb") as file:
-    held_out = tomllib.load(file)["hold_out"]
+    used = tomllib.load(file)
+held_out = used["hold_out"]
+chosen = "the epoch" if used["exported_epoch"] == "best" else "the temperature"
 digits = inputs["content"]["kind"] == "digit"
 
 print(f"# {name}\n")
@@ -22,7 +24,7 @@ rows = [
     ("network", f"{architecture['kind']}, width {architecture['width']}, {architecture['resolution']} px, "
                 f"first stride {architecture['stem_stride']}"),
     ("trained on", f"{training['data_set']}: "
-                   + (f"{training['images']:,} images of the training set; {held_out:,} others were used to choose the epoch"
+                   + (f"{training['images']:,} images of the training set; {held_out:,} others were used to choose {chosen}"
                       if held_out else f"all {training['images']:,} images of the training set")),
     ("recipe", f"`{recipe}`, seed {training['seed']}, epoch {training['epochs']}"),
     ("trained with", training["trained_with"]),

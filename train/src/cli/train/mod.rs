@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     data: Option<PathBuf>,
     /// Learn from images without labels: each image in and below the folder is a class of its own. Other runs can start
     /// from the result with --from
-    #[arg(long, conflicts_with_all = ["labels", "content", "folds"])]
+    #[arg(long, requires = "data", conflicts_with_all = ["labels", "content", "folds"])]
     unlabelled: bool,
     /// File with the class names in order, one per line [default: the folder's labels.txt, or its sub-folders]
     #[arg(long, value_name = "FILE")]
