@@ -62,14 +62,10 @@ impl ClassFolders {
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
         ensure!(
             !folders.is_empty(),
-            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{} name \
-             another folder with --data",
+            "{} contains neither IDX files (such as train-images-idx3-ubyte) nor a sub-folder of images per class{}: put \
+             the images of each class into its own folder, or name another folder with --data",
             root.display(),
-            if entries.iter().any(Entry::is_image) {
-                ", only images outside class folders: put the images of each class into its own folder, or"
-            } else {
-                ":"
-            }
+            if entries.iter().any(Entry::is_image) { ", only images outside class folders" } else { "" }
         );
         skipped.beside(&entries);
         skipped.folders = beside;
@@ -332,6 +328,7 @@ mod tests {
             "__MACOSX/pets/train/a/._1.png",
             "__MACOSX/pets/test/a/._2.png",
             "System Volume Information/c/1.png",
+            "$Recycle.Bin/d/1.png",
             "lost+found/",
         ]);
         assert_eq!(list.classes, ["a", "b"]);

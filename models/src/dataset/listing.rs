@@ -3,7 +3,7 @@
 use crate::image_file;
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,9 +73,14 @@ impl Entry {
     }
 }
 
-/// Folders that systems create beside or inside a user's folders: macOS's in ZIP archives, Synology's with thumbnails,
-/// and those in the root of a Windows or Linux disk.
+/// Folders that a system creates beside or inside a user's folders: by macOS in ZIP archives, by Synology for thumbnails,
+/// by Windows and Linux in the root of a disk.
 const SYSTEM_FOLDERS: [&str; 5] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
+
+/// Ignores case: Windows also writes `$Recycle.Bin`.
+fn is_system_folder(name: &OsStr) -> bool {
+    SYSTEM_FOLDERS.iter().any(|folder| name.eq_ignore_ascii_case(folder))
+}
 
 /// The entries of a folder, sorted by name. Hidden entries and [`SYSTEM_FOLDERS`] are skipped.
 pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
@@ -84,7 +89,7 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
     for entry in fs::read_dir(folder).with_context(context)? {
         let entry = entry.with_context(context)?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") || SYSTEM_FOLDERS.iter().any(|folder| name == *folder) {
+        if name.as_encoded_bytes().starts_with(b".") || is_system_folder(&name) {
             skipped.hidden += 1;
         } else {
             listed.push((name, entry));
