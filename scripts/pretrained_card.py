@@ -1,5 +1,6 @@
 """Writes the card of a trained model in Markdown, from the output of the programs. Called by `scripts/pretrained`."""
 
+import csv
 import json
 import sys
 import tomllib
@@ -43,8 +44,20 @@ for row in rows:
     print("| {} | {} |".format(*row))
 recall, weakest = min((entry["recall"], label) for entry, label in zip(figures["classes"], figures["labels"]))
 print(f"\nWeakest class: {weakest}, recall {100 * recall:.1f} %.\n")
+if used["name"] == "tutorial":
+    with open(Path(facts, "history.csv"), newline="") as file:
+        epochs = list(csv.DictReader(file))
+    print("## Training\n\nThe source tutorial reports a mean training loss of 0.0175 in its fifth epoch.\n")
+    print("| epoch | mean training loss | test loss | test accuracy |\n|---|---|---|---|")
+    for epoch in epochs:
+        print(f"| {epoch['epoch']} | {float(epoch['train_loss']):.4f} | {float(epoch['test_loss']):.4f} "
+              f"| {100 * float(epoch['test_accuracy']):.2f} % |")
+    print()
 print("## Limits\n")
-if digits:
+if digits and not used["outliers"]["share"]:
+    print("It knows only single digits, and was trained without images of anything else: it takes more of them for digits "
+          "than\nmnist-quick does.")
+elif digits:
     print("It knows only single digits. Most other images are unknown to it, but about a third of printed letters are "
           "taken\nfor digits. MNIST's digits were written in the United States in the 1990s: sevens with a bar and ones "
           "with a flag are rarer\nthere than elsewhere.")
