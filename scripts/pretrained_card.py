@@ -32,7 +32,7 @@ rows = [
     ("test accuracy, tract", f"{100 * tract['accuracy']:.2f} % ({tract['correct']:,} of {tract['images']:,})"),
     ("test accuracy, ONNX Runtime", f"{100 * ort['accuracy']:.2f} % ({ort['correct']:,} of {ort['images']:,})"),
     ("95 % interval", "{:.2f} % to {:.2f} %".format(*(100 * bound for bound in figures["accuracy_interval"]))),
-    ("calibration error (ECE)", f"{100 * tract['calibration']['ece']:.2f} %; {100 * figures['calibration']['ece']:.1f} % as "
+    ("calibration error (ECE)", f"{100 * tract['calibration']['ece']:.2f} %; {100 * figures['calibration']['ece']:.2f} % as "
                                 f"trained, before the temperature {card['confidence']['temperature']}"),
     ("multiply-adds", f"{inspected['multiply_adds']:,} per image"),
     ("parameters in the file", f"{inspected['parameters']:,}"),

@@ -33,7 +33,7 @@ impl SavedInputs {
             };
             ensure!(
                 !parents.insert(parent) || parent.canonicalize().ok().as_ref() != Some(&real),
-                "{} is in the folder for saved inputs, {}: name another folder",
+                "{} is in the folder {}, where a saved file could replace it: name another folder",
                 files::name(path),
                 files::name(folder)
             );

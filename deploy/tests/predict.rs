@@ -327,6 +327,11 @@ fn an_answer_is_explained_by_a_picture() {
         1,
         &["cannot be explained", "no linear classifier (Gemm) follows its pooling"],
     );
+    scene.assert_fails(
+        "predict photos --backend tract --unknown off --explain new --save-input ./new",
+        1,
+        &["--save-input and --explain both name ./new", "name two folders"],
+    );
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Precision {
             Self::Fp32 => "for every runtime; the fastest on 32-bit ARM",
             Self::Fp16 => "for every runtime; weights are stored in 16 bits, arithmetic is in 32",
             Self::Int8 => {
-                "the smallest file, at a small cost in accuracy; the fastest on x86-64 and, by the number of instructions, on 64-bit ARM"
+                "the smallest file, at a small cost in accuracy; in tract the fastest on x86-64 and, by the number of instructions, on 64-bit ARM"
             }
         }
     }

@@ -271,6 +271,12 @@ fn a_folder_of_photos_needs_no_other_flags() {
         assert!(log.contains(line), "expected '{line}' in:\n{log}");
     }
     assert!(!place.path().join("runs/photos-2").exists());
+    // At any resolution.
+    for resolution in ["96", "64"] {
+        let own = ["--data", "photos", "--folds", "2", "--from", "runs/photos", "--resolution", resolution];
+        let message = place.fails("train", &own);
+        assert!(message.contains("was trained on images that the folds would test"), "{message}");
+    }
     let message = place.fails("train", &["--data", "photos", "--folds", "16"]);
     assert!(
         message.contains("the class square has 1") && message.contains("expected at least one for each of 16 folds"),
@@ -310,6 +316,11 @@ fn images_without_labels_make_a_body_for_other_runs() {
     assert!(notes.contains("each image is a class of its own"), "{notes}");
     let (log, _) = place.output("train", &["--resume", "runs/body", "--epochs", "2"]);
     assert!(log.contains("continues     at epoch 2 of 2"), "{log}");
+    let (log, _) = place.output("train", &["--resume", "runs/body"]);
+    assert!(
+        log.contains("is finished: 2 epochs done") && !place.path().join("runs/body/report.html").exists(),
+        "{log}"
+    );
     let message = place.fails("train", &["eval", "runs/body"]);
     assert!(message.contains("the run's images have no labels, so there is nothing to evaluate"), "{message}");
     let message = place.fails("train", &["--data", "more", "--unlabelled", "--hold-out", "3"]);
@@ -320,6 +331,20 @@ fn images_without_labels_make_a_body_for_other_runs() {
     for line in ["width 0.1: that of best.safetensors", "with a new classifier", "classes       2: x, y"] {
         assert!(log.contains(line), "expected '{line}' in:\n{log}");
     }
+}
+
+#[test]
+fn the_batch_fits_the_smallest_fold() {
+    let place = Place::new();
+    for (folder, numbers) in [("photos/x", 0..12), ("photos/y", 12..24)] {
+        fs::create_dir_all(place.path().join(folder)).unwrap();
+        for number in numbers {
+            patches(number).save(place.path().join(folder).join(format!("{number}.png"))).unwrap();
+        }
+    }
+    let small = ["--width", "0.1", "--resolution", "32", "--epochs", "1", "--threads", "1"];
+    let (log, _) = place.output("train", &[&["--data", "photos", "--folds", "2"], &small[..]].concat());
+    assert!(log.contains("fold 2 of 2: 12 images to train on, 12 to test on"), "{log}");
 }
 
 #[test]

@@ -86,8 +86,7 @@ impl Comparison {
             }
         }
         let differences = differences(&sides)?;
-        let same_data =
-            sides.windows(2).all(|pair| pair[0].metadata.data.fingerprint == pair[1].metadata.data.fingerprint);
+        let same_data = sides.windows(2).all(|pair| pair[0].metadata.data.has_the_images_of(&pair[1].metadata.data));
         Ok(Self { sides, differences, same_data })
     }
 

@@ -117,6 +117,11 @@ impl TrainingData {
             Content::Digit { polarity } => polarity,
             Content::Image => source.train.polarity(),
         };
+        ensure!(
+            recipe.patience == 0 || hold_out > 0 || source.validation.is_some(),
+            "patience has no effect without held-out images: set hold_out, or add a validation split (which --folds does \
+             not use)"
+        );
         if hold_out == 0 {
             let held_out = source.validation.as_ref().map(|set| Images::on_device(set, device)).transpose()?;
             return Ok(Self { fit: all, held_out, preprocessing, polarity });
@@ -133,6 +138,15 @@ impl TrainingData {
             !held_out.is_empty(),
             "{}: no image can be held out, because every class has only one: add images, or set --hold-out 0",
             source.folder.display()
+        );
+        ensure!(
+            fit.len() >= recipe.batch_size,
+            "{}: {} training images are left after {} were held out with their near-duplicates, too few for a batch of {}: \
+             lower --hold-out or --batch-size",
+            source.folder.display(),
+            fit.len(),
+            held_out.len(),
+            recipe.batch_size
         );
         let select = |indices: &[i64]| all.select(&Tensor::f_from_slice(indices)?);
         Ok(Self { held_out: Some(select(&held_out)?), fit: select(&fit)?, preprocessing, polarity })
@@ -173,11 +187,18 @@ fn measure(images: &Tensor) -> Result<Preprocessing> {
     let channels = images.size()[1];
     let (mut mean, mut std) = (Vec::new(), Vec::new());
     for channel in 0..channels {
-        let values = images.f_select(1, channel)?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+        // How often each value occurs: converting the pixels to floats would take several times the set's memory.
+        let pixels = images.f_select(1, channel)?.f_reshape([-1])?;
+        let counts = Vec::<f64>::try_from(pixels.f_bincount(None::<&Tensor>, 256)?.f_to_kind(Kind::Double)?)?;
+        let total: f64 = counts.iter().sum();
+        let average = |of: &dyn Fn(f64) -> f64| -> f64 {
+            counts.iter().enumerate().map(|(value, count)| count * of(value as f64 / 255.0)).sum::<f64>() / total
+        };
+        let center = average(&|value| value);
         let rounded = |value: f64| ((value * 1e4).round() / 1e4) as f32;
-        mean.push(rounded(values.f_mean(Kind::Double)?.f_double_value(&[])?));
+        mean.push(rounded(center));
         // A constant channel is not scaled.
-        let spread = rounded(values.f_std(false)?.f_double_value(&[])?);
+        let spread = rounded(average(&|value| (value - center).powi(2)).sqrt());
         std.push(if spread > 0.0 { spread } else { 1.0 });
     }
     Ok(Preprocessing { mean, std })
@@ -331,6 +352,25 @@ mod tests {
     fn too_few_images_are_an_error_that_says_so() {
         let message = TrainingData::new(&source(15, 1), &recipe(10, 8), Device::Cpu).err().unwrap().to_string();
         assert!(message.contains("15 training images are too few for a batch of 8 with 10 held out"), "{message}");
+    }
+
+    #[test]
+    fn early_stopping_needs_held_out_images() {
+        let patient = Recipe { patience: 3, ..recipe(0, 8) };
+        let message = TrainingData::new(&source(15, 1), &patient, Device::Cpu).err().unwrap().to_string();
+        assert!(message.contains("patience has no effect without held-out images"), "{message}");
+        let with_validation = DataSource { validation: Some(source(9, 1).test), ..source(15, 1) };
+        assert!(TrainingData::new(&with_validation, &patient, Device::Cpu).is_ok());
+    }
+
+    /// Against numpy: `x.mean()` and `x.std()` of the pixels over 255.
+    #[test]
+    fn mean_and_deviation_are_those_of_the_pixels() {
+        let pixels = Tensor::from_slice(&[0_u8, 255, 51, 102, 7, 7, 7, 7]).view([2, 2, 1, 2]);
+        let Preprocessing { mean, std } = measure(&pixels).unwrap();
+        // Channel 0 has 0, 255, 7, 7; channel 1 has 51, 102, 7, 7.
+        assert_eq!(mean, [0.2637, 0.1637]);
+        assert_eq!(std, [0.4252, 0.1535]);
     }
 
     /// `(x / 255 − mean) / std`, as torchvision's `ToTensor` and `Normalize`.

@@ -50,7 +50,18 @@ impl Imported {
             "{shown} tells {classes} classes apart, but there are {} labels: expected one for each class",
             labels.len()
         );
-        let Preparation { resolution, preprocessing, resize } = preparation;
+        let channels = pretrained.channels();
+        ensure!([1, 3].contains(&channels), "{shown} takes images with {channels} channels: expected 1 or 3");
+        let Preparation { resolution, mut preprocessing, resize } = preparation;
+        if channels == 1 {
+            for numbers in [&mut preprocessing.mean, &mut preprocessing.std] {
+                numbers.dedup();
+                ensure!(
+                    numbers.len() == 1,
+                    "{shown} takes grey images: expected one number in --mean and one in --std"
+                );
+            }
+        }
         let base = Recipe::find(BASE)?;
         let recipe = Recipe {
             name: name.to_owned(),
@@ -63,7 +74,7 @@ impl Imported {
             outliers: OutlierRecipe::default(),
             ..base
         };
-        let architecture = recipe.architecture(pretrained.channels(), classes)?;
+        let architecture = recipe.architecture(channels, classes)?;
         let mut network = Network::zeros(&architecture, Device::Cpu)?;
         pretrained.fill(&mut network)?;
         let input = Input { resize, ..Input::new(architecture.channels, resolution, resolution, Content::Image) };
@@ -138,8 +149,8 @@ mod tests {
     }
 
     /// A file of random weights for five classes, and the network.
-    fn saved(folder: &Path, classifier: bool) -> (PathBuf, Network) {
-        let architecture = Architecture { classes: 5, ..Architecture::imagenet(0.25, 32) };
+    fn saved(folder: &Path, channels: usize, classifier: bool) -> (PathBuf, Network) {
+        let architecture = Architecture { channels, classes: 5, ..Architecture::imagenet(0.25, 32) };
         let network = Network::initialised(&architecture, Device::Cpu).unwrap();
         let file = folder.join("weights.safetensors");
         fs::write(&file, timm::write(&network.tensors().unwrap(), classifier).unwrap()).unwrap();
@@ -148,26 +159,28 @@ mod tests {
 
     #[test]
     fn an_imported_run_answers_like_the_network_and_says_where_it_comes_from() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, network) = saved(folder.path(), true);
-        let imported = Imported::new("weights", &file, labels(5), preparation()).unwrap();
-        let run = imported.write(Some(&folder.path().join("run"))).unwrap();
-        let checkpoint = Checkpoint::read(&run.best()).unwrap();
-        assert!(checkpoint.metadata.is_imported());
-        let card = checkpoint.card();
-        let training = card.training.unwrap();
-        assert_eq!((training.images, training.epochs, card.input.resize), (0, 0, preparation().resize));
-        assert_eq!(training.started_from.unwrap().file, "weights.safetensors");
+        for channels in [3, 1] {
+            let folder = tempfile::tempdir().unwrap();
+            let (file, network) = saved(folder.path(), channels, true);
+            let imported = Imported::new("weights", &file, labels(5), preparation()).unwrap();
+            let run = imported.write(Some(&folder.path().join("run"))).unwrap();
+            let checkpoint = Checkpoint::read(&run.best()).unwrap();
+            assert!(checkpoint.metadata.is_imported());
+            let card = checkpoint.card();
+            let training = card.training.unwrap();
+            assert_eq!((training.images, training.epochs, card.input.resize), (0, 0, preparation().resize));
+            assert_eq!(training.started_from.unwrap().file, "weights.safetensors");
 
-        let images = dataset::noise((2, 3, 32, 32), 1);
-        let options = Options::new(Selection::AutoOnCpu, Some(1));
-        let bytes = crate::export::to_bytes(&checkpoint).unwrap();
-        let found = Model::from_bytes("imported", &bytes, &options).unwrap().logits(images.view()).unwrap();
-        let pixels: Vec<f32> = images.iter().map(|&value| f32::from(value) / 255.0 * 2.0 - 1.0).collect();
-        let batch = Tensor::from_slice(&pixels).view([2, 3, 32, 32]);
-        let expected = network.forward(&batch, false).unwrap().to_kind(Kind::Float).contiguous().view([-1]);
-        for (found, expected) in found.iter().zip(Vec::<f32>::try_from(expected).unwrap()) {
-            assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+            let images = dataset::noise((2, channels, 32, 32), 1);
+            let options = Options::new(Selection::AutoOnCpu, Some(1));
+            let bytes = crate::export::to_bytes(&checkpoint).unwrap();
+            let found = Model::from_bytes("imported", &bytes, &options).unwrap().logits(images.view()).unwrap();
+            let pixels: Vec<f32> = images.iter().map(|&value| f32::from(value) / 255.0 * 2.0 - 1.0).collect();
+            let batch = Tensor::from_slice(&pixels).view([2, channels as i64, 32, 32]);
+            let expected = network.forward(&batch, false).unwrap().to_kind(Kind::Float).contiguous().view([-1]);
+            for (found, expected) in found.iter().zip(Vec::<f32>::try_from(expected).unwrap()) {
+                assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+            }
         }
     }
 
@@ -178,12 +191,14 @@ mod tests {
             let imported = Imported::new("weights", file, labels(count), preparation());
             imported.err().map_or_else(String::new, |error| format!("{error:#}"))
         };
-        let (file, _) = saved(folder.path(), true);
+        let (odd, _) = saved(folder.path(), 4, true);
+        assert!(refused(&odd, 5).contains("takes images with 4 channels: expected 1 or 3"));
+        let (file, _) = saved(folder.path(), 3, true);
         assert!(refused(&file, 4).contains("tells 5 classes apart, but there are 4 labels"));
         let run = Imported::new("weights", &file, labels(5), preparation()).unwrap();
         let run = run.write(Some(&folder.path().join("run"))).unwrap();
         assert!(refused(&run.best(), 5).contains("is a checkpoint"), "{}", refused(&run.best(), 5));
-        let (file, _) = saved(folder.path(), false);
+        let (file, _) = saved(folder.path(), 3, false);
         assert!(refused(&file, 5).contains("has no classifier: start a training run from it with train --from"));
     }
 }

@@ -21,14 +21,21 @@ pub struct Optimizer {
     state: Vec<(&'static str, Tensor)>,
     /// 1 for each parameter of the body, 0 for those of the classifier; `[total]`.
     body: Tensor,
-    /// The body's learning rate as a share of the classifier's: 0 while it is frozen.
-    share: f64,
+    /// Steps at the start in which the body is frozen.
+    frozen_steps: u64,
 }
 
 impl Optimizer {
     /// A new optimizer for `parameters` `[total]`, whose first `decayed` elements are subject to weight decay, or all
-    /// of them if the recipe sets `decay_norm_and_bias`. `body` is 1 for each parameter of the body, otherwise 0.
-    pub fn new(recipe: &OptimizerRecipe, parameters: &Tensor, decayed: i64, body: Tensor) -> Result<Self> {
+    /// of them if the recipe sets `decay_norm_and_bias`. `body` is 1 for each parameter of the body, otherwise 0. The body
+    /// is frozen for the first `frozen_steps`.
+    pub fn new(
+        recipe: &OptimizerRecipe,
+        parameters: &Tensor,
+        decayed: i64,
+        body: Tensor,
+        frozen_steps: u64,
+    ) -> Result<Self> {
         let names: &[&'static str] = match recipe.kind {
             OptimizerKind::Sgd => &["momentum"],
             OptimizerKind::AdamW => &["average", "square_average"],
@@ -36,12 +43,7 @@ impl Optimizer {
         let _guard = tch::no_grad_guard();
         let state = names.iter().map(|&name| Ok((name, parameters.f_zeros_like()?))).collect::<Result<_>>()?;
         let decayed = if recipe.decay_norm_and_bias { parameters.size()[0] } else { decayed };
-        Ok(Self { recipe: recipe.clone(), decayed, state, body, share: recipe.body_lr })
-    }
-
-    /// Freezes the body, so that only the classifier is trained, or lets it be trained again.
-    pub fn freeze_body(&mut self, frozen: bool) {
-        self.share = if frozen { 0.0 } else { self.recipe.body_lr };
+        Ok(Self { recipe: recipe.clone(), decayed, state, body, frozen_steps })
     }
 
     /// The state tensors by name, each `[total]`.
@@ -54,13 +56,14 @@ impl Optimizer {
     pub fn step(&mut self, parameters: &Tensor, gradient: &mut Tensor, rate: f64, step: u64) -> Result<()> {
         let _guard = tch::no_grad_guard();
         let mut parameters = parameters.shallow_clone();
+        let frozen = step < self.frozen_steps;
         // The rate of each parameter as a share of `rate`; `None` if all are 1.
-        let shares = match self.share {
+        let shares = match if frozen { 0.0 } else { self.recipe.body_lr } {
             1.0 => None,
-            share => Some(self.body.f_mul_scalar(share - 1.0)?.f_add_scalar(1.0)?),
+            share => Some(body_and_rest(&self.body, share, 1.0)?),
         };
         match self.recipe.kind {
-            OptimizerKind::Sgd => self.sgd(&mut parameters, gradient, rate, shares.as_ref()),
+            OptimizerKind::Sgd => self.sgd(&mut parameters, gradient, rate, shares.as_ref(), frozen),
             OptimizerKind::AdamW => self.adamw(&mut parameters, gradient, rate, shares.as_ref(), step),
         }
     }
@@ -72,13 +75,14 @@ impl Optimizer {
         gradient: &mut Tensor,
         rate: f64,
         shares: Option<&Tensor>,
+        frozen: bool,
     ) -> Result<()> {
         let OptimizerRecipe { momentum, nesterov, weight_decay, .. } = self.recipe;
         if weight_decay > 0.0 {
             let decay = parameters.f_narrow(0, 0, self.decayed)?.f_mul_scalar(weight_decay)?;
             let _ = gradient.f_narrow(0, 0, self.decayed)?.f_add_(&decay)?;
         }
-        if let (Some(shares), 0.0) = (shares, self.share) {
+        if let (Some(shares), true) = (shares, frozen) {
             // A frozen body gathers no momentum either.
             let _ = gradient.f_mul_(shares)?;
         }
@@ -111,20 +115,38 @@ impl Optimizer {
                 }
             };
         }
-        if let (Some(shares), 0.0) = (shares, self.share) {
+        if let (Some(shares), true) = (shares, step < self.frozen_steps) {
             let _ = gradient.f_mul_(shares)?;
         }
         let [(_, average), (_, square)] = &mut self.state[..] else { anyhow::bail!("AdamW keeps two averages") };
         let _ = average.f_lerp_(gradient, 1.0 - beta1)?;
         let _ = square.f_mul_scalar_(ADAM_BETA2)?.f_add_(&gradient.f_square()?.f_mul_scalar_(1.0 - ADAM_BETA2)?)?;
+        let root_correction = |count: f64| (1.0 - ADAM_BETA2.powf(count)).sqrt();
+        let corrected_rate = |count: f64| rate / (1.0 - beta1.powf(count));
         let count = step as f64 + 1.0;
-        let root_correction = (1.0 - ADAM_BETA2.powf(count)).sqrt();
-        let mut denominator = square.f_sqrt()?.f_div_scalar_(root_correction)?;
+        // As in PyTorch, a parameter's steps count from the first one that moves it.
+        let since_thaw = step.checked_sub(self.frozen_steps).map_or(1.0, |steps| steps as f64 + 1.0);
+        let (mut denominator, rates) = if self.frozen_steps == 0 {
+            (square.f_sqrt()?.f_div_scalar_(root_correction(count))?, None)
+        } else {
+            let corrections = body_and_rest(&self.body, root_correction(since_thaw), root_correction(count))?;
+            let rates = body_and_rest(&self.body, corrected_rate(since_thaw), corrected_rate(count))?;
+            (square.f_sqrt()?.f_div_(&corrections)?, Some(rates))
+        };
         let _ = denominator.f_add_scalar_(ADAM_EPSILON)?;
-        let change = average.f_div(&denominator)?.f_mul_scalar_(rate / (1.0 - beta1.powf(count)))?;
+        let mut change = average.f_div(&denominator)?;
+        let _ = match rates {
+            None => change.f_mul_scalar_(corrected_rate(count))?,
+            Some(rates) => change.f_mul_(&rates)?,
+        };
         let _ = parameters.f_sub_(&if let Some(shares) = shares { change.f_mul(shares)? } else { change })?;
         Ok(())
     }
+}
+
+/// One number for each parameter of the body and another for the rest, `[total]`; `is_body` is 1 for the body's.
+fn body_and_rest(is_body: &Tensor, body: f64, rest: f64) -> Result<Tensor> {
+    Ok(is_body.f_mul_scalar(body - rest)?.f_add_scalar(rest)?)
 }
 
 /// Scales a gradient down to L2 norm `longest` if it is longer, as `torch.nn.utils.clip_grad_norm_` does. 0 means no
@@ -160,14 +182,13 @@ mod tests {
     }
 
     /// The body is frozen for the first steps.
-    fn steps_frozen(recipe: &OptimizerRecipe, rate: f64, decayed: i64, frozen: usize) -> Vec<Vec<f32>> {
+    fn steps_frozen(recipe: &OptimizerRecipe, rate: f64, decayed: i64, frozen: u64) -> Vec<Vec<f32>> {
         let parameters = Tensor::from_slice(&START);
         let body = Tensor::from_slice(&[1_f32, 1.0, 0.0, 0.0]);
-        let mut optimizer = Optimizer::new(recipe, &parameters, decayed, body).unwrap();
+        let mut optimizer = Optimizer::new(recipe, &parameters, decayed, body, frozen).unwrap();
         let mut seen = Vec::new();
         for (step, gradient) in GRADIENTS.iter().enumerate() {
             let mut gradient = Tensor::from_slice(gradient);
-            optimizer.freeze_body(step < frozen);
             optimizer.step(&parameters, &mut gradient, rate, step as u64).unwrap();
             seen.push(Vec::<f32>::try_from(&parameters).unwrap());
         }
@@ -273,6 +294,10 @@ mod tests {
         let plain = recipe(OptimizerKind::Sgd, 0.9, false, 0.0);
         let thawed = steps_frozen(&plain, 0.1, 4, 2);
         assert!((thawed[2][0] - (START[0] - 0.1 * GRADIENTS[2][0])).abs() < 1e-6, "{thawed:?}");
+        // The first step of Adam is the learning rate, whatever the gradient.
+        let thawed = steps_frozen(&recipe(OptimizerKind::AdamW, 0.9, false, 0.0), 0.1, 4, 2);
+        assert!((thawed[2][0] - (START[0] + 0.1)).abs() < 1e-5, "{thawed:?}");
+        assert!((thawed[2][1] - (START[1] - 0.1)).abs() < 1e-5, "{thawed:?}");
     }
 
     /// `torch.nn.utils.clip_grad_norm_(…, 2.0)` of (3, 4, 12), whose norm is 13.

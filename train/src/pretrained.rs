@@ -2,14 +2,16 @@
 
 pub(crate) mod timm;
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, DataFacts};
 use crate::flat::{Flat, Spec};
 use crate::network::Network;
 use crate::recipe::NetworkRecipe;
 use crate::run;
+use crate::source::Classes;
 use anyhow::{Context, Result, bail, ensure};
 use models::architecture::{Architecture, Kind as Layers};
 use models::card::Origin;
+use models::dataset::{self, Dataset};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,6 +41,8 @@ pub struct Pretrained {
     name: String,
     /// The network that they belong to.
     network: NetworkRecipe,
+    /// The data that a run learnt the labels of.
+    data: Option<DataFacts>,
     is_checkpoint: bool,
     tensors: HashMap<String, Tensor>,
 }
@@ -112,9 +116,12 @@ impl Pretrained {
 
     fn parse(name: String, path: &Path, bytes: &[u8]) -> Result<Self> {
         let is_checkpoint = checkpoint::is_checkpoint(bytes);
-        let (tensors, network) = if is_checkpoint {
+        let (tensors, network, data) = if is_checkpoint {
             let checkpoint = Checkpoint::from_bytes(path, bytes)?;
-            (checkpoint.shipped_tensors(), checkpoint.metadata.recipe.network.clone())
+            let metadata = &checkpoint.metadata;
+            let has_labels = metadata.data.classes == Classes::Labels && !metadata.is_imported();
+            let data = has_labels.then(|| metadata.data.clone());
+            (checkpoint.shipped_tensors(), metadata.recipe.network.clone(), data)
         } else {
             let tensors = timm::read(bytes).with_context(|| {
                 format!(
@@ -126,11 +133,26 @@ impl Pretrained {
             let last = last.with_context(|| format!("{name} has no weights for the last convolution"))?;
             let width = last as f64 / LAST_CHANNELS;
             // The resolution is not stored; this is ImageNet's.
-            (tensors, NetworkRecipe { arch: Layers::MobilenetV1, width, resolution: 224, stem_stride: 2 })
+            let network = NetworkRecipe { arch: Layers::MobilenetV1, width, resolution: 224, stem_stride: 2 };
+            (tensors, network, None)
         };
         let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let sha256 = format!("{:x}", Sha256::digest(bytes));
-        Ok(Self { origin: Origin { file, sha256 }, name, network, is_checkpoint, tensors })
+        Ok(Self { origin: Origin { file, sha256 }, name, network, data, is_checkpoint, tensors })
+    }
+
+    /// Describes how many of the images that the weights were fitted to are in `set`; `None` if they are not, or if it is
+    /// not known, as for images of another size.
+    #[must_use]
+    pub fn trained_on(&self, set: &Dataset) -> Option<String> {
+        dataset::trained_on(&self.data.as_ref()?.sample, set)
+    }
+
+    /// Whether the weights are those of a run on this data folder.
+    #[must_use]
+    pub fn is_of(&self, folder: &Path) -> bool {
+        let real = |folder: &Path| folder.canonicalize().ok();
+        self.data.as_ref().is_some_and(|data| real(&data.folder).is_some() && real(&data.folder) == real(folder))
     }
 
     /// The network that the weights belong to. Its resolution is a guess for weights that timm saved.

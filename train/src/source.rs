@@ -105,7 +105,7 @@ impl DataSource {
     pub fn form(folder: &Path, choices: Choices) -> Result<DataForm> {
         if choices.classes == Classes::EachImage {
             let count = dataset::images_in(folder)?.0.len();
-            return Ok(DataForm { class_sizes: Some(vec![1; count]), ..DataForm::default() });
+            return Ok(DataForm { are_files: true, class_sizes: vec![1; count], ..DataForm::default() });
         }
         let catalogue = Catalogue::open(folder)?;
         let are_digits = match choices.content {
@@ -114,7 +114,8 @@ impl DataSource {
             ContentChoice::Given(content) => content != Content::Image,
         };
         let has_validation = catalogue.has_validation() && !choices.ignore_validation;
-        Ok(DataForm { are_digits, has_validation, class_sizes: catalogue.class_sizes()? })
+        let class_sizes = catalogue.class_sizes()?;
+        Ok(DataForm { are_digits, has_validation, are_files: catalogue.has_class_folders(), class_sizes })
     }
 
     /// Reads a data folder ([`Catalogue`]) for a network with this resolution.
@@ -196,7 +197,39 @@ impl DataSource {
 
     /// The same data for each of `count` folds of a cross-validation: each tests on another part of every class and
     /// trains on the others. A test split of the folder's own is left out. Errors if a class has fewer images.
-    pub fn folds(&self, count: usize) -> Result<Vec<Result<Self>>> {
+    pub fn folds(&self, count: usize) -> Result<impl Iterator<Item = Result<Self>>> {
+        let (all, folds) = self.assigned(count)?;
+        let fold = move |fold: usize| {
+            let places = |fold: usize, is_in: bool| -> Vec<usize> {
+                (0..all.len()).filter(|&image| (folds[image] == fold) == is_in).collect()
+            };
+            Ok(Self {
+                name: self.name.clone(),
+                folder: self.folder.clone(),
+                labels: self.labels.clone(),
+                content: self.content,
+                train: all.select(&places(fold, false))?,
+                validation: None,
+                test: all.select(&places(fold, true))?,
+                held_out_by_class: self.held_out_by_class,
+                near_duplicates_together: self.near_duplicates_together,
+                classes: self.classes,
+                has_test: true,
+                notes: Vec::new(),
+            })
+        };
+        Ok((0..count).map(fold))
+    }
+
+    /// The training images of the smallest of [`Self::folds`].
+    pub fn smallest_fold(&self, count: usize) -> Result<usize> {
+        let (all, folds) = self.assigned(count)?;
+        let tested = (0..count).map(|fold| folds.iter().filter(|own| **own == fold).count());
+        Ok(all.len() - tested.max().unwrap_or(0))
+    }
+
+    /// All images that are divided into folds, and the fold that tests each of them.
+    fn assigned(&self, count: usize) -> Result<(Dataset, Vec<usize>)> {
         let mut parts = vec![&self.train];
         parts.extend(&self.validation);
         if !self.has_test {
@@ -222,26 +255,7 @@ impl DataSource {
                 self.folder.display()
             );
         }
-        let places = |fold: usize, is_in: bool| -> Vec<usize> {
-            (0..all.len()).filter(|&image| (folds[image] == fold) == is_in).collect()
-        };
-        let fold = |fold: usize| {
-            Ok(Self {
-                name: self.name.clone(),
-                folder: self.folder.clone(),
-                labels: self.labels.clone(),
-                content: self.content,
-                train: all.select(&places(fold, false))?,
-                validation: None,
-                test: all.select(&places(fold, true))?,
-                held_out_by_class: self.held_out_by_class,
-                near_duplicates_together: self.near_duplicates_together,
-                classes: self.classes,
-                has_test: true,
-                notes: Vec::new(),
-            })
-        };
-        Ok((0..count).map(fold).collect())
+        Ok((all, folds))
     }
 
     /// The input of a model trained on it.
@@ -277,6 +291,15 @@ impl DataFacts {
             near_duplicates_together: source.near_duplicates_together,
             classes: source.classes,
         }
+    }
+
+    /// Whether two runs were trained on the same images. Fingerprints depend on the images' size, so at different
+    /// resolutions the folder, the classes and the number of images decide.
+    #[must_use]
+    pub fn has_the_images_of(&self, other: &Self) -> bool {
+        let size = |facts: &Self| (facts.input.channels, facts.input.height, facts.input.width);
+        let place = |facts: &Self| (facts.folder.clone(), facts.labels.clone(), facts.fitted + facts.held_out);
+        if size(self) == size(other) { self.fingerprint == other.fingerprint } else { place(self) == place(other) }
     }
 
     /// Describes how a data set differs from the one a run was started with (`self`), as the end of a sentence. `None`
@@ -355,6 +378,17 @@ mod tests {
     }
 
     #[test]
+    fn runs_at_other_resolutions_can_have_the_same_images() {
+        let run = facts();
+        let larger = DataFacts { input: Input::new(3, 96, 96, Content::Image), fingerprint: "1".into(), ..facts() };
+        assert!(run.has_the_images_of(&DataFacts { folder: "moved".into(), fitted: 80, ..facts() }));
+        assert!(run.has_the_images_of(&DataFacts { fitted: 80, held_out: 20, ..larger.clone() }));
+        assert!(!run.has_the_images_of(&DataFacts { fingerprint: "1".into(), ..facts() }));
+        assert!(!run.has_the_images_of(&DataFacts { fitted: 91, ..larger.clone() }));
+        assert!(!run.has_the_images_of(&DataFacts { folder: "other".into(), ..larger }));
+    }
+
+    #[test]
     fn every_image_is_tested_in_one_fold() {
         let set = |first: u8, count: usize| {
             let images = ndarray::Array4::from_shape_fn((count, 1, 2, 2), |(n, ..)| first + n as u8);
@@ -375,7 +409,7 @@ mod tests {
             notes: Vec::new(),
         };
         let tested = |source: &DataSource| {
-            let folds: Vec<DataSource> = source.folds(5).unwrap().into_iter().map(Result::unwrap).collect();
+            let folds: Vec<DataSource> = source.folds(5).unwrap().map(Result::unwrap).collect();
             let first =
                 |set: &Dataset| -> Vec<u8> { set.images().outer_iter().map(|image| image[[0, 0, 0]]).collect() };
             let mut tested = Vec::new();
@@ -398,7 +432,7 @@ mod tests {
         // Four images of class b remain.
         let own = DataSource { has_test: true, ..source };
         assert!(own.folds(5).is_err());
-        assert_eq!(own.folds(4).unwrap().len(), 4);
+        assert_eq!(own.folds(4).unwrap().count(), 4);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::outliers;
 use crate::pretrained::Pretrained;
-use crate::recipe::{ClassWeights, ExportedEpoch, Precision, Recipe};
+use crate::recipe::{ClassWeights, ExportedEpoch, Overrides, Precision, Recipe};
 use crate::run::{Epoch, Run};
 use crate::schedule;
 use crate::seed::{self, Purpose};
@@ -139,10 +139,14 @@ impl Trainer {
         seed::set(recipe.seed, Purpose::Weights, 0);
         let mut network = Network::initialised(&architecture, device)?;
         let pretrained = Pretrained::find(&recipe.from, &architecture)?;
-        let start_notes = match &pretrained {
-            Some(pretrained) => pretrained.fill(&mut network)?,
-            None => Vec::new(),
-        };
+        let mut start_notes = Vec::new();
+        if let Some(pretrained) = &pretrained {
+            start_notes = pretrained.fill(&mut network)?;
+            if let Some(known) = pretrained.trained_on(&source.test) {
+                start_notes
+                    .push(format!("fitted to some of the test images ({known}): the test accuracy will be too high"));
+            }
+        }
         let average = if recipe.ema > 0.0 { Some(network.duplicate()?) } else { None };
         let mut trainer = Self::assemble(recipe, source, network, average, device)?;
         trainer.started_from = pretrained.map(|pretrained| pretrained.origin);
@@ -190,8 +194,10 @@ impl Trainer {
         let data = TrainingData::new(source, &recipe, device)?;
         let facts = DataFacts::new(source, &data);
         let preprocessor = TensorPreprocessor::new(&data.preprocessing, recipe.network.resolution, device)?;
+        let frozen_steps = (recipe.freeze * recipe.steps_per_epoch(data.fit.len())) as u64;
+        let parameters = network.parameters().buffer();
         let optimizer =
-            Optimizer::new(&recipe.optimizer, network.parameters().buffer(), network.decayed(), network.body()?)?;
+            Optimizer::new(&recipe.optimizer, parameters, network.decayed(), network.body()?, frozen_steps)?;
         let class_weights = match recipe.class_weights {
             ClassWeights::None => None,
             ClassWeights::Balanced => Some(balanced(&data.fit.classes()?, source.labels.len())?.f_to(device)?),
@@ -225,12 +231,13 @@ impl Trainer {
             return Ok(());
         }
         let from = self.recipe.epochs;
+        let recipe = self.recipe.clone().with(&Overrides { epochs: Some(epochs), ..Overrides::default() })?;
         self.progress.extensions.push(Extension {
             after: self.progress.epochs,
             steps: self.progress.total_steps,
             from,
         });
-        self.recipe.epochs = epochs;
+        self.recipe = recipe;
         run.write_recipe(&self.recipe.to_toml()?)?;
         self.write_checkpoint(run, &run.last())
     }
@@ -410,7 +417,6 @@ impl Trainer {
         let (input, targets) =
             if augmentation.mixes() { self.mixed(&input, &batch.labels)? } else { (input, batch.labels) };
         let frozen = self.progress.epochs < self.recipe.freeze;
-        self.optimizer.freeze_body(frozen);
         let logits = self.network.forward(&input, !frozen)?;
         let (smoothing, weights) = (self.recipe.label_smoothing, self.class_weights.as_ref());
         let own = logits.f_narrow(0, 0, count)?;

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 /// Evaluates a model file on a test set: accuracy, classes, confusions, calibration, speed
 #[derive(Args)]
 #[command(
-    after_help = "If the folder has splits (train and test, by their usual names), the test split is evaluated, \
-    otherwise all images. If the model was trained on a folder without splits, only the fifth that was kept for the \
-    test is evaluated. Classes are matched by name.\n\n\
-    The text shows the results of the first runtime, and one line for each if there are several. The speed is that of \
+    after_help = "If the folder has splits (train and test, by their usual names), the test split is evaluated. \
+    Otherwise all images are, or, if the model was trained on this folder, only the fifth that was kept for the test. \
+    Classes are matched by name.\n\n\
+    The text shows the results of the first engine, and one line for each if there are several. The speed is that of \
     this one run; deploy bench measures it with care.\n\n\
     Examples:\n  \
     deploy eval                                   the embedded model on MNIST\n  \

@@ -309,6 +309,7 @@ pub fn test_set(model: &mut Model, folder: Option<&Path>, embedded: bool) -> Res
         sample: &training.sample,
         fingerprint: None,
         own: !given,
+        near_duplicates_together: true,
     });
     let bar = progress_of("reading", 0);
     let progress = |done: usize, total: usize| {

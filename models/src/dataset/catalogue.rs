@@ -6,7 +6,7 @@ use super::{Dataset, Split, decode, duplicates, idx_files, labels};
 use crate::card::{Content, Input, Polarity};
 use crate::digit::Reading;
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
@@ -165,14 +165,20 @@ impl Catalogue {
         Ok(labels)
     }
 
-    /// Number of training images of each class, in the order of [`Self::labels`]; `None` for IDX files.
-    pub fn class_sizes(&self) -> Result<Option<Vec<usize>>> {
-        let Form::Folders(folders) = &self.form else { return Ok(None) };
-        let mut sizes = vec![0; folders.classes.len()];
-        for image in folders.images(&self.folder, Split::Train)? {
-            sizes[image.class] += 1;
+    /// Number of training images of each class that has some, in the order of the classes.
+    pub fn class_sizes(&self) -> Result<Vec<usize>> {
+        let mut sizes = BTreeMap::new();
+        let mut count = |class: usize| *sizes.entry(class).or_insert(0) += 1;
+        match &self.form {
+            Form::Folders(folders) => {
+                folders.images(&self.folder, Split::Train)?.iter().for_each(|image| count(image.class));
+            }
+            Form::Idx => {
+                let labels = idx_files::labels(&self.folder, Split::Train)?.unwrap_or_default();
+                labels.into_iter().for_each(|label| count(label.into()));
+            }
         }
-        Ok(Some(sizes))
+        Ok(sizes.into_values().collect())
     }
 
     fn names(&self) -> Result<Names> {
@@ -369,10 +375,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             RgbImage::new(9, 9).save(path).unwrap();
         }
-        assert_eq!(Catalogue::open(folder.path()).unwrap().class_sizes().unwrap(), Some(vec![3, 1]));
+        assert_eq!(Catalogue::open(folder.path()).unwrap().class_sizes().unwrap(), [3, 1]);
         let numbers = tempfile::tempdir().unwrap();
         idx(numbers.path());
-        assert_eq!(Catalogue::open(numbers.path()).unwrap().class_sizes().unwrap(), None);
+        assert_eq!(Catalogue::open(numbers.path()).unwrap().class_sizes().unwrap(), [2, 1]);
     }
 
     /// Writes an IDX data set of grey 2×2 images: three for training and one for the test, with the classes 0, 1 and 3.

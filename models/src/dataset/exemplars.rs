@@ -1,6 +1,7 @@
 //! Images without labels: each is a class of its own.
 
 use super::{ReadOptions, ReadSplit, decode, duplicates, images_in};
+use crate::architecture::MAX_CLASSES;
 use crate::card::{Content, Input};
 use anyhow::{Result, ensure};
 use std::collections::HashSet;
@@ -16,6 +17,12 @@ pub fn exemplars<'a>(
     options: impl Into<ReadOptions<'a>>,
 ) -> Result<(ReadSplit, Vec<String>)> {
     let (paths, _) = images_in(folder)?;
+    ensure!(
+        paths.len() <= MAX_CLASSES,
+        "{} contains {} images: expected at most {MAX_CLASSES}, because each is a class of its own",
+        folder.display(),
+        paths.len()
+    );
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let channels = if decode::any_in_colour(&paths) { 3 } else { 1 };
     let input = Input::new(channels, resolution, resolution, Content::Image);

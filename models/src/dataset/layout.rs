@@ -1,8 +1,9 @@
 //! Finds the class folders and the splits in a folder of images.
 //!
-//! Splits are recognised by their usual names, in any case and with added words such as `set` or `images`: `train`,
-//! `Training_Set`, `test-images`, `valid`. A folder with such a name is a split if it holds class folders. If it holds
-//! images directly, it may be a class of that name.
+//! Splits are recognised by their usual names, in any case and with numbers and added words such as `set` or `images`:
+//! `train`, `Training_Set`, `test-images`, `val2017`. A folder with such a name is a split if it holds class folders. If
+//! it holds images directly, it may be a class of that name. Folders with other words in their names, such as
+//! `pets_train` and `pets_test`, are splits if they hold the same class folders.
 
 use super::Split;
 use super::listing::{self, Entry, Skipped, entries};
@@ -29,11 +30,18 @@ enum Name {
 
 impl Name {
     fn find(folder: &str) -> Option<Self> {
-        let lower = folder.to_lowercase();
-        let words = lower.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty());
-        let word = words.filter(|word| !COMMON.contains(word)).collect::<String>();
+        Self::of(&words(folder).filter(|word| !COMMON.contains(&word.as_str())).collect::<String>())
+    }
+
+    /// The meaning of the only word in a name that has one.
+    fn within(folder: &str) -> Option<Self> {
+        let mut names = words(folder).filter_map(|word| Self::of(&word));
+        names.next().filter(|_| names.next().is_none())
+    }
+
+    fn of(word: &str) -> Option<Self> {
         let ending = COMMON.iter().find_map(|ending| word.strip_suffix(ending).filter(|start| !start.is_empty()));
-        match ending.unwrap_or(&word) {
+        match ending.unwrap_or(word) {
             "train" | "training" | "trn" => Some(Self::Split(Split::Train)),
             "test" | "tests" | "testing" | "tst" => Some(Self::Split(Split::Test)),
             "val" | "valid" | "validation" | "validate" | "dev" | "devel" | "development" | "holdout" | "heldout" => {
@@ -43,6 +51,17 @@ impl Name {
             _ => None,
         }
     }
+}
+
+/// The words of a name in lower case, without numbers.
+fn words(name: &str) -> impl Iterator<Item = String> {
+    let lower = name.to_lowercase();
+    let words: Vec<String> = lower
+        .split(|char: char| !char.is_alphanumeric())
+        .map(|word| word.trim_matches(|char: char| char.is_ascii_digit()).to_owned())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.into_iter()
 }
 
 /// Locations of a data set's class folders.
@@ -67,8 +86,11 @@ impl Layout {
             }
         }
         let folders = folders(&root)?;
-        let named: Vec<(&Entry, Name)> =
+        let mut named: Vec<(&Entry, Name)> =
             folders.iter().filter_map(|folder| Some((folder, Name::find(&folder.name)?))).collect();
+        if named.is_empty() {
+            named = prefixed(&folders)?;
+        }
         let holding: Vec<_> = named.iter().filter(|(folder, _)| has_folders(folder)).collect();
         let plain = Self { root: root.clone(), splits: Vec::new(), beside: Vec::new() };
         if holding.is_empty() {
@@ -214,6 +236,22 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
     }
 }
 
+/// The folders that have the word of a split in their names, if they are different splits with the same classes.
+fn prefixed(folders: &[Entry]) -> Result<Vec<(&Entry, Name)>> {
+    let named: Vec<(&Entry, Name)> =
+        folders.iter().filter_map(|folder| Some((folder, Name::within(&folder.name)?))).collect();
+    let [(first, name), others @ ..] = &named[..] else { return Ok(Vec::new()) };
+    let classes = |folder: &Entry| -> Result<HashSet<String>> {
+        Ok(self::folders(&folder.path)?.into_iter().map(|class| class.name).collect())
+    };
+    let own = classes(first)?;
+    let mut are_splits = !others.is_empty() && !has_images(first);
+    for (folder, other) in others {
+        are_splits &= other != name && !has_images(folder) && !own.is_disjoint(&classes(folder)?);
+    }
+    Ok(if are_splits { named } else { Vec::new() })
+}
+
 fn is_common(name: &str) -> bool {
     COMMON.contains(&name.to_lowercase().as_str())
 }
@@ -242,6 +280,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn splits_with_a_word_in_front_hold_the_same_classes() {
+        let splits = |paths: &[&str]| {
+            let root = tempfile::tempdir().unwrap();
+            for path in paths {
+                std::fs::create_dir_all(root.path().join(path)).unwrap();
+                std::fs::write(root.path().join(path).join("1.png"), "").unwrap();
+            }
+            Layout::find(root.path()).unwrap().splits.into_iter().map(|(split, _)| split).collect::<Vec<_>>()
+        };
+        let both = [Split::Test, Split::Train];
+        assert_eq!(splits(&["pets_train/cat", "pets_train/ox", "pets_test/cat", "pets_test/ox"]), both);
+        assert_eq!(splits(&["train_224/cat", "train_224/ox", "test_224/cat", "test_224/ox"]), both);
+        // Classes whose images are in sub-folders.
+        assert_eq!(splits(&["bullet train/a", "bullet train/b", "test tube/c", "test tube/d"]), []);
+        assert_eq!(splits(&["bullet train/a", "bullet train/b", "steam train/a", "steam train/b"]), []);
+        assert_eq!(splits(&["bullet train", "test tube"]), []);
+    }
+
+    #[test]
     fn splits_are_known_by_their_usual_names() {
         let (train, validation, test) =
             (Name::Split(Split::Train), Name::Split(Split::Validation), Name::Split(Split::Test));
@@ -250,7 +307,8 @@ mod tests {
                 &["train", "Training", "TRAIN", "training_set", "train-images", "TrainData", "seg_train", "trainset"][..],
                 Some(train),
             ),
-            (&["test", "Testing", "test_set", "TestImages", "tests"], Some(test)),
+            (&["train_224", "train2017", "2024-train", "Train 01"], Some(train)),
+            (&["test", "Testing", "test_set", "TestImages", "tests", "224_test_images"], Some(test)),
             (
                 &["val", "valid", "Validation", "dev", "val_set", "held-out", "holdout", "validation images"],
                 Some(validation),

@@ -30,7 +30,7 @@ pub use listing::{images_below, images_in};
 pub use noise::noise;
 pub use sample::sample;
 pub use splits::{SplitOptions, Splits};
-pub use test_set::{TestSet, Trained, test_set};
+pub use test_set::{TestSet, Trained, test_set, trained_on};
 
 use crate::card::Polarity;
 use crate::fingerprint::Fingerprint;

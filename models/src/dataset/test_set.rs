@@ -18,6 +18,8 @@ pub struct Trained<'a> {
     pub fingerprint: Option<&'a str>,
     /// Whether the folder is known to be the one the model was trained on.
     pub own: bool,
+    /// Whether near-duplicates were kept on one side of the split into training and test images.
+    pub near_duplicates_together: bool,
 }
 
 /// Labelled images to evaluate a model on.
@@ -75,7 +77,8 @@ pub fn test_set<'a>(
         let below = below.map_or_else(String::new, |below| format!(" ({}/)", below.display()));
         (set, format!("the test split of {shown}{below}"), false)
     } else {
-        let (ReadSplit { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, options, true)?;
+        let together = trained.is_none_or(|trained| trained.near_duplicates_together);
+        let (ReadSplit { set, notes: of_reading }, is_test) = catalogue.read_all(labels, input, options, together)?;
         notes.extend(of_reading);
         let places = |test: bool| (0..set.len()).filter(|&image| is_test[image] == test).collect::<Vec<_>>();
         let parts = || Ok::<_, anyhow::Error>((set.select(&places(false))?, set.select(&places(true))?));
@@ -92,19 +95,22 @@ pub fn test_set<'a>(
             None => (set, shown.to_string(), true),
         }
     };
-    if let Some(Trained { sample, .. }) = trained {
-        let known = found(sample, &set);
-        if known * 10 > sample.len() {
-            notes.push(format!(
-                "the model was trained on some of these images ({known} of {} sampled training images): its figures do \
-                 not show how it does on new images",
-                sample.len()
-            ));
-        }
+    if let Some(known) = trained.and_then(|trained| trained_on(trained.sample, &set)) {
+        notes.push(format!(
+            "the model was trained on some of these images ({known}): its figures do not show how it does on new images"
+        ));
     }
     let present: BTreeSet<usize> = set.labels().iter().copied().collect();
     let classes = present.into_iter().map(|class| labels[class].clone()).collect();
     Ok(TestSet { set, classes, notes, which, all })
+}
+
+/// Describes how many images of a model's `sample` are in `set`; `None` if at most a tenth are, as in a set that shares a
+/// few images with the training set.
+#[must_use]
+pub fn trained_on(sample: &[String], set: &Dataset) -> Option<String> {
+    let known = found(sample, set);
+    (known * 10 > sample.len()).then(|| format!("{known} of {} sampled training images", sample.len()))
 }
 
 /// Whether the model was trained on this folder, so that only the images in `test` are new to it.
@@ -116,12 +122,14 @@ fn is_own(
     test: &Dataset,
     notes: &mut Vec<String>,
 ) -> bool {
-    let Trained { name, sample, fingerprint, own } = *trained;
+    let Trained { name, sample, fingerprint, own, .. } = *trained;
     if own {
         return true;
     }
     if !sample.is_empty() {
-        return 2 * found(sample, all) >= sample.len() && 10 * found(sample, test) <= sample.len();
+        // If the folder was trained on as a whole, a fifth of the sample is among `test`: 1 of 32 or fewer with a
+        // probability of 0.7 %. Adding a few images can move one there.
+        return 2 * found(sample, all) >= sample.len() && found(sample, test) <= sample.len() / 32;
     }
     if let Some(fingerprint) = fingerprint {
         return train.fingerprint() == fingerprint;
@@ -168,11 +176,17 @@ mod tests {
         fingerprint: String,
     }
 
-    fn trained_on(root: &Path) -> Model {
+    fn splits(root: &Path) -> Splits {
         let catalogue = Catalogue::open(root).unwrap();
         let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Image).unwrap());
         let choices = SplitOptions { validation: false, together: true };
-        let set = Splits::read(&catalogue, &labels, &input, choices, SILENT).unwrap().train;
+        Splits::read(&catalogue, &labels, &input, choices, SILENT).unwrap()
+    }
+
+    fn model(root: &Path) -> Model {
+        let catalogue = Catalogue::open(root).unwrap();
+        let (labels, input) = (catalogue.labels().unwrap(), catalogue.input(8, Content::Image).unwrap());
+        let set = splits(root).train;
         Model { labels, input, sample: sample(&set), fingerprint: set.fingerprint() }
     }
 
@@ -183,13 +197,19 @@ mod tests {
         folder(&at("data"), 0);
         folder(&at("copy"), 0);
         folder(&at("other/data"), 1);
-        let model = trained_on(&at("data"));
+        let model = model(&at("data"));
         let of = |name: &str, trained: Trained| {
             let root = at(name);
             let set = test_set(&root, &model.labels, &model.input, Some(trained), SILENT).unwrap();
             (set.line(set.set.len()).replace(&*place.path().to_string_lossy(), ""), set.notes.join("\n"))
         };
-        let card = Trained { name: "data", sample: &model.sample, fingerprint: None, own: false };
+        let card = Trained {
+            name: "data",
+            sample: &model.sample,
+            fingerprint: None,
+            own: false,
+            near_duplicates_together: true,
+        };
         let all = ("all 50 images of /other/data".to_owned(), String::new());
         let fifth = |name: &str, images: usize| {
             (format!("the test split (a fifth) of /{name}, {images} images"), String::new())
@@ -198,6 +218,13 @@ mod tests {
             (of("other/data", card), of("data", card), of("copy", card)),
             (all.clone(), fifth("data", 10), fifth("copy", 10))
         );
+        // Trained on every image of the folder: two of the test images are in the sample.
+        let sampled = |images: &Dataset, count: usize| sample(images).into_iter().take(count).collect::<Vec<_>>();
+        let Splits { train, test, .. } = splits(&at("data"));
+        let whole = [sampled(&train, 30), sampled(&test, 2)].concat();
+        let (line, note) = of("data", Trained { sample: &whole, ..card });
+        assert_eq!(line, "all 50 images of /data");
+        assert!(note.contains("(32 of 32 sampled training images)"), "{note}");
         // A card or checkpoint written before samples existed.
         let old = Trained { sample: &[], ..card };
         assert!(of("other/data", old).1.contains("has the name of its data set"));
@@ -225,7 +252,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         folder(&place.path().join("training"), 0);
         folder(&place.path().join("Testing"), 1);
-        let model = trained_on(place.path());
+        let model = model(place.path());
         let set = test_set(place.path(), &model.labels, &model.input, None, SILENT).unwrap();
         assert!(set.line(50).ends_with(" (Testing/), 50 images"), "{}", set.line(50));
         assert!(set.line(20).ends_with(" (Testing/), the first 20 of 50 images"), "{}", set.line(20));

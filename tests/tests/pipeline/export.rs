@@ -280,6 +280,16 @@ fn the_serving_engines_description_is_the_models() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let message = triton::write(&written, folder.path(), false).unwrap_err().to_string();
         assert!(message.contains("already exists"), "{message}");
+        for other in ["2/model.onnx", "1/best.safetensors"] {
+            let other = model.join(other);
+            std::fs::create_dir_all(other.parent().unwrap()).unwrap();
+            std::fs::write(&other, "precious").unwrap();
+            let message = triton::write(&written, folder.path(), true).unwrap_err().to_string();
+            assert!(message.contains("is not part of an exported model"), "{message}");
+            assert!(other.exists());
+            std::fs::remove_file(&other).unwrap();
+            let _ = std::fs::remove_dir(other.parent().unwrap());
+        }
     }
     let fixed = written(&checkpoint, &Settings { batch: Some(4), ..Settings::default() });
     let message = triton::write(&fixed, folder.path(), true).unwrap_err().to_string();

@@ -50,6 +50,7 @@ pub(super) fn test_set(checkpoint: &Checkpoint, folder: Option<&Path>) -> Result
         sample: &data.sample,
         fingerprint: Some(&data.fingerprint),
         own: folder == data.folder || (real(folder).is_some() && real(folder) == real(&data.folder)),
+        near_duplicates_together: data.near_duplicates_together,
     };
     let set =
         with_bar("reading", |progress| dataset::test_set(folder, &data.labels, &data.input, Some(trained), progress))?;

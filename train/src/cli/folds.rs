@@ -1,12 +1,13 @@
 //! `train --folds`: cross-validation of small data sets.
 
 use crate::interrupt;
+use crate::pretrained::Pretrained;
 use crate::progress::{ProgressDisplay, duration};
 use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::source::DataSource;
 use crate::trainer::{RunEnd, Trainer};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use deploy::text;
 use models::evaluation::interval;
 use std::fmt::Write;
@@ -32,10 +33,18 @@ pub(super) fn cross_validate(
     count: usize,
     device: tch::Device,
 ) -> Result<ExitCode> {
+    let architecture = recipe.architecture(source.input().channels, source.labels.len())?;
+    let start = Pretrained::find(&recipe.from, &architecture)?;
+    ensure!(
+        !start.is_some_and(|start| start.is_of(&source.folder) || start.trained_on(&source.train).is_some()),
+        "{} was trained on images that the folds would test, so their accuracy would be too high: start from weights that \
+         have not learnt the labels of this folder",
+        recipe.from
+    );
     let began = Instant::now();
     let temporary = tempfile::tempdir().context("cannot make a temporary folder for the folds")?;
     let mut folds = Vec::new();
-    for (index, source) in source.folds(count)?.into_iter().enumerate() {
+    for (index, source) in source.folds(count)?.enumerate() {
         let number = index + 1;
         let source = source?;
         let mut trainer = Trainer::new(recipe.clone(), &source, device)?;

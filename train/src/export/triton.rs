@@ -57,8 +57,18 @@ pub fn config(written: &Written) -> Result<String> {
     Ok(text)
 }
 
+const CONFIG: &str = "config.pbtxt";
+const LABELS: &str = "labels.txt";
+const MODEL: &str = "model.onnx";
+
+/// The folder of the only version.
+const VERSION: &str = "1";
+
+/// What a model's folder contains.
+const FILES: [&str; 3] = [CONFIG, LABELS, VERSION];
+
 /// Returns the model's folder in the repository. Errors if the model cannot be written there: the batch size is fixed,
-/// a label has more than one line, or the folder exists and `overwrite` is false.
+/// a label has more than one line, or the folder exists and `overwrite` is false, or it contains anything else.
 pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<PathBuf> {
     config(written)?;
     if let Some(label) = written.card.labels.iter().find(|label| label.contains(['\n', '\r'])) {
@@ -66,6 +76,19 @@ pub fn target(written: &Written, repository: &Path, overwrite: bool) -> Result<P
     }
     let target = repository.join(name(&written.card));
     ensure!(overwrite || !target.exists(), "{} already exists: give another folder, or --overwrite", target.display());
+    for (folder, own) in [(target.clone(), &FILES[..]), (target.join(VERSION), &[MODEL])] {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            ensure!(
+                own.iter().any(|name| path.file_name() == Some(name.as_ref())),
+                "{} is not part of an exported model, and --overwrite would delete it: give another folder, or move it away",
+                path.display()
+            );
+        }
+    }
     Ok(target)
 }
 
@@ -78,12 +101,12 @@ pub fn write(written: &Written, folder: &Path, overwrite: bool) -> Result<PathBu
     let new = tempfile::Builder::new().prefix(".writing-").tempdir_in(folder).with_context(context)?;
     let config = config(written)?;
     let model = new.path().join("model");
-    let version = model.join("1");
+    let version = model.join(VERSION);
     let labels = written.card.labels.join("\n") + "\n";
     fs::create_dir_all(&version)
-        .and_then(|()| fs::write(version.join("model.onnx"), &written.bytes))
-        .and_then(|()| fs::write(model.join("config.pbtxt"), config))
-        .and_then(|()| fs::write(model.join("labels.txt"), labels))
+        .and_then(|()| fs::write(version.join(MODEL), &written.bytes))
+        .and_then(|()| fs::write(model.join(CONFIG), config))
+        .and_then(|()| fs::write(model.join(LABELS), labels))
         .with_context(context)?;
     // The previous model is moved into the temporary folder and deleted with it.
     if target.exists() {

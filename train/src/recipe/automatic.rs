@@ -112,6 +112,7 @@ pub(super) fn decide<'a>(
     } else {
         let (count, reason) = match images / HELD_OUT_SHARE {
             _ if images < FEWEST_TO_HOLD_OUT => (0, format!("fewer than {FEWEST_TO_HOLD_OUT} training images")),
+            _ if class_sizes.iter().all(|size| *size < 2) => (0, "every class has only one image".to_owned()),
             count if count > MOST_HELD_OUT => (MOST_HELD_OUT, "enough to calibrate the probabilities".to_owned()),
             count => (count, format!("one in {HELD_OUT_SHARE} of each class")),
         };
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     fn data(classes: &[usize]) -> DataForm {
-        DataForm { are_digits: false, has_validation: false, class_sizes: Some(classes.to_vec()) }
+        DataForm { class_sizes: classes.to_vec(), ..DataForm::default() }
     }
 
     /// Held-out images, batch size, passes and epochs.
@@ -196,6 +197,7 @@ mod tests {
         assert_eq!(chosen(&data(&[1, 1])), [0, 2, 100, 10]);
         assert_eq!(chosen(&data(&[2000; 4])), [1000, 32, 1, 10]);
         assert_eq!(chosen(&data(&[6000; 10])), [2000, 64, 1, 10]);
+        assert_eq!(chosen(&data(&[1; 100])), [0, 16, 17, 10]);
         // The validation split is used instead.
         assert_eq!(chosen(&DataForm { has_validation: true, ..data(&[48; 4]) })[..2], [0, 16]);
     }

@@ -4,7 +4,8 @@
 //! comments, ranges are the attributes. Validation, `--help`, `train recipe` and recipes/README.md all use this list,
 //! so they cannot disagree.
 
-use super::{DEFAULT, Recipe, layers};
+use super::automatic::Rules;
+use super::{DEFAULT, PHOTOS, Recipe, layers};
 use deploy::arguments::{self, Interval, whole_number};
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
@@ -148,11 +149,22 @@ pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.table == table && key.name == name)
 }
 
-/// The `--help` text of the flag that sets this key.
+/// The `--help` text of the flag that sets this key. It ends with [`defaults`].
 #[must_use]
 pub fn help(path: &str) -> String {
-    let default = find(path).map(Key::default).unwrap_or_default().replace('"', "");
-    format!("{} [default: the recipe's; {DEFAULT}: {default}]", description(path))
+    format!("{} {}", description(path), defaults(path))
+}
+
+/// What a key is if its flag is missing, for `--help`: the values of the two recipes that `train` uses by itself.
+#[must_use]
+pub fn defaults(path: &str) -> String {
+    let Some(key) = find(path) else { return String::new() };
+    let photos = layers::built_in(PHOTOS).unwrap_or_default();
+    let photos = match value(&photos, key) {
+        Some(value) if !Rules::of(PHOTOS).is_some_and(|rules| rules.choose(&key.table, &key.name)) => value.to_string(),
+        _ => "from the data".to_owned(),
+    };
+    format!("[default: the recipe's; {PHOTOS}: {photos}; {DEFAULT}: {}]", key.default()).replace('"', "")
 }
 
 /// A key's meaning and accepted values for `--help`: the first sentence of its documentation, followed by the values.

@@ -16,7 +16,7 @@ mod mistakes;
 mod normalization;
 
 use crate::pretrained::{self, Pretrained};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use layers::Layers;
 use models::architecture::{Architecture, Kind, MAX_RESOLUTION, MIN_RESOLUTION};
@@ -55,8 +55,10 @@ pub struct DataForm {
     pub are_digits: bool,
     /// Whether there is a validation split that will be used.
     pub has_validation: bool,
-    /// Number of training images in each class folder; `None` for IDX files.
-    pub class_sizes: Option<Vec<usize>>,
+    /// Whether the images are in class folders, or are classes of their own; otherwise they are in IDX files.
+    pub are_files: bool,
+    /// Number of training images of each class; empty if they are unknown.
+    pub class_sizes: Vec<usize>,
 }
 
 /// Everything that decides how a network is trained, except the data and the machine.
@@ -306,9 +308,10 @@ impl Recipe {
         let keeps_drawings = data.are_digits || rules.is_some();
         let mut adapted = if keeps_drawings { Table::new() } else { layers::drawings_off(layers.base())? };
         let base = layers::built_in(layers.base())?;
-        let mut decisions = match (&rules, &data.class_sizes) {
-            (Some(rules), Some(sizes)) => {
-                automatic::decide(rules, &base, sizes, data.has_validation, |table, key| layers.own(table, key))
+        let mut decisions = match &rules {
+            Some(rules) if !data.class_sizes.is_empty() => {
+                let own = |table: &str, key: &str| layers.own(table, key);
+                automatic::decide(rules, &base, &data.class_sizes, data.has_validation, own)
             }
             _ => Vec::new(),
         };
@@ -385,6 +388,10 @@ impl Recipe {
             self.norm_images,
             self.batch_size
         );
+        ensure!(
+            self.norm_images == 0 || self.freeze == 0,
+            "norm_images and freeze exclude each other: a frozen body keeps its batch-norm statistics"
+        );
         if let Some(Preprocessing { mean, std }) = &self.normalization {
             ensure!(
                 mean.len() == std.len() && [1, 3].contains(&mean.len()),
@@ -413,9 +420,6 @@ impl Recipe {
             self.freeze,
             deploy::text::counted(self.epochs, "epoch")
         );
-        if self.patience > 0 && self.hold_out == 0 {
-            bail!("patience has no effect without hold_out: early stopping uses the held-out accuracy");
-        }
         ensure!(
             self.patience == 0 || self.exported_epoch == ExportedEpoch::Best,
             "patience has no effect with exported_epoch = \"last\": early stopping looks for the best epoch"
@@ -496,9 +500,9 @@ mod tests {
         for (text, word) in [
             ("[optimizer]\nnesterov = true\nmomentum = 0.0", "nesterov has no effect"),
             ("[optimizer]\nkind = \"adamw\"\nnesterov = true", "nesterov has no effect"),
-            ("hold_out = 0\npatience = 3", "patience has no effect"),
             ("exported_epoch = \"last\"\npatience = 3", "patience has no effect with exported_epoch"),
             ("norm_images = 100", "norm_images 100 has no effect: expected 0, or at least a batch (128)"),
+            ("from = \"body\"\nfreeze = 1\nnorm_images = 500", "norm_images and freeze exclude each other"),
             ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "expected a share above 0 with one-cycle"),
             ("[normalization]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]", "3 numbers in mean and 1 in std"),
             ("[normalization]\nmean = [0.5]", "the table [normalization] needs the key `std`: a list"),

@@ -79,10 +79,12 @@ fn charts(comparison: &Comparison) -> String {
         |epoch| Some(epoch.test_accuracy),
     ));
     if held_out(|epoch| epoch.held_out_accuracy) {
+        let chosen = comparison.sides.iter().all(|side| side.metadata.progress.best.is_some());
+        let choice = if chosen { " The best epoch is chosen by it." } else { "" };
         html.push_str(&accuracy(
             "held-out-accuracy",
             "Held-out accuracy",
-            "Share of the held-out images that are classified correctly. The best epoch is chosen by it.",
+            &format!("Share of the held-out images that are classified correctly.{choice}"),
             |epoch| epoch.held_out_accuracy,
         ));
     }

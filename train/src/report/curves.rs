@@ -23,11 +23,16 @@ pub(super) fn section(report: &RunReport) -> String {
     let mut html = String::from("<section><h2>Training</h2><div class=\"pair\">\n");
     let recipe = &report.metadata.recipe;
     html.push_str(&figure("Loss", &losses(report), &loss_caption(recipe)));
-    let caption = match report.metadata.data.held_out {
-        0 => "Share of the test images that are classified correctly.".to_owned(),
-        _ => "Share of the images that are classified correctly. The best epoch is chosen on the held-out images, never on the test set.".to_owned(),
+    let caption = match (report.metadata.progress.best, report.metadata.data.held_out) {
+        (Some(_), _) => {
+            "Share of the images that are classified correctly. The best epoch is chosen on the held-out images, never on the test set."
+        }
+        (None, 0) => "Share of the test images that are classified correctly.",
+        (None, _) => {
+            "Share of the images that are classified correctly. The last epoch is exported, as the recipe says."
+        }
     };
-    html.push_str(&figure("Accuracy", &accuracies(report), &caption));
+    html.push_str(&figure("Accuracy", &accuracies(report), caption));
     html.push_str(&figure("Learning rate", &rates(report), &rate_caption(recipe)));
     let _ = write!(
         html,
@@ -59,7 +64,8 @@ pub(super) fn values(lines: &[Line]) -> Vec<f64> {
 
 fn mark(report: &RunReport) -> Option<(f64, String)> {
     let shipped = report.shipped();
-    (report.history.len() > 1).then(|| (shipped as f64, format!("best: epoch {shipped}")))
+    let which = if report.metadata.progress.best.is_some() { "best" } else { "exported" };
+    (report.history.len() > 1).then(|| (shipped as f64, format!("{which}: epoch {shipped}")))
 }
 
 fn losses(report: &RunReport) -> Chart {

@@ -13,7 +13,7 @@ use deploy::predict::Settings;
 use deploy::saved_inputs::SavedInputs;
 use models::files::name;
 use models::image_file::FORMATS;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 An image that cannot be used is reported and skipped, the others are classified, and the exit code is 1.
@@ -128,6 +128,14 @@ impl Arguments {
 
     /// Turns the flags into settings for this model and these images.
     pub fn settings(&self, model: &Model, explainer: Option<Explainer>, sources: &[ImageSource]) -> Result<Settings> {
+        if let (Some(inputs), Some(explanations)) = (&self.save_input, &self.explain) {
+            let real = |folder: &Path| folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok();
+            ensure!(
+                real(inputs) != real(explanations),
+                "--save-input and --explain both name {}, and give their files the same names: name two folders",
+                name(inputs)
+            );
+        }
         Ok(Settings {
             batch: self.batch.map(usize::from),
             saved: self.save_input.as_ref().map(|folder| SavedInputs::plan(folder, sources)).transpose()?,

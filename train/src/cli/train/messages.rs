@@ -188,10 +188,15 @@ pub(super) fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds:
     text
 }
 
-/// Writes `report.html` and returns the closing message: the weakest class, the report's path and the next command. If
-/// the report cannot be written, it prints a note; the run itself is not affected.
+/// Writes `report.html`, unless each image is a class, and returns the closing message: the weakest class, the report's
+/// path and the next command. If the report cannot be written, it prints a note; the run itself is not affected.
 pub(super) fn results(trainer: &Trainer, run: &Run) -> String {
     let mut text = String::new();
+    let folder = run.folder().display();
+    if trainer.facts().classes == Classes::EachImage {
+        // The report is about classes, and here is one for every image.
+        return format!("next:   train --data LABELLED --from {folder}\n");
+    }
     // Hidden where standard error is not a terminal.
     let bar = ProgressBar::new_spinner().with_message("writing the report");
     bar.tick();
@@ -220,11 +225,6 @@ pub(super) fn results(trainer: &Trainer, run: &Run) -> String {
             let _ = writeln!(std::io::stderr(), "note: the report was not written: {error:#}");
         }
     }
-    let folder = run.folder().display();
-    let _ = if trainer.facts().classes == Classes::EachImage {
-        writeln!(text, "next:   train --data LABELLED --from {folder}")
-    } else {
-        writeln!(text, "next:   train export {folder}")
-    };
+    let _ = writeln!(text, "next:   train export {folder}");
     text
 }

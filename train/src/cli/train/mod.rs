@@ -77,9 +77,10 @@ pub(super) struct Arguments {
     resolution: Option<usize>,
     #[arg(long, value_name = "N", help = keys::help("network.stem_stride"), value_parser = keys::whole::<usize>("network.stem_stride"))]
     stem_stride: Option<usize>,
-    /// Weights to start from: body (the shipped ones), none (drawn at random), or a file: a run's folder, a checkpoint,
-    /// or a MobileNetV1 that timm saved as safetensors [default: the recipe's; quick: none]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = format!(
+        "Weights to start from: body (the shipped ones), none (drawn at random), or a file: a run's folder, a \
+        checkpoint, or a MobileNetV1 that timm saved as safetensors {}", keys::defaults("from")
+    ))]
     from: Option<String>,
     #[arg(long, value_name = "EPOCHS", help = keys::help("freeze"), value_parser = keys::whole::<usize>("freeze"))]
     freeze: Option<usize>,
@@ -194,14 +195,28 @@ impl Arguments {
             ..Choices::default()
         };
         let form = DataSource::form(&folder, choices)?;
-        let name = match (&self.recipe, &form.class_sizes) {
-            (Some(name), _) => name,
-            (None, _) if self.unlabelled => recipe::BODY,
-            (None, Some(_)) => recipe::PHOTOS,
-            (None, None) => recipe::DEFAULT,
+        let name = match &self.recipe {
+            Some(name) => name,
+            None if self.unlabelled => recipe::BODY,
+            None if form.are_files => recipe::PHOTOS,
+            None => recipe::DEFAULT,
         };
-        let (recipe, decisions) = Recipe::for_data(name, &flags, &form)?;
+        let (mut recipe, mut decisions) = Recipe::for_data(name, &flags, &form)?;
         let source = data::source(&folder, recipe.network.resolution, choices)?;
+        if let Some(decision) = decisions.iter_mut().find(|decision| decision.key == "batch_size") {
+            // Near-duplicates and unreadable files are missing, and so is the part that a fold tests.
+            let fitted = match (self.folds, &source.validation) {
+                (Some(count), _) => source.smallest_fold(count)?.saturating_sub(recipe.hold_out),
+                (None, None) => source.train.len().saturating_sub(recipe.hold_out),
+                // The validation split replaces the images that would be held out.
+                (None, Some(_)) => source.train.len(),
+            };
+            if (2..recipe.batch_size).contains(&fitted) {
+                recipe.batch_size = fitted;
+                decision.value = (fitted as i64).into();
+                decision.reason = format!("for {}", text::counted(fitted, "image"));
+            }
+        }
         Ok((recipe, source, decisions))
     }
 
@@ -228,7 +243,8 @@ impl Arguments {
         run.check_recipe(recipe, self.epochs)?;
         if let (Some(outcome), None) = (progress.outcome(recipe), self.epochs) {
             // Otherwise the run was killed before it wrote its history or report, so it continues.
-            if run.seconds().len() == history.len() && run.has_report() {
+            let is_complete = run.has_report() || data.classes == Classes::EachImage;
+            if run.seconds().len() == history.len() && is_complete {
                 text::print(&nothing_to_do(&run, &checkpoint.metadata, outcome))?;
                 self.note_unused();
                 return Ok(None);
