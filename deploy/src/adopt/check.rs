@@ -143,10 +143,14 @@ fn apart(expected: &Array2<f32>, found: &Array2<f32>) -> f32 {
 fn is_coarse(model: &ModelProto) -> bool {
     let graph = model.graph.iter();
     let half = |element: i32| [DataType::Float16 as i32, DataType::Bfloat16 as i32].contains(&element);
-    graph.clone().flat_map(|graph| &graph.initializer).any(|tensor| half(tensor.data_type))
-        || graph.flat_map(|graph| &graph.node).any(|node| {
-            node.op_type.contains("Quantize") || node.op_type.starts_with("QLinear") || node.op_type.contains("Integer")
-        })
+    is_quantized(model) || graph.flat_map(|graph| &graph.initializer).any(|tensor| half(tensor.data_type))
+}
+
+/// Whether a graph computes with quantized integers.
+pub(super) fn is_quantized(model: &ModelProto) -> bool {
+    model.graph.iter().flat_map(|graph| &graph.node).any(|node| {
+        node.op_type.contains("Quantize") || node.op_type.starts_with("QLinear") || node.op_type.contains("Integer")
+    })
 }
 
 /// Images `[N, C, H, W]` in RGB order as the network takes them: in its layout and order of channels. `value` turns a

@@ -123,7 +123,7 @@ impl Adoption {
             input: plan.input(),
             preprocessing: plan.preprocessing.clone(),
             takes: card::GraphInput::Images,
-            precision: Precision::Fp32,
+            precision: if check::is_quantized(&adopted) { Precision::Int8 } else { Precision::Fp32 },
             calibration: None,
             confidence: None,
             training: None,

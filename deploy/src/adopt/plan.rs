@@ -311,6 +311,11 @@ impl Desk<'_> {
             self.tell("values", "bytes, 0 to 255", GRAPH);
             return Ok(Some(Values { scale: 1.0, mean: vec![0.0; channels], std: vec![1.0; channels] }));
         }
+        let flag = |told: Option<&String>| told.is_some_and(|by| by.starts_with("--"));
+        // A mean or deviation from a flag does not belong to the scale of a file beside the model.
+        let by_flag = flag(mean.as_ref().map(|told| &told.1)) || flag(std.as_ref().map(|told| &told.1));
+        let (scale, other) =
+            if by_flag && !flag(scale.as_ref().map(|told| &told.1)) { (None, scale) } else { (scale, None) };
         // Means of images on the scale 0 to 255 are far above 1.
         let scale = scale.or_else(|| {
             let (mean, by) = mean.as_ref()?;
@@ -327,6 +332,7 @@ impl Desk<'_> {
             };
             (!neutral).then(|| (scale, format!("follows from {by}")))
         });
+        let scale = scale.or(other);
         let list = |numbers: &[f64]| Numbers(numbers.to_vec());
         let scale = scale.map(|(scale, by)| (Scale(scale), by));
         let scale = self.settle("scale", "--scale", scale);

@@ -160,6 +160,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     print(&fields(&adoption.told.iter().map(line).collect::<Vec<_>>()))?;
 
     let (sources, pixels) = arguments.pixels(&adoption)?;
+    let previews = arguments.preview.as_ref().map(|folder| SavedInputs::plan(folder, &sources)).transpose()?;
     let bar = progress_of("comparing", Engine::available(Engine::all()).0.len());
     let outcomes = files::write_checked(target, &adoption.bytes, |_| adoption.check(pixels.view(), &|| bar.inc(1)));
     bar.finish_and_clear();
@@ -178,7 +179,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     text += &fields(&checked.iter().map(|(engine, outcome)| (engine.as_str(), outcome.clone())).collect::<Vec<_>>());
     print(&text)?;
     if !sources.is_empty() {
-        arguments.preview(&adoption, &sources, pixels.view())?;
+        preview(&adoption, &sources, previews.as_ref(), pixels.view())?;
     }
     print(&format!("\nwrote  {}\n", target.display()))?;
     Ok(())
@@ -224,44 +225,47 @@ impl Arguments {
         let pixels = Array4::from_shape_vec((read.len(), channels, height, width), pixels)?;
         Ok((read, pixels))
     }
-
-    /// Writes and prints what the network sees and answers, and a doubt about the order of the colours.
-    fn preview(&self, adoption: &Adoption, sources: &[ImageSource], pixels: ArrayView4<u8>) -> Result<()> {
-        let options = Options { engine: Selection::AutoOnCpu, ..Options::default() };
-        let mut model = Model::from_bytes("the adopted file", &adoption.bytes, &options)?;
-        let probabilities = softmax(model.logits(pixels)?.view());
-        if let Some(folder) = &self.preview {
-            let saved = SavedInputs::plan(folder, sources)?;
-            let mut rows = Vec::new();
-            for (number, (source, shares)) in sources.iter().zip(probabilities.rows()).take(SHOWN).enumerate() {
-                let path = saved.write(number, pixels.index_axis(Axis(0), number))?;
-                let best = models::evaluation::argmax(shares);
-                let answer =
-                    format!("{} ({})", printable(&model.labels()[best]), percent(Some(f64::from(shares[best]))));
-                rows.push((printable(&source.name()), format!("{answer}, seen in {}", printable(&files::name(&path)))));
-            }
-            print("\nWhat the network sees and answers:\n")?;
-            print(&fields(&rows.iter().map(|(name, answer)| (name.as_str(), answer.clone())).collect::<Vec<_>>()))?;
-        }
-        if pixels.dim().1 == 3 {
-            let certainty = |shares: &ndarray::Array2<f32>| {
-                shares.rows().into_iter().map(|row| row.fold(0.0_f32, |most, &share| most.max(share))).sum::<f32>()
-                    / shares.nrows() as f32
-            };
-            let swapped = softmax(model.logits(pixels.slice(s![.., ..;-1, .., ..]))?.view());
-            let (sure, surer) = (certainty(&probabilities), certainty(&swapped));
-            if surer > sure + DOUBT {
-                say_notes(&[format!(
-                    "with red and blue exchanged, the network would be surer of its answers ({} instead of {} on average): is \
-                     --color right?",
-                    percent(Some(f64::from(surer))),
-                    percent(Some(f64::from(sure)))
-                )]);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How much surer a network must be with exchanged colours before we doubt their order.
 const DOUBT: f32 = 0.05;
+
+/// Writes and prints what the network sees and answers, and a doubt about the order of the colours.
+fn preview(
+    adoption: &Adoption,
+    sources: &[ImageSource],
+    saved: Option<&SavedInputs>,
+    pixels: ArrayView4<u8>,
+) -> Result<()> {
+    let options = Options { engine: Selection::AutoOnCpu, ..Options::default() };
+    let mut model = Model::from_bytes("the adopted file", &adoption.bytes, &options)?;
+    let probabilities = softmax(model.logits(pixels)?.view());
+    if let Some(saved) = saved {
+        let mut rows = Vec::new();
+        for (number, (source, shares)) in sources.iter().zip(probabilities.rows()).take(SHOWN).enumerate() {
+            let path = saved.write(number, pixels.index_axis(Axis(0), number))?;
+            let best = models::evaluation::argmax(shares);
+            let answer = format!("{} ({})", printable(&model.labels()[best]), percent(Some(f64::from(shares[best]))));
+            rows.push((printable(&source.name()), format!("{answer}, seen in {}", printable(&files::name(&path)))));
+        }
+        print("\nWhat the network sees and answers:\n")?;
+        print(&fields(&rows.iter().map(|(name, answer)| (name.as_str(), answer.clone())).collect::<Vec<_>>()))?;
+    }
+    if pixels.dim().1 == 3 {
+        let certainty = |shares: &ndarray::Array2<f32>| {
+            shares.rows().into_iter().map(|row| row.fold(0.0_f32, |most, &share| most.max(share))).sum::<f32>()
+                / shares.nrows() as f32
+        };
+        let swapped = softmax(model.logits(pixels.slice(s![.., ..;-1, .., ..]))?.view());
+        let (sure, surer) = (certainty(&probabilities), certainty(&swapped));
+        if surer > sure + DOUBT {
+            say_notes(&[format!(
+                "with red and blue exchanged, the network would be surer of its answers ({} instead of {} on average): is \
+                 --color right?",
+                percent(Some(f64::from(surer))),
+                percent(Some(f64::from(sure)))
+            )]);
+        }
+    }
+    Ok(())
+}

@@ -99,7 +99,8 @@ pub fn numbered(mut labels: Vec<String>) -> (Vec<String>, Vec<String>) {
     (labels, numbered)
 }
 
-fn read_names(path: &Path) -> Result<Vec<String>> {
+/// Reads a file of names, one per line, which can occur more than once. Fails as [`read_labels`] does otherwise.
+pub fn read_names(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     // Some editors start a file with a byte-order mark.
     let labels: Vec<String> =

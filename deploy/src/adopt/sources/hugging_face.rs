@@ -92,10 +92,18 @@ enum Sides {
     Shortest(usize),
 }
 
+/// Processors that take a single number in `size` for the shorter side (`default_to_square=False` in transformers). For
+/// the others it is the side of a square.
+const SHORTER_SIDE: [&str; 10] =
+    ["Bit", "ChineseCLIP", "CLIP", "ConvNext", "Levit", "MobileNet", "MobileViT", "PoolFormer", "TextNet", "ViTHybrid"];
+
 impl Shape {
     fn read(json: &Value, kind: &str) -> Result<Self> {
         let flag = |key: &str, default| Ok::<_, anyhow::Error>(field(json, key, Value::as_bool)?.unwrap_or(default));
-        let resized = field(json, "size", sides)?.context("it has no size")?;
+        let mut resized = field(json, "size", sides)?.context("it has no size")?;
+        if let Some(side) = json["size"].as_u64().filter(|_| SHORTER_SIDE.iter().any(|start| kind.starts_with(start))) {
+            resized = Sides::Shortest(usize::try_from(side)?);
+        }
         ensure!(flag("do_resize", true)?, "do_resize is false: it does not say how an image gets its size");
         let cropped = match field(json, "crop_size", sides)? {
             Some(Sides::Both(size)) => Some(size),
@@ -185,6 +193,17 @@ mod tests {
         let share = |side| json!({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": side}, "crop_pct": 0.875});
         assert_eq!(base(share(224)), (224, Fit::Crop, 0.875));
         assert_eq!(base(share(384)), (384, Fit::Squash, 1.0));
+        // As files of 2022 have it.
+        let old = |kind: &str, more: Value| {
+            let mut json = json!({"feature_extractor_type": format!("{kind}FeatureExtractor"), "size": 224});
+            json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            base(json)
+        };
+        assert_eq!(old("ConvNext", json!({"crop_pct": 0.875})), (224, Fit::Crop, 0.875));
+        assert_eq!(old("CLIP", json!({"crop_size": 224, "do_center_crop": true})), (224, Fit::Crop, 1.0));
+        assert_eq!(old("MobileViT", json!({"size": 288, "crop_size": 256})), (256, Fit::Crop, 256.0 / 288.0));
+        assert_eq!(old("DeiT", json!({"size": 256, "crop_size": 224})), (224, Fit::Squash, 0.875));
+        assert_eq!(old("ViT", json!({})), (224, Fit::Squash, 1.0));
         let levit = json!({"image_processor_type": "LevitImageProcessor", "size": {"shortest_edge": 224}, "do_center_crop": true, "crop_size": square});
         assert_eq!(base(levit), (224, Fit::Crop, 0.875));
         let pool =

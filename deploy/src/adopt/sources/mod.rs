@@ -69,20 +69,19 @@ fn read(path: &Path) -> Result<Option<Source>> {
 
 /// Reads class names: a text file with one name per line, or JSON: a list of names, an object with the class numbers as
 /// keys (`id2label`) or as values (`class_indices`), or an object with lists that end in the name (Keras's
-/// `imagenet_class_index.json`). Numbers names that occur more than once.
+/// `imagenet_class_index.json`). Names can occur more than once.
 pub fn labels(path: &Path) -> Result<Vec<String>> {
     let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     if !json {
-        return Ok(dataset::read_repeated_labels(path)?.0);
+        return dataset::read_names(path);
     }
     let context = || format!("cannot read {}", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
     let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     // Hugging Face's config.json has them among other things.
-    let names = names(json.get("id2label").unwrap_or(&json)).with_context(|| {
+    names(json.get("id2label").unwrap_or(&json)).with_context(|| {
         format!("{}: expected a list of class names, or an object with the class numbers as keys", path.display())
-    })?;
-    Ok(dataset::numbered(names).0)
+    })
 }
 
 /// Class names from a list, or from an object whose keys are 0, 1, 2 and so on.

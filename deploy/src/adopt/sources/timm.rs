@@ -21,8 +21,8 @@ pub fn read(json: &Value) -> Result<Option<Facts>> {
         bail!("input_size is {size:?}: expected [channels, height, width]")
     };
     let filter = match field(cfg, "interpolation", |value| value.as_str().map(str::to_owned))?.as_deref() {
-        None | Some("bilinear" | "random") => Filter::Bilinear,
-        Some("bicubic") => Filter::Bicubic,
+        Some("bilinear" | "random") => Filter::Bilinear,
+        None | Some("bicubic") => Filter::Bicubic,
         Some("nearest") => Filter::Nearest,
         Some("lanczos") => Filter::Lanczos,
         Some(other) => bail!("interpolation is {other}: expected nearest, bilinear, bicubic or lanczos"),

@@ -35,7 +35,8 @@ pub fn read(model: &ModelProto) -> Result<Option<Source>> {
         mean: Some(vec![0.0]),
         std: Some(vec![1.0]),
         size: Some(size),
-        fit: Some(Fit::Crop),
+        // Its classify_transforms keeps the aspect ratio only for square inputs.
+        fit: Some(if size.width == size.height { Fit::Crop } else { Fit::Squash }),
         crop: Some(1.0),
         filter: Some(Filter::Bilinear),
         antialias: Some(true),

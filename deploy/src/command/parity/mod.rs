@@ -32,7 +32,7 @@ use std::path::PathBuf;
     Examples:\n  \
     deploy parity model.onnx                     every engine against ONNX Runtime, on the whole test set\n  \
     deploy parity model.onnx --layers            node by node, on 4 images\n  \
-    deploy parity --images photos --save-worst worst\n  \
+    deploy parity --pictures photos --save-worst worst\n  \
     deploy parity model.onnx --compared tract-stock\n  \
     deploy parity int8.onnx --compared ort-as-written\n  \
     deploy parity model.onnx --compared ort-cuda"
