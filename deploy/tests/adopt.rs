@@ -8,13 +8,14 @@ use deploy::backend::{Options, Selection};
 use deploy::model::Model;
 use example::{Example, LABELS, images, integer, integers, logits_by_hand, node, onnxruntime_for};
 use models::card::ModelCard;
+use models::image_file;
 use models::onnx;
 use models::onnx::nodes::tensor;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::{
     AttributeProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
-use ndarray::{Array4, s};
+use ndarray::{Array4, Axis, s};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -144,6 +145,25 @@ fn neighbours_and_metadata_say_what_flags_need_not() {
     // A flag comes first.
     fs::remove_file(case.file("out.onnx")).unwrap();
     assert_eq!(case.adopted("--crop 1", &colours, &colours).0.input.resize.crop, 1.0);
+    fs::remove_file(case.file("out.onnx")).unwrap();
+    // The config's scale does not belong to a flag's mean.
+    let (code, text) = case.adopt("--mean 127.5 --std 127.5");
+    assert!(code == Some(0) && text.contains("-1.00 to 1.00"), "{text}");
+    fs::remove_file(case.file("out.onnx")).unwrap();
+    case.refused("--mean 0 --std 255", &["Missing: --scale"]);
+    case.adopted("--mean 0 --std 1", &colours, &colours);
+    fs::remove_file(case.file("out.onnx")).unwrap();
+
+    // Two classes can have the same name in common lists.
+    fs::write(case.file("names.txt"), "crane\nox\ncrane\n").unwrap();
+    let (card, text) = case.adopted("--labels names.txt", &colours, &colours);
+    assert_eq!(card.labels, ["crane", "ox", "crane (2)"]);
+    assert!(text.contains("repeats the name of a class: the later class is called crane (2)"), "{text}");
+    fs::remove_file(case.file("out.onnx")).unwrap();
+
+    fs::create_dir(case.file("photos")).unwrap();
+    fs::write(case.file("photos/1.png"), image_file::png(colours.index_axis(Axis(0), 0)).unwrap()).unwrap();
+    case.refused("--images photos --preview photos", &["photos/1.png is in the folder photos"]);
 
     let names = "{0: 'ant', 1: \"bee's\", 2: 'cat'}";
     for (key, value) in [("task", "classify"), ("imgsz", "[8, 6]"), ("names", names)] {

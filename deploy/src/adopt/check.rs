@@ -146,7 +146,7 @@ fn is_coarse(model: &ModelProto) -> bool {
     is_quantized(model) || graph.flat_map(|graph| &graph.initializer).any(|tensor| half(tensor.data_type))
 }
 
-/// Whether a graph computes with quantized integers.
+/// Whether a graph quantizes its activations. Weights that are only stored as integers do not count.
 pub(super) fn is_quantized(model: &ModelProto) -> bool {
     model.graph.iter().flat_map(|graph| &graph.node).any(|node| {
         node.op_type.contains("Quantize") || node.op_type.starts_with("QLinear") || node.op_type.contains("Integer")
@@ -164,5 +164,28 @@ fn arranged<T: Clone>(images: ArrayView4<u8>, plan: &Plan, value: impl Fn(u8, us
     match plan.layout {
         Layout::Nchw => Array4::from_shape_fn((count, channels, height, width), |(n, c, y, x)| read(n, c, y, x)),
         Layout::Nhwc => Array4::from_shape_fn((count, height, width, channels), |(n, y, x, c)| read(n, c, y, x)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::onnx::proto::{GraphProto, NodeProto};
+
+    #[test]
+    fn quantized_graphs_are_recognised() {
+        let model = |kind: &str| {
+            let node = NodeProto { op_type: kind.into(), ..NodeProto::default() };
+            ModelProto {
+                graph: Some(GraphProto { node: vec![node], ..GraphProto::default() }),
+                ..ModelProto::default()
+            }
+        };
+        for kind in ["QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"] {
+            assert!(is_quantized(&model(kind)), "{kind}");
+        }
+        for kind in ["Conv", "Gemm", "DequantizeLinear"] {
+            assert!(!is_quantized(&model(kind)), "{kind}");
+        }
     }
 }

@@ -316,11 +316,12 @@ impl Desk<'_> {
         let by_flag = flag(mean.as_ref().map(|told| &told.1)) || flag(std.as_ref().map(|told| &told.1));
         let (scale, other) =
             if by_flag && !flag(scale.as_ref().map(|told| &told.1)) { (None, scale) } else { (scale, None) };
+        let fits_every_scale = mean.iter().all(|told| told.0.iter().all(|&mean| mean == 0.0))
+            && std.iter().all(|told| told.0.iter().all(|&std| std == 1.0));
         // Means of images on the scale 0 to 255 are far above 1.
-        let scale = scale.or_else(|| {
+        let inferred = || {
             let (mean, by) = mean.as_ref()?;
             let (std, _) = std.as_ref()?;
-            let neutral = mean.iter().all(|&mean| mean == 0.0) && std.iter().all(|&std| std == 1.0);
             let small = mean.iter().chain(std).all(|&number| number <= 1.0);
             let large = mean.iter().all(|&mean| mean > 1.0);
             let scale = if small {
@@ -330,9 +331,9 @@ impl Desk<'_> {
             } else {
                 return None;
             };
-            (!neutral).then(|| (scale, format!("follows from {by}")))
-        });
-        let scale = scale.or(other);
+            (!fits_every_scale).then(|| (scale, format!("follows from {by}")))
+        };
+        let scale = scale.or_else(inferred).or_else(|| other.filter(|_| fits_every_scale));
         let list = |numbers: &[f64]| Numbers(numbers.to_vec());
         let scale = scale.map(|(scale, by)| (Scale(scale), by));
         let scale = self.settle("scale", "--scale", scale);

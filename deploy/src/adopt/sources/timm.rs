@@ -70,6 +70,9 @@ mod tests {
         let labels = Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(read(&hub).unwrap().unwrap(), Facts { labels, ..facts });
         assert_eq!(read(&json!({"id2label": {"0": "a"}})).unwrap(), None);
+        let short =
+            json!({"input_size": [3, 224, 224], "crop_pct": 0.9, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]});
+        assert_eq!(read(&short).unwrap().unwrap().filter, Some(Filter::Bicubic));
         for (key, value) in
             [("crop_mode", json!("border")), ("interpolation", json!("box")), ("input_size", json!([3]))]
         {

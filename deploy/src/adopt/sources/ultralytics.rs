@@ -93,14 +93,17 @@ mod tests {
 
     #[test]
     fn only_classifiers_are_taken() {
-        let model = |task: &str| {
-            let entries = [("task", task), ("imgsz", "[224, 320]"), ("names", "{0: 'a', 1: 'b'}")];
+        let model = |task: &str, size: &str| {
+            let entries = [("task", task), ("imgsz", size), ("names", "{0: 'a', 1: 'b'}")];
             let entry = |&(key, value): &(&str, &str)| StringStringEntryProto { key: key.into(), value: value.into() };
             ModelProto { metadata_props: entries.iter().map(entry).collect(), ..ModelProto::default() }
         };
-        let Facts { size, labels, .. } = read(&model("classify")).unwrap().unwrap().facts;
+        let square = read(&model("classify", "[224, 224]")).unwrap().unwrap().facts;
+        assert_eq!((square.size, square.fit), (Some(Size::square(224)), Some(Fit::Crop)));
+        let Facts { size, fit, labels, .. } = read(&model("classify", "[224, 320]")).unwrap().unwrap().facts;
+        assert_eq!(fit, Some(Fit::Squash));
         assert_eq!((size, labels.unwrap().len()), (Some(Size { width: 320, height: 224 }), 2));
-        assert!(read(&model("detect")).unwrap_err().to_string().contains("'detect': expected classify"));
+        assert!(read(&model("detect", "[224, 224]")).unwrap_err().to_string().contains("'detect': expected classify"));
         assert_eq!(read(&ModelProto::default()).unwrap(), None);
     }
 }
