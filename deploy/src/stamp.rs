@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The state of a regular file. Writing or replacing the file changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,34 @@ impl Stamp {
         let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
         let (identity, modified) = (Identity::of(&metadata), metadata.modified().ok());
         Some(Self { identity, modified, bytes: metadata.len() })
+    }
+}
+
+/// When files that could not be used are tried again, although they have not changed: their permissions may have, or
+/// memory may be free again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// A state of files that could not be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken<S> {
+    state: S,
+    tried: Instant,
+}
+
+impl<S: PartialEq> Broken<S> {
+    /// This state was tried now.
+    pub fn new(state: S) -> Self {
+        Self { state, tried: Instant::now() }
+    }
+
+    /// Whether it was this state.
+    pub fn is_of(&self, state: &S) -> bool {
+        self.state == *state
+    }
+
+    /// Whether it was this state, and it is too early to try it again.
+    pub fn stands(&self, state: &S) -> bool {
+        self.is_of(state) && self.tried.elapsed() < RETRY
     }
 }
 

@@ -193,15 +193,14 @@ impl Watch {
     /// Whether a path names an image that [`dataset::images_below`] would list.
     fn is_image(&self, path: &Path) -> bool {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
-        let is_hidden = below.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
-        !is_hidden && image_file::has_image_ending(path)
+        !below.iter().any(dataset::is_hidden) && image_file::has_image_ending(path)
     }
 
     /// Adds the images in and below a folder that are new or have changed to those that may still be growing.
     fn scan(&mut self, folder: &Path) {
         self.last_scan = Instant::now();
-        // A folder that is gone again has no images.
-        let Ok(found) = dataset::images_below(folder) else { return };
+        // A folder that is gone again has no images. One that cannot be read must not hide the others.
+        let found = dataset::readable_images_below(folder);
         if folder == self.root {
             self.seen.retain(|path, _| found.binary_search(path).is_ok());
         }
@@ -288,9 +287,13 @@ fn is_linked(path: &Path) -> bool {
 /// An error of the watcher, with what to do.
 fn refused(folder: &str, error: notify::Error) -> anyhow::Error {
     let is_full = matches!(error.kind, ErrorKind::MaxFilesWatch);
+    let is_forbidden =
+        matches!(&error.kind, ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
     let error = anyhow!(error).context(format!("cannot watch {folder}"));
     if is_full {
         error.context("the system allows no more watches: raise fs.inotify.max_user_watches, or use --poll")
+    } else if is_forbidden {
+        error.context("a folder in it cannot be read: allow it, or use --poll, which skips hidden and system folders")
     } else {
         error
     }

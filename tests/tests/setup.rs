@@ -168,6 +168,28 @@ fn the_chosen_set_stays_until_another_is_asked_for() {
         assert!(run.succeeded, "{run:?}");
         assert_eq!(fs::read_to_string(sandbox.dir.join(".deps/libtorch/VARIANT")).unwrap(), expected, "{flag:?}");
     }
+    // Each part keeps its own: a machine that only deploys has no libtorch.
+    for variant in ["cpu", "cuda"] {
+        let folder = sandbox.dir.join(format!("cache/onnxruntime-{}-{variant}", onnxruntime(variant)));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("libonnxruntime.so"), "").unwrap();
+        fs::write(folder.join("VERSION"), "").unwrap();
+    }
+    for flag in [Some("--cuda"), None] {
+        let mut arguments = vec!["--only", "onnxruntime"];
+        arguments.extend(flag);
+        let run = Run::new(sandbox.spawn(&arguments, &[]));
+        assert!(run.succeeded, "{run:?}");
+        let link = fs::read_link(sandbox.dir.join(".deps/onnxruntime")).unwrap();
+        assert!(link.to_str().unwrap().ends_with("-cuda"), "{flag:?}: {link:?}");
+    }
+}
+
+/// The version that `scripts/setup` fetches.
+fn onnxruntime(variant: &str) -> String {
+    let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/setup")).unwrap();
+    let key = format!("onnxruntime_{variant}=");
+    script.lines().find_map(|line| line.strip_prefix(&key)).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 #[test]

@@ -7,7 +7,9 @@ use super::library::{self, Library};
 use super::ort::commit;
 use super::status::Found;
 use super::{ModelFile, nvidia};
+use crate::interface::Interface;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use models::card::GraphInput;
 use models::onnx::proto::tensor_proto::DataType;
 use models::onnx::proto::type_proto::{Tensor, Value};
 use models::onnx::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto};
@@ -16,7 +18,7 @@ use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{CUDA, ExecutionProvider};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
-use ort::value::TensorRef;
+use ort::value::{PrimitiveTensorElementType, TensorRef};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -188,13 +190,26 @@ fn profiled(builder: SessionBuilder, source: ModelFile) -> Result<(Session, BTre
     let folder = tempfile::tempdir().context("cannot make a temporary folder for ONNX Runtime's profile")?;
     let builder = builder.with_profiling(folder.path().join("profile")).map_err(ort::Error::<()>::from)?;
     let mut session = commit(builder, source)?;
-    let input = &source.interface.input;
-    let black = Array4::<u8>::zeros((1, input.channels, input.height, input.width));
-    session.run(ort::inputs![TensorRef::from_array_view(black.view())?])?;
+    let Interface { takes, image: [channels, height, width], batch, .. } = *source.interface;
+    let shape = (batch.unwrap_or(1), channels, height, width);
+    let outcome = match takes {
+        GraphInput::Images => run_black::<u8>(&mut session, shape),
+        GraphInput::Normalised => run_black::<f32>(&mut session, shape),
+    };
+    outcome.with_context(|| format!("ONNX Runtime cannot run {}", source.name))?;
     let profile = session.end_profiling()?;
     let profile = std::fs::read(&profile).with_context(|| format!("cannot read ONNX Runtime's profile {profile}"))?;
     let nodes = nodes_by_provider(&profile)?;
     Ok((session, nodes))
+}
+
+fn run_black<T>(session: &mut Session, shape: (usize, usize, usize, usize)) -> Result<()>
+where
+    T: PrimitiveTensorElementType + Clone + fmt::Debug + Default + 'static,
+{
+    let black = Array4::from_elem(shape, T::default());
+    session.run(ort::inputs![TensorRef::from_array_view(black.view())?])?;
+    Ok(())
 }
 
 /// Counts the nodes that ran by provider, from a profile.
@@ -230,8 +245,8 @@ fn sentence(nodes: &BTreeMap<String, usize>) -> String {
 mod tests {
     use super::*;
     use crate::backend::Options;
-    use crate::interface::{Interface, Scores};
-    use models::card::{Content, GraphInput, Input};
+    use crate::interface::Scores;
+    use models::card::{Content, Input};
 
     #[test]
     fn providers_are_counted_from_a_profile() {
@@ -292,5 +307,10 @@ mod tests {
         assert_eq!(nodes, BTreeMap::from([("CPUExecutionProvider".to_owned(), 1)]));
         let message = commit_and_read_back(builder(), source).unwrap_err().to_string();
         assert!(message.contains("no node of one node on CUDA, only on: CPUExecutionProvider"), "{message}");
+        // A graph of `--preprocess none --batch 4`.
+        let bytes = one_node(DataType::Float, "Abs");
+        let interface = Interface { takes: GraphInput::Normalised, image: [1, 4, 4], batch: Some(4), ..interface };
+        let source = ModelFile { bytes: &bytes, interface: &interface, ..source };
+        assert_eq!(profiled(builder(), source).unwrap().1.len(), 1);
     }
 }

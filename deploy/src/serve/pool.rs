@@ -191,7 +191,7 @@ impl Work {
         let mut batch = Batch::default();
         batch.add(first, input);
         loop {
-            let share = (self.jobs.len() + 1).div_ceil(self.threads);
+            let share = (self.jobs.len() + batch.jobs.len()).max(1).div_ceil(self.threads);
             // Nobody waits long for images that are slow to decode: running together would not make up for it.
             while batch.images < self.most && batch.jobs.len() < share && began.elapsed() < SLOW.max(self.delay) {
                 let Ok(job) = self.jobs.try_recv() else { break };

@@ -7,13 +7,13 @@ use crate::backend::{Options, Runtime};
 use crate::document::Document;
 use crate::embedded;
 use crate::interface::Scores;
-use crate::stamp::Stamp;
+use crate::stamp::{Broken, Stamp};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard};
 use models::onnx;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The version of every model in the protocol. Files have no versions.
 pub(super) const VERSION: &str = "1";
@@ -84,7 +84,7 @@ struct Slot {
     choice: ModelChoice,
     ready: RwLock<Arc<Ready>>,
     /// The last file that could not be opened, so that it is reported once.
-    broken: RwLock<Option<Stamp>>,
+    broken: Mutex<Option<Broken<Stamp>>>,
 }
 
 /// The models by name.
@@ -115,7 +115,7 @@ impl Registry {
         for choice in choices {
             let ready = RwLock::new(Arc::new(Ready::open(&choice, &running)?));
             let name = choice.name.clone();
-            let twice = slots.insert(name.clone(), Slot { choice, ready, broken: RwLock::default() });
+            let twice = slots.insert(name.clone(), Slot { choice, ready, broken: Mutex::default() });
             ensure!(twice.is_none(), "two models have the name {name}: name them with --model NAME=FILE");
         }
         Ok(Self { slots, first, running })
@@ -163,10 +163,12 @@ impl Registry {
         let Some(path) = &slot.choice.path else { return };
         let stamp = Stamp::of(path);
         let known = slot.ready.read().unwrap_or_else(PoisonError::into_inner).stamp;
-        let broken = *slot.broken.read().unwrap_or_else(PoisonError::into_inner);
-        if stamp.is_none() || stamp == known || stamp == broken {
+        let mut broken = slot.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stamp) =
+            stamp.filter(|stamp| Some(*stamp) != known && !broken.is_some_and(|failure| failure.stands(stamp)))
+        else {
             return;
-        }
+        };
         match Ready::open(&slot.choice, &self.running) {
             Ok(ready) => {
                 let runtime = ready.document.runtime.to_string();
@@ -174,12 +176,14 @@ impl Registry {
                 tracing::info!(model = name, file = %path.display(), runtime, "the file has changed and was opened again");
             }
             Err(error) => {
-                *slot.broken.write().unwrap_or_else(PoisonError::into_inner) = stamp;
-                tracing::error!(
-                    model = name,
-                    error = format!("{error:#}"),
-                    "the changed file cannot be used: the old model stays"
-                );
+                if !broken.is_some_and(|failure| failure.is_of(&stamp)) {
+                    tracing::error!(
+                        model = name,
+                        error = format!("{error:#}"),
+                        "the changed file cannot be used: the old model stays"
+                    );
+                }
+                *broken = Some(Broken::new(stamp));
             }
         }
     }

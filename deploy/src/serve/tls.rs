@@ -1,6 +1,6 @@
 //! TLS: the certificate and its key, read again when they change.
 
-use crate::stamp::Stamp;
+use crate::stamp::{Broken, Stamp};
 use anyhow::{Context, Result, ensure};
 use models::files;
 use std::path::PathBuf;
@@ -56,6 +56,7 @@ impl TlsFiles {
 pub(super) struct Tls {
     files: TlsFiles,
     state: Mutex<(Arc<ServerConfig>, Stamps)>,
+    broken: Mutex<Option<Broken<Stamps>>>,
 }
 
 impl Tls {
@@ -63,7 +64,7 @@ impl Tls {
     pub fn open(files: TlsFiles) -> Result<Self> {
         let stamps = files.stamps();
         let config = files.read()?;
-        Ok(Self { files, state: Mutex::new((config, stamps)) })
+        Ok(Self { files, state: Mutex::new((config, stamps)), broken: Mutex::default() })
     }
 
     pub fn acceptor(&self) -> TlsAcceptor {
@@ -74,22 +75,24 @@ impl Tls {
     pub fn refresh(&self) {
         let stamps = self.files.stamps();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamps == state.1 {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamps == state.1 || broken.as_ref().is_some_and(|failure| failure.stands(&stamps)) {
             return;
         }
-        // While a pair is being replaced, its files do not match. This is reported once, and they are read again when
-        // they change.
-        state.1 = stamps;
+        // While a pair is being replaced, its files do not match. This is reported once.
         match self.files.read() {
             Ok(config) => {
-                state.0 = config;
+                *state = (config, stamps);
                 tracing::info!(certificate = %self.files.certificate.display(), "the certificate was read again");
             }
             Err(error) => {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "the changed certificate cannot be used: the old one stays"
-                );
+                if !broken.as_ref().is_some_and(|failure| failure.is_of(&stamps)) {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "the changed certificate cannot be used: the old one stays"
+                    );
+                }
+                *broken = Some(Broken::new(stamps));
             }
         }
     }

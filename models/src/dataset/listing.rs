@@ -26,16 +26,45 @@ pub fn images_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
+/// Like [`images_below`], without the folders that cannot be listed.
+#[must_use]
+pub fn readable_images_below(folder: &Path) -> Vec<PathBuf> {
+    let listed = walk(folder, HashSet::new(), &mut Skipped::default(), |_| Ok(()));
+    let mut images = listed.unwrap_or_default();
+    images.sort_unstable();
+    images
+}
+
 /// All image files in and below a folder. Symlinks are followed, but each folder is listed only once, so cycles end.
 /// Folders in `seen` are skipped.
-pub(super) fn images_within(folder: &Path, mut seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
+pub(super) fn images_within(folder: &Path, seen: HashSet<PathBuf>, skipped: &mut Skipped) -> Result<Vec<PathBuf>> {
+    walk(folder, seen, skipped, Err)
+}
+
+/// `unlisted` decides what the error of a folder that cannot be listed means.
+fn walk(
+    folder: &Path,
+    mut seen: HashSet<PathBuf>,
+    skipped: &mut Skipped,
+    unlisted: impl Fn(anyhow::Error) -> Result<()>,
+) -> Result<Vec<PathBuf>> {
     let (mut found, mut pending) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = pending.pop() {
-        if !seen.insert(resolved(&folder)?) {
+        let listed = resolved(&folder).and_then(|real| {
+            if seen.insert(real) {
+                return entries(&folder, skipped);
+            }
             skipped.links += 1;
-            continue;
-        }
-        for entry in entries(&folder, skipped)? {
+            Ok(Vec::new())
+        });
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                unlisted(error)?;
+                continue;
+            }
+        };
+        for entry in listed {
             if entry.is_folder {
                 pending.push(entry.path);
             } else if entry.is_image() {
@@ -77,19 +106,21 @@ impl Entry {
 /// by Windows and Linux in the root of a disk.
 const SYSTEM_FOLDERS: [&str; 5] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
 
-/// Ignores case: Windows also writes `$Recycle.Bin`.
-fn is_system_folder(name: &OsStr) -> bool {
-    SYSTEM_FOLDERS.iter().any(|folder| name.eq_ignore_ascii_case(folder))
+/// Whether an entry of this name is not listed: a hidden one, or a folder that a system creates. Ignores case: Windows
+/// also writes `$Recycle.Bin`.
+#[must_use]
+pub fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || SYSTEM_FOLDERS.iter().any(|folder| name.eq_ignore_ascii_case(folder))
 }
 
-/// The entries of a folder, sorted by name. Hidden entries and [`SYSTEM_FOLDERS`] are skipped.
+/// The entries of a folder, sorted by name. Hidden ones are skipped.
 pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>> {
     let context = || format!("cannot list {}", folder.display());
     let mut listed = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
         let entry = entry.with_context(context)?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") || is_system_folder(&name) {
+        if is_hidden(&name) {
             skipped.hidden += 1;
         } else {
             listed.push((name, entry));
@@ -114,7 +145,7 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
 /// Counts of files and folders that are not read, by reason.
 #[derive(Default)]
 pub(super) struct Skipped {
-    /// Files and folders whose name starts with a dot, and [`SYSTEM_FOLDERS`].
+    /// Entries that [`is_hidden`].
     hidden: usize,
     /// Files without an image extension: their number by extension.
     endings: BTreeMap<String, usize>,
