@@ -24,7 +24,7 @@ impl Stamp {
 
 /// When files that could not be used are tried again, although they have not changed: their permissions may have, or
 /// memory may be free again.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_mins(1);
 
 /// A state of files that could not be used.
 #[derive(Clone, Copy, Debug)]

@@ -45,21 +45,25 @@ fn a_wrong_value_names_its_flag_and_what_it_takes() {
 }
 
 #[test]
-fn the_help_shows_the_defaults_of_the_recipe() {
+fn the_help_shows_the_defaults_of_both_recipes() {
     let help = text(&train(&["--help"]).stdout);
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let quick: toml::Table = toml::from_str(include_str!("../recipes/quick.toml")).unwrap();
-    for (flag, default) in [
-        ("--epochs", quick["epochs"].to_string()),
-        ("--batch-size", quick["batch_size"].to_string()),
-        ("--width", quick["network"]["width"].to_string()),
-        ("--stem-stride", quick["network"]["stem_stride"].to_string()),
-        ("--lr", quick["optimizer"]["lr"].to_string()),
-        ("--hold-out", quick["hold_out"].to_string()),
+    let photos: toml::Table = toml::from_str(include_str!("../recipes/photos.toml")).unwrap();
+    let chosen = || "from the data".to_owned();
+    for (flag, photos, quick) in [
+        ("--epochs", chosen(), quick["epochs"].to_string()),
+        ("--batch-size", chosen(), quick["batch_size"].to_string()),
+        ("--width", photos["network"]["width"].to_string(), quick["network"]["width"].to_string()),
+        ("--stem-stride", photos["network"]["stem_stride"].to_string(), quick["network"]["stem_stride"].to_string()),
+        ("--lr", photos["optimizer"]["lr"].to_string(), quick["optimizer"]["lr"].to_string()),
+        ("--hold-out", chosen(), quick["hold_out"].to_string()),
+        ("--from", chosen(), "none".to_owned()),
     ] {
         let (_, after) = words.split_once(&format!(" {flag} <")).unwrap();
         let (about, _) = after.split_once(']').unwrap();
-        assert!(about.contains(&format!("[default: the recipe's; quick: {default}")), "{flag}: {about}");
+        let expected = format!("[default: the recipe's; photos: {photos}; quick: {quick}");
+        assert!(about.contains(&expected), "{flag}: {about}");
     }
 }
 

@@ -189,7 +189,7 @@ fn one_epoch_two_hundred_and_a_hundred_classes_make_a_page() {
     report.seconds = vec![1.0; 200];
     report.metadata.recipe.epochs = 200;
     let html = report.to_html().unwrap();
-    assert!(html.contains("logarithm of the error") && html.contains("best: epoch 1"));
+    assert!(html.contains("logarithm of the error") && html.contains("exported: epoch 1"));
     assert_well_formed(&html);
 
     let classes = 100;

@@ -309,7 +309,8 @@ mod tests {
         assert!(message.contains("no node of one node on CUDA, only on: CPUExecutionProvider"), "{message}");
         // A graph of `--preprocess none --batch 4`.
         let bytes = one_node(DataType::Float, "Abs");
-        let interface = Interface { takes: GraphInput::Normalised, image: [1, 4, 4], batch: Some(4), ..interface };
+        let interface =
+            Interface { takes: GraphInput::Normalised, image: [1, 4, 4], batch: Some(4), ..interface.clone() };
         let source = ModelFile { bytes: &bytes, interface: &interface, ..source };
         assert_eq!(profiled(builder(), source).unwrap().1.len(), 1);
     }

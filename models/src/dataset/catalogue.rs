@@ -167,16 +167,18 @@ impl Catalogue {
 
     /// Number of training images of each class that has some, in the order of the classes.
     pub fn class_sizes(&self) -> Result<Vec<usize>> {
-        let mut sizes = BTreeMap::new();
-        let mut count = |class: usize| *sizes.entry(class).or_insert(0) += 1;
-        match &self.form {
+        let classes: Vec<usize> = match &self.form {
             Form::Folders(folders) => {
-                folders.images(&self.folder, Split::Train)?.iter().for_each(|image| count(image.class));
+                folders.images(&self.folder, Split::Train)?.iter().map(|image| image.class).collect()
             }
             Form::Idx => {
                 let labels = idx_files::labels(&self.folder, Split::Train)?.unwrap_or_default();
-                labels.into_iter().for_each(|label| count(label.into()));
+                labels.into_iter().map(usize::from).collect()
             }
+        };
+        let mut sizes = BTreeMap::new();
+        for class in classes {
+            *sizes.entry(class).or_insert(0) += 1;
         }
         Ok(sizes.into_values().collect())
     }
