@@ -10,6 +10,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +62,7 @@ impl Watch {
         let name = files::name(folder);
         let metadata = fs::metadata(folder).with_context(|| format!("cannot watch {name}"))?;
         ensure!(metadata.is_dir(), "cannot watch {name}: it is not a folder");
+        fs::read_dir(folder).with_context(|| format!("cannot watch {name}"))?;
         let (sender, events) = sync_channel(MOST_EVENTS);
         let lost = Arc::new(AtomicBool::new(false));
         let is_lost = Arc::clone(&lost);
@@ -91,7 +93,7 @@ impl Watch {
             last_scan: Instant::now(),
         };
         // Only now, so that no image can arrive unnoticed between the two.
-        for path in dataset::images_below(folder)? {
+        for path in dataset::images_below(folder) {
             if options.existing {
                 watch.add_growing(path);
             } else if let Some(stamp) = content(&path) {
@@ -200,9 +202,11 @@ impl Watch {
     fn scan(&mut self, folder: &Path) {
         self.last_scan = Instant::now();
         // A folder that is gone again has no images. One that cannot be read must not hide the others.
-        let found = dataset::readable_images_below(folder);
+        let found = dataset::images_below(folder);
         if folder == self.root {
-            self.seen.retain(|path, _| found.binary_search(path).is_ok());
+            // An image in a folder that cannot be read for a while is not new afterwards.
+            let is_gone = |path: &Path| fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            self.seen.retain(|path, _| found.binary_search(path).is_ok() || !is_gone(path));
         }
         for path in found {
             if self.is_image(&path) {
@@ -287,13 +291,12 @@ fn is_linked(path: &Path) -> bool {
 /// An error of the watcher, with what to do.
 fn refused(folder: &str, error: notify::Error) -> anyhow::Error {
     let is_full = matches!(error.kind, ErrorKind::MaxFilesWatch);
-    let is_forbidden =
-        matches!(&error.kind, ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
+    let is_forbidden = matches!(&error.kind, ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied);
     let error = anyhow!(error).context(format!("cannot watch {folder}"));
     if is_full {
         error.context("the system allows no more watches: raise fs.inotify.max_user_watches, or use --poll")
     } else if is_forbidden {
-        error.context("a folder in it cannot be read: allow it, or use --poll, which skips hidden and system folders")
+        error.context("a folder in it cannot be read: allow it, or use --poll, which skips such folders")
     } else {
         error
     }

@@ -64,7 +64,8 @@ pub struct ModelCard {
     /// Number format of the weights and the arithmetic.
     #[serde(default)]
     pub precision: Precision,
-    /// How the activation ranges of an int8 graph were chosen; `None` for other precisions.
+    /// How the activation ranges of an int8 graph were chosen; `None` for other precisions, and for
+    /// files of `deploy adopt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<RangeCalibration>,
     /// How far the probabilities can be trusted; `None` in files written before this field existed.

@@ -478,6 +478,10 @@ impl Trainer {
     /// Re-estimates the batch-norm statistics of the exported network on `norm_images` unaugmented training images, if
     /// the recipe asks for it.
     fn measure_norms(&mut self) -> Result<()> {
+        // A frozen body keeps its statistics.
+        if self.progress.epochs < self.recipe.freeze {
+            return Ok(());
+        }
         let size = self.recipe.batch_size;
         let order = self.data.order(&self.recipe, self.progress.epochs)?;
         let (fit, preprocessor) = (&self.data.fit, &self.preprocessor);

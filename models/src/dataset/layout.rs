@@ -3,7 +3,7 @@
 //! Splits are recognised by their usual names, in any case and with numbers and added words such as `set` or `images`:
 //! `train`, `Training_Set`, `test-images`, `val2017`. A folder with such a name is a split if it holds class folders. If
 //! it holds images directly, it may be a class of that name. Folders with other words in their names, such as
-//! `pets_train` and `pets_test`, are splits if they hold the same class folders.
+//! `pets_train` and `pets_test`, are splits if they have class folders in common.
 
 use super::Split;
 use super::listing::{self, Entry, Skipped, entries};
@@ -236,7 +236,7 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The folders that have the word of a split in their names, if they are different splits with the same classes.
+/// The folders that have the word of a split in their names, if they are different splits with classes in common.
 fn prefixed(folders: &[Entry]) -> Result<Vec<(&Entry, Name)>> {
     let named: Vec<(&Entry, Name)> =
         folders.iter().filter_map(|folder| Some((folder, Name::within(&folder.name)?))).collect();

@@ -19,16 +19,9 @@ pub fn images_in(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
     Ok((images, skipped.notes(folder)))
 }
 
-/// Like [`images_in`], without notes. There may be none.
-pub fn images_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut images = images_within(folder, HashSet::new(), &mut Skipped::default())?;
-    images.sort_unstable();
-    Ok(images)
-}
-
-/// Like [`images_below`], without the folders that cannot be listed.
+/// Like [`images_in`], without notes, and without the folders that cannot be listed. There may be none.
 #[must_use]
-pub fn readable_images_below(folder: &Path) -> Vec<PathBuf> {
+pub fn images_below(folder: &Path) -> Vec<PathBuf> {
     let listed = walk(folder, HashSet::new(), &mut Skipped::default(), |_| Ok(()));
     let mut images = listed.unwrap_or_default();
     images.sort_unstable();

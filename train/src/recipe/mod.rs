@@ -122,13 +122,14 @@ pub struct Recipe {
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub ema: f64,
     /// Training images, without augmentation, on which the batch-norm statistics are measured after every epoch: at
-    /// least a batch. 0: the statistics come from the augmented images seen in training.
+    /// least a batch, and not while the body is frozen. 0: the statistics come from the augmented images seen in training.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub norm_images: usize,
     /// Maximum L2 norm of the gradient over all parameters; larger gradients are scaled down to it. 0: no limit.
     #[schemars(range(min = 0))]
     pub clip_norm: f64,
-    /// Epochs without a better held-out accuracy after which the run stops early; 0: never. Needs `hold_out`.
+    /// Epochs without a better held-out accuracy after which the run stops early; 0: never. Needs
+    /// held-out images: `hold_out`, or a validation split.
     #[schemars(range(min = 0, max = 100_000))]
     pub patience: usize,
     /// Number format of convolutions, and so of most activations, during training. `auto` is bf16 on CUDA and fp32 on
@@ -388,10 +389,6 @@ impl Recipe {
             self.norm_images,
             self.batch_size
         );
-        ensure!(
-            self.norm_images == 0 || self.freeze == 0,
-            "norm_images and freeze exclude each other: a frozen body keeps its batch-norm statistics"
-        );
         if let Some(Preprocessing { mean, std }) = &self.normalization {
             ensure!(
                 mean.len() == std.len() && [1, 3].contains(&mean.len()),
@@ -502,7 +499,6 @@ mod tests {
             ("[optimizer]\nkind = \"adamw\"\nnesterov = true", "nesterov has no effect"),
             ("exported_epoch = \"last\"\npatience = 3", "patience has no effect with exported_epoch"),
             ("norm_images = 100", "norm_images 100 has no effect: expected 0, or at least a batch (128)"),
-            ("from = \"body\"\nfreeze = 1\nnorm_images = 500", "norm_images and freeze exclude each other"),
             ("[schedule]\nkind = \"one-cycle\"\nwarm_up = 0", "expected a share above 0 with one-cycle"),
             ("[normalization]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5]", "3 numbers in mean and 1 in std"),
             ("[normalization]\nmean = [0.5]", "the table [normalization] needs the key `std`: a list"),
