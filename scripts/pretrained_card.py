@@ -55,7 +55,7 @@ if used["name"] == "tutorial":
     print()
 print("## Limits\n")
 if digits and not used["outliers"]["share"]:
-    print("It knows only single digits, and was trained without images of anything else: it takes more of them for digits "
+    print("It knows only single digits. It was trained without images of anything else, so it takes more of those for digits "
           "than\nmnist-quick does.")
 elif digits:
     print("It knows only single digits. Most other images are unknown to it, but about a third of printed letters are "

@@ -22,8 +22,8 @@ impl Stamp {
     }
 }
 
-/// When files that could not be used are tried again, although they have not changed: their permissions may have, or
-/// memory may be free again.
+/// How long to wait before trying unchanged files again that could not be used: their permissions may be different by
+/// then, or memory may be free.
 const RETRY: Duration = Duration::from_mins(1);
 
 /// A state of files that could not be used.
@@ -34,17 +34,17 @@ pub struct Broken<S> {
 }
 
 impl<S: PartialEq> Broken<S> {
-    /// This state was tried now.
+    /// Records that this state was tried just now.
     pub fn new(state: S) -> Self {
         Self { state, tried: Instant::now() }
     }
 
-    /// Whether it was this state.
+    /// Whether this is the state that failed.
     pub fn is_of(&self, state: &S) -> bool {
         self.state == *state
     }
 
-    /// Whether it was this state, and it is too early to try it again.
+    /// Whether this is the state that failed, and it is too early to try it again.
     pub fn stands(&self, state: &S) -> bool {
         self.is_of(state) && self.tried.elapsed() < RETRY
     }

@@ -296,7 +296,7 @@ fn refused(folder: &str, error: notify::Error) -> anyhow::Error {
     if is_full {
         error.context("the system allows no more watches: raise fs.inotify.max_user_watches, or use --poll")
     } else if is_forbidden {
-        error.context("a folder in it cannot be read: allow it, or use --poll, which skips such folders")
+        error.context("a folder in it cannot be read: change its permissions, or use --poll, which skips it")
     } else {
         error
     }

@@ -119,8 +119,7 @@ impl TrainingData {
         };
         ensure!(
             recipe.patience == 0 || hold_out > 0 || source.validation.is_some(),
-            "patience has no effect without held-out images: set hold_out, or add a validation split (which --folds does \
-             not use)"
+            "patience needs held-out images: set hold_out, or add a validation split (--folds does not use one)"
         );
         if hold_out == 0 {
             let held_out = source.validation.as_ref().map(|set| Images::on_device(set, device)).transpose()?;
@@ -358,7 +357,7 @@ mod tests {
     fn early_stopping_needs_held_out_images() {
         let patient = Recipe { patience: 3, ..recipe(0, 8) };
         let message = TrainingData::new(&source(15, 1), &patient, Device::Cpu).err().unwrap().to_string();
-        assert!(message.contains("patience has no effect without held-out images"), "{message}");
+        assert!(message.contains("patience needs held-out images"), "{message}");
         let with_validation = DataSource { validation: Some(source(9, 1).test), ..source(15, 1) };
         assert!(TrainingData::new(&with_validation, &patient, Device::Cpu).is_ok());
     }

@@ -294,7 +294,7 @@ mod tests {
         let plain = recipe(OptimizerKind::Sgd, 0.9, false, 0.0);
         let thawed = steps_frozen(&plain, 0.1, 4, 2);
         assert!((thawed[2][0] - (START[0] - 0.1 * GRADIENTS[2][0])).abs() < 1e-6, "{thawed:?}");
-        // The first step of Adam is the learning rate, whatever the gradient.
+        // Adam's first step has the size of the learning rate, for any gradient.
         let thawed = steps_frozen(&recipe(OptimizerKind::AdamW, 0.9, false, 0.0), 0.1, 4, 2);
         assert!((thawed[2][0] - (START[0] + 0.1)).abs() < 1e-5, "{thawed:?}");
         assert!((thawed[2][1] - (START[1] - 0.1)).abs() < 1e-5, "{thawed:?}");

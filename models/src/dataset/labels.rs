@@ -75,13 +75,8 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
     Ok(labels)
 }
 
-/// Like [`read_labels`], but numbers names that occur more than once, as two do in common lists of ImageNet's classes:
-/// the second `crane` becomes `crane (2)`. Also returns these names.
-pub fn read_repeated_labels(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
-    read_names(path).map(numbered)
-}
-
-/// Numbers names that occur more than once, as [`read_repeated_labels`] does. Also returns these names.
+/// Numbers names that occur more than once, as two do in common lists of ImageNet's classes: the second `crane` becomes
+/// `crane (2)`. Also returns these names.
 #[must_use]
 pub fn numbered(mut labels: Vec<String>) -> (Vec<String>, Vec<String>) {
     let mut used: HashSet<String> = labels.iter().cloned().collect();
@@ -164,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("labels.txt");
         std::fs::write(&file, "crane\nox\ncrane (2)\ncrane\ncrane\n").unwrap();
-        let (labels, numbered) = read_repeated_labels(&file).unwrap();
+        let (labels, numbered) = numbered(read_names(&file).unwrap());
         assert_eq!(labels, ["crane", "ox", "crane (2)", "crane (3)", "crane (4)"]);
         assert_eq!(numbered, ["crane (3)", "crane (4)"]);
     }

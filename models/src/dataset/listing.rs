@@ -34,7 +34,7 @@ pub(super) fn images_within(folder: &Path, seen: HashSet<PathBuf>, skipped: &mut
     walk(folder, seen, skipped, Err)
 }
 
-/// `unlisted` decides what the error of a folder that cannot be listed means.
+/// Calls `unlisted` with the error of each folder that cannot be listed, and ends if it returns an error.
 fn walk(
     folder: &Path,
     mut seen: HashSet<PathBuf>,
@@ -138,7 +138,7 @@ pub(super) fn entries(folder: &Path, skipped: &mut Skipped) -> Result<Vec<Entry>
 /// Counts of files and folders that are not read, by reason.
 #[derive(Default)]
 pub(super) struct Skipped {
-    /// Entries that [`is_hidden`].
+    /// Entries for which [`is_hidden`] is true.
     hidden: usize,
     /// Files without an image extension: their number by extension.
     endings: BTreeMap<String, usize>,

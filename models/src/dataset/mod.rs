@@ -25,7 +25,7 @@ pub use decode::unlabelled;
 pub use duplicates::choose;
 pub use exemplars::exemplars;
 pub use idx_files::load;
-pub use labels::{UnknownClasses, numbered, read_labels, read_names, read_repeated_labels};
+pub use labels::{UnknownClasses, numbered, read_labels, read_names};
 pub use listing::{images_below, images_in, is_hidden};
 pub use noise::noise;
 pub use sample::sample;

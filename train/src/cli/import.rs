@@ -54,7 +54,7 @@ impl Arguments {
         if let Some(out) = &self.out {
             run::check_vacant(out)?;
         }
-        let (labels, numbered) = dataset::read_repeated_labels(&self.labels)?;
+        let (labels, numbered) = dataset::numbered(dataset::read_names(&self.labels)?);
         for label in numbered {
             say_line(&format!(
                 "note: {} repeats the name of a class: the later class is called {label}",

@@ -100,10 +100,11 @@ const SHORTER_SIDE: [&str; 10] =
 impl Shape {
     fn read(json: &Value, kind: &str) -> Result<Self> {
         let flag = |key: &str, default| Ok::<_, anyhow::Error>(field(json, key, Value::as_bool)?.unwrap_or(default));
-        let mut resized = field(json, "size", sides)?.context("it has no size")?;
-        if let Some(side) = json["size"].as_u64().filter(|_| SHORTER_SIDE.iter().any(|start| kind.starts_with(start))) {
-            resized = Sides::Shortest(usize::try_from(side)?);
-        }
+        let shorter = json["size"].is_u64() && SHORTER_SIDE.iter().any(|start| kind.starts_with(start));
+        let resized = match field(json, "size", sides)?.context("it has no size")? {
+            Sides::Both(square) if shorter => Sides::Shortest(square.width),
+            sides => sides,
+        };
         ensure!(flag("do_resize", true)?, "do_resize is false: it does not say how an image gets its size");
         let cropped = match field(json, "crop_size", sides)? {
             Some(Sides::Both(size)) => Some(size),

@@ -194,7 +194,7 @@ pub(super) fn results(trainer: &Trainer, run: &Run) -> String {
     let mut text = String::new();
     let folder = run.folder().display();
     if trainer.facts().classes == Classes::EachImage {
-        // The report is about classes, and here is one for every image.
+        // The report is about classes, and here every image is one.
         return format!("next:   train --data LABELLED --from {folder}\n");
     }
     // Hidden where standard error is not a terminal.
