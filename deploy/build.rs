@@ -1,7 +1,7 @@
 //! Chooses the model that is embedded in the program: `models/pretrained/mnist-quick.onnx`, or the file that the
 //! environment variable `DEPLOY_MODEL` names when `deploy` is built.
 //!
-//! A file that nobody could run is refused here instead of on the board.
+//! A file that the program could not run is refused here instead of on the board.
 
 use prost::Message;
 use std::env;
@@ -33,23 +33,28 @@ fn embed(path: &Path) -> Result<(), String> {
     }
     let name = path.file_stem().and_then(|name| name.to_str()).ok_or("its name is not valid Unicode")?;
     println!("cargo::rerun-if-changed={}", path.display());
-    check(&std::fs::read(path).map_err(|error| error.to_string())?)?;
+    let foreign = ["CARGO_FEATURE_ONNX", "CARGO_FEATURE_ORT"].iter().any(|feature| env::var_os(feature).is_some());
+    check(&std::fs::read(path).map_err(|error| error.to_string())?, foreign)?;
     println!("cargo::rustc-env=DEPLOY_MODEL_FILE={}", path.display());
     println!("cargo::rustc-env=DEPLOY_MODEL_NAME={name}");
     Ok(())
 }
 
 /// Decodes the outermost fields of the ONNX file (a protobuf `ModelProto`), which fails if the file is cut short. The
-/// card must be there because without it the image preparation would be a guess.
+/// card must be there because without it the image preparation would be a guess. `foreign` says whether the program has
+/// an engine for files that `train export` did not write.
 ///
 /// The crate `models` reads all of it, but as a build dependency it would be compiled twice for every build.
-pub fn check(file: &[u8]) -> Result<(), String> {
-    let Outline { graph, metadata } = Outline::decode(file).map_err(|_| "it is not a complete ONNX file")?;
+pub fn check(file: &[u8], foreign: bool) -> Result<(), String> {
+    let Outline { producer, graph, metadata } = Outline::decode(file).map_err(|_| "it is not a complete ONNX file")?;
     if graph.is_none() {
         return Err("it is not an ONNX file: it has no graph".to_owned());
     }
     if !metadata.iter().any(|entry| entry.key == "model_card") {
         return Err("it has no model card: use a file written by `train export`".to_owned());
+    }
+    if !foreign && producer != b"train" {
+        return Err("without the features onnx and ort, the program runs only files of `train export`".to_owned());
     }
     Ok(())
 }
@@ -57,6 +62,8 @@ pub fn check(file: &[u8]) -> Result<(), String> {
 /// A `ModelProto` with the fields that are checked; the decoder skips the others.
 #[derive(Message)]
 struct Outline {
+    #[prost(bytes = "vec", tag = "2")]
+    producer: Vec<u8>,
     #[prost(bytes = "vec", optional, tag = "7")]
     graph: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "14")]

@@ -190,9 +190,9 @@ def resident():
 
 
 async def measure(until):
-    """Seconds and MiB, once per second."""
+    """Seconds and MiB, once per second, and at least three times: a slope takes two in the second half."""
     began, sizes = time.monotonic(), []
-    while time.monotonic() < until:
+    while time.monotonic() < until or len(sizes) < 3:
         sizes.append((time.monotonic() - began, resident()))
         await asyncio.sleep(1)
     return sizes

@@ -1,16 +1,19 @@
 //! Turns what the user names (files, folders, patterns, standard input) into a list of images.
 
-use anyhow::{Context, Result, bail, ensure};
-use glob::MatchOptions;
+use anyhow::{Context, Result, ensure};
+use glob::{MatchOptions, Pattern};
 use models::card::Input;
 use models::digit::Reading;
 use models::image_file::Reader;
 use models::{dataset, files};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 /// The argument that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
+
+/// What makes an argument a pattern.
+const WILDCARDS: [char; 3] = ['*', '?', '['];
 
 /// Patterns match as in a shell: `*` stops at a path separator and skips hidden files.
 const AS_IN_A_SHELL: MatchOptions =
@@ -114,16 +117,9 @@ impl Inputs {
     }
 
     fn add_matches(&mut self, pattern: &str) -> Result<()> {
-        // The glob crate lets a trailing `**` match only folders; in a shell it matches files too.
-        let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
-        let matches = match glob::glob_with(&whole, AS_IN_A_SHELL) {
-            Ok(matches) => matches,
-            Err(error) => bail!("{pattern}: file not found, and not a valid pattern: {error}"),
-        };
         let before = self.sources.len();
         let mut added: Vec<PathBuf> = Vec::new();
-        for path in matches {
-            let path = path.with_context(|| format!("cannot list what {pattern} matches"))?;
+        for path in matches(pattern)? {
             // `**` matches a folder and also what is in it, which would be listed twice.
             if !added.iter().any(|folder| path.starts_with(folder)) {
                 self.add(&path)?;
@@ -141,7 +137,56 @@ impl Inputs {
 fn pattern(argument: &Path) -> Option<&str> {
     let text = argument.to_str()?;
     let is_free = || fs::symlink_metadata(argument).is_err();
-    (text.contains(['*', '?', '[']) && is_free()).then_some(text)
+    (text.contains(WILDCARDS) && is_free()).then_some(text)
+}
+
+/// The paths that a pattern matches, sorted. The glob crate's own search panics at a name that is not UTF-8.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    // `**` stands for folders; at the end of a pattern it matches files too.
+    let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.to_owned() };
+    let mut found = vec![PathBuf::new()];
+    for part in Path::new(&whole).components() {
+        let name = part.as_os_str().to_string_lossy();
+        let names = Pattern::new(if name == "**" { "*" } else { &name });
+        let names = names.with_context(|| format!("{pattern}: file not found, and not a valid pattern"))?;
+        if name == "**" {
+            let mut next = 0;
+            while let Some(folder) = found.get(next) {
+                let inside = entries(folder, &names)?;
+                found.extend(inside.into_iter().filter(|path| path.is_dir()));
+                next += 1;
+            }
+        } else if name.contains(WILDCARDS) {
+            let inside: Result<Vec<_>> = found.iter().map(|folder| entries(folder, &names)).collect();
+            found = inside?.concat();
+        } else {
+            found.iter_mut().for_each(|path| path.push(part));
+            found.retain(|path| fs::symlink_metadata(path).is_ok());
+        }
+        found.sort_unstable();
+        found.dedup();
+    }
+    if whole.ends_with(is_separator) {
+        found.retain(|path| path.is_dir());
+    }
+    Ok(found)
+}
+
+/// What a folder contains under matching names. Empty if it is not a folder.
+fn entries(folder: &Path, names: &Pattern) -> Result<Vec<PathBuf>> {
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !listed.is_dir() {
+        return Ok(Vec::new());
+    }
+    let context = || format!("cannot list {}", listed.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(listed).with_context(context)? {
+        let name = entry.with_context(context)?.file_name();
+        if names.matches_with(&name.to_string_lossy(), AS_IN_A_SHELL) {
+            paths.push(folder.join(name));
+        }
+    }
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -198,6 +243,17 @@ mod tests {
             names.sort_unstable();
             assert_eq!(names, ["in/deep/f.jpg", "in/e.jpg"], "{every}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_name_that_is_not_utf_8_matches_too() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = Folder::new(&["a.png", ".b.png", "in/c.png"]);
+        fs::write(folder.0.path().join(std::ffi::OsStr::from_bytes(b"\xff.png")), "").unwrap();
+        assert_eq!(folder.names(&["*.png"]), ["a.png", r"\xff.png"]);
+        assert_eq!(folder.names(&["**/*.png"]), ["a.png", "in/c.png", r"\xff.png"]);
+        assert_eq!(folder.names(&["*/"]), ["in/c.png"]);
     }
 
     #[test]

@@ -78,14 +78,8 @@ pub fn check_target(folder: &Path, data: &Path) -> Result<()> {
             folder.display()
         );
     }
-    let data = data.canonicalize().with_context(|| format!("cannot find {}", data.display()))?;
-    let mut place = std::path::absolute(folder)?;
-    // If the folder does not exist yet, check its nearest parent that does.
-    while let Err(error) = place.canonicalize() {
-        ensure!(place.pop(), "--save-mistakes {}: {error}", folder.display());
-    }
     ensure!(
-        !place.canonicalize()?.starts_with(&data),
+        !files::is_within(folder, data)?,
         "--save-mistakes {}: it is inside the data, {}, where the copies would become images of the data set",
         folder.display(),
         data.display()

@@ -2,7 +2,7 @@
 
 use crate::backend::prepared::DirectCall;
 use crate::backend::{self, Backend, Engine, ImageBatch, ModelFile, Options, Runtime, Selection};
-use crate::interface::{Interface, Scores};
+use crate::interface::{Doubt, Interface, Scores};
 use anyhow::{Context, Result, ensure};
 use models::card::{EnergyRange, GraphInput, Input, ModelCard};
 use models::onnx::proto::ModelProto;
@@ -162,6 +162,8 @@ pub struct Scored {
     pub holds: Scores,
     /// How this was decided, for people.
     pub reason: String,
+    /// What may still be wrong.
+    pub doubt: Option<Doubt>,
 }
 
 impl Scored {
@@ -173,7 +175,8 @@ impl Scored {
             let options = Options { engine: Selection::AutoOnCpu, ..Options::default() };
             interface = Model::from_bytes(name, bytes, &options)?.interface;
         }
-        Ok(Self { output: interface.output, holds: interface.scores, reason: interface.reason })
+        let Interface { output, scores, reason, doubt, .. } = interface;
+        Ok(Self { output, holds: scores, reason, doubt })
     }
 }
 

@@ -20,7 +20,7 @@ pub fn failure(error: anyhow::Error) -> ExitCode {
         Ok(usage) => usage.exit(),
         Err(error) => {
             // Do not panic if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", printable_lines(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -104,6 +104,12 @@ pub fn printable(name: &str) -> String {
     text
 }
 
+/// Makes text of several lines safe for a terminal: every line as [`printable`] does it.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Escapes text for HTML and SVG, in elements and quoted attributes. Control characters become U+FFFD, except newline
 /// and tab.
 #[must_use]
@@ -172,5 +178,6 @@ mod tests {
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[2J\u{9b}\né"), r"a\x1b[2J\xc2\x9b\x0aé");
+        assert_eq!(printable_lines("a\u{1b}\nb\r"), "a\\x1b\nb\\x0d");
     }
 }

@@ -175,6 +175,21 @@ fn neighbours_and_metadata_say_what_flags_need_not() {
 }
 
 #[test]
+fn a_file_that_lies_beside_the_model_by_chance_does_not_stop_the_flags() {
+    let case = Case::new(&floats(3));
+    fs::write(case.file("config.json"), "{ // of another program\n}").unwrap();
+    case.refused("", &["config.json is not JSON", "Missing: --color"]);
+    let flags = format!("{PREPARED} --color rgb");
+    case.refused(&format!("{flags} --config config.json"), &["config.json is not JSON"]);
+    if !onnxruntime_for("a_file_that_lies_beside_the_model_by_chance") {
+        return;
+    }
+    let colours = images(3, 3);
+    let (_, text) = case.adopted(&flags, &colours, &colours);
+    assert!(text.contains("note: a file beside the model is not used: config.json is not JSON"), "{text}");
+}
+
+#[test]
 fn what_nobody_says_is_asked_for_and_what_contradicts_the_file_is_refused() {
     let case = Case::new(&floats(3));
     let (code, text) = case.adopt("");
@@ -205,7 +220,10 @@ fn one_score_tells_two_classes_apart() {
         return;
     }
     let colours = images(5, 3);
-    for (operator, holds) in [("Sigmoid", "probabilities"), ("Neg", "logits"), ("Identity", "logits")] {
+    // A Cast to 16 bits stands for a network in 16 bits.
+    for (operator, holds) in
+        [("Sigmoid", "probabilities"), ("Neg", "logits"), ("Identity", "logits"), ("Cast", "logits")]
+    {
         let mut model = floats(3);
         let graph = model.graph.as_mut().unwrap();
         graph.node[4].output[0] = "all".into();
@@ -214,8 +232,11 @@ fn one_score_tells_two_classes_apart() {
         let (name, data_type) = ("first".to_owned(), DataType::Int64 as i32);
         graph.initializer.push(TensorProto { name, data_type, dims, int64_data: vec![0], ..TensorProto::default() });
         graph.node.push(node("Gather", &["all", "first"], "one", vec![integer("axis", 1)]));
-        graph.node.push(node(operator, &["one"], "scores", vec![]));
-        graph.output = vec![tensor("scores", DataType::Float, None, shape)];
+        let half = operator == "Cast";
+        let element = if half { DataType::Float16 } else { DataType::Float };
+        let attributes = if half { vec![integer("to", element as i64)] } else { vec![] };
+        graph.node.push(node(operator, &["one"], "scores", attributes));
+        graph.output = vec![tensor("scores", element, None, shape)];
         let case = Case::new(&model);
         let (code, text) = case.adopt(&format!("{PREPARED} --color rgb"));
         assert_eq!(code, Some(0), "{text}");
@@ -264,6 +285,11 @@ fn scores_whose_meaning_is_lost_are_not_guessed() {
         let (code, text) = case.adopt(&format!("{flags} --scores probabilities"));
         assert_eq!(code, Some(0), "{text}");
     }
+    // One independent probability per class, made without Sigmoid.
+    let case = of(&["Abs", "Neg", "Exp"], &[3]);
+    case.refused(&flags, &["lie between 0 and 1: if 'step 3' holds independent probabilities", "say --scores logits"]);
+    let (code, text) = case.adopt(&format!("{flags} --scores logits"));
+    assert_eq!(code, Some(0), "{text}");
     of(&["TopK"], &[1]).refused(&format!("{flags} --scores logits"), &["made by TopK, which sorts the scores"]);
     let mut model = floats(3);
     let graph = model.graph.as_mut().unwrap();

@@ -1,6 +1,6 @@
 //! Atomic file writes, and where `scripts/setup` puts its downloads.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -108,6 +108,20 @@ pub fn sweep(folder: &Path) {
                 // A failure here only leaves an unused file behind.
                 let _ = fs::remove_file(entry.path());
             }
+        }
+    }
+}
+
+/// Whether a path, which need not exist, is `folder` or below it once all symlinks are followed. Fails if `folder` cannot
+/// be found, or none of the path's parents.
+pub fn is_within(path: &Path, folder: &Path) -> Result<bool> {
+    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    let mut place = std::path::absolute(path)?;
+    // The nearest parent that exists decides.
+    loop {
+        match place.canonicalize() {
+            Ok(place) => return Ok(place.starts_with(&folder)),
+            Err(error) => ensure!(place.pop(), "{}: {error}", path.display()),
         }
     }
 }

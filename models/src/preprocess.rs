@@ -129,11 +129,13 @@ fn extent(from: usize, factor: f32) -> usize {
 }
 
 /// The factor for a `Resize` from `from` to `to` pixels. The operator returns ⌊from · factor⌋ pixels, so rounding the
-/// factor down could lose one. Fails if no f32 gives `to` pixels.
+/// factor down could lose one. Engines multiply in f32, ONNX's reference implementation in f64. Fails if no f32 gives `to`
+/// pixels in both.
 pub fn factor(from: usize, to: usize) -> Result<f32> {
     let exact = to as f32 / from as f32;
     let candidates = [exact, exact.next_up(), exact.next_up().next_up()];
-    let fitting = candidates.into_iter().find(|&candidate| extent(from, candidate) == to);
+    let precise = |factor: f32| (from as f64 * f64::from(factor)).floor() as usize;
+    let fitting = candidates.into_iter().find(|&factor| extent(from, factor) == to && precise(factor) == to);
     fitting.with_context(|| format!("no 32-bit factor resizes {from} to {to} pixels"))
 }
 
@@ -177,6 +179,7 @@ mod tests {
             for to in 8..=512 {
                 let factor = factor(from, to).unwrap();
                 assert_eq!((from as f32 * factor).floor() as usize, to, "{from} to {to}");
+                assert_eq!((from as f64 * f64::from(factor)).floor() as usize, to, "{from} to {to}");
                 assert!((f64::from(factor) - to as f64 / from as f64).abs() < 1e-5);
             }
         }

@@ -59,7 +59,7 @@ pub struct Comparison {
     pub sides: Vec<Side>,
     /// Everything that differs, and always the accuracies.
     pub differences: Vec<Difference>,
-    /// Whether all runs were trained on the same images. If not, their accuracies are not comparable.
+    /// Whether all runs were trained and tested on the same images. If not, their accuracies are not comparable.
     pub same_data: bool,
 }
 
@@ -104,7 +104,7 @@ impl Comparison {
         }
         let mut text = blocks.join("\n");
         if !self.same_data {
-            text.push_str("The runs were trained on different images: do not compare their accuracies.\n");
+            text.push_str("The runs were trained or tested on different images: do not compare their accuracies.\n");
         }
         text
     }
@@ -245,6 +245,7 @@ mod tests {
             fitted: 90,
             held_out: 0,
             fingerprint: "0".into(),
+            test_fingerprint: None,
             sample: Vec::new(),
             validation: false,
             held_out_by_class: false,

@@ -8,9 +8,13 @@ use crate::seed::{self, Purpose};
 use anyhow::{Context, Result, ensure};
 use models::card::{Content, Polarity, Preprocessing};
 use models::dataset::{self, Dataset};
-use ndarray::Array4;
+use ndarray::{Array4, ArrayView4, Axis};
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
+
+/// Images copied to the device at a time.
+const COPIED: usize = 256;
 
 /// Labelled images on the device: `images` u8 `[N, C, H, W]`, `labels` i64 `[N]`.
 pub struct Images {
@@ -25,15 +29,25 @@ pub struct Images {
 impl Images {
     /// Copies a data set to the device.
     pub fn on_device(set: &Dataset, device: Device) -> Result<Self> {
-        let array = set.images();
-        let shape: Vec<i64> = array.shape().iter().map(|&extent| extent as i64).collect();
-        let bytes = array.as_slice().context("the images are not contiguous in memory")?;
-        let labels: Vec<i64> = set.labels().iter().map(|&label| label as i64).collect();
-        Ok(Self {
-            images: Tensor::f_from_slice(bytes)?.f_view(shape.as_slice())?.f_to(device)?,
-            labels: Tensor::f_from_slice(&labels)?.f_to(device)?,
-            files: (0..set.len()).filter_map(|image| set.file(image).map(Path::to_owned)).collect(),
-        })
+        let all: Vec<usize> = (0..set.len()).collect();
+        let files = all.iter().filter_map(|&image| set.file(image).map(Path::to_owned)).collect();
+        Ok(Self { files, ..Self::part(set, &all, device)? })
+    }
+
+    /// Copies the images at `places` to the device, without their files. Copies in parts, because a second copy of all
+    /// images may not fit into memory.
+    fn part(set: &Dataset, places: &[usize], device: Device) -> Result<Self> {
+        let (_, channels, height, width) = set.images().dim();
+        let shape = |count: usize| [count, channels, height, width].map(|extent| extent as i64);
+        let images = Tensor::f_empty(shape(places.len()), (Kind::Uint8, device))?;
+        for (index, part) in places.chunks(COPIED).enumerate() {
+            let pixels = set.images().select(Axis(0), part);
+            let pixels = pixels.as_slice().context("the images are not contiguous in memory")?;
+            let pixels = Tensor::f_from_slice(pixels)?.f_view(shape(part.len()))?;
+            images.f_narrow(0, (index * COPIED) as i64, part.len() as i64)?.f_copy_(&pixels)?;
+        }
+        let labels: Vec<i64> = places.iter().map(|&place| set.labels()[place] as i64).collect();
+        Ok(Self { images, labels: Tensor::f_from_slice(&labels)?.f_to(device)?, files: Vec::new() })
     }
 
     /// Copies the images back to the CPU as a data set, without their files.
@@ -69,6 +83,12 @@ impl Images {
         Ok(Self { images, labels, files: Vec::new() })
     }
 
+    /// At most `count` of the images, evenly spaced, without their files. IDX files may be sorted by class.
+    pub fn evenly(&self, count: usize) -> Result<Self> {
+        let places: Vec<i64> = dataset::evenly(self.len(), count).map(|place| place as i64).collect();
+        self.select(&Tensor::f_from_slice(&places)?)
+    }
+
     /// `count` images from index `start`, without their files.
     pub fn slice(&self, start: usize, count: usize) -> Result<Self> {
         let (start, count) = (start as i64, count as i64);
@@ -102,14 +122,13 @@ impl TrainingData {
             source.folder.display(),
             recipe.batch_size
         );
-        let all = Images::on_device(&source.train, device)?;
         let preprocessing = match &recipe.normalization {
             Some(given) => given.clone(),
-            None => measure(&all.images)?,
+            None => measure(source.train.images()),
         };
-        let channels = all.images.size()[1];
+        let channels = source.input().channels;
         ensure!(
-            preprocessing.mean.len() as i64 == channels && preprocessing.std.len() as i64 == channels,
+            preprocessing.mean.len() == channels && preprocessing.std.len() == channels,
             "the recipe's normalization is for {} channels, but the images have {channels}",
             preprocessing.mean.len()
         );
@@ -123,16 +142,16 @@ impl TrainingData {
         );
         if hold_out == 0 {
             let held_out = source.validation.as_ref().map(|set| Images::on_device(set, device)).transpose()?;
-            return Ok(Self { fit: all, held_out, preprocessing, polarity });
+            return Ok(Self { fit: Images::on_device(&source.train, device)?, held_out, preprocessing, polarity });
         }
         seed::set(recipe.seed, Purpose::HoldOut, 0);
         let order = Vec::<i64>::try_from(Tensor::f_randperm(total as i64, (Kind::Int64, Device::Cpu))?)?;
         let part = |image: usize| if source.held_out_by_class { source.train.labels()[image] } else { 0 };
         let parts: Vec<usize> = (0..total).map(part).collect();
-        let due = shares(&parts, hold_out);
-        let places: Vec<usize> = order.iter().map(|&image| image as usize).collect();
-        let is_held_out = dataset::choose(&places, &parts, &source.train.groups(), due);
-        let (held_out, fit): (Vec<i64>, Vec<i64>) = order.into_iter().partition(|&image| is_held_out[image as usize]);
+        let order: Vec<usize> = order.into_iter().map(|image| image as usize).collect();
+        let due = shares(&parts, &order, hold_out);
+        let is_held_out = dataset::choose(&order, &parts, &source.train.groups(), due);
+        let (held_out, fit): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&image| is_held_out[image]);
         ensure!(
             !held_out.is_empty(),
             "{}: no image can be held out, because every class has only one: add images, or set --hold-out 0",
@@ -147,8 +166,8 @@ impl TrainingData {
             held_out.len(),
             recipe.batch_size
         );
-        let select = |indices: &[i64]| all.select(&Tensor::f_from_slice(indices)?);
-        Ok(Self { held_out: Some(select(&held_out)?), fit: select(&fit)?, preprocessing, polarity })
+        let part = |places: &[usize]| Images::part(&source.train, places, device);
+        Ok(Self { held_out: Some(part(&held_out)?), fit: part(&fit)?, preprocessing, polarity })
     }
 
     /// The shuffled order of the fitted images in an epoch, i64 `[N · passes]` on the CPU.
@@ -161,18 +180,21 @@ impl TrainingData {
 }
 
 /// How many of `count` images to hold out of each part of the set: in proportion to its size, the largest remainders
-/// rounded up, but never its last image. `parts` has the part of each image.
-fn shares(parts: &[usize], count: usize) -> Vec<usize> {
+/// rounded up, but never its last image. `parts` has the part of each image. Equal remainders are rounded up in the
+/// random `order` of the images, or the last of many small classes would never be held out.
+fn shares(parts: &[usize], order: &[usize], count: usize) -> Vec<usize> {
     let mut sizes = vec![0; parts.iter().max().map_or(0, |&part| part + 1)];
-    for &part in parts {
-        sizes[part] += 1;
+    let mut firsts = vec![parts.len(); sizes.len()];
+    for (place, &image) in order.iter().enumerate() {
+        sizes[parts[image]] += 1;
+        firsts[parts[image]] = firsts[parts[image]].min(place);
     }
     let mut shares: Vec<usize> = sizes.iter().map(|size| size * count / parts.len()).collect();
     for _ in shares.iter().sum()..count {
         // How far a part is from its share, times the number of images.
         let missing = |part: &usize| (sizes[*part] * count) as i64 - (shares[*part] * parts.len()) as i64;
         let open = (0..sizes.len()).filter(|&part| shares[part] + 1 < sizes[part]);
-        match open.max_by_key(|part| (missing(part), std::cmp::Reverse(*part))) {
+        match open.max_by_key(|part| (missing(part), Reverse(firsts[*part]))) {
             Some(part) => shares[part] += 1,
             None => break,
         }
@@ -180,18 +202,19 @@ fn shares(parts: &[usize], count: usize) -> Vec<usize> {
     shares
 }
 
-/// Mean and standard deviation of each channel on the scale 0 to 1, rounded to four decimals to keep the model card
-/// readable.
-fn measure(images: &Tensor) -> Result<Preprocessing> {
-    let channels = images.size()[1];
+/// Mean and standard deviation of each channel of `images` `[N, C, H, W]` on the scale 0 to 1, rounded to four decimals
+/// to keep the model card readable.
+fn measure(images: ArrayView4<u8>) -> Preprocessing {
     let (mut mean, mut std) = (Vec::new(), Vec::new());
-    for channel in 0..channels {
+    for channel in images.axis_iter(Axis(1)) {
         // How often each value occurs: converting the pixels to floats would take several times the set's memory.
-        let pixels = images.f_select(1, channel)?.f_reshape([-1])?;
-        let counts = Vec::<f64>::try_from(pixels.f_bincount(None::<&Tensor>, 256)?.f_to_kind(Kind::Double)?)?;
-        let total: f64 = counts.iter().sum();
+        let mut counts = [0_u64; 256];
+        for &value in channel {
+            counts[usize::from(value)] += 1;
+        }
         let average = |of: &dyn Fn(f64) -> f64| -> f64 {
-            counts.iter().enumerate().map(|(value, count)| count * of(value as f64 / 255.0)).sum::<f64>() / total
+            let sum: f64 = (0..256).map(|value| counts[value] as f64 * of(value as f64 / 255.0)).sum();
+            sum / channel.len() as f64
         };
         let center = average(&|value| value);
         let rounded = |value: f64| ((value * 1e4).round() / 1e4) as f32;
@@ -200,10 +223,10 @@ fn measure(images: &Tensor) -> Result<Preprocessing> {
         let spread = rounded(average(&|value| (value - center).powi(2)).sqrt());
         std.push(if spread > 0.0 { spread } else { 1.0 });
     }
-    Ok(Preprocessing { mean, std })
+    Preprocessing { mean, std }
 }
 
-/// Converts u8 images to the network's input: normalised, at its resolution, channels-last in memory.
+/// Converts u8 images to the network's input: normalised, at its resolution.
 pub struct TensorPreprocessor {
     scale: Tensor,
     shift: Tensor,
@@ -226,12 +249,11 @@ impl TensorPreprocessor {
         let normalised = self.normalised(&images.f_to_kind(Kind::Float)?)?;
         let (_, _, height, width) = normalised.size4()?;
         let square = [self.resolution, self.resolution];
-        let resized = if [height, width] == square {
+        Ok(if [height, width] == square {
             normalised
         } else {
             normalised.f_upsample_bilinear2d(square, false, None, None)?
-        };
-        channels_last(&resized)
+        })
     }
 
     /// Like [`Self::evaluation`], for u8 or float images from 0 to 255 whose ink has this `polarity`, with random
@@ -243,12 +265,12 @@ impl TensorPreprocessor {
         let images = augment::recoloured(images, color_jitter, augmentation)?;
         let mut batch = if augmentation.moves() {
             let moved = augment::moved(&images.f_to_kind(Kind::Float)?, augmentation, self.resolution)?;
-            channels_last(&self.normalised(&moved)?)?
+            self.normalised(&moved)?
         } else {
             self.evaluation(&images)?
         };
         if augmentation.erasing > 0.0 {
-            batch = channels_last(&augment::erase(&batch, augmentation.erasing)?)?;
+            batch = augment::erase(&batch, augmentation.erasing)?;
         }
         Ok(batch)
     }
@@ -256,17 +278,6 @@ impl TensorPreprocessor {
     fn normalised(&self, values: &Tensor) -> Result<Tensor> {
         Ok(values.f_mul(&self.scale)?.f_add_(&self.shift)?)
     }
-}
-
-/// Copies a tensor to channels-last layout, which makes libtorch's depthwise convolutions much faster.
-///
-/// `tch` does not expose memory formats, so the strides are set explicitly. With one channel both layouts hold the same
-/// bytes, and only explicit strides make libtorch treat the tensor as channels-last.
-fn channels_last(images: &Tensor) -> Result<Tensor> {
-    let (count, channels, height, width) = images.size4()?;
-    let interleaved = images.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-    let strides = [height * width * channels, 1, width * channels, channels];
-    Ok(interleaved.f_as_strided([count, channels, height, width], strides, None)?)
 }
 
 #[cfg(test)]
@@ -313,8 +324,11 @@ mod tests {
             (&[3, 1, 1], 4, &[2, 0, 0]),
             (&[1, 1], 1, &[0, 0]),
         ] {
-            assert_eq!(shares(&labels(sizes), count), expected, "{count} of {sizes:?}");
+            let labels = labels(sizes);
+            let order: Vec<usize> = (0..labels.len()).collect();
+            assert_eq!(shares(&labels, &order, count), expected, "{count} of {sizes:?}");
         }
+        assert_eq!(shares(&[0, 0, 1, 1, 2, 2], &[5, 0, 2, 4, 3, 1], 2), [1, 0, 1], "equal shares in random order");
         let source = DataSource { held_out_by_class: true, ..source(50, 1) };
         let data = TrainingData::new(&source, &recipe(9, 8), Device::Cpu).unwrap();
         let mut classes = data.held_out.unwrap().classes().unwrap();
@@ -365,8 +379,8 @@ mod tests {
     /// Against numpy: `x.mean()` and `x.std()` of the pixels over 255.
     #[test]
     fn mean_and_deviation_are_those_of_the_pixels() {
-        let pixels = Tensor::from_slice(&[0_u8, 255, 51, 102, 7, 7, 7, 7]).view([2, 2, 1, 2]);
-        let Preprocessing { mean, std } = measure(&pixels).unwrap();
+        let pixels = Array4::from_shape_vec((2, 2, 1, 2), vec![0_u8, 255, 51, 102, 7, 7, 7, 7]).unwrap();
+        let Preprocessing { mean, std } = measure(pixels.view());
         // Channel 0 has 0, 255, 7, 7; channel 1 has 51, 102, 7, 7.
         assert_eq!(mean, [0.2637, 0.1637]);
         assert_eq!(std, [0.4252, 0.1535]);
@@ -385,22 +399,13 @@ mod tests {
                 / f64::from(preprocessing.std[channel as usize]);
             assert!((batch.double_value(&[0, channel, y, x]) - expected).abs() < 1e-6);
         }
-        assert_eq!(batch.stride(), [48, 1, 12, 3]);
-    }
-
-    #[test]
-    fn one_channel_is_marked_channels_last_too() {
-        let preprocessor =
-            TensorPreprocessor::new(&Preprocessing { mean: vec![0.0], std: vec![1.0] }, 8, Device::Cpu).unwrap();
-        let batch = preprocessor.evaluation(&Tensor::zeros([2, 1, 4, 4], (Kind::Uint8, Device::Cpu))).unwrap();
-        assert_eq!((batch.size(), batch.stride()), (vec![2, 1, 8, 8], vec![64, 1, 8, 1]));
     }
 
     /// Expected values worked out by hand for a tiny set.
     #[test]
     fn mean_and_deviation_are_measured_per_channel() {
-        let images = Tensor::from_slice(&[0_u8, 255, 255, 255, 0, 0, 0, 0]).view([2, 2, 1, 2]);
-        let measured = measure(&images).unwrap();
+        let images = Array4::from_shape_vec((2, 2, 1, 2), vec![0_u8, 255, 255, 255, 0, 0, 0, 0]).unwrap();
+        let measured = measure(images.view());
         assert_eq!(measured, Preprocessing { mean: vec![0.25, 0.5], std: vec![0.433, 0.5] });
     }
 }

@@ -4,12 +4,17 @@ use crate::checkpoint::Checkpoint;
 use crate::data::{Images, TensorPreprocessor};
 use crate::network::Network;
 use anyhow::{Context, Result, ensure};
+use models::architecture::{Architecture, Shape};
 use models::dataset::ReadProgress;
 use ndarray::Array2;
 use tch::{Device, Kind, Reduction, Tensor};
 
-/// Images per forward pass.
+/// Most images per forward pass.
 const BATCH: usize = 500;
+
+/// Bytes that the activations of a forward pass may take. Training steps of large networks have smaller batches, so an
+/// evaluation that needed more than they do could end a run after its first epoch.
+const BYTES: usize = 1 << 29;
 
 /// Loss and accuracy over a set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,6 +106,14 @@ pub fn logits(network: &Network, preprocessor: &TensorPreprocessor, images: &Ten
     logits.context("the evaluation was stopped")
 }
 
+/// Images per forward pass of a network. It does not depend on the machine, so neither do the results.
+fn batch(architecture: &Architecture) -> usize {
+    let elements = |shape: &Shape| shape.channels * shape.height * shape.width;
+    // A layer's input, and its output before and after the batch norm, as f32.
+    let floats = architecture.layers().iter().map(|layer| elements(&layer.input) + 2 * elements(&layer.output)).max();
+    (BYTES / (4 * floats.unwrap_or(1))).clamp(1, BATCH)
+}
+
 fn logits_while(
     network: &Network,
     preprocessor: &TensorPreprocessor,
@@ -109,13 +122,14 @@ fn logits_while(
 ) -> Result<Option<Tensor>> {
     let _guard = tch::no_grad_guard();
     let total = images.size()[0];
+    let most = batch(network.architecture());
     let mut parts = Vec::new();
     let mut start = 0;
     while start < total {
         if !proceed(start as usize) {
             return Ok(None);
         }
-        let count = (total - start).min(BATCH as i64);
+        let count = (total - start).min(most as i64);
         let batch = images.f_narrow(0, start, count)?;
         parts.push(network.forward(&preprocessor.evaluation(&batch)?, false)?);
         start += count;

@@ -91,6 +91,7 @@ impl Imported {
                 fitted: 0,
                 held_out: 0,
                 fingerprint: String::new(),
+                test_fingerprint: None,
                 sample: Vec::new(),
                 validation: false,
                 held_out_by_class: false,

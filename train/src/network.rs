@@ -1,7 +1,7 @@
 //! The network in libtorch, built from [`Architecture::layers`].
 //!
-//! Activations are channels-last in memory if the caller's batch is (see [`crate::data`]): libtorch's convolutions,
-//! norms and clamps preserve the layout, and depthwise convolutions are much faster with it.
+//! Activations are channels-last in memory: depthwise convolutions are much faster with this layout, and libtorch's
+//! convolutions, norms and clamps preserve it.
 
 use crate::export::fold::Weights;
 use crate::flat::{Flat, Spec};
@@ -307,7 +307,7 @@ impl Network {
     ) -> Result<Tensor> {
         let parameter = |index: usize| &self.parameter_views[index];
         let statistic = |index: usize| &self.statistic_views[index];
-        let mut x = batch.f_to_kind(kind)?;
+        let mut x = channels_last(&batch.f_to_kind(kind)?)?;
         for step in &self.steps {
             x = match step {
                 Step::Convolution { name, convolution, weight, after } => {
@@ -363,6 +363,17 @@ fn weight(layer: &Layer) -> Option<Spec> {
     Some(Spec::new(format!("{}.weight", layer.name), shape.into_iter().map(|extent| extent as i64).collect::<Vec<_>>()))
 }
 
+/// Copies a tensor to channels-last layout, if it does not have it.
+///
+/// `tch` does not expose memory formats, so the strides are set explicitly. With one channel both layouts hold the same
+/// bytes, and only explicit strides make libtorch treat the tensor as channels-last.
+fn channels_last(images: &Tensor) -> Result<Tensor> {
+    let (count, channels, height, width) = images.size4()?;
+    let interleaved = images.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    let strides = [height * width * channels, 1, width * channels, channels];
+    Ok(interleaved.f_as_strided([count, channels, height, width], strides, None)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,6 +382,30 @@ mod tests {
 
     fn small(kind: Body) -> Architecture {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
+    }
+
+    /// MixUp, for one, returns contiguous images. One channel needs the strides, too.
+    #[test]
+    fn every_batch_is_made_channels_last() {
+        for (channels, strides) in [(1, [64, 1, 8, 1]), (3, [192, 1, 24, 3])] {
+            let batch = Tensor::arange(2 * channels * 64, (Kind::Float, Device::Cpu)).view([2, channels, 8, 8]);
+            let marked = channels_last(&batch).unwrap();
+            assert_eq!((marked.stride(), marked.size()), (strides.to_vec(), batch.size()));
+            assert!(marked.equal(&batch));
+            assert_eq!(channels_last(&marked).unwrap().data_ptr(), marked.data_ptr(), "copied twice");
+        }
+        let network = Network::initialised(&small(Body::MobilenetV1), Device::Cpu).unwrap();
+        let images = Tensor::randn([2, 1, 32, 32], (Kind::Float, Device::Cpu));
+        let _guard = tch::no_grad_guard();
+        let mut layers = 0;
+        let mut is_channels_last = |_: &str, x: Tensor| {
+            let (_, channels, _, width) = x.size4()?;
+            assert_eq!(x.stride()[1..], [1, channels * width, channels]);
+            layers += 1;
+            Ok(x)
+        };
+        let _ = network.tapped(&images, &mut is_channels_last).unwrap();
+        assert!(layers > 20);
     }
 
     /// Nothing but the classifier changes, and the logits are the old ones divided by the number.

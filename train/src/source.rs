@@ -172,12 +172,12 @@ impl DataSource {
     /// test images.
     fn read_unlabelled(folder: &Path, resolution: usize, progress: ReadProgress) -> Result<Self> {
         let (ReadSplit { set: train, mut notes }, labels) = dataset::exemplars(folder, resolution, progress)?;
-        let tested = train.len().min(MOST_TESTED);
-        let test = train.select(&(0..tested).map(|place| place * train.len() / tested).collect::<Vec<_>>())?;
+        let test = train.select(&dataset::evenly(train.len(), MOST_TESTED).collect::<Vec<_>>())?;
         notes.push(format!(
-            "{}: each image is a class of its own. The test is whether the network recognises {tested} of them without \
+            "{}: each image is a class of its own. The test is whether the network recognises {} of them without \
              augmentation, so its accuracy says nothing about other images",
-            folder.display()
+            folder.display(),
+            test.len()
         ));
         Ok(Self {
             name: dataset::name(folder),
@@ -285,6 +285,7 @@ impl DataFacts {
                     Fingerprint::new(both.as_bytes()).to_string()
                 }
             },
+            test_fingerprint: Some(source.test.fingerprint()),
             sample: sample(&source.train),
             validation: source.validation.is_some(),
             held_out_by_class: source.held_out_by_class,
@@ -293,16 +294,29 @@ impl DataFacts {
         }
     }
 
-    /// Whether two runs were trained on the same images. Fingerprints depend on the images' size, so at different
+    /// Whether two runs were trained and tested on the same images. Fingerprints depend on the images' size, so at different
     /// resolutions the folder, the classes and the number of images decide.
     #[must_use]
     pub fn has_the_images_of(&self, other: &Self) -> bool {
         let size = |facts: &Self| (facts.input.channels, facts.input.height, facts.input.width);
         let place = |facts: &Self| (facts.folder.clone(), facts.labels.clone(), facts.fitted + facts.held_out);
-        if size(self) == size(other) { self.fingerprint == other.fingerprint } else { place(self) == place(other) }
+        if size(self) == size(other) {
+            self.fingerprint == other.fingerprint && self.has_the_test_of(other)
+        } else {
+            place(self) == place(other)
+        }
     }
 
-    /// Describes how a data set differs from the one a run was started with (`self`), as the end of a sentence. `None`
+    /// Whether the test images are the same. Older checkpoints do not tell, and count as the same.
+    #[must_use]
+    pub fn has_the_test_of(&self, other: &Self) -> bool {
+        match (&self.test_fingerprint, &other.test_fingerprint) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        }
+    }
+
+    /// Describes how a data set, apart from its test images, differs from the one a run was started with (`self`), as the end of a sentence. `None`
     /// if it is the same, even if its folder has moved.
     #[must_use]
     pub fn difference(&self, found: &Self) -> Option<String> {
@@ -327,9 +341,14 @@ impl DataFacts {
                 found.fingerprint, self.fingerprint
             ));
         }
-        // The folder's path and name do not count, nor does the sample, which older checkpoints lack.
-        let place =
-            Self { folder: self.folder.clone(), name: self.name.clone(), sample: self.sample.clone(), ..found.clone() };
+        // The folder's path and name do not count, nor do the facts that older checkpoints lack.
+        let place = Self {
+            folder: self.folder.clone(),
+            name: self.name.clone(),
+            sample: self.sample.clone(),
+            test_fingerprint: self.test_fingerprint.clone(),
+            ..found.clone()
+        };
         (place != *self).then(|| "its content or its splits differ from the run's".to_owned())
     }
 }
@@ -349,6 +368,7 @@ mod tests {
             fitted: 90,
             held_out: 10,
             fingerprint: "0123456789abcdef".into(),
+            test_fingerprint: None,
             sample: Vec::new(),
             validation: false,
             held_out_by_class: true,
@@ -360,6 +380,10 @@ mod tests {
     #[test]
     fn data_may_move_but_not_change() {
         let run = facts();
+        let tested = |on: &str| DataFacts { test_fingerprint: Some(on.into()), ..facts() };
+        assert!(tested("1").has_the_images_of(&tested("1")) && tested("1").has_the_images_of(&facts()));
+        assert!(!tested("1").has_the_images_of(&tested("2")));
+        assert_eq!(tested("1").difference(&tested("2")), None);
         let moved = DataFacts { folder: "elsewhere".into(), name: "other".into(), sample: vec!["0".into()], ..facts() };
         assert_eq!(run.difference(&moved), None);
         let labels = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();

@@ -13,10 +13,16 @@ use models::evaluation::softmax;
 use models::onnx;
 use models::onnx::proto::ModelProto;
 use models::onnx::proto::tensor_proto::DataType;
-use ndarray::{Array2, Array4, ArrayView4};
+use ndarray::{Array2, Array4, ArrayView4, Axis};
 
-/// Images of the check.
+/// Most images of the check.
 pub const IMAGES: usize = 100;
+
+/// Most bytes of random images. Of very large images there are [`FEWEST`].
+const BYTES: usize = 64 << 20;
+
+/// Fewest random images.
+const FEWEST: usize = 4;
 
 /// Largest difference of a probability, and of a score as a share of the largest, that is still rounding.
 const ROUNDING: f32 = 1e-3;
@@ -45,7 +51,8 @@ pub enum Outcome {
 /// Images without a subject: blocks of random colours, from coarse to fine.
 #[must_use]
 pub fn blocks([channels, height, width]: [usize; 3]) -> Array4<u8> {
-    let noise = dataset::noise((IMAGES, channels, height, width), 1);
+    let count = (BYTES / (channels * height * width).max(1)).clamp(FEWEST, IMAGES);
+    let noise = dataset::noise((count, channels, height, width), 1);
     Array4::from_shape_fn(noise.dim(), |(image, channel, row, column)| {
         let side = 1 << (image % 7);
         noise[[image, channel, row / side, column / side]]
@@ -68,21 +75,28 @@ impl Reference<'_> {
             scores: self.scores,
             reason: String::new(),
             origin: None,
+            doubt: None,
             classes: self.classes,
             notes: Vec::new(),
         };
         let bytes = onnx::encode(self.model);
         let source = ModelFile { name: "the original", bytes: &bytes, model: self.model, interface: &interface };
         let mut session = ort::Session::on_cpu(source, &Options::default(), false)?;
-        let context = "the original does not run in ONNX Runtime";
-        if plan.element == DataType::Uint8 {
-            return session.run(ImageBatch::Bytes(arranged(images, plan, |value, _| value).view())).context(context);
-        }
         let values = &plan.values;
         let value = |value: u8, channel: usize| {
             ((f64::from(value) * values.scale - values.mean[channel]) / values.std[channel]) as f32
         };
-        session.run(ImageBatch::Normalised(arranged(images, plan, value).view())).context(context)
+        let mut scores = Array2::zeros((0, self.classes));
+        // All images at once may be too large for the memory as floats.
+        for images in images.axis_chunks_iter(Axis(0), interface.at_once) {
+            let rows = if plan.element == DataType::Uint8 {
+                session.run(ImageBatch::Bytes(arranged(images, plan, |value, _| value).view()))
+            } else {
+                session.run(ImageBatch::Normalised(arranged(images, plan, value).view()))
+            };
+            scores.append(Axis(0), rows.context("the original does not run in ONNX Runtime")?.view())?;
+        }
+        Ok(scores)
     }
 
     /// Runs the adopted file in every engine of this machine and compares. Fails if ONNX Runtime cannot run it, or if an
@@ -171,6 +185,12 @@ fn arranged<T: Clone>(images: ArrayView4<u8>, plan: &Plan, value: impl Fn(u8, us
 mod tests {
     use super::*;
     use models::onnx::proto::{GraphProto, NodeProto};
+
+    #[test]
+    fn large_images_are_fewer() {
+        assert_eq!(blocks([3, 8, 8]).dim().0, IMAGES);
+        assert_eq!(blocks([3, 1024, 1024]).dim().0, 21);
+    }
 
     #[test]
     fn quantized_graphs_are_recognised() {

@@ -28,7 +28,8 @@ pub fn folded(model: &mut ModelProto, batch: Option<usize>, limits: &Limits) -> 
     Ok(())
 }
 
-/// The nodes that depend on no image, with what the others need of them as outputs. `None` if there are none.
+/// The part of the graph that is the same for all images; its outputs are the values that other nodes use. `None` if
+/// there is none.
 fn constant_part(model: &ModelProto) -> Option<ModelProto> {
     let graph = model.graph.as_ref()?;
     let mut constant: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();

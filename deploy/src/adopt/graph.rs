@@ -8,7 +8,7 @@ use half::f16;
 use models::card::INPUT;
 use models::onnx::nodes::{self, Nodes, integer, integers};
 use models::onnx::proto::tensor_proto::DataType;
-use models::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use models::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, type_proto};
 use models::onnx::{self, training};
 use std::collections::HashSet;
 
@@ -173,7 +173,14 @@ pub fn doubled(model: &mut ModelProto, scores: Scores) -> Result<()> {
 
 /// Converts the output to 32-bit floats.
 pub fn widened(model: &mut ModelProto) -> Result<()> {
-    append(model, "Cast", "output.float", vec![integer("to", DataType::Float as i64)])
+    append(model, "Cast", "output.float", vec![integer("to", DataType::Float as i64)])?;
+    // ONNX Runtime refuses an output whose declared type is not that of its node.
+    let float = type_proto::Tensor { elem_type: DataType::Float as i32, shape: None };
+    let float = TypeProto { value: Some(type_proto::Value::TensorType(float)), ..TypeProto::default() };
+    for output in model.graph.iter_mut().flat_map(|graph| &mut graph.output) {
+        output.r#type = Some(float.clone());
+    }
+    Ok(())
 }
 
 /// Adds a node after the output, which becomes the output.

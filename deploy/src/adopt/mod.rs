@@ -1,8 +1,9 @@
 //! Turns an ONNX classifier of another exporter into a file that follows our contract: images in, the preparation and the
 //! card inside, the same answer in every engine.
 //!
-//! `sources` reads what the file and its neighbours say about its images ([`facts`]); [`plan`] decides, or asks for what
-//! nobody says; `graph` and `constants` rewrite the file; [`check`] compares the result with the original.
+//! `sources` reads what the file and the files beside it say about its images ([`facts`]); [`plan`] decides, or asks
+//! for facts that neither the graph, the files nor the flags give; `graph` and `constants` rewrite the file; [`check`]
+//! compares the result with the original.
 
 pub mod check;
 mod constants;
@@ -11,7 +12,7 @@ mod graph;
 pub mod plan;
 pub mod sources;
 
-use crate::interface::{Maker, Origin, Scores};
+use crate::interface::{Doubt, Maker, Origin, Scores};
 use crate::model::Scored;
 use anyhow::{Context, Result, bail, ensure};
 use check::{Outcome, Reference};
@@ -70,10 +71,13 @@ impl Adoption {
         limits::check(&model, &original)?;
         let mut sources = Sources(vec![Source { name: String::new(), facts: flags }]);
         sources.0.extend(names);
-        sources.0.extend(sources::known(&model, path, described)?);
-        let plan = Plan::new(&model, &sources)?;
+        let (known, unused) = sources::known(&model, path, described)?;
+        sources.0.extend(known);
+        // A file that cannot be used may be why something is missing.
+        let plan = unused.iter().fold(Plan::new(&model, &sources), |plan, note| plan.context(note.clone()))?;
 
         let (mut adopted, mut notes) = graph::prepared(&model, &plan)?;
+        notes.extend(unused);
         constants::folded(&mut adopted, plan.batch, &original)?;
         let mut reference = graph::reference(&model, &plan)?;
         let images = plan.batch.unwrap_or(2) as u64;
@@ -86,7 +90,8 @@ impl Adoption {
             graph::flattened(model, shape, images)?;
         }
         let mut classes = usize::try_from(shape.iter().product::<u64>() / images)?;
-        if classes == 1 {
+        let has_one_score = classes == 1;
+        if has_one_score {
             let one = single(&adopted, &reference, &plan)?;
             for model in [&mut adopted, &mut reference] {
                 graph::doubled(model, one)?;
@@ -100,9 +105,21 @@ impl Adoption {
         for model in [&mut adopted, &mut reference] {
             graph::named(model, SCORES, plan.batch, classes)?;
         }
-        let Scored { holds, reason, .. } = Scored::new("the adopted file", &onnx::encode(&adopted))?;
+        let Scored { holds, reason, doubt, .. } = Scored::new("the adopted file", &onnx::encode(&adopted))?;
         if let Some(told) = plan.scores {
             ensure!(told == holds, "--scores says {told}, but its output '{}' holds {holds}: {reason}", plan.output);
+        }
+        match doubt.map(|doubt| (doubt, doubt.about(&plan.output))) {
+            // `single` has settled it for one score per image.
+            Some((Doubt::InRange, doubt)) => {
+                ensure!(
+                    plan.scores.is_some() || has_one_score,
+                    "{doubt}. If it does, export the network without the nodes that make them; otherwise say --scores \
+                     logits"
+                );
+            }
+            Some((Doubt::Equal, doubt)) => notes.push(doubt),
+            None => {}
         }
         graph::named(&mut adopted, if holds == Scores::Logits { LOGITS } else { PROBABILITIES }, plan.batch, classes)?;
 

@@ -1,5 +1,5 @@
-//! Decides how an image becomes a network's input, from what the graph, the user and the neighbours say. What nobody says
-//! is asked for, never assumed.
+//! Decides how an image becomes a network's input, from what the graph, the user and the files beside it say. Facts
+//! that neither the graph, the files nor the flags give are asked for, never assumed.
 
 use super::facts::{Color, Layout, Size, Sources, Told, per_channel};
 use crate::interface::{MAX_BATCH, Scores};
@@ -64,7 +64,7 @@ pub struct Line {
     pub by: String,
 }
 
-/// What nobody says. Lists all of it, with the usual answers.
+/// The facts that neither the graph, the files nor the flags give, with the usual answers.
 #[derive(Debug)]
 pub struct Questions {
     input: String,
@@ -193,7 +193,7 @@ fn input(signature: &Signature) -> Result<&TensorInfo> {
 struct Desk<'a> {
     sources: &'a Sources,
     told: Vec<Line>,
-    /// Flags for what nobody says.
+    /// The flags for facts that neither the graph, the files nor the flags give.
     missing: Vec<&'static str>,
 }
 

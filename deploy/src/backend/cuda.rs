@@ -295,6 +295,7 @@ mod tests {
             scores,
             reason: String::new(),
             origin: None,
+            doubt: None,
             classes: 2,
             notes: Vec::new(),
         };

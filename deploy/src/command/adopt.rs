@@ -1,6 +1,6 @@
 //! `deploy adopt`: makes a file of another exporter follow our contract.
 
-use super::text::{fields, percent, printable};
+use super::text::{fields, percent, printable, printable_lines};
 use super::{print, progress_of, say_notes, usage};
 use anyhow::{Result, ensure};
 use clap::{ArgAction, Args, ValueHint};
@@ -152,8 +152,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         target.display()
     );
     let adoption = Adoption::new(&arguments.file, arguments.facts()?, &arguments.config);
-    let adoption = adoption
-        .map_err(|error| if error.root_cause().is::<Questions>() { usage(format!("{error:#}")) } else { error })?;
+    let adoption = adoption.map_err(|error| {
+        if error.root_cause().is::<Questions>() { usage(printable_lines(&format!("{error:#}"))) } else { error }
+    })?;
     say_notes(&adoption.notes);
     let width = adoption.told.iter().map(|line| line.value.chars().count().min(WIDEST)).max().unwrap_or(0);
     let line = |Line { what, value, by }: &Line| (*what, format!("{:width$}  {}", printable(value), printable(by)));
@@ -227,7 +228,7 @@ impl Arguments {
     }
 }
 
-/// How much surer a network must be with exchanged colours before we doubt their order.
+/// How much more confident a network must be with exchanged colours before we doubt their order.
 const DOUBT: f32 = 0.05;
 
 /// Writes and prints what the network sees and answers, and a doubt about the order of the colours.
@@ -260,8 +261,8 @@ fn preview(
         let (sure, surer) = (certainty(&probabilities), certainty(&swapped));
         if surer > sure + DOUBT {
             say_notes(&[format!(
-                "with red and blue exchanged, the network would be surer of its answers ({} instead of {} on average): is \
-                 --color right?",
+                "with red and blue exchanged, the network would be more confident in its answers ({} instead of {} on \
+                 average): is --color right?",
                 percent(Some(f64::from(surer))),
                 percent(Some(f64::from(sure)))
             )]);

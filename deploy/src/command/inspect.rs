@@ -1,6 +1,6 @@
 //! `deploy inspect`: what is in this file?
 
-use super::text::{self, counted, fields, grouped, printable};
+use super::text::{self, counted, fields, grouped, printable, printable_lines};
 use super::{Format, ModelOperand, ModelSource, print, print_json};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -208,11 +208,13 @@ fn text(document: &Document) -> String {
     if !document.metadata.is_empty() {
         graph.push(("metadata", metadata(&document.metadata)));
     }
-    if let Some(Scored { output, holds, reason }) = &document.scores {
-        graph.push(("scores", printable(&format!("'{output}' contains {holds}")) + "\n" + &printable(reason)));
+    if let Some(Scored { output, holds, reason, doubt }) = &document.scores {
+        let mut lines = vec![printable(&format!("'{output}' contains {holds}")), printable(reason)];
+        lines.extend(doubt.map(|doubt| printable(&doubt.about(output))));
+        graph.push(("scores", lines.join("\n")));
     }
     if let Some(problem) = &document.problem {
-        graph.push(("cannot run", problem.split('\n').map(printable).collect::<Vec<_>>().join("\n")));
+        graph.push(("cannot run", printable_lines(problem)));
     }
     let graph = fields(&graph);
     let card = match (&document.card, &document.card_error) {

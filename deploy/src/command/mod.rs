@@ -371,10 +371,10 @@ pub fn progress_of(what: &'static str, length: usize) -> ProgressBar {
     bar
 }
 
-/// Prints notes for the user to standard error, one per line.
+/// Prints notes for the user to standard error. Some contain names from a model file, so they are made printable.
 pub fn say_notes(notes: &[String]) {
     for note in notes {
-        say(&format!("note: {note}"));
+        say(&format!("note: {}", text::printable_lines(note)));
     }
 }
 

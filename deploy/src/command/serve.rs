@@ -38,7 +38,8 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments<Models>,
 
-    /// Where to listen: an address with a port, unix:PATH for a socket file, or systemd for the socket of its unit
+    /// Where to listen: an IP address with a port, such as 0.0.0.0:8080; unix:PATH for a socket file; or systemd for
+    /// the socket of its unit
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: Address,
 
@@ -58,7 +59,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     cors: Vec<HeaderValue>,
 
-    /// Requests that may wait for a thread of one model; further ones are refused with 503
+    /// Most images or tensors that wait for a thread of one model; while the queue is full, further requests get 503
     #[arg(long, value_name = "N", default_value_t = Limits::default().waiting as u32, value_parser = whole::<u32>(1..=1_000_000))]
     queue: u32,
 

@@ -6,7 +6,7 @@
 
 mod scores;
 
-pub use scores::Scores;
+pub use scores::{Doubt, Scores};
 pub(crate) use scores::{Maker, Origin};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -53,6 +53,8 @@ pub struct Interface {
     pub reason: String,
     /// Where the output comes from, if a test run must decide what its scores are.
     pub(crate) origin: Option<Origin>,
+    /// What the test run left open.
+    pub(crate) doubt: Option<Doubt>,
     /// Number of classes.
     pub classes: usize,
     /// What had to be assumed, for people; empty with a card.
@@ -114,8 +116,8 @@ impl Interface {
         );
         let Decision { scores, reason, doubt } = scores::decide(&self.output, origin, rows)?;
         self.notes.push(format!("output '{}' is interpreted as {scores}: {reason}", self.output));
-        self.notes.extend(doubt);
-        (self.scores, self.reason) = (scores, reason);
+        self.notes.extend(doubt.map(|doubt| doubt.about(&self.output)));
+        (self.scores, self.reason, self.doubt) = (scores, reason, doubt);
         Ok(())
     }
 
@@ -205,6 +207,7 @@ fn by_card(graph: &GraphProto, signature: &Signature, card: &ModelCard) -> Resul
         scores,
         reason,
         origin: unsure.then_some(origin),
+        doubt: None,
         classes,
         notes: Vec::new(),
     })
@@ -274,6 +277,7 @@ fn by_signature(graph: &GraphProto, signature: &Signature) -> Result<Interface> 
         scores,
         reason: format!("made by {}", origin.path),
         origin: Some(origin),
+        doubt: None,
         classes,
         notes: vec![note],
     })

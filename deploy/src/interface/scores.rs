@@ -195,8 +195,31 @@ fn comes_from_probabilities(node: &NodeProto, makers: &HashMap<&str, &NodeProto>
 pub(crate) struct Decision {
     pub scores: Scores,
     pub reason: String,
-    /// What may still be wrong, for people.
-    pub doubt: Option<String>,
+    pub doubt: Option<Doubt>,
+}
+
+/// Why scores that were taken for logits may be something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// All scores of a test run are equal.
+    Equal,
+    /// All scores of a test run lie between 0 and 1, as independent probabilities do.
+    InRange,
+}
+
+impl Doubt {
+    /// The doubt about this output, for people.
+    #[must_use]
+    pub fn about(self, output: &str) -> String {
+        match self {
+            Self::Equal => format!("all scores of a test run are equal: '{output}' says nothing about an image"),
+            Self::InRange => format!(
+                "all scores of a test run lie between 0 and 1: if '{output}' holds independent probabilities, its \
+                 percentages are wrong"
+            ),
+        }
+    }
 }
 
 /// Decides from where an output comes and from its scores for a few images, `[N, classes]`.
@@ -236,16 +259,7 @@ pub(crate) fn decide(output: &str, origin: &Origin, rows: ArrayView2<f32>) -> Re
             );
             let decision = decided(Scores::Logits, "in a test run the scores of an image do not add up to 1")?;
             let equal = rows.iter().all(|score| Some(score) == rows.first());
-            let doubt = match (equal, in_range) {
-                (true, _) => {
-                    Some(format!("all scores of a test run are equal: '{output}' says nothing about an image"))
-                }
-                (false, true) => Some(format!(
-                    "all scores of a test run lie between 0 and 1: if '{output}' holds independent probabilities, its \
-                     percentages are wrong"
-                )),
-                (false, false) => None,
-            };
+            let doubt = if equal { Some(Doubt::Equal) } else { in_range.then_some(Doubt::InRange) };
             Ok(Decision { doubt, ..decision })
         }
     }
@@ -356,6 +370,7 @@ mod tests {
         let other = Origin { maker: Maker::Other, path: "Gemm".to_owned() };
         let message = decide("probabilities", &other, shares.view()).unwrap_err().to_string();
         assert!(message.contains("as the name says"), "{message}");
-        assert!(decided(Maker::Other, &shares).unwrap().doubt.unwrap().contains("between 0 and 1"));
+        assert_eq!(decided(Maker::Other, &shares).unwrap().doubt, Some(Doubt::InRange));
+        assert_eq!(decided(Maker::Other, &array![[2.0, 2.0], [2.0, 2.0]]).unwrap().doubt, Some(Doubt::Equal));
     }
 }

@@ -1,5 +1,5 @@
-//! Threads that run a model. Each owns a copy of it, and all take their work from one bounded queue. Waiting images are
-//! run together if that is faster in the engine.
+//! Threads that run a model. With tract they share it; with ONNX Runtime each opens its own. All take their work from
+//! one bounded queue. Waiting images are run together if that is faster in the engine.
 
 use super::failure::Failure;
 use crate::backend::Options;

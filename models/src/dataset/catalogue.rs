@@ -8,6 +8,7 @@ use crate::digit::Reading;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization;
 
 /// Called with the number of images read so far and their total. Reading a folder of photographs takes minutes.
 pub type ReadProgress<'a> = &'a (dyn Fn(usize, usize) + Sync);
@@ -161,8 +162,25 @@ impl Catalogue {
                 }
             },
         };
-        ensure!(labels.len() >= 2, "{} contains one class: expected at least two", self.folder.display());
+        ensure!(
+            labels.len() >= 2,
+            "{} contains one class: expected at least two{}",
+            self.folder.display(),
+            self.nested().map_or_else(String::new, |folder| format!(
+                ". If the sub-folders of {0} are the classes, name {0} as the folder",
+                folder.display()
+            ))
+        );
         Ok(labels)
+    }
+
+    /// The folder whose sub-folders contain all images, as those of a class with sub-folders do.
+    fn nested(&self) -> Option<PathBuf> {
+        let Form::Folders(folders) = &self.form else { return None };
+        let all = folders.all();
+        let parents: BTreeSet<&Path> = all.iter().filter_map(|image| image.path.parent()).collect();
+        let above: BTreeSet<&Path> = parents.iter().filter_map(|parent| parent.parent()).collect();
+        (parents.len() >= 2 && above.len() == 1).then(|| above.first().map(|folder| folder.to_path_buf())).flatten()
     }
 
     /// Number of training images of each class that has some, in the order of the classes.
@@ -334,8 +352,10 @@ impl Catalogue {
         input: &Input,
         options: ReadOptions,
     ) -> Result<ReadSplit> {
+        // Labels from elsewhere may be written in another Unicode form.
+        let names: Vec<String> = labels.iter().map(|label| label.nfc().collect()).collect();
         let places: Vec<Option<usize>> =
-            folders.classes.iter().map(|class| labels.iter().position(|label| label == class)).collect();
+            folders.classes.iter().map(|class| names.iter().position(|name| name == class)).collect();
         let unknown = folders.classes.iter().zip(&places).filter(|(_, place)| place.is_none());
         let unknown: Vec<String> = unknown.map(|(class, _)| class.clone()).collect();
         ensure!(unknown.is_empty(), UnknownClasses::new(&self.folder, &unknown, labels));
@@ -540,7 +560,12 @@ mod tests {
         images(folder.path());
         fs::remove_dir_all(folder.path().join("day")).unwrap();
         let message = Catalogue::open(folder.path()).unwrap().labels().unwrap_err().to_string();
-        assert!(message.contains("contains one class"), "{message}");
+        assert!(message.ends_with("contains one class: expected at least two"), "{message}");
+        // As in an archive whose folder has the name of the data set.
+        let folder = tempfile::tempdir().unwrap();
+        images(&folder.path().join("flowers"));
+        let message = Catalogue::open(folder.path()).unwrap().labels().unwrap_err().to_string();
+        assert!(message.contains("/flowers are the classes, name "), "{message}");
     }
 
     /// Debian's package `dataset-fashion-mnist`.

@@ -10,6 +10,7 @@ use crate::fingerprint::Fingerprint;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization;
 
 /// One in this many images of each class is kept for the test if the folder has no test split.
 const TEST_SHARE: usize = 5;
@@ -56,7 +57,7 @@ type Part = BTreeMap<String, Vec<ImagePath>>;
 impl ClassFolders {
     /// Lists the folder `given`. Fails if it has no class folders, or if a class folder has no images.
     pub fn list(given: &Path) -> Result<Self> {
-        let Layout { root, splits, beside } = Layout::find(given)?;
+        let Layout { root, splits, by_word, beside } = Layout::find(given)?;
         let mut skipped = Skipped::default();
         let entries = entries(&root, &mut skipped)?;
         let folders: Vec<&Entry> = entries.iter().filter(|entry| entry.is_folder).collect();
@@ -77,6 +78,10 @@ impl ClassFolders {
             let whole = classes(&root, &folders, &[&root], &mut skipped)?;
             notes.extend(skipped.notes(&root));
             return Self::divided(whole, notes);
+        }
+        if by_word {
+            let names: Vec<String> = splits.iter().map(|(_, folder)| folder.display().to_string()).collect();
+            notes.push(format!("these folders are used as the splits of a data set: {}", names.join(", ")));
         }
         let mut read = |split: Split| {
             let folder = splits.iter().find(|(known, _)| *known == split).map(|(_, folder)| folder);
@@ -206,7 +211,15 @@ fn classes(parent: &Path, folders: &[&Entry], above: &[&Path], skipped: &mut Ski
         ensure!(!paths.is_empty(), "the class folder {}: add images or remove it", within.no_images(folder));
         skipped.add(within);
         let image = |path: PathBuf| ImagePath { rank: rank(parent, &path), path, class: 0 };
-        part.insert(name, paths.into_iter().map(image).collect());
+        let images = paths.into_iter().map(image).collect();
+        // macOS writes an accented letter as two characters, Linux and Windows as one.
+        let name: String = name.nfc().collect();
+        ensure!(
+            part.insert(name, images).is_none(),
+            "{}: another class folder has the same name, with accented letters written in another way (Unicode NFC and \
+             NFD): merge them",
+            folder.display()
+        );
     }
     Ok(part)
 }
@@ -390,6 +403,11 @@ mod tests {
     fn what_could_be_a_class_or_a_split_is_refused() {
         for (names, word) in [
             (&["train/1.png", "train/2.png", "test/1.png"][..], "contain images without class folders"),
+            // As for object detection.
+            (
+                &["images/train/1.png", "images/val/2.png", "labels/train/1.txt", "labels/val/2.txt"],
+                "images/train, images/val contain images without class folders",
+            ),
             (&["train/steam/1.png", "train/diesel/2.png", "bus/1.png"], "train/ could be a split"),
             (&["cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"], "inside the class folders"),
             (&["train/a/1.png", "Training/a/2.png", "test/a/3.png"], "are both named like the train split"),
@@ -398,6 +416,29 @@ mod tests {
             let message = error(names);
             assert!(message.contains(word), "expected '{word}' in: {message}");
         }
+    }
+
+    #[test]
+    fn folders_that_are_splits_by_one_of_their_words_are_named() {
+        let files = ["a train/2023/1.png", "a train/2024/2.png", "b test/2023/3.png", "b test/2024/4.png"];
+        let (_folder, list) = listed(&files);
+        assert_eq!(list.classes, ["2023", "2024"]);
+        let [note] = &list.notes[..] else { panic!("{:?}", list.notes) };
+        assert!(note.contains("used as the splits") && note.contains("a train") && note.contains("b test"), "{note}");
+    }
+
+    #[test]
+    fn accented_letters_are_the_same_in_both_unicode_forms() {
+        let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+        let (_folder, list) = listed(&[
+            &format!("train/{decomposed}/1.png"),
+            "train/tea/2.png",
+            &format!("test/{composed}/3.png"),
+            "test/tea/4.png",
+        ]);
+        assert_eq!(list.classes, [composed, "tea"]);
+        let message = error(&[&format!("{decomposed}/1.png"), &format!("{composed}/2.png")]);
+        assert!(message.contains("another class folder has the same name"), "{message}");
     }
 
     #[test]

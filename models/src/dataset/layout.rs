@@ -71,6 +71,8 @@ pub(super) struct Layout {
     pub root: PathBuf,
     /// The folders of the splits; empty if the class folders are in `root`.
     pub splits: Vec<(Split, PathBuf)>,
+    /// Whether the splits only have the word of a split among others in their names, as `pets_train` does.
+    pub by_word: bool,
     /// Folders beside the splits that will not be read, each with the reason.
     pub beside: Vec<(PathBuf, &'static str)>,
 }
@@ -88,11 +90,12 @@ impl Layout {
         let folders = folders(&root)?;
         let mut named: Vec<(&Entry, Name)> =
             folders.iter().filter_map(|folder| Some((folder, Name::find(&folder.name)?))).collect();
-        if named.is_empty() {
+        let by_word = named.is_empty();
+        if by_word {
             named = prefixed(&folders)?;
         }
         let holding: Vec<_> = named.iter().filter(|(folder, _)| has_folders(folder)).collect();
-        let plain = Self { root: root.clone(), splits: Vec::new(), beside: Vec::new() };
+        let plain = Self { root: root.clone(), splits: Vec::new(), by_word: false, beside: Vec::new() };
         if holding.is_empty() {
             let kinds = named.iter().map(|(_, name)| *name).collect::<Vec<_>>();
             let is_split_by_name = kinds.len() > 1 && kinds.len() == folders.len();
@@ -124,7 +127,7 @@ impl Layout {
                 );
             }
         }
-        Self { root, ..plain }.with_splits(&folders, &holding)
+        Self { root, by_word, ..plain }.with_splits(&folders, &holding)
     }
 
     fn with_splits(mut self, folders: &[Entry], holding: &[&(&Entry, Name)]) -> Result<Self> {
@@ -192,6 +195,10 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
             holders.push((*folder, with_classes));
         }
     }
+    let inner = |folder: &Entry| -> Result<String> {
+        let paths = self::folders(&folder.path)?.into_iter().map(|inner| format!("{}/{}", folder.name, inner.name));
+        Ok(paths.collect::<Vec<_>>().join(", "))
+    };
     match holders[..] {
         [] => {
             let [only] = folders[..] else { return Ok(None) };
@@ -221,15 +228,17 @@ fn wrapped(root: &Path, depth: usize) -> Result<Option<PathBuf>> {
             root.display(),
             names(holders.iter().map(|(folder, _)| *folder))
         ),
+        [(folder, _), ..] if is_common(&folder.name) => bail!(
+            "{}: {} contain images without class folders: put the images of each class into its own folder, such as \
+             train/CLASS and test/CLASS",
+            root.display(),
+            inner(folder)?
+        ),
         [(folder, _), ..] => bail!(
             "{}: the splits are inside the class folders ({}): put the class folders inside the splits, such as \
              train/{} and test/{}",
             root.display(),
-            self::folders(&folder.path)?
-                .iter()
-                .map(|inner| format!("{}/{}", folder.name, inner.name))
-                .collect::<Vec<_>>()
-                .join(", "),
+            inner(folder)?,
             folder.name,
             folder.name
         ),

@@ -41,6 +41,12 @@ use std::path::{Path, PathBuf};
 /// Most bytes of one split's images, which are all kept in memory. 8 GiB are 57,000 RGB images of 224×224 px.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
 
+/// At most `count` places among `total`, evenly spaced. The first ones could show only one class.
+pub fn evenly(total: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(total);
+    (0..count).map(move |index| index * total / count)
+}
+
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {

@@ -2,8 +2,9 @@
 //!
 //! The judgement is a conditional logit model (`McFadden`, 1973): each hypothesis about an image is the digit with a
 //! probability proportional to the exponential of a weighted sum, and "no digit" has the sum 0. The weights, and those
-//! of the network's answer in `choice`, were fitted together: to images made from digits of MNIST's test set, other images than those of
-//! `tests/tests/awkward.rs`, and to photographs, icons, symbols, letters, stains and textures from other sources than its.
+//! of the network's answer in `choice`, were fitted together: to images made from digits of MNIST's test set, and to
+//! photographs, icons, symbols, letters, stains and textures. `tests/tests/awkward.rs` uses other digits and other
+//! sources.
 
 use super::hypotheses::Mask;
 use super::plane::Plane;
@@ -40,7 +41,7 @@ const BIAS: f32 = 4.85;
 /// Margin around a hypothesis in which its levels are compared with those around it, as a share of its extent.
 const MARGIN: f32 = 0.15;
 
-/// The weighted sum: the log-odds that this is the digit if the network's answer is that to a typical digit. `clearest`
+/// The weighted sum: the log-odds that this is the digit, if the network is as sure as for a typical digit. `clearest`
 /// is the largest [`Shape::edges`] among the hypotheses without long lines, or among all if each has some, and `size` is
 /// the image's width and height.
 pub(super) fn plausibility(shape: &Shape, clearest: f32, size: (usize, usize)) -> f32 {

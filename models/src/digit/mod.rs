@@ -49,7 +49,8 @@ const BETTER: f32 = 1.8;
 pub struct Reading {
     /// The network's input, `[C, H, W]`, values 0 to 255.
     pub pixels: Vec<u8>,
-    /// The log-odds that this is the digit, by geometry alone: if the network's answer is that to a typical digit.
+    /// The log-odds that this is the digit, by geometry alone: it assumes that the network is as sure as for a
+    /// typical digit.
     pub plausibility: f32,
     /// Number of digits side by side that it belongs to.
     pub digits: usize,

@@ -52,6 +52,15 @@ pub struct Tally {
     loss: f64,
 }
 
+/// The confidence of each prediction, 0 to 1, and whether it was right: what [`Reliability::from_answers`] takes.
+/// `logits` is `[N, classes]`.
+#[must_use]
+pub fn confidences(logits: ArrayView2<f32>, labels: &[usize]) -> Vec<(f32, bool)> {
+    let probabilities = softmax(logits);
+    let answers = logits.rows().into_iter().map(argmax).zip(labels).enumerate();
+    answers.map(|(index, (answer, &label))| (probabilities[[index, answer]], answer == label)).collect()
+}
+
 impl Tally {
     /// An empty tally.
     #[must_use]
@@ -62,12 +71,10 @@ impl Tally {
     /// Adds a batch of predictions: `logits` is `[N, classes]`; every label must be below the number of classes.
     pub fn add(&mut self, logits: ArrayView2<f32>, labels: &[usize]) {
         self.confusion.add(logits, labels);
-        let (probabilities, logarithms) = (softmax(logits), log_softmax(logits));
-        for (index, (row, &label)) in logits.rows().into_iter().zip(labels).enumerate() {
-            let answer = argmax(row);
-            self.confidences.push((probabilities[[index, answer]], answer == label));
-            self.loss -= f64::from(logarithms[[index, label]]);
-        }
+        self.confidences.extend(confidences(logits, labels));
+        let logarithms = log_softmax(logits);
+        self.loss -=
+            labels.iter().enumerate().map(|(index, &label)| f64::from(logarithms[[index, label]])).sum::<f64>();
     }
 
     /// The metrics of all predictions so far.

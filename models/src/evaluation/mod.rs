@@ -11,7 +11,7 @@ mod mistakes;
 
 pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::{ClassFigures, Confused, Confusion};
-pub use metrics::{Metrics, Tally};
+pub use metrics::{Metrics, Tally, confidences};
 pub use mistakes::{Mistake, mistakes, sort_by_certainty};
 
 use ndarray::{Array2, ArrayView1, ArrayView2};

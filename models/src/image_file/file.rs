@@ -181,7 +181,6 @@ impl Header {
     /// Waits until the budget has room to read a file of `file` bytes, decode it and resize it to `rows` rows. Returns
     /// the share of the budget, and the factor (1, 2, 4 or 8) by which the image is reduced while decoding.
     fn memory(&self, file: u64, rows: usize) -> Result<(Share<'static>, u16)> {
-        let budget = Budget::of_process();
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);
         // A quarter turn copies the image; whether there is one is only known when the file is in memory. Resizing
         // makes an intermediate image of `rows` rows with four floats per pixel.
@@ -191,10 +190,9 @@ impl Header {
         };
         let (bytes, reduction) = match &self.kind {
             Kind::Jpeg(header) => {
+                let reduction = header.reduction();
                 // The decoder reads from a copy of a file without an end marker.
-                let others = |reduction: u16| 2 * file + after(reduction.into(), 3);
-                let reduction = header.reduction(budget.total().saturating_sub(others(1)));
-                (header.bytes(reduction) + others(reduction), reduction)
+                (header.bytes(reduction) + 2 * file + after(reduction.into(), 3), reduction)
             }
             Kind::Other(format, colour, bytes) => {
                 // An EXIF entry may be as long as the file, and is copied to be read.
@@ -207,7 +205,7 @@ impl Header {
                 (file + bytes + working + after(1, colour.channel_count().into()), 1)
             }
         };
-        Ok((budget.take(bytes)?, reduction))
+        Ok((Budget::of_process().take(bytes)?, reduction))
     }
 
     fn decode(&self, bytes: &[u8], reduction: u16) -> Result<DynamicImage> {

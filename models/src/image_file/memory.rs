@@ -39,11 +39,6 @@ impl Budget {
         BUDGET.get_or_init(|| Self::new(free(Path::new("/")).map_or(UNKNOWN, |free| free / PART)))
     }
 
-    /// Size of the budget in bytes.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
     /// Takes `bytes`, waiting until they are free. Fails if they exceed the whole budget.
     pub fn take(&self, bytes: u64) -> Result<Share<'_>> {
         ensure!(
@@ -90,18 +85,25 @@ fn free(root: &Path) -> Option<u64> {
     let groups = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let (folder, limit, used) = match controllers {
-            "" => ("sys/fs/cgroup", "memory.max", "memory.current"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
-                ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-            }
+        let (folder, limit, used, cached) = match controllers {
+            "" => ("sys/fs/cgroup", "memory.max", "memory.current", ["active_file ", "inactive_file "]),
+            _ if controllers.split(',').any(|name| name == "memory") => (
+                "sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                ["total_active_file ", "total_inactive_file "],
+            ),
             _ => return Vec::new(),
         };
         // A group's limit also applies to the groups below it.
         let groups = Path::new(path.trim_start_matches('/')).ancestors();
         let left = groups.filter_map(|group| {
-            let read = |name: &str| number(&fs::read_to_string(root.join(folder).join(group).join(name)).ok()?);
-            Some(read(limit)?.saturating_sub(read(used)?))
+            let text = |name: &str| fs::read_to_string(root.join(folder).join(group).join(name)).ok();
+            // Cached files count as used, but the kernel frees them as soon as memory is needed.
+            let stat = text("memory.stat").unwrap_or_default();
+            let in_stat = |name: &str| number(stat.lines().find_map(|line| line.strip_prefix(name))?);
+            let cached: u64 = cached.iter().filter_map(|name| in_stat(name)).sum();
+            Some(number(&text(limit)?)?.saturating_sub(number(&text(used)?)?.saturating_sub(cached)))
         });
         left.collect()
     });
@@ -167,9 +169,13 @@ mod tests {
         write("sys/fs/cgroup/a/memory.max", "9000000000\n");
         write("sys/fs/cgroup/a/memory.current", "1000000000\n");
         assert_eq!(free(root.path()), Some(8_000_000_000));
+        write("sys/fs/cgroup/a/memory.stat", "anon 100\nactive_file 200\ninactive_file 3000\n");
+        assert_eq!(free(root.path()), Some(8_000_003_200));
         write("sys/fs/cgroup/memory/memory.limit_in_bytes", "7000000000\n");
-        write("sys/fs/cgroup/memory/memory.usage_in_bytes", "0\n");
-        assert_eq!(free(root.path()), Some(7_000_000_000));
+        write("sys/fs/cgroup/memory/memory.usage_in_bytes", "5000\n");
+        let stat = "active_file 1\ninactive_file 1\ntotal_active_file 2000\ntotal_inactive_file 400\n";
+        write("sys/fs/cgroup/memory/memory.stat", stat);
+        assert_eq!(free(root.path()), Some(6_999_997_400));
         write("proc/self/status", "VmPeak:\t  900000 kB\nVmSize:\t  500000 kB\nVmData:\t     1000 kB\n");
         write("proc/self/limits", "Max address space         1024000000           unlimited            bytes     \n");
         assert_eq!(free(root.path()), Some(512_000_000));

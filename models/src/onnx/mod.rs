@@ -63,7 +63,16 @@ pub fn parse(bytes: &[u8]) -> Result<ModelProto> {
         bail!("it is not an ONNX model but {what}");
     }
     wire::check(bytes)?;
-    let model = ModelProto::decode(bytes).context("it is not a complete ONNX model (protobuf): is it truncated?")?;
+    let model = ModelProto::decode(bytes).map_err(|error| {
+        // Only its text tells this error from others.
+        let reason = if error.to_string().ends_with("not UTF-8 encoded") {
+            "one of its texts is not UTF-8, or it is not an ONNX model: write that text again, as in Python with \
+             onnx.load and onnx.save"
+        } else {
+            "it is not a complete ONNX model (protobuf): is it truncated?"
+        };
+        anyhow::Error::new(error).context(reason)
+    })?;
     let has_nodes = model.graph.as_ref().is_some_and(|graph| !graph.node.is_empty());
     ensure!(has_nodes, "it is not an ONNX model: it has no graph");
     Ok(model)
@@ -244,5 +253,15 @@ mod tests {
         }
         let message = format!("{:#}", read(Path::new("no/such.onnx")).unwrap_err());
         assert!(message.contains("no/such.onnx"), "{message}");
+    }
+
+    #[test]
+    fn a_text_in_another_encoding_is_named() {
+        let model = include_bytes!("../../pretrained/mnist-quick.onnx");
+        // Two bytes of GBK in a field of the model: its `doc_string`, which is skipped, and `producer_name`.
+        let with = |key: u8| parse(&[&model[..], &[key, 2, 0xd6, 0xd0]].concat());
+        with(6 << 3 | 2).unwrap();
+        let message = format!("{:#}", with(2 << 3 | 2).unwrap_err());
+        assert!(message.contains("producer_name") && !message.contains("truncated"), "{message}");
     }
 }

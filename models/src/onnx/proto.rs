@@ -6,8 +6,6 @@ pub struct AttributeProto {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "21")]
     pub ref_attr_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "13")]
-    pub doc_string: ::prost::alloc::string::String,
     #[prost(enumeration = "attribute_proto::AttributeType", tag = "20")]
     pub r#type: i32,
     #[prost(float, tag = "2")]
@@ -111,8 +109,6 @@ pub struct ValueInfoProto {
     pub name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub r#type: ::core::option::Option<TypeProto>,
-    #[prost(string, tag = "3")]
-    pub doc_string: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeProto {
@@ -128,8 +124,6 @@ pub struct NodeProto {
     pub domain: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub attribute: ::prost::alloc::vec::Vec<AttributeProto>,
-    #[prost(string, tag = "6")]
-    pub doc_string: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrainingInfoProto {
@@ -156,8 +150,6 @@ pub struct ModelProto {
     pub domain: ::prost::alloc::string::String,
     #[prost(int64, tag = "5")]
     pub model_version: i64,
-    #[prost(string, tag = "6")]
-    pub doc_string: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "7")]
     pub graph: ::core::option::Option<GraphProto>,
     #[prost(message, repeated, tag = "14")]
@@ -191,8 +183,6 @@ pub struct GraphProto {
     pub initializer: ::prost::alloc::vec::Vec<TensorProto>,
     #[prost(message, repeated, tag = "15")]
     pub sparse_initializer: ::prost::alloc::vec::Vec<SparseTensorProto>,
-    #[prost(string, tag = "10")]
-    pub doc_string: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "11")]
     pub input: ::prost::alloc::vec::Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
@@ -220,8 +210,6 @@ pub struct TensorProto {
     pub int64_data: ::prost::alloc::vec::Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "12")]
-    pub doc_string: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "13")]
@@ -477,8 +465,6 @@ pub struct FunctionProto {
     pub attribute: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "7")]
     pub node: ::prost::alloc::vec::Vec<NodeProto>,
-    #[prost(string, tag = "8")]
-    pub doc_string: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "9")]
     pub opset_import: ::prost::alloc::vec::Vec<OperatorSetIdProto>,
     #[prost(string, tag = "10")]

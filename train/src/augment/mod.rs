@@ -125,7 +125,7 @@ pub fn erase(images: &Tensor, probability: f64) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    /// The numbers of the network's input, whatever the size and the number of channels, stay in range.
+    /// Pixel values stay in range for every size and number of channels.
     #[test]
     fn images_of_any_form_stay_in_range() {
         tch::manual_seed(9);

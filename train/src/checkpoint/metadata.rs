@@ -81,6 +81,9 @@ pub struct DataFacts {
     pub held_out: usize,
     /// Fingerprint of the training images and their labels, fitted and held out.
     pub fingerprint: String,
+    /// Fingerprint of the test images and their labels; `None` in older checkpoints.
+    #[serde(default)]
+    pub test_fingerprint: Option<String>,
     /// A few of the training images ([`models::dataset::sample()`]); empty in older checkpoints.
     #[serde(default)]
     pub sample: Vec<String>,

@@ -303,8 +303,8 @@ impl Arguments {
         Ok(None)
     }
 
-    /// The calibration images of an int8 file: the first of `images`, which are those that the weights were fitted to, in
-    /// the order of the run's seed, or any images for imported weights.
+    /// The calibration images of an int8 file: a part of `images`, which are those that the weights were fitted to, or any
+    /// images for imported weights.
     fn calibration(&self, images: &Images) -> Result<Tensor> {
         let available = images.len();
         let count = self.calibrate.map_or(CALIBRATE.min(available), |count| count as usize);
@@ -312,7 +312,7 @@ impl Arguments {
             count <= available,
             "--calibrate {count}: expected at most {available}, the number of images to calibrate with"
         );
-        Ok(images.slice(0, count)?.images)
+        Ok(images.evenly(count)?.images)
     }
 }
 

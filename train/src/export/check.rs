@@ -46,8 +46,8 @@ const FEWEST_IMAGES: usize = 256;
 /// the exponential functions of the runtimes lose their precision.
 const LEAST_LOGARITHM: f32 = -60.0;
 
-/// Largest accuracy loss allowed for fp16 or int8, 0 to 1. Either typically costs a network of this kind 0.1 to 0.2
-/// points. A file that provably loses more than this no longer represents the trained network.
+/// Largest accuracy loss allowed for fp16 or int8, 0 to 1. A file that provably loses more no longer represents the
+/// trained network.
 const ALLOWED_LOSS: f64 = 0.005;
 
 /// Images used to check a file.
@@ -118,7 +118,8 @@ pub struct Accuracy {
 /// run, or if the network gives the same answer for all images, since agreement would then prove nothing.
 pub fn check(checkpoint: &Checkpoint, written: &Written, file: &Path, material: &Material) -> Result<CheckReport> {
     let noise = FEWEST_IMAGES.saturating_sub(material.test.len());
-    let images = with_noise(&material.test.first(IMAGES), noise)?;
+    let places: Vec<usize> = dataset::evenly(material.test.len(), IMAGES).collect();
+    let images = with_noise(&material.test.select(&places)?, noise)?;
     let trained = reference(checkpoint, &images)?;
     let folded = fold::fold(&checkpoint.shipped(tch::Device::Cpu)?)?;
     let graph = onnx::parse(&onnx::read(file)?)?.graph.unwrap_or_default();

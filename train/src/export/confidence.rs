@@ -7,14 +7,13 @@ use crate::evaluate;
 use crate::temperature;
 use anyhow::{Result, bail, ensure};
 use models::card::{Confidence, Content, EnergyRange, MeasuredOn};
-use models::evaluation::{Tally, energy};
+use models::evaluation::{Reliability, confidences, energy};
 use ndarray::ArrayView2;
 use std::fmt;
 use std::str::FromStr;
-use tch::Tensor;
 
 /// Largest number of images that are measured.
-const MOST_IMAGES: usize = 5000;
+pub const MOST_IMAGES: usize = 5000;
 
 /// Share of the images whose energy may be below the threshold.
 const REJECTED: f64 = 0.01;
@@ -61,20 +60,13 @@ impl fmt::Display for Temperature {
     }
 }
 
-/// The images to measure a run's network on: the held-out images, or training images if none were held out; see
-/// [`evenly`].
+/// The images to measure a run's network on: the held-out images, or training images if none were held out. At most
+/// [`MOST_IMAGES`].
 pub fn images(data: &TrainingData) -> Result<(Images, MeasuredOn)> {
     Ok(match &data.held_out {
-        Some(held_out) => (evenly(held_out)?, MeasuredOn::HeldOut),
-        None => (evenly(&data.fit)?, MeasuredOn::Training),
+        Some(held_out) => (held_out.evenly(MOST_IMAGES)?, MeasuredOn::HeldOut),
+        None => (data.fit.evenly(MOST_IMAGES)?, MeasuredOn::Training),
     })
-}
-
-/// At most 5,000 of the images, evenly spaced: those of a class folder are sorted by class.
-pub fn evenly(images: &Images) -> Result<Images> {
-    let (total, count) = (images.len(), images.len().min(MOST_IMAGES));
-    let chosen: Vec<i64> = (0..count).map(|index| (index * total / count) as i64).collect();
-    images.select(&Tensor::f_from_slice(&chosen)?)
 }
 
 /// Measures a checkpoint's exported network on `images`, on their device. Errors if there are none.
@@ -110,9 +102,7 @@ pub fn measure(
 
 /// Expected calibration error of logits `[N, classes]`, 0 to 1, rounded.
 fn calibration_error(logits: ArrayView2<f32>, labels: &[usize]) -> f64 {
-    let mut tally = Tally::new(logits.ncols());
-    tally.add(logits, labels);
-    rounded(tally.metrics().calibration.ece, 4)
+    rounded(Reliability::from_answers(confidences(logits, labels)).ece, 4)
 }
 
 /// The energies of the images, given by their logits `[N, classes]`: at most [`REJECTED`] of them are below the first,

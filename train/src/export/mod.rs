@@ -1,10 +1,11 @@
 //! Exports a checkpoint to a self-contained ONNX file, which is verified before it is renamed into place.
 //!
-//! [`confidence`] finds the temperature that calibrates the probabilities; a checkpoint that has one yields a network
-//! with divided logits, so nothing that follows knows of it. [`fold`] merges each batch norm into its convolution; [`graph`] writes the nodes; [`check`] runs the new file in
-//! every available runtime and compares it with the network in libtorch; [`paired`] judges the accuracy cost of fp16 or
-//! int8. For fp16, [`fold`] also rounds the weights; for int8, [`quantize`] finds the range of every activation and
-//! quantizes the weights. [`triton`] lays the file out for a serving engine.
+//! [`confidence`] finds the temperature that calibrates the probabilities. The checkpoint then returns a network with
+//! divided logits, so the later steps need not handle the temperature. [`fold`] merges each batch norm into its
+//! convolution; [`graph`] writes the nodes; [`check`] runs the new file in every available runtime and compares it with
+//! the network in libtorch; [`paired`] judges the accuracy cost of fp16 or int8. For fp16, [`fold`] also rounds the
+//! weights; for int8, [`quantize`] finds the range of every activation and quantizes the weights. [`triton`] lays the
+//! file out for a serving engine.
 //!
 //! # The graph, node by node
 //!

@@ -1,5 +1,5 @@
-//! What the recipes `photos` and `body` choose from the data: the size of the network, how long it trains, and what is
-//! held out.
+//! What the recipes `photos` and `body` choose from the data: the weights they start from, the batch size, how long the
+//! network trains, what is held out, and the weights of the classes.
 //!
 //! `train/recipes/README.md` documents the rules for users.
 

@@ -29,7 +29,7 @@ impl Calibrated {
         logits: ArrayView2<f32>,
         labels: &[usize],
     ) -> Result<Self> {
-        let images = confidence::evenly(held_out)?;
+        let images = held_out.evenly(confidence::MOST_IMAGES)?;
         let Confidence { temperature, images, .. } =
             confidence::measure(checkpoint, &images, MeasuredOn::HeldOut, Temperature::Fitted)?;
         let mut tally = Tally::new(logits.ncols());

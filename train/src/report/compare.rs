@@ -70,8 +70,11 @@ fn charts(comparison: &Comparison) -> String {
         let y = Axis::of_losses(&values(&lines));
         figure(title, &chart(comparison, id, title, "cross-entropy", y, lines, |value| loss(Some(value))), caption)
     };
-    let caution =
-        if comparison.same_data { "" } else { " The runs were trained on different images: do not compare these." };
+    let caution = if comparison.same_data {
+        ""
+    } else {
+        " The runs were trained or tested on different images: do not compare these."
+    };
     html.push_str(&accuracy(
         "test-accuracy",
         "Test accuracy",

@@ -68,9 +68,9 @@ fn processor(json: &Value) -> Result<Facts> {
         scale: Some(scale),
         mean: Some(mean.into_iter().map(|mean| mean + offset).collect()),
         std: Some(std),
-        size: Some(shape.size),
-        fit: Some(shape.fit),
-        crop: Some(shape.crop),
+        size: shape.map(|shape| shape.size),
+        fit: shape.map(|shape| shape.fit),
+        crop: shape.map(|shape| shape.crop),
         filter: filter(json)?,
         antialias: Some(true),
         rounds_down: Some(true),
@@ -79,6 +79,7 @@ fn processor(json: &Value) -> Result<Facts> {
 }
 
 /// How an image gets its size.
+#[derive(Clone, Copy)]
 struct Shape {
     size: Size,
     fit: Fit,
@@ -98,25 +99,31 @@ const SHORTER_SIDE: [&str; 10] =
     ["Bit", "ChineseCLIP", "CLIP", "ConvNext", "Levit", "MobileNet", "MobileViT", "PoolFormer", "TextNet", "ViTHybrid"];
 
 impl Shape {
-    fn read(json: &Value, kind: &str) -> Result<Self> {
+    /// `None` if the processor does not give all images the same size.
+    fn read(json: &Value, kind: &str) -> Result<Option<Self>> {
         let flag = |key: &str, default| Ok::<_, anyhow::Error>(field(json, key, Value::as_bool)?.unwrap_or(default));
+        if !flag("do_resize", true)? {
+            return Ok(None);
+        }
         let shorter = json["size"].is_u64() && SHORTER_SIDE.iter().any(|start| kind.starts_with(start));
         let resized = match field(json, "size", sides)?.context("it has no size")? {
             Sides::Both(square) if shorter => Sides::Shortest(square.width),
             sides => sides,
         };
-        ensure!(flag("do_resize", true)?, "do_resize is false: it does not say how an image gets its size");
         let cropped = match field(json, "crop_size", sides)? {
             Some(Sides::Both(size)) => Some(size),
             Some(Sides::Shortest(side)) => Some(Size::square(side)),
             None => None,
         };
-        let share = field(json, "crop_pct", Value::as_f64)?;
+        // Only ConvNeXt's processor has a default.
+        let default = kind.starts_with("ConvNext").then_some(224.0 / 256.0);
+        let share = field(json, "crop_pct", Value::as_f64)?.or(default);
         let crops = flag("do_center_crop", cropped.is_some() && share.is_none())?;
         if let (Some(share), Sides::Shortest(side), false) = (share, resized, crops) {
             // ConvNeXt: large images are squashed, the others resized by the share and cropped.
             let fit = if side < 384 { Fit::Crop } else { Fit::Squash };
-            return Ok(Self { size: Size::square(side), fit, crop: if fit == Fit::Crop { share } else { 1.0 } });
+            let crop = if fit == Fit::Crop { share } else { 1.0 };
+            return Ok(Some(Self { size: Size::square(side), fit, crop }));
         }
         let (fit, resized) = match resized {
             Sides::Both(size) => (Fit::Squash, size),
@@ -128,18 +135,15 @@ impl Shape {
         let enlarge = |side: usize| share.map_or(side, |share| (side as f64 / share) as usize);
         let resized = Size { width: enlarge(resized.width), height: enlarge(resized.height) };
         let Some(size) = cropped.filter(|_| crops) else {
-            ensure!(
-                fit == Fit::Squash,
-                "it resizes the shorter side without a crop, so every image gets another size: give --size and --fit"
-            );
-            return Ok(Self { size: resized, fit, crop: 1.0 });
+            // With a shorter side and no crop, the longer side depends on the image.
+            return Ok((fit == Fit::Squash).then_some(Self { size: resized, fit, crop: 1.0 }));
         };
         let crop = size.width as f64 / resized.width as f64;
         ensure!(
             crop <= 1.0 && size.height * resized.width == size.width * resized.height,
             "it crops {size} from {resized}: expected the same share of width and height"
         );
-        Ok(Self { size, fit, crop })
+        Ok(Some(Self { size, fit, crop }))
     }
 }
 
@@ -194,6 +198,9 @@ mod tests {
         let share = |side| json!({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": side}, "crop_pct": 0.875});
         assert_eq!(base(share(224)), (224, Fit::Crop, 0.875));
         assert_eq!(base(share(384)), (384, Fit::Squash, 1.0));
+        let mut default = share(224);
+        default["crop_pct"] = Value::Null;
+        assert_eq!(base(default), (224, Fit::Crop, 0.875));
         // As files of 2022 have it.
         let old = |kind: &str, more: Value| {
             let mut json = json!({"feature_extractor_type": format!("{kind}FeatureExtractor"), "size": 224});
@@ -226,6 +233,16 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_without_one_size_leaves_it_to_the_flags() {
+        for more in [json!({"size": {"shortest_edge": 224}}), json!({"do_resize": false})] {
+            let mut json = json!({"image_mean": [0.5], "image_std": [0.5]});
+            json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let Facts { mean, size, fit, crop, .. } = read(&json);
+            assert_eq!((mean, size, fit, crop), (Some(vec![0.5]), None, None, None), "{more}");
+        }
+    }
+
+    #[test]
     fn what_would_be_ignored_is_refused() {
         let refused = |more: Value, word: &str| {
             let mut json = json!({"image_mean": [0.5], "image_std": [0.5], "size": 224});
@@ -235,7 +252,6 @@ mod tests {
         };
         refused(json!({"do_pad": true}), "do_pad is true");
         refused(json!({"size": {"longest_edge": 224}}), "size is");
-        refused(json!({"size": {"shortest_edge": 224}}), "give --size and --fit");
         refused(json!({"resample": 5}), "resample is 5");
         refused(
             json!({"crop_size": {"height": 256, "width": 256}, "do_center_crop": true}),

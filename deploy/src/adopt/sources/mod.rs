@@ -22,10 +22,10 @@ const NEIGHBOURS: [&str; 3] = ["preprocessor_config.json", "config.json", "pretr
 /// Largest description that is read, in bytes: that of 22,000 classes has a tenth of it.
 const MOST: u64 = 1 << 24;
 
-/// Everything that is known without the user: the file's metadata, then these descriptions, then those beside the file
-/// or in the folder above, where Optimum leaves them.
-pub fn known(model: &ModelProto, path: &Path, described: &[PathBuf]) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
+/// What files say, the most trusted first: these descriptions, the model's metadata, and descriptions beside the model
+/// or in the folder above, where Optimum leaves them. Also returns which of the last cannot be used, for people.
+pub fn known(model: &ModelProto, path: &Path, described: &[PathBuf]) -> Result<(Vec<Source>, Vec<String>)> {
+    let (mut sources, mut unused) = (Vec::new(), Vec::new());
     for path in described {
         let read = read(path)?.with_context(|| {
             let shown = path.display();
@@ -42,13 +42,17 @@ pub fn known(model: &ModelProto, path: &Path, described: &[PathBuf]) -> Result<V
         let beside = |name: &&str| path.with_file_name(upwards).join(name);
         let found: Vec<_> = NEIGHBOURS.iter().map(beside).filter(|path| path.is_file()).collect();
         for path in &found {
-            sources.extend(read(path)?);
+            // Nobody named this file, and it may belong to another program.
+            match read(path) {
+                Ok(source) => sources.extend(source),
+                Err(error) => unused.push(format!("a file beside the model is not used: {error:#}")),
+            }
         }
         if !found.is_empty() {
             break;
         }
     }
-    Ok(sources)
+    Ok((sources, unused))
 }
 
 /// Reads a JSON file. Returns `None` if it describes something else.
@@ -57,7 +61,7 @@ fn read(path: &Path) -> Result<Option<Source>> {
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(context)?;
     file.take(MOST).read_to_string(&mut text).with_context(context)?;
-    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let json = parse(&text, path)?;
     let facts = if let Some(facts) = timm::read(&json).transpose() {
         Some(facts)
     } else {
@@ -76,12 +80,17 @@ pub fn labels(path: &Path) -> Result<Vec<String>> {
         return dataset::read_names(path);
     }
     let context = || format!("cannot read {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let json = parse(&std::fs::read_to_string(path).with_context(context)?, path)?;
     // Hugging Face's config.json has them among other things.
     names(json.get("id2label").unwrap_or(&json)).with_context(|| {
         format!("{}: expected a list of class names, or an object with the class numbers as keys", path.display())
     })
+}
+
+/// Parses the text of a JSON file. Programs on Windows put a byte-order mark before it.
+fn parse(text: &str, path: &Path) -> Result<Value> {
+    let text = text.trim_start_matches('\u{feff}');
+    serde_json::from_str(text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 /// Class names from a list, or from an object whose keys are 0, 1, 2 and so on.
@@ -122,7 +131,7 @@ fn refuse_unknown(json: &Value, prefix: &str, known: &[&str]) -> Result<()> {
         let set = !matches!(value, Value::Null | Value::Bool(false));
         ensure!(
             !key.starts_with(prefix) || known.contains(&key.as_str()) || !set,
-            "{key} is {value}, which is not supported: give flags instead, and move the file elsewhere"
+            "{key} is {value}, which is not supported: give flags instead"
         );
     }
     Ok(())
@@ -158,6 +167,13 @@ mod tests {
         for json in [json!({"0": "cat", "2": "dog"}), json!({"cat": 1}), json!("cat"), json!([1, 2])] {
             assert_eq!(names(&json), None, "{json}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_json() {
+        let path = Path::new("names.json");
+        assert_eq!(parse("\u{feff}[\"cat\"]", path).unwrap(), json!(["cat"]));
+        assert!(parse("{ // x", path).unwrap_err().to_string().contains("names.json is not JSON"));
     }
 
     #[test]

@@ -127,8 +127,9 @@ fn load(source: ModelFile, stock: bool) -> Result<Loaded> {
             }
             Err(_) if cfg!(feature = "onnx") => foreign(source, &processor.lanes)?,
             Err(why) => bail!(
-                "train export does not write such a graph: {why}. This program was built only for its files: rebuild \
-                 it with --features onnx"
+                "train export does not write such a graph: {why}. This program was built only for its files: use one \
+                 with ONNX Runtime (for 64-bit boards: scripts/package aarch64 --with-ort), or build it with the \
+                 feature onnx"
             ),
         }
     };

@@ -16,6 +16,13 @@ use deploy::doctor::state::State;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Names the embedded model, which was chosen when the program was built.
+const MODELS_HELP: &str = concat!(
+    "The models to measure, such as one network in several precisions [default: ",
+    env!("DEPLOY_MODEL_NAME"),
+    ", embedded in this program]"
+);
+
 /// Describes this board, recommends engine, threads and precision, and reports problems
 #[derive(Args)]
 #[command(after_help = "\
@@ -31,8 +38,7 @@ Examples:
   deploy doctor fp32.onnx int8.onnx                     which precision is faster here
   deploy doctor --no-bench --format json                for programs that monitor boards")]
 pub struct Arguments {
-    /// The models to measure, such as one network in several precisions [default: mnist-quick, in this program]
-    #[arg(value_name = "MODEL", value_hint = ValueHint::FilePath, conflicts_with = "flags")]
+    #[arg(value_name = "MODEL", help = MODELS_HELP, value_hint = ValueHint::FilePath, conflicts_with = "flags")]
     operands: Vec<PathBuf>,
 
     /// The same as a flag, once per model

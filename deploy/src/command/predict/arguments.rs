@@ -26,8 +26,8 @@ Examples:
   deploy predict seven.png                      with the embedded model
   deploy predict photos/ 'scans/*.jpg' --model pets.onnx --top-k 2
   curl -s https://example.org/seven.png | deploy predict -
-  deploy predict photos/ --format jsonl | jq -r 'select(.probability > 0.9).file'
-  deploy predict photos/ --format csv --threshold 0.8 > answers.csv
+  deploy predict photos/ --model pets.onnx --format jsonl | jq -r 'select(.probability > 0.9).file'
+  deploy predict photos/ --model pets.onnx --format csv --threshold 0.8 > answers.csv
   deploy predict seven.jpg --save-input seen    and look at seen/seven.png
   deploy predict photos/ --model pets.onnx --explain why
   ffmpeg -i clip.mp4 -c:v mjpeg -f image2pipe - | deploy predict --stream - --every 10

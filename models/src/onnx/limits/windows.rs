@@ -240,7 +240,8 @@ pub(super) fn resize(node: &Node) -> Result<Effect> {
         for (axis, scale) in axes.into_iter().zip(scales) {
             ensure!(scale > 0.0 && scale.is_finite(), "scale {scale}: expected a number above 0");
             // The cast saturates: a number that is too large becomes the largest integer.
-            shape[axis] = (shape[axis] as f64 * scale).floor() as u64;
+            // Engines multiply in f32.
+            shape[axis] = (shape[axis] as f32 * scale as f32).floor() as u64;
         }
     } else {
         let sizes = node.integers(3)?;

@@ -85,8 +85,9 @@ pub(super) fn introduction(
                 if facts.input.channels == 1 { "grey" } else { "colour" },
                 match facts.input.content {
                     Content::Digit { .. } => "prepared as digits, as MNIST's authors did (--content image: resized)",
+                    // IDX files, whose images have no names: class folders are not prepared as digits.
                     Content::Image
-                        if facts.input.channels == 1 && facts.labels.iter().all(|label| label.len() == 1) =>
+                        if trainer.test().files.is_empty() && facts.labels.iter().all(|label| label.len() == 1) =>
                     {
                         "resized and centre-cropped (--content digit: prepared as digits)"
                     }
@@ -179,7 +180,7 @@ pub(super) fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds:
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,
-            "{} checkpoint: epoch {best}, test accuracy {:.2} %\n  {}",
+            "exported epoch: {best}, the {}; test accuracy {:.2} %\n  {}",
             if trainer.progress().best.is_some() { "best" } else { "last" },
             epoch.test_accuracy * 100.0,
             run.best().display()

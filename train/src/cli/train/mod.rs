@@ -195,6 +195,14 @@ impl Arguments {
             ..Choices::default()
         };
         let form = DataSource::form(&folder, choices)?;
+        let run = self.out.as_deref().unwrap_or(Path::new(run::RUNS));
+        ensure!(
+            self.folds.is_some() || !form.are_files || !files::is_within(run, &folder)?,
+            "the run's folder, {}, would be inside the data, {}, and become one of its classes: name another folder with \
+             --out",
+            run.display(),
+            folder.display()
+        );
         let name = match &self.recipe {
             Some(name) => name,
             None if self.unlabelled => recipe::BODY,
@@ -266,6 +274,12 @@ impl Arguments {
         let folder = self.data.as_deref().unwrap_or(&data.folder);
         let source = data::source(folder, recipe.network.resolution, Choices::from_facts(data))?;
         let mut trainer = Trainer::resume(&checkpoint, &source, device)?;
+        if !trainer.facts().has_the_test_of(data) {
+            let _ = writeln!(
+                std::io::stderr(),
+                "note: the test images have changed since the run's last epoch: do not compare the accuracies before and after"
+            );
+        }
         if let Some(epochs) = self.epochs {
             trainer.extend(&run, epochs)?;
         }

@@ -1,7 +1,7 @@
 //! Convolutions of feature maps that are stored pixel by pixel ("channels last", NHWC), in integers and in floats.
 //!
-//! With the channels of a pixel next to each other (`layout`), a convolution reads its input as it lies there, and a
-//! tile of a few pixels and many outputs keeps all sums in registers (`dense`, `depthwise`). `vectors` has the
+//! With the channels of a pixel next to each other (`layout`), a convolution reads its input without rearranging it,
+//! and a tile of a few pixels and many outputs keeps all sums in registers (`dense`, `depthwise`). `vectors` has the
 //! instructions of each processor. `entry` stores planes in this way, and returns them; `ending` is the pooling and the
 //! classifier.
 //!
