@@ -1,7 +1,14 @@
 # Makes Python environments for other scripts, which source this file from the root of the repository.
 
 cache=${MOBILENET_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or MOBILENET_CACHE}/.cache}/mobilenet}
-cache=$(realpath -ms -- "$cache") # some programs start in other folders
+# Some programs start in other folders. An environment works with one version of Python on one kind of machine.
+version=$(python3 -c 'import platform, sys; print("%d.%d" % sys.version_info[:2], platform.machine(), sep="-")') || true
+cache=$(realpath -ms -- "$cache")/python-$version
+mkdir -p "$cache"
+
+# All clones share the environments, so another script waits until this one has finished.
+exec {lock}>"$cache/lock"
+flock --nonblock "$lock" || { echo "waiting for a script of another clone that uses $cache" >&2; flock "$lock"; }
 
 # empty_environment FOLDER PYTHON: makes a virtual environment; "${pip[@]}" then installs into it.
 empty_environment() {

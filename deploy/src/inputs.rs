@@ -152,8 +152,10 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
         if name == "**" {
             let mut next = 0;
             while let Some(folder) = found.get(next) {
+                // As in a shell, not through symlinks, which may lead back.
+                let is_folder = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
                 let inside = entries(folder, &names)?;
-                found.extend(inside.into_iter().filter(|path| path.is_dir()));
+                found.extend(inside.into_iter().filter(is_folder));
                 next += 1;
             }
         } else if name.contains(WILDCARDS) {
@@ -252,8 +254,9 @@ mod tests {
         let folder = Folder::new(&["a.png", ".b.png", "in/c.png"]);
         fs::write(folder.0.path().join(std::ffi::OsStr::from_bytes(b"\xff.png")), "").unwrap();
         assert_eq!(folder.names(&["*.png"]), ["a.png", r"\xff.png"]);
-        assert_eq!(folder.names(&["**/*.png"]), ["a.png", "in/c.png", r"\xff.png"]);
         assert_eq!(folder.names(&["*/"]), ["in/c.png"]);
+        std::os::unix::fs::symlink("..", folder.0.path().join("in/back")).unwrap();
+        assert_eq!(folder.names(&["**/*.png"]), ["a.png", "in/c.png", r"\xff.png"]);
     }
 
     #[test]

@@ -20,6 +20,12 @@ impl Stamp {
         let (identity, modified) = (Identity::of(&metadata), metadata.modified().ok());
         Some(Self { identity, modified, bytes: metadata.len() })
     }
+
+    /// The same state without device and inode, which network file systems may number anew at any time.
+    #[cfg(feature = "watch")]
+    pub fn anonymous(self) -> Self {
+        Self { identity: Identity(0, 0), ..self }
+    }
 }
 
 /// How long to wait before trying unchanged files again that could not be used: their permissions may be different by

@@ -96,7 +96,7 @@ impl Watch {
         for path in dataset::images_below(folder) {
             if options.existing {
                 watch.add_growing(path);
-            } else if let Some(stamp) = content(&path) {
+            } else if let Some(stamp) = watch.content(&path) {
                 watch.seen.insert(path, stamp);
             }
         }
@@ -113,7 +113,10 @@ impl Watch {
                 None => self.last_scan.elapsed() >= SETTLED && self.lost.swap(false, Ordering::Relaxed),
             };
             if is_due {
-                self.scan(&self.root.clone());
+                let root = self.root.clone();
+                // New folders may be among what was lost.
+                self.follow(&root)?;
+                self.scan(&root);
             }
             if !ready.is_empty() {
                 ready.sort_unstable();
@@ -154,7 +157,7 @@ impl Watch {
     fn images_of(&mut self, event: Event) -> Result<Vec<PathBuf>> {
         if event.need_rescan() {
             // The system had to drop events.
-            self.scan(&self.root.clone());
+            self.lost.store(true, Ordering::Relaxed);
             return Ok(Vec::new());
         }
         let complete = completes(event.kind);
@@ -167,19 +170,14 @@ impl Watch {
             let path = path.strip_prefix(&self.absolute).map_or_else(|_| path.clone(), |below| self.root.join(below));
             if path.is_dir() {
                 if matches!(event.kind, EventKind::Create(_)) || complete {
-                    // The watcher does not follow a new link on its own.
-                    if path.is_symlink()
-                        && let Some(watcher) = &mut self.watcher
-                    {
-                        let watched = watcher.watch(&path, RecursiveMode::Recursive);
-                        watched.map_err(|error| refused(&files::name(&path), error))?;
-                    }
+                    // The watcher does not follow a new link on its own, and a new folder only after this event.
+                    self.follow(&path)?;
                     // Images may have arrived in it before it was watched, or with it.
                     self.scan(&path);
                 }
                 continue;
             }
-            let Some(stamp) = content(&path).filter(|_| self.is_image(&path)) else {
+            let Some(stamp) = self.content(&path).filter(|_| self.is_image(&path)) else {
                 self.seen.remove(&path);
                 continue;
             };
@@ -192,6 +190,19 @@ impl Watch {
         Ok(ready)
     }
 
+    /// Watches a folder and all folders below it, unless they are polled.
+    fn follow(&mut self, folder: &Path) -> Result<()> {
+        let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        match watcher.watch(folder, RecursiveMode::Recursive) {
+            // It or a folder in it was removed in the meantime: the others are watched again with the root.
+            Err(error) if is_of(&error, io::ErrorKind::NotFound) => self.lost.store(true, Ordering::Relaxed),
+            // A new folder that cannot be read must not end the watch of the others.
+            Err(error) if is_of(&error, io::ErrorKind::PermissionDenied) => {}
+            watched => watched.map_err(|error| refused(&files::name(folder), error))?,
+        }
+        Ok(())
+    }
+
     /// Whether a path names an image that [`dataset::images_below`] would list.
     fn is_image(&self, path: &Path) -> bool {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
@@ -200,10 +211,10 @@ impl Watch {
 
     /// Adds the images in and below a folder that are new or have changed to those that may still be growing.
     fn scan(&mut self, folder: &Path) {
-        self.last_scan = Instant::now();
         // A folder that is gone again has no images. One that cannot be read must not hide the others.
         let found = dataset::images_below(folder);
         if folder == self.root {
+            self.last_scan = Instant::now();
             // An image in a folder that cannot be read for a while is not new afterwards.
             let is_gone = |path: &Path| fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
             self.seen.retain(|path, _| found.binary_search(path).is_ok() || !is_gone(path));
@@ -216,7 +227,7 @@ impl Watch {
     }
 
     fn add_growing(&mut self, path: PathBuf) {
-        let Some(stamp) = content(&path) else { return };
+        let Some(stamp) = self.content(&path) else { return };
         let is_known = self.growing.get(&path).is_some_and(|(known, _)| *known == stamp);
         if self.seen.get(&path) != Some(&stamp) && !is_known {
             self.growing.insert(path, (stamp, Instant::now()));
@@ -228,7 +239,7 @@ impl Watch {
         let mut ready = Vec::new();
         for path in self.growing.keys().cloned().collect::<Vec<_>>() {
             let (before, since) = self.growing[&path];
-            match content(&path) {
+            match self.content(&path) {
                 None => drop(self.growing.remove(&path)),
                 Some(now) if now != before => drop(self.growing.insert(path, (now, Instant::now()))),
                 Some(_) if since.elapsed() >= SETTLED => ready.extend(self.report(path, before)),
@@ -244,8 +255,19 @@ impl Watch {
         (self.seen.insert(path.clone(), stamp) != Some(stamp)).then_some(path)
     }
 
+    /// The state of an image file. `None` if it is empty: its content is yet to come.
+    fn content(&self, path: &Path) -> Option<Stamp> {
+        let stamp = Stamp::of(path).filter(|stamp| stamp.bytes > 0)?;
+        // What is polled may lie on a network.
+        Some(if self.poll.is_some() { stamp.anonymous() } else { stamp })
+    }
+
     fn check_root(&self) -> Result<()> {
-        let is_there = fs::metadata(&self.root).is_ok_and(|metadata| Identity::of(&metadata) == self.identity);
+        let is_there = match fs::metadata(&self.root) {
+            Ok(metadata) => Identity::of(&metadata) == self.identity,
+            // A server that does not answer for a while may come back.
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        };
         ensure!(is_there, "{} was removed or renamed", files::name(&self.root));
         Ok(())
     }
@@ -274,11 +296,6 @@ fn is_news(event: &Event) -> bool {
     }
 }
 
-/// The state of an image file. `None` if it is empty: its content is yet to come.
-fn content(path: &Path) -> Option<Stamp> {
-    Stamp::of(path).filter(|stamp| stamp.bytes > 0)
-}
-
 /// Whether a name is a link, to a file that may have been complete before.
 fn is_linked(path: &Path) -> bool {
     #[cfg(unix)]
@@ -288,10 +305,19 @@ fn is_linked(path: &Path) -> bool {
     path.is_symlink() || fs::metadata(path).is_ok_and(has_other_names)
 }
 
+/// Whether an error of the watcher is of this kind.
+fn is_of(error: &notify::Error, kind: io::ErrorKind) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => kind == io::ErrorKind::NotFound,
+        ErrorKind::Io(error) => error.kind() == kind,
+        _ => false,
+    }
+}
+
 /// An error of the watcher, with what to do.
 fn refused(folder: &str, error: notify::Error) -> anyhow::Error {
     let is_full = matches!(error.kind, ErrorKind::MaxFilesWatch);
-    let is_forbidden = matches!(&error.kind, ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied);
+    let is_forbidden = is_of(&error, io::ErrorKind::PermissionDenied);
     let error = anyhow!(error).context(format!("cannot watch {folder}"));
     if is_full {
         error.context("the system allows no more watches: raise fs.inotify.max_user_watches, or use --poll")
@@ -322,4 +348,32 @@ pub fn is_remote(folder: &Path) -> bool {
 #[must_use]
 pub fn is_remote(_: &Path) -> bool {
     false
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use notify::event::Flag;
+    use std::thread;
+
+    #[test]
+    fn folders_are_watched_again_after_lost_events() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("deep");
+        fs::create_dir(&deep).unwrap();
+        let mut watch = Watch::new(folder.path(), Options::default()).unwrap();
+        // As if the event of its creation had been dropped.
+        watch.watcher.as_mut().unwrap().unwatch(&deep).unwrap();
+        watch.images_of(Event::new(EventKind::Other).set_flag(Flag::Rescan)).unwrap();
+        let image = deep.join("a.png");
+        let found = thread::scope(|scope| {
+            scope.spawn(|| {
+                // Later than the scan that finds what is already there.
+                thread::sleep(3 * SETTLED);
+                fs::write(&image, "pixels").unwrap();
+            });
+            watch.wait().unwrap()
+        });
+        assert_eq!(found, [image]);
+    }
 }

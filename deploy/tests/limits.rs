@@ -26,7 +26,7 @@ fn refusal(example: &Example, change: impl Fn(&mut ModelProto, &mut Vec<NodeProt
     let bytes = model.encode_to_vec();
     let begin = Instant::now();
     let message = open(&bytes).err().expect("it was opened");
-    assert!(begin.elapsed() < Duration::from_secs(2), "{message}");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{message}");
     assert!(message.contains("bomb.onnx cannot be used"), "{message}");
     message
 }

@@ -249,6 +249,31 @@ fn a_folder_without_events_is_polled() {
     running.assert_next("a.png", 1);
     fs::write(scene.path("new/a.png"), &files[2]).unwrap();
     running.assert_next("a.png", 2);
+    // Another inode, such as a network folder may give to the same file.
+    let modified = fs::metadata(scene.path("new/a.png")).unwrap().modified().unwrap();
+    fs::copy(scene.path("new/a.png"), scene.path("copy")).unwrap();
+    fs::OpenOptions::new().write(true).open(scene.path("copy")).unwrap().set_modified(modified).unwrap();
+    fs::rename(scene.path("copy"), scene.path("new/a.png")).unwrap();
+    fs::write(scene.path("new/b.png"), &files[3]).unwrap();
+    running.assert_next("b.png", 3);
+}
+
+/// An image that is written while its new folder is not yet watched must be found all the same.
+#[cfg(feature = "watch")]
+#[test]
+fn no_image_of_a_new_folder_is_lost() {
+    let scene = Scene::new();
+    let files = watched_folder(&scene);
+    let mut running = Running::watch(&scene, "");
+    let names: Vec<String> = (0..200).map(|number| format!("new/{number:03}/a.png")).collect();
+    for (number, name) in names.iter().enumerate() {
+        fs::create_dir(scene.path(name).parent().unwrap()).unwrap();
+        thread::sleep(Duration::from_micros(number as u64));
+        fs::write(scene.path(name), &files[1]).unwrap();
+    }
+    let mut found: Vec<_> = names.iter().map(|_| running.line()["file"].as_str().unwrap().to_owned()).collect();
+    found.sort_unstable();
+    assert_eq!(found, names);
 }
 
 #[cfg(feature = "watch")]

@@ -23,7 +23,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Like [`write_whole`], but calls `check` with the temporary file before renaming it. If `check` fails, the temporary
 /// file is removed and `path` stays as it was.
 pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    // A device or a pipe, such as /dev/stdout, is written to, not replaced.
+    let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let temporary = std::env::temp_dir();
     let folder = match path.parent() {
+        _ if is_special => &temporary,
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
@@ -41,6 +45,14 @@ pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> 
     let _unfinished = Unfinished::new(file.path());
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(context)?;
     let outcome = check(file.path())?;
+    if is_special {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(bytes))
+            .with_context(context)?;
+        return Ok(outcome);
+    }
     file.persist(path).with_context(context)?;
     // The rename itself must reach the disk too. Not every file system supports this, and the data is already safe.
     if let Ok(folder) = fs::File::open(folder) {
@@ -156,6 +168,21 @@ pub fn fetched(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_is_written_to_and_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        write_whole(&pipe, b"text").unwrap();
+        assert_eq!(reader.join().unwrap(), b"text");
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
+    }
 
     #[test]
     fn a_failed_check_leaves_what_was_there_and_nothing_else() {

@@ -5,7 +5,7 @@
 
 use crate::dataset::MAX_BYTES;
 use anyhow::{Context, Result, bail, ensure};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -43,7 +43,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut reader = BufReader::new(file);
     let start = reader.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) })
+    Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) })
 }
 
 /// Returns the extents and their product, which is at most [`MAX_BYTES`].
@@ -148,7 +148,7 @@ mod tests {
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 600);
         let mut unpacked = 0;
-        let counted = Counted { inner: GzDecoder::new(&bomb[..]), count: &mut unpacked };
+        let counted = Counted { inner: MultiGzDecoder::new(&bomb[..]), count: &mut unpacked };
         assert!(parse(counted, 1).unwrap_err().to_string().contains("more bytes follow"));
         assert_eq!(unpacked, 8 + 10 + 1);
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
@@ -118,7 +118,7 @@ fn a_file_damaged_in_the_cache_is_fetched_again() {
 }
 
 #[test]
-fn a_second_run_needs_no_network_and_less_than_two_seconds() {
+fn a_second_run_needs_no_network() {
     let Some(mnist) = mnist() else { return };
     let sandbox = Sandbox::new("second-run");
     let good = Mirror::serving(mnist.clone());
@@ -126,15 +126,12 @@ fn a_second_run_needs_no_network_and_less_than_two_seconds() {
     assert!(first.succeeded, "{first:?}");
     assert_eq!(good.requests(), FILES.len());
 
-    let start = Instant::now();
     let second = Run::new(sandbox.setup(&[&good.url]));
-    let elapsed = start.elapsed();
 
     assert!(second.succeeded, "{second:?}");
     assert_eq!(second.stdout, first.stdout);
     assert_eq!(second.stderr, "");
     assert_eq!(good.requests(), FILES.len(), "the second run fetched again");
-    assert!(elapsed < Duration::from_secs(2), "took {elapsed:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use serde::Serialize;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
+use tch::{Kind, Tensor};
 
 /// The libtorch version that `tch` 0.26 requires and `scripts/setup` installs.
 pub const LIBTORCH: &str = "2.13.0";
@@ -15,13 +16,31 @@ pub const LIBTORCH: &str = "2.13.0";
 pub fn choose(choice: Device) -> Result<tch::Device> {
     let count = cuda_count();
     match choice {
-        Device::Auto if count > 0 => Ok(tch::Device::Cuda(0)),
+        Device::Auto if count > 0 && compute(0).is_ok() => Ok(tch::Device::Cuda(0)),
         Device::Auto | Device::Cpu => Ok(tch::Device::Cpu),
-        Device::Cuda(index) if usize::from(index) < count => Ok(tch::Device::Cuda(usize::from(index))),
+        Device::Cuda(index) if usize::from(index) < count => {
+            compute(usize::from(index))?;
+            Ok(tch::Device::Cuda(usize::from(index)))
+        }
         Device::Cuda(index) if count > 0 => {
             bail!("no CUDA device {index}: this machine has {count}, numbered from 0 (see `train devices`)")
         }
         Device::Cuda(_) => bail!("CUDA cannot be used: {}", why_no_cuda().unwrap_or_default()),
+    }
+}
+
+/// Adds two numbers on a CUDA device. libtorch counts devices that are too old for its kernels, too.
+fn compute(index: usize) -> Result<()> {
+    let one = Tensor::f_ones([1], (Kind::Float, tch::Device::Cuda(index)));
+    let two = one.and_then(|one| one.f_add(&one)).and_then(|two| two.f_double_value(&[0]));
+    match two {
+        Ok(2.0) => Ok(()),
+        Ok(other) => bail!("cuda:{index} cannot be used: it computes 1 + 1 = {other}"),
+        // The first line; a stack of libtorch's own functions follows.
+        Err(error) => bail!(
+            "cuda:{index} cannot be used: libtorch {LIBTORCH} does not run on it: {}",
+            error.to_string().lines().next().unwrap_or_default()
+        ),
     }
 }
 
@@ -51,6 +70,16 @@ pub fn running_on(device: tch::Device) -> String {
 pub fn cuda_count() -> usize {
     register_cuda();
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
+/// Makes NVIDIA's libraries compute fp32 as such. By default, cuDNN rounds the factors of a convolution to 10 bits of
+/// mantissa (TF32) on newer GPUs. Call this before any thread starts. A value that the user has set is kept.
+pub fn forbid_tf32() {
+    const VARIABLE: &str = "NVIDIA_TF32_OVERRIDE";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: the program has one thread.
+        unsafe { std::env::set_var(VARIABLE, "0") };
+    }
 }
 
 /// Loads libtorch's CUDA library if it is installed, and returns whether it is. Call this before any other libtorch
@@ -122,7 +151,7 @@ pub fn survey() -> Devices {
 #[must_use]
 pub fn why_no_cuda() -> Option<String> {
     if cuda_count() > 0 {
-        return None;
+        return compute(0).err().map(|error| error.to_string());
     }
     let driver = Driver::open().and_then(|driver| driver.devices());
     Some(match (register_cuda(), driver) {

@@ -400,7 +400,8 @@ mod tests {
         let mut layers = 0;
         let mut is_channels_last = |_: &str, x: Tensor| {
             let (_, channels, _, width) = x.size4()?;
-            assert_eq!(x.stride()[1..], [1, channels * width, channels]);
+            // Where there is one pixel, both layouts are the same.
+            assert!(width == 1 || x.stride()[1..] == [1, channels * width, channels], "{:?}", x.stride());
             layers += 1;
             Ok(x)
         };

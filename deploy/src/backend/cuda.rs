@@ -126,14 +126,16 @@ fn without_source(reason: &str) -> &str {
     reason.split_once("[ONNXRuntimeError] : ").map_or(reason, |(_, rest)| rest)
 }
 
-/// Checks that CUDA really works, by loading a model of one node, and returns NVIDIA's libraries. `is_available` would
+/// Checks that CUDA really works, by running a model of one node, and returns NVIDIA's libraries. `is_available` would
 /// only say what the library was compiled with.
 pub fn find(number: u16) -> Result<Found> {
     let library = library::load()?;
     let builder = Session::builder(library.environment())?;
     let mut builder = register(library, builder, number, Tuning::default())?;
     let committed = builder.commit_from_memory(&one_node(DataType::Float, "Relu"));
-    committed.map_err(|error| unusable(library, number, &error))?;
+    let mut session = committed.map_err(|error| unusable(library, number, &error))?;
+    // A device that is too old for the kernels only fails now.
+    run_black::<f32>(&mut session, (1, 1, 1, 1)).map_err(|error| unusable(library, number, &format!("{error:#}")))?;
     let libraries = nvidia::load(&library.path).origin();
     Ok(Found {
         version: Some(library.version.clone()),

@@ -67,7 +67,10 @@ pub fn in_tract<T: tract_core::prelude::Datum + Copy + Default>(
         };
         let (first, others) = states.split_first_mut().context("no threads")?;
         std::thread::scope(|scope| {
-            let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(|| work_off(state))).collect();
+            // If the system refuses threads, fewer do all the work.
+            let start = std::thread::Builder::new;
+            let workers = others.iter_mut().map_while(|state| start().spawn_scoped(scope, || work_off(state)).ok());
+            let workers: Vec<_> = workers.collect();
             match &mut team {
                 Some(team) => team.run(|| work_off(first))?,
                 None => work_off(first)?,

@@ -215,6 +215,8 @@ fn token(path: &Path) -> Result<String> {
 fn start_log(log: Log) {
     let level = if log == Log::Quiet { tracing::Level::WARN } else { tracing::Level::INFO };
     let lines = tracing_subscriber::fmt().with_writer(stderr).with_target(false).with_max_level(level);
+    // A line that cannot be written, such as on a full disk, would be reported with `eprintln!`, which panics then.
+    let lines = lines.log_internal_errors(false);
     match log {
         Log::Json => lines.json().flatten_event(true).init(),
         Log::Text | Log::Quiet => lines.with_ansi(false).init(),

@@ -1,4 +1,4 @@
-//! The models of a server. A model whose file changes is opened again, while requests go on with the old one.
+//! The models of a server. A model whose files change is opened again, while requests go on with the old one.
 
 use super::failure::Failure;
 use super::metrics::Metrics;
@@ -10,9 +10,9 @@ use crate::interface::Scores;
 use crate::stamp::{Broken, Stamp};
 use anyhow::{Context, Result, ensure};
 use models::card::{Input, ModelCard};
-use models::onnx;
+use models::onnx::{self, external};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The version of every model in the protocol. Files have no versions.
@@ -25,6 +25,29 @@ pub struct ModelChoice {
     pub name: String,
     /// The file; `None` for the embedded model.
     pub path: Option<PathBuf>,
+}
+
+/// The files of a model, each with its state: the model itself, then those with its tensors.
+type Files = Vec<(PathBuf, Option<Stamp>)>;
+
+/// Files with their state now.
+fn stamped(paths: impl IntoIterator<Item = PathBuf>) -> Files {
+    let with_stamp = |path: PathBuf| {
+        let stamp = Stamp::of(&path);
+        (path, stamp)
+    };
+    paths.into_iter().map(with_stamp).collect()
+}
+
+/// Reads a model. Returns it with its files, in a state from before they were read, so that no change is missed.
+fn read(path: &Path) -> Result<(Vec<u8>, Files)> {
+    let mut files = stamped([path.to_owned()]);
+    let bytes = onnx::read_file(path)?;
+    // What is not a model is refused later, with the reason.
+    if let Ok(model) = onnx::parse(&bytes) {
+        files.extend(stamped(external::files(&model).iter().map(|file| path.with_file_name(file))));
+    }
+    Ok((external::embedded(bytes, path)?, files))
 }
 
 /// A model that is ready to answer.
@@ -45,15 +68,15 @@ pub(super) struct Ready {
     pub document: Document,
     /// What the user should know about the model, such as why `auto` did not take a better engine.
     notes: Vec<String>,
-    stamp: Option<Stamp>,
+    /// Empty for the embedded model.
+    files: Files,
 }
 
 impl Ready {
     fn open(choice: &ModelChoice, running: &Running) -> Result<Self> {
-        let stamp = choice.path.as_deref().and_then(Stamp::of);
-        let (name, bytes) = match &choice.path {
-            Some(path) => (path.display().to_string(), onnx::read(path)?),
-            None => (embedded::NAME.to_owned(), embedded::MODEL.to_vec()),
+        let (name, (bytes, files)) = match &choice.path {
+            Some(path) => (path.display().to_string(), read(path)?),
+            None => (embedded::NAME.to_owned(), (embedded::MODEL.to_vec(), Files::new())),
         };
         let signature = onnx::parse(&bytes).and_then(|model| onnx::signature(&model));
         let signature = signature.with_context(|| format!("{name} cannot be used"))?;
@@ -74,7 +97,7 @@ impl Ready {
             document,
             notes,
             pool,
-            stamp,
+            files,
         })
     }
 }
@@ -83,8 +106,8 @@ impl Ready {
 struct Slot {
     choice: ModelChoice,
     ready: RwLock<Arc<Ready>>,
-    /// The last file that could not be opened, so that it is reported once.
-    broken: Mutex<Option<Broken<Stamp>>>,
+    /// The last state that could not be opened, so that it is reported once.
+    broken: Mutex<Option<Broken<Files>>>,
 }
 
 /// The models by name.
@@ -161,14 +184,14 @@ impl Registry {
 
     fn refresh_slot(&self, name: &str, slot: &Slot) {
         let Some(path) = &slot.choice.path else { return };
-        let stamp = Stamp::of(path);
-        let known = slot.ready.read().unwrap_or_else(PoisonError::into_inner).stamp;
+        let known = slot.ready.read().unwrap_or_else(PoisonError::into_inner).files.clone();
+        let found = stamped(known.iter().map(|(path, _)| path.clone()));
         let mut broken = slot.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stamp) =
-            stamp.filter(|stamp| Some(*stamp) != known && !broken.is_some_and(|failure| failure.stands(stamp)))
-        else {
+        // Without the model itself there is nothing to open. Its new version may need fewer files than the old one.
+        let is_there = found.first().is_some_and(|(_, stamp)| stamp.is_some());
+        if !is_there || found == known || broken.as_ref().is_some_and(|failure| failure.stands(&found)) {
             return;
-        };
+        }
         match Ready::open(&slot.choice, &self.running) {
             Ok(ready) => {
                 let runtime = ready.document.runtime.to_string();
@@ -176,14 +199,14 @@ impl Registry {
                 tracing::info!(model = name, file = %path.display(), runtime, "the file has changed and was opened again");
             }
             Err(error) => {
-                if !broken.is_some_and(|failure| failure.is_of(&stamp)) {
+                if !broken.as_ref().is_some_and(|failure| failure.is_of(&found)) {
                     tracing::error!(
                         model = name,
                         error = format!("{error:#}"),
                         "the changed file cannot be used: the old model stays"
                     );
                 }
-                *broken = Some(Broken::new(stamp));
+                *broken = Some(Broken::new(found));
             }
         }
     }

@@ -129,14 +129,17 @@ fn cell(label: &str) -> String {
 /// terminal, the columns are numbered. If that does not fit either, the text says where to find the matrix.
 #[must_use]
 pub fn confusion(confusion: &Confusion, labels: &[String]) -> String {
-    let named = matrix(confusion, |_, label| cell(label), |_, label| cell(label), labels);
-    if is_narrow(&named) {
-        return named;
-    }
-    let numbered =
-        matrix(confusion, |class, label| format!("{class} {}", cell(label)), |class, _| class.to_string(), labels);
-    if is_narrow(&numbered) {
-        return numbered;
+    // A column takes at least three characters. With thousands of classes, the text would have millions of cells.
+    if 3 * labels.len() <= COLUMNS {
+        let named = matrix(confusion, |_, label| cell(label), |_, label| cell(label), labels);
+        if is_narrow(&named) {
+            return named;
+        }
+        let numbered =
+            matrix(confusion, |class, label| format!("{class} {}", cell(label)), |class, _| class.to_string(), labels);
+        if is_narrow(&numbered) {
+            return numbered;
+        }
     }
     format!(
         "The confusion matrix of {} classes is too wide for text: see the report of a run\n\

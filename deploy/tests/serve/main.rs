@@ -8,14 +8,18 @@ mod network;
 mod scene;
 mod server;
 
-use example::{HEIGHT, LABELS, WIDTH, images, logits_by_hand};
+use example::{Example, HEIGHT, LABELS, WIDTH, images, logits_by_hand};
 use models::image_file;
+use models::onnx::proto::StringStringEntryProto;
+use models::onnx::proto::tensor_proto::DataLocation;
 use ndarray::Array3;
+use prost::Message;
 use scene::{Scene, TRACT};
 use serde_json::{Value, json};
 use server::{Server, answer};
 use std::fs;
 use std::io::Write;
+use std::mem;
 use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
@@ -273,6 +277,31 @@ fn a_changed_file_is_opened_again_and_a_broken_one_is_not() {
     replace(&fs::read(shipped.join("fashion-quick.onnx")).unwrap());
     eventually(|| first() == "T-shirt/top");
     assert_eq!(server.get("/v2/models/example").1["parameters"]["labels"], json!(LABELS));
+}
+
+#[test]
+fn changed_weights_beside_a_model_are_read_again() {
+    let scene = Scene::new();
+    let mut model = Example::default().model();
+    let weights = model.graph.as_mut().unwrap().initializer.last_mut().unwrap();
+    let values = mem::take(&mut weights.float_data);
+    weights.set_data_location(DataLocation::External);
+    weights.external_data = vec![StringStringEntryProto { key: "location".into(), value: "example.onnx.data".into() }];
+    fs::write(scene.path("example.onnx"), model.encode_to_vec()).unwrap();
+    let write = |factor: f32| {
+        let data: Vec<u8> = values.iter().flat_map(|value| (value * factor).to_le_bytes()).collect();
+        fs::write(scene.path("example.onnx.data"), data).unwrap();
+    };
+    write(1.0);
+    let server = Server::start(&scene, TRACT);
+    let pixels: Vec<u8> = images(1, 1).iter().copied().collect();
+    let tensor = json!({ "name": "image", "shape": [1, 1, HEIGHT, WIDTH], "datatype": "UINT8", "data": pixels });
+    let request = json!({ "inputs": [tensor] });
+    let logit = || server.infer(&request).1["outputs"][0]["data"][0].as_f64().unwrap();
+    let before = logit();
+    assert_ne!(before, 0.0);
+    write(2.0);
+    eventually(|| (logit() - 2.0 * before).abs() < 1e-4);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,21 +31,42 @@ fn a_socket_file_is_served_and_removed() {
     // One that was killed leaves its socket behind.
     for kill in [true, false] {
         let mut process = start();
-        let mut connection = None;
-        eventually(|| {
-            connection = UnixStream::connect(&socket).ok();
-            connection.is_some()
-        });
-        let mut connection = connection.unwrap();
-        connection.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(r#"{"live":true}"#), "{text}");
+        assert_live(&socket);
         let signal = if kill { "-KILL" } else { "-TERM" };
         assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
         process.wait().unwrap();
         assert_eq!(socket.exists(), kill);
     }
+}
+
+/// Connects to a socket file once the server listens, and asks whether it lives.
+fn assert_live(socket: &Path) {
+    let mut connection = None;
+    eventually(|| {
+        connection = UnixStream::connect(socket).ok();
+        connection.is_some()
+    });
+    let mut connection = connection.unwrap();
+    connection.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    connection.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with(r#"{"live":true}"#), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_does_not_stop_answers() {
+    let scene = Scene::new();
+    let socket = scene.path("socket");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_deploy"))
+        .args(["serve", "--listen", &format!("unix:{}", socket.display())])
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    assert_live(&socket);
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct Resize {
     /// What happens to an image of another aspect ratio.
     #[serde(default, skip_serializing_if = "Fit::is_default")]
     pub fit: Fit,
-    /// Share of the resized image's shorter side that the crop keeps, above 0 and at most 1.
+    /// Share of the resized image's shorter side that the crop keeps, 0.01 to 1.
     pub crop: f64,
     /// Whether the filter grows with the factor by which an image is reduced, so that every pixel counts, as Pillow and
     /// torchvision do it. Without, the result is interpolated between the nearest pixels, as in OpenCV and TensorFlow.
@@ -87,11 +87,7 @@ impl Resize {
     /// Fails if the share of the crop is out of range, or for interpolation without anti-aliasing that is not
     /// implemented.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            self.crop > 0.0 && self.crop <= 1.0,
-            "resize.crop {}: expected a share above 0 and at most 1",
-            self.crop
-        );
+        ensure!((0.01..=1.0).contains(&self.crop), "resize.crop {}: expected a share from 0.01 to 1", self.crop);
         ensure!(
             self.antialias || self.filter == Filter::Bilinear,
             "{} without anti-aliasing: expected bilinear",

@@ -61,6 +61,8 @@ pub(super) struct Hypothesis {
     pub bounds: (usize, usize, usize, usize),
     /// Number of digits side by side, including this one.
     pub digits: usize,
+    /// Whether pieces that belong to other digits were left out.
+    pub is_parted: bool,
     /// How plausible it is; see [`geometry`].
     pub plausibility: f32,
     /// Whether its mask has long straight lines.
@@ -179,7 +181,7 @@ pub(super) fn hypotheses(logs: &Plane, polarity: Option<Polarity>) -> Vec<Hypoth
     for index in 0..kept.len() {
         let Hypothesis { polarity, bounds, .. } = kept[index];
         let beside = |other: &Hypothesis| other.polarity == polarity && number::side_by_side(other.bounds, bounds);
-        if !kept.iter().any(beside) {
+        if !kept[index].is_parted && !kept.iter().any(beside) {
             kept[index].digits = 1;
         }
     }
@@ -226,31 +228,46 @@ fn add(all: &mut Vec<Hypothesis>, view: &View, mask: &[bool], lined: bool) {
                 kept.push(piece);
             }
         }
-        let bounds = around(&kept);
-        let sum = |count: fn(&Piece) -> usize| kept.iter().map(|piece| count(piece)).sum();
-        let pixels = sum(|piece| piece.component.pixels.len());
-        // Several thresholds often give the same pixels.
-        let same = |one: &&mut Hypothesis| (one.polarity, one.bounds, one.shape.pixels) == (polarity, bounds, pixels);
-        if let Some(one) = all.iter_mut().find(same) {
-            one.lined &= lined;
-            continue;
-        }
-        let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());
-        let shape = Shape {
-            edges: kept.iter().map(|piece| piece.edges).sum(),
-            outline: sum(|piece| piece.outline),
-            border: sum(|piece| piece.border),
-            pixels,
-            pieces: kept.len(),
-            bounds,
-            separation: f32::midpoint(
-                geometry::separation(dark, &mask, bounds),
-                geometry::separation(levelled, &mask, bounds),
-            ),
-            thickest: geometry::thickest(&mask, (dark.width, dark.height), bounds),
-        };
         let digits = number::digits(&pieces, main);
-        all.push(Hypothesis { polarity, mask, bounds, digits, plausibility: 0.0, lined, shape });
+        let mut groups = vec![(kept, false)];
+        if digits > 1 {
+            // The digits of a number can stand closer than the pieces of a broken digit. What is wider than high can be
+            // two digits that touch, and then the count is wrong.
+            let of_main = around(&[&pieces[main]]);
+            let is_other = |piece: &&Piece| number::side_by_side(around(&[piece]), of_main);
+            let is_narrow = |(_, _, width, height): (usize, usize, usize, usize)| width <= height;
+            let (others, own): (Vec<&Piece>, Vec<&Piece>) = groups[0].0.iter().copied().partition(is_other);
+            if !others.is_empty() && is_narrow(around(&own)) && others.iter().all(|piece| is_narrow(around(&[piece]))) {
+                groups.push((own, true));
+            }
+        }
+        for (kept, is_parted) in groups {
+            let bounds = around(&kept);
+            let sum = |count: fn(&Piece) -> usize| kept.iter().map(|piece| count(piece)).sum();
+            let pixels = sum(|piece| piece.component.pixels.len());
+            // Several thresholds often give the same pixels.
+            let same =
+                |one: &&mut Hypothesis| (one.polarity, one.bounds, one.shape.pixels) == (polarity, bounds, pixels);
+            if let Some(one) = all.iter_mut().find(same) {
+                one.lined &= lined;
+                continue;
+            }
+            let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());
+            let shape = Shape {
+                edges: kept.iter().map(|piece| piece.edges).sum(),
+                outline: sum(|piece| piece.outline),
+                border: sum(|piece| piece.border),
+                pixels,
+                pieces: kept.len(),
+                bounds,
+                separation: f32::midpoint(
+                    geometry::separation(dark, &mask, bounds),
+                    geometry::separation(levelled, &mask, bounds),
+                ),
+                thickest: geometry::thickest(&mask, (dark.width, dark.height), bounds),
+            };
+            all.push(Hypothesis { polarity, mask, bounds, digits, is_parted, plausibility: 0.0, lined, shape });
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use choice::{Choice, choose};
 
 use crate::card::Polarity;
 use anyhow::{Result, ensure};
-use image::{DynamicImage, GrayImage};
+use image::{DynamicImage, GrayImage, Luma};
 use plane::{Area, Plane};
 use serde::Serialize;
 use source::Original;
@@ -39,7 +39,16 @@ pub const MOST_READINGS: usize = 8;
 const OVERVIEW: std::ops::RangeInclusive<usize> = 96..=160;
 
 /// Smallest difference in grey level between ink and background.
-const MIN_CONTRAST: f32 = 12.0;
+pub(crate) const MIN_CONTRAST: f32 = 12.0;
+
+/// Most ink of the usual pixel at the border of a prepared image, from 0 to 255.
+const MOST_GROUND: u8 = 16;
+
+/// Least ink of its strongest pixel.
+const LEAST_INK: u8 = 200;
+
+/// Least extent of its digit, of 28 pixels.
+const FILLED: u32 = 13;
 
 /// A colour channel is used instead of the brightness if its edges are sharper by this factor.
 const BETTER: f32 = 1.8;
@@ -83,8 +92,8 @@ pub struct Place {
 /// Reads an image for a network whose images have `size` `(width, height)` and the given polarity. Returns 1 to 8
 /// readings, most plausible first.
 ///
-/// `found` is the polarity of `image`; `None` tries both. An image that already has this size and polarity has one
-/// reading: itself, unchanged. Fails if the image shows nothing.
+/// `found` is the polarity of `image`; `None` tries both. An image of this size that is prepared already has one reading:
+/// itself, unchanged. Fails if the image shows nothing.
 pub fn readings(
     image: &DynamicImage,
     found: Option<Polarity>,
@@ -123,28 +132,38 @@ pub fn readings(
     ensure!(
         !readings.is_empty(),
         "no ink found: nothing in the image stands out from the background. Is the image sharp? Is the digit darker or \
-         lighter than everything around it?"
+         lighter than everything around it? Is it higher than a twentieth of the image's longer side?"
     );
     Ok(readings)
 }
 
-/// Whether an image of the network's size also has its polarity. The polarity is light on dark if the border is darker
-/// than the middle between the darkest and the lightest pixel.
+/// Whether an image of the network's size is prepared already, as those that the network was trained on: strong ink on
+/// paper without ink, in the network's polarity, and a digit that fills the field. All of MNIST's 70,000 images are.
 fn fits(image: &GrayImage, found: Option<Polarity>, polarity: Polarity) -> bool {
-    let (darkest, lightest) =
-        image.pixels().fold((u8::MAX, u8::MIN), |(low, high), pixel| (low.min(pixel[0]), high.max(pixel[0])));
-    if f32::from(lightest - darkest) < MIN_CONTRAST {
+    if found.is_some_and(|found| found != polarity) {
         return false;
     }
-    found.unwrap_or_else(|| {
-        let (width, height) = image.dimensions();
-        let border =
-            image.enumerate_pixels().filter(|(x, y, _)| *x == 0 || *y == 0 || x + 1 == width || y + 1 == height);
-        let levels: Vec<f32> = border.map(|(_, _, pixel)| f32::from(pixel[0])).collect();
-        let border = Plane { width: levels.len(), height: 1, values: levels };
-        let dark = border.quantile(0.5) <= f32::midpoint(f32::from(darkest), f32::from(lightest));
-        if dark { Polarity::LightOnDark } else { Polarity::DarkOnLight }
-    }) == polarity
+    let ink = |pixel: &Luma<u8>| if polarity == Polarity::DarkOnLight { 255 - pixel[0] } else { pixel[0] };
+    let (width, height) = image.dimensions();
+    let is_border = |x: u32, y: u32| x == 0 || y == 0 || x + 1 == width || y + 1 == height;
+    let (mut border, mut strongest) = (Vec::new(), 0);
+    let (mut columns, mut rows) = ((width, 0), (height, 0));
+    for (x, y, pixel) in image.enumerate_pixels() {
+        let ink = ink(pixel);
+        strongest = strongest.max(ink);
+        if is_border(x, y) {
+            border.push(f32::from(ink));
+        }
+        if ink >= 128 {
+            columns = (columns.0.min(x), columns.1.max(x + 1));
+            rows = (rows.0.min(y), rows.1.max(y + 1));
+        }
+    }
+    let border = Plane { width: border.len(), height: 1, values: border };
+    let fills = |(start, end): (u32, u32), extent: u32| 28 * end.saturating_sub(start) >= FILLED * extent;
+    border.quantile(0.5) <= f32::from(MOST_GROUND)
+        && strongest >= LEAST_INK
+        && (fills(columns, width) || fills(rows, height))
 }
 
 /// The whole image at a size for searching: the plane of brightness, or that of a colour with much sharper edges, and
@@ -165,7 +184,7 @@ fn overview(source: &Original) -> (Plane, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{Luma, Rgb, RgbImage};
+    use image::{Rgb, RgbImage};
 
     const SIZE: (u32, u32) = (28, 28);
 
@@ -268,6 +287,20 @@ mod tests {
         let near = |found: usize, expected: usize| found.abs_diff(expected) <= 8;
         let fits = near(place.left, 320) && near(place.top, 100) && near(place.width, 24) && near(place.height, 200);
         assert!(fits, "{place:?}");
+    }
+
+    /// Only images like MNIST's are taken as they are: the network has not seen a grey ground, faint ink or a digit of a
+    /// few pixels.
+    #[test]
+    fn an_image_of_the_networks_size_is_prepared_unless_it_looks_like_its_training_images() {
+        let is_unchanged = |image: GrayImage| read(image).unwrap()[0].place.is_none();
+        assert!(is_unchanged(drawn(28, 255, 0)));
+        let small = GrayImage::from_fn(28, 28, |x, y| {
+            Luma([if x >= 8 && y >= 8 && seven(14, x - 8, y - 8) { 255 } else { 0 }])
+        });
+        for image in [drawn(28, 255, 60), drawn(28, 120, 0), drawn(28, 0, 255), small] {
+            assert!(!is_unchanged(image));
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub fn has_image_ending(path: &Path) -> bool {
 /// An image in memory: upright, 8 bits per channel.
 pub(super) struct Decoded {
     pub image: DynamicImage,
+    /// By which factor its width and height were reduced.
+    pub reduction: u16,
     /// The memory reserved for the image, returned to the budget on drop.
     pub share: Share<'static>,
 }
@@ -86,7 +88,7 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Decoded> {
     file.rewind().with_context(cannot_read)?;
     let bytes = bytes(file, length as usize + 1).with_context(cannot_read)?;
     let image = header.decode(&bytes, reduction).with_context(not_an_image)?;
-    Ok(Decoded { image, share })
+    Ok(Decoded { image, reduction, share })
 }
 
 /// What an image file's header says.
@@ -124,7 +126,7 @@ pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded> {
     let length = bytes.len() as u64;
     let header = Header::read(Cursor::new(bytes), length, limits.max_pixels)?;
     let (share, reduction) = header.memory(length, limits.rows)?;
-    Ok(Decoded { image: header.decode(bytes, reduction)?, share })
+    Ok(Decoded { image: header.decode(bytes, reduction)?, reduction, share })
 }
 
 /// The contents of an image's header.
@@ -186,13 +188,14 @@ impl Header {
         // makes an intermediate image of `rows` rows with four floats per pixel.
         let after = |reduction: u64, channels: u64| {
             let copy = channels * pixels / (reduction * reduction);
-            copy.max(16 * u64::from(self.size.0.max(self.size.1)) / reduction * rows as u64)
+            // The card says how many rows, so they can be any number.
+            copy.max((16 * u64::from(self.size.0.max(self.size.1)) / reduction).saturating_mul(rows as u64))
         };
         let (bytes, reduction) = match &self.kind {
             Kind::Jpeg(header) => {
                 let reduction = header.reduction();
                 // The decoder reads from a copy of a file without an end marker.
-                (header.bytes(reduction) + 2 * file + after(reduction.into(), 3), reduction)
+                (after(reduction.into(), 3).saturating_add(header.bytes(reduction) + 2 * file), reduction)
             }
             Kind::Other(format, colour, bytes) => {
                 // An EXIF entry may be as long as the file, and is copied to be read.
@@ -202,7 +205,7 @@ impl Header {
                     ImageFormat::Pnm => *bytes,
                     _ => 0,
                 };
-                (file + bytes + working + after(1, colour.channel_count().into()), 1)
+                (after(1, colour.channel_count().into()).saturating_add(file + bytes + working), 1)
             }
         };
         Ok((Budget::of_process().take(bytes)?, reduction))

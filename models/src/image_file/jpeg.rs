@@ -227,8 +227,13 @@ impl Scans {
             else {
                 bail!("its scan header names a component that the frame does not have");
             };
-            for bits in component.missing_bits.iter_mut().take(usize::from(to) + 1).skip(from.into()) {
-                *bits = Some(if self.progressive { approximation & 15 } else { 0 });
+            if self.progressive {
+                for bits in component.missing_bits.iter_mut().take(usize::from(to) + 1).skip(from.into()) {
+                    *bits = Some(approximation & 15);
+                }
+            } else {
+                // A baseline scan holds all coefficients, whatever these bytes say: some programs write zeros.
+                component.missing_bits.fill(Some(0));
             }
         }
         Ok(())

@@ -53,16 +53,18 @@ impl Reader {
 
     /// Reads an image file in every way that is plausible: 1 to 8 readings of a digit, one reading of anything else.
     pub fn readings(&self, path: &Path, input: &Input) -> Result<Vec<Reading>> {
-        let Decoded { image, share: _share } = file::open(path, self.limits(input))?;
-        self.prepare(image, input).with_context(|| format!("{} cannot be used", files::name(path)))
+        let Decoded { image, reduction, share: _share } = file::open(path, self.limits(input))?;
+        let readings = self.prepare(image, input).with_context(|| format!("{} cannot be used", files::name(path)))?;
+        Ok(at_full_size(readings, reduction))
     }
 
     /// Like [`Self::readings`], for an image file in memory. Error messages call it `name`.
     pub fn from_bytes(&self, name: &str, bytes: &[u8], input: &Input) -> Result<Vec<Reading>> {
         let decoded = file::decode(bytes, self.limits(input));
-        let Decoded { image, share: _share } =
+        let Decoded { image, reduction, share: _share } =
             decoded.with_context(|| format!("{name} is not an image that can be read"))?;
-        self.prepare(image, input).with_context(|| format!("{name} cannot be used"))
+        let readings = self.prepare(image, input).with_context(|| format!("{name} cannot be used"))?;
+        Ok(at_full_size(readings, reduction))
     }
 
     /// Like [`Self::readings`], for an image file that comes through a pipe; reads it to its end. Error messages call
@@ -110,6 +112,16 @@ impl Reader {
     }
 }
 
+/// Turns the places in an image that was reduced by this factor into those in the whole image.
+fn at_full_size(mut readings: Vec<Reading>, reduction: u16) -> Vec<Reading> {
+    for place in readings.iter_mut().filter_map(|reading| reading.place.as_mut()) {
+        for extent in [&mut place.left, &mut place.top, &mut place.width, &mut place.height] {
+            *extent *= usize::from(reduction);
+        }
+    }
+    readings
+}
+
 /// Grey levels.
 const WHITE: u8 = 255;
 const BLACK: u8 = 0;
@@ -142,19 +154,22 @@ fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// Whether most of the image is transparent and the rest is light: drawn for a dark page, and invisible on white.
+/// Whether an image with transparency is drawn for a dark page: most of it is transparent and the rest is light, or it
+/// would be invisible on white.
 fn is_light_ink(image: &DynamicImage) -> bool {
     if !image.color().has_alpha() {
         return false;
     }
-    let (mut light, mut opaque, mut pixels) = (0_u64, 0_u64, 0_u64);
+    let (mut light, mut opaque, mut pixels, mut darkest) = (0_u64, 0_u64, 0_u64, 255.0_f32);
     for (_, _, pixel) in image.pixels() {
         let [level, alpha] = pixel.to_luma_alpha().0.map(u64::from);
         light += level * alpha;
         opaque += alpha;
         pixels += 1;
+        darkest = darkest.min(255.0 - (255 - level) as f32 * alpha as f32 / 255.0);
     }
-    2 * opaque < 255 * pixels && light > 192 * opaque
+    let is_invisible = opaque < 255 * pixels && 255.0 - darkest < digit::MIN_CONTRAST;
+    is_invisible || (2 * opaque < 255 * pixels && light > 192 * opaque)
 }
 
 /// The grey levels of an image: those of a colour image as Pillow's `convert("L")`, torchvision's `Grayscale` and OpenCV

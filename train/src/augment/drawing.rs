@@ -282,7 +282,8 @@ mod tests {
         ] {
             let changed = (drawn(&images, &augmentation).unwrap() - &images).abs().amax([1, 2, 3].as_slice(), false);
             let share = changed.gt(1e-3).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
-            assert!((share - chance).abs() < 0.05, "{share} with {augmentation:?}");
+            // 5.5 standard deviations.
+            assert!((share - chance).abs() < 0.08, "{share} with {augmentation:?}");
         }
     }
 }

@@ -87,6 +87,7 @@ fn architectures() -> impl TypedValueParser<Value = Kind> {
 impl Cli {
     /// Runs the chosen command.
     pub fn run(self) -> Result<ExitCode> {
+        crate::device::forbid_tf32();
         crate::memory::keep_freed_memory();
         crate::interrupt::listen()?;
         crate::device::register_cuda();

@@ -25,6 +25,7 @@ pub use machine::Machine;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::data::Images;
 use crate::run::{Epoch, Run};
+use crate::trainer::RunEnd;
 use anyhow::{Context, Result, ensure};
 use models::files;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct RunReport {
     pub name: String,
     /// Metadata of the best checkpoint, with the recipe and the extensions of the last one.
     pub metadata: Metadata,
+    /// How the run ended; `None` if it has not.
+    pub outcome: Option<RunEnd>,
     /// All epochs of the run, including those after the best one.
     pub history: Vec<Epoch>,
     /// Training time of each epoch in seconds; 0 if unknown.
@@ -70,12 +73,14 @@ impl RunReport {
         let mut seconds = run.seconds();
         seconds.resize(last.history.len(), 0.0);
         // The best checkpoint may predate the last change of the number of epochs.
+        let outcome = last.progress.outcome(&last.recipe);
         let mut metadata = checkpoint.metadata;
         metadata.recipe = last.recipe;
         metadata.progress.extensions = last.progress.extensions;
         Ok(Self {
             name: folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned()),
             metadata,
+            outcome,
             history: last.history,
             seconds,
             figures,
@@ -92,14 +97,11 @@ impl RunReport {
     /// How the run ended, in words.
     #[must_use]
     pub fn ending(&self) -> String {
-        let recipe = &self.metadata.recipe;
-        let done = self.history.len();
-        if done >= recipe.epochs {
-            "all done".to_owned()
-        } else if recipe.patience > 0 && done >= self.shipped() + recipe.patience {
-            format!("stopped early, {} planned", recipe.epochs)
-        } else {
-            format!("{} planned", recipe.epochs)
+        let planned = self.metadata.recipe.epochs;
+        match self.outcome {
+            Some(RunEnd::Finished) => "all done".to_owned(),
+            Some(RunEnd::StoppedEarly) => format!("stopped early, {planned} planned"),
+            _ => format!("{planned} planned"),
         }
     }
 

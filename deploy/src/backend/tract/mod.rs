@@ -245,7 +245,11 @@ impl Plan {
         let (first, others) = states[..threads].split_first_mut().context("no threads")?;
         let work_off = &work_off;
         thread::scope(|scope| {
-            let workers: Vec<_> = others.iter_mut().map(|state| scope.spawn(move || work_off(state))).collect();
+            // If the system refuses threads, fewer do all the work.
+            let start = thread::Builder::new;
+            let workers =
+                others.iter_mut().map_while(|state| start().spawn_scoped(scope, move || work_off(state)).ok());
+            let workers: Vec<_> = workers.collect();
             match &mut self.team {
                 Some(team) if threads == 1 => team.run(|| work_off(first))?,
                 _ => work_off(first)?,

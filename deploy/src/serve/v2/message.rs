@@ -36,10 +36,10 @@ pub(super) struct Request {
 #[derive(Deserialize)]
 struct JsonRequest {
     id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     parameters: RequestParameters,
     inputs: Vec<JsonInput>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     outputs: Vec<JsonOutput>,
 }
 
@@ -48,7 +48,7 @@ struct JsonInput {
     name: String,
     shape: Vec<u64>,
     datatype: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     parameters: InputParameters,
     data: Option<Values>,
 }
@@ -56,8 +56,13 @@ struct JsonInput {
 #[derive(Deserialize)]
 struct JsonOutput {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     parameters: OutputParameters,
+}
+
+/// Reads a value, or its default for `null`: some clients send every field that they know.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 // Parameters that are not listed have no effect, as the protocol says.
@@ -339,6 +344,17 @@ mod tests {
         }
         let short = &body[..body.len() - 1];
         assert!(read(short, Some(&text.len().to_string())).unwrap_err().contains("3 bytes follow the JSON"));
+    }
+
+    #[test]
+    fn null_means_absent() {
+        let mut input = tensor(json!([0, 1, 2, 255]));
+        input["parameters"] = json!(null);
+        let request = json!({ "id": null, "parameters": null, "inputs": [input], "outputs": null });
+        assert_eq!(read_json(request.clone()).unwrap().outputs.len(), OUTPUTS.len());
+        let mut one = request;
+        one["outputs"] = json!([{ "name": "logits", "parameters": null }]);
+        assert_eq!(read_json(one).unwrap().outputs, [WantedOutput { name: "logits", is_binary: false }]);
     }
 
     #[test]
