@@ -162,7 +162,9 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
             let inside: Result<Vec<_>> = found.iter().map(|folder| entries(folder, &names)).collect();
             found = inside?.concat();
         } else {
-            found.iter_mut().for_each(|path| path.push(part));
+            for path in &mut found {
+                path.push(part);
+            }
             found.retain(|path| fs::symlink_metadata(path).is_ok());
         }
         found.sort_unstable();

@@ -313,8 +313,7 @@ fn a_map_from_names_to_scores_is_taken_apart() {
     let mut map = node("ZipMap", &["all"], "loss", vec![labels]);
     map.domain = "ai.onnx.ml".into();
     graph.node.push(map);
-    let shape = graph.output[0].clone();
-    graph.output = ["loss"].map(|name| ValueInfoProto { name: name.into(), r#type: None, ..shape.clone() }).to_vec();
+    graph.output = vec![ValueInfoProto { name: "loss".into(), r#type: None }];
     let (card, text) = Case::new(&model).adopted(&format!("{PREPARED} --color rgb"), &colours, &colours);
     assert_eq!(card.labels, LABELS);
     assert!(text.contains("the file's ZipMap"), "{text}");

@@ -384,7 +384,7 @@ mod tests {
         Architecture { kind, width: 0.25, resolution: 32, channels: 1, classes: 10, stem_stride: 2 }
     }
 
-    /// MixUp, for one, returns contiguous images. One channel needs the strides, too.
+    /// `MixUp`, for one, returns contiguous images. One channel needs the strides, too.
     #[test]
     fn every_batch_is_made_channels_last() {
         for (channels, strides) in [(1, [64, 1, 8, 1]), (3, [192, 1, 24, 3])] {

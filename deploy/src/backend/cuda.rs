@@ -152,7 +152,6 @@ fn one_node(element: DataType, operator: &str) -> Vec<u8> {
             value: Some(Value::TensorType(Tensor { elem_type: element as i32, shape: None })),
             ..TypeProto::default()
         }),
-        ..ValueInfoProto::default()
     };
     let node = NodeProto {
         input: vec!["x".to_owned()],

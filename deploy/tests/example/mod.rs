@@ -250,7 +250,7 @@ fn value(name: &str, element: DataType, shape: &[Option<i64>]) -> ValueInfoProto
     let shape = Some(TensorShapeProto { dim: dim.collect() });
     let kind = Value::TensorType(Tensor { elem_type: element as i32, shape });
     let kind = Some(TypeProto { value: Some(kind), ..TypeProto::default() });
-    ValueInfoProto { name: name.into(), r#type: kind, ..ValueInfoProto::default() }
+    ValueInfoProto { name: name.into(), r#type: kind }
 }
 
 /// Writes `count` of [`images`] as the test part of an IDX data set, labelled by `label`.

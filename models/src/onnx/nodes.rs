@@ -157,7 +157,6 @@ pub fn tensor(name: &str, element: DataType, batch: Option<usize>, shape: &[usiz
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(kind)), ..TypeProto::default() }),
-        ..ValueInfoProto::default()
     }
 }
 

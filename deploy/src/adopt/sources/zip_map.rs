@@ -17,7 +17,7 @@ pub fn unpacked(model: &mut ModelProto) -> Option<Source> {
     let scores = map.input.first()?.clone();
     let kind = Tensor { elem_type: DataType::Float as i32, shape: None };
     let kind = TypeProto { value: Some(Value::TensorType(kind)), ..TypeProto::default() };
-    graph.output = vec![ValueInfoProto { name: scores, r#type: Some(kind), ..ValueInfoProto::default() }];
+    graph.output = vec![ValueInfoProto { name: scores, r#type: Some(kind) }];
     onnx::remove_unused(graph);
     Some(Source { name: "the file's ZipMap".to_owned(), facts: Facts { labels: Some(labels), ..Facts::default() } })
 }
