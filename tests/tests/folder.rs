@@ -256,7 +256,7 @@ fn a_folder_of_photos_needs_no_other_flags() {
         "39 training images and 5 held out to calibrate the last epoch",
         "horizontal flip 0.5",
         "balanced accuracy: ",
-        "exported epoch: 1, the last; test accuracy",
+        "exported checkpoint: epoch 1, the last, test accuracy",
     ] {
         assert!(log.contains(line), "expected '{line}' in:\n{log}");
     }

@@ -127,8 +127,8 @@ const HARD: [Kind; 17] = [
 ];
 
 const SEVERAL: [Kind; 3] = [
-    fonts("several: printed", 0.87, several::printed),
-    kind("several: hand-written", 0.75, several::handwritten),
+    fonts("several: printed", 0.93, several::printed),
+    kind("several: hand-written", 0.82, several::handwritten),
     kind("several: touching", 0.72, several::touching),
 ];
 

@@ -180,8 +180,13 @@ pub(super) fn conclusion(trainer: &Trainer, run: &Run, outcome: RunEnd, seconds:
     if let Some(epoch) = trainer.history().iter().find(|epoch| epoch.epoch == best) {
         let _ = writeln!(
             text,
-            "exported epoch: {best}, the {}; test accuracy {:.2} %\n  {}",
-            if trainer.progress().best.is_some() { "best" } else { "last" },
+            "{}, test accuracy {:.2} %\n  {}",
+            // The file that is exported is called `best` in either case.
+            if trainer.progress().best.is_some() {
+                format!("best checkpoint: epoch {best}")
+            } else {
+                format!("exported checkpoint: epoch {best}, the last")
+            },
             epoch.test_accuracy * 100.0,
             run.best().display()
         );
