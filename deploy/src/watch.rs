@@ -170,7 +170,7 @@ impl Watch {
             let path = path.strip_prefix(&self.absolute).map_or_else(|_| path.clone(), |below| self.root.join(below));
             if path.is_dir() {
                 if matches!(event.kind, EventKind::Create(_)) || complete {
-                    // The watcher does not follow a new link on its own, and a new folder only after this event.
+                    // The watcher follows no new link on its own, and adds a new folder only after this event.
                     self.follow(&path)?;
                     // Images may have arrived in it before it was watched, or with it.
                     self.scan(&path);
@@ -196,8 +196,14 @@ impl Watch {
         match watcher.watch(folder, RecursiveMode::Recursive) {
             // It or a folder in it was removed in the meantime: the others are watched again with the root.
             Err(error) if is_of(&error, io::ErrorKind::NotFound) => self.lost.store(true, Ordering::Relaxed),
-            // A new folder that cannot be read must not end the watch of the others.
-            Err(error) if is_of(&error, io::ErrorKind::PermissionDenied) => {}
+            // A folder that cannot be read ends neither the watch nor that of the folders beside it.
+            Err(error) if is_of(&error, io::ErrorKind::PermissionDenied) => {
+                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        self.follow(&entry.path())?;
+                    }
+                }
+            }
             watched => watched.map_err(|error| refused(&files::name(folder), error))?,
         }
         Ok(())
@@ -264,7 +270,7 @@ impl Watch {
 
     fn check_root(&self) -> Result<()> {
         let is_there = match fs::metadata(&self.root) {
-            Ok(metadata) => Identity::of(&metadata) == self.identity,
+            Ok(metadata) => self.poll.is_some() || Identity::of(&metadata) == self.identity,
             // A server that does not answer for a while may come back.
             Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };

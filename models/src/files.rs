@@ -1,9 +1,9 @@
 //! Atomic file writes, and where `scripts/setup` puts its downloads.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +24,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// file is removed and `path` stays as it was.
 pub fn write_checked<T>(path: &Path, bytes: &[u8], check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     // A device or a pipe, such as /dev/stdout, is written to, not replaced.
-    let is_special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let is_special = path.starts_with("/dev")
+        || path.starts_with("/proc")
+        || fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     let temporary = std::env::temp_dir();
     let folder = match path.parent() {
         _ if is_special => &temporary,
@@ -124,8 +126,8 @@ pub fn sweep(folder: &Path) {
     }
 }
 
-/// Whether a path, which need not exist, is `folder` or below it once all symlinks are followed. Fails if `folder` cannot
-/// be found, or none of the path's parents.
+/// Whether a path, which need not exist, is `folder` or below it once all symlinks are followed. Fails if `folder`
+/// cannot be found, or if a parent of the path cannot be read.
 pub fn is_within(path: &Path, folder: &Path) -> Result<bool> {
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
     let mut place = std::path::absolute(path)?;
@@ -133,7 +135,12 @@ pub fn is_within(path: &Path, folder: &Path) -> Result<bool> {
     loop {
         match place.canonicalize() {
             Ok(place) => return Ok(place.starts_with(&folder)),
-            Err(error) => ensure!(place.pop(), "{}: {error}", path.display()),
+            Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(&place) {
+                // A link to a path that does not exist yet.
+                Ok(target) => place = place.with_file_name(target),
+                Err(_) => ensure!(place.pop(), "{}: {error}", path.display()),
+            },
+            Err(error) => bail!("{}: {error}", path.display()),
         }
     }
 }
@@ -168,6 +175,21 @@ pub fn fetched(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_path_is_within_a_folder_if_its_links_lead_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("data/a")).unwrap();
+        std::os::unix::fs::symlink("data/new", at("link")).unwrap();
+        for (name, expected) in
+            [("data", true), ("data/a", true), ("data/x/y", true), ("link", true), ("data2", false), ("out/x", false)]
+        {
+            assert_eq!(is_within(&at(name), &at("data")).unwrap(), expected, "{name}");
+        }
+        assert!(is_within(&at("out"), &at("missing")).is_err());
+    }
 
     #[test]
     #[cfg(unix)]

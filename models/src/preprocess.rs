@@ -129,8 +129,8 @@ fn extent(from: usize, factor: f32) -> usize {
 }
 
 /// The factor for a `Resize` from `from` to `to` pixels. The operator returns ⌊from · factor⌋ pixels, so rounding the
-/// factor down could lose one. Engines multiply in f32, ONNX's reference implementation in f64. Fails if no f32 gives `to`
-/// pixels in both.
+/// factor down could lose one. Engines multiply in f32, ONNX's reference implementation in f64. Fails if no f32 gives
+/// `to` pixels in both.
 pub fn factor(from: usize, to: usize) -> Result<f32> {
     let exact = to as f32 / from as f32;
     let candidates = [exact, exact.next_up(), exact.next_up().next_up()];

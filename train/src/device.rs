@@ -37,10 +37,7 @@ fn compute(index: usize) -> Result<()> {
         Ok(2.0) => Ok(()),
         Ok(other) => bail!("cuda:{index} cannot be used: it computes 1 + 1 = {other}"),
         // The first line; a stack of libtorch's own functions follows.
-        Err(error) => bail!(
-            "cuda:{index} cannot be used: libtorch {LIBTORCH} does not run on it: {}",
-            error.to_string().lines().next().unwrap_or_default()
-        ),
+        Err(error) => bail!("cuda:{index} cannot be used: {}", error.to_string().lines().next().unwrap_or_default()),
     }
 }
 
@@ -106,7 +103,7 @@ pub struct Devices {
     pub installed: &'static str,
     /// Threads libtorch computes with on the CPU.
     pub threads: usize,
-    /// Every CUDA device that libtorch can use.
+    /// Every CUDA device that libtorch finds; `why_no_cuda` says whether the first can be used.
     pub cuda: Vec<CudaDevice>,
     /// Version of cuDNN, if it can be used.
     pub cudnn: Option<String>,

@@ -107,7 +107,7 @@ pub fn logits(network: &Network, preprocessor: &TensorPreprocessor, images: &Ten
 }
 
 /// Images per forward pass of a network. It does not depend on the machine, so neither do the results.
-fn batch(architecture: &Architecture) -> usize {
+fn batch_size(architecture: &Architecture) -> usize {
     let elements = |shape: &Shape| shape.channels * shape.height * shape.width;
     // A layer's input, and its output before and after the batch norm, as f32.
     let floats = architecture.layers().iter().map(|layer| elements(&layer.input) + 2 * elements(&layer.output)).max();
@@ -122,7 +122,7 @@ fn logits_while(
 ) -> Result<Option<Tensor>> {
     let _guard = tch::no_grad_guard();
     let total = images.size()[0];
-    let most = batch(network.architecture());
+    let most = batch_size(network.architecture());
     let mut parts = Vec::new();
     let mut start = 0;
     while start < total {
@@ -135,4 +135,22 @@ fn logits_while(
         start += count;
     }
     Ok(Some(Tensor::f_cat(&parts, 0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::architecture::Kind as Body;
+
+    #[test]
+    fn large_networks_are_evaluated_in_smaller_batches() {
+        let of = |width, resolution| {
+            let (channels, classes, stem_stride) = (3, 10, 2);
+            batch_size(&Architecture { kind: Body::MobilenetV1, width, resolution, channels, classes, stem_stride })
+        };
+        assert_eq!(of(0.25, 64), BATCH);
+        // The pointwise layer of the first block: 32 channels in, 64 out, at 112×112 px.
+        assert_eq!(of(1.0, 224), BYTES / (4 * (32 + 2 * 64) * 112 * 112));
+        assert_eq!(of(1.0, 4096), 1);
+    }
 }

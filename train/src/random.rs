@@ -4,7 +4,8 @@ use tch::{Device, Kind, Tensor};
 
 /// Draws float tensors on the CPU, so that a seed gives the same numbers on every device, and copies them to the device.
 ///
-/// Like the operators on tensors, the methods panic if libtorch fails, which cannot happen with these shapes and ranges.
+/// Like the operators on tensors, the methods panic if libtorch fails, which cannot happen with these shapes and
+/// ranges.
 #[derive(Clone, Copy, Debug)]
 pub struct Random(pub Device);
 

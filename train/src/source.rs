@@ -294,8 +294,8 @@ impl DataFacts {
         }
     }
 
-    /// Whether two runs were trained and tested on the same images. Fingerprints depend on the images' size, so at different
-    /// resolutions the folder, the classes and the number of images decide.
+    /// Whether two runs were trained and tested on the same images. Fingerprints depend on the images' size, so at
+    /// different resolutions the folder, the classes and the number of images decide.
     #[must_use]
     pub fn has_the_images_of(&self, other: &Self) -> bool {
         let size = |facts: &Self| (facts.input.channels, facts.input.height, facts.input.width);
@@ -316,8 +316,8 @@ impl DataFacts {
         }
     }
 
-    /// Describes how a data set, apart from its test images, differs from the one a run was started with (`self`), as the end of a sentence. `None`
-    /// if it is the same, even if its folder has moved.
+    /// Describes how a data set differs from the one that a run was started with (`self`), as the end of a sentence.
+    /// Test images are not compared. `None` if it is the same, even if its folder has moved.
     #[must_use]
     pub fn difference(&self, found: &Self) -> Option<String> {
         let form = |Input { channels, height, width, .. }: &Input| format!("{channels}x{height}x{width}");

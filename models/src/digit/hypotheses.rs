@@ -61,7 +61,7 @@ pub(super) struct Hypothesis {
     pub bounds: (usize, usize, usize, usize),
     /// Number of digits side by side, including this one.
     pub digits: usize,
-    /// Whether pieces that belong to other digits were left out.
+    /// Whether pieces of other digits were left out, at every threshold that gives these pixels.
     pub is_parted: bool,
     /// How plausible it is; see [`geometry`].
     pub plausibility: f32,
@@ -250,6 +250,7 @@ fn add(all: &mut Vec<Hypothesis>, view: &View, mask: &[bool], lined: bool) {
                 |one: &&mut Hypothesis| (one.polarity, one.bounds, one.shape.pixels) == (polarity, bounds, pixels);
             if let Some(one) = all.iter_mut().find(same) {
                 one.lined &= lined;
+                one.is_parted &= is_parted;
                 continue;
             }
             let mask = Mask::new(kept.iter().flat_map(|piece| &piece.component.pixels), mask.len());

@@ -92,8 +92,8 @@ pub struct Place {
 /// Reads an image for a network whose images have `size` `(width, height)` and the given polarity. Returns 1 to 8
 /// readings, most plausible first.
 ///
-/// `found` is the polarity of `image`; `None` tries both. An image of this size that is prepared already has one reading:
-/// itself, unchanged. Fails if the image shows nothing.
+/// `found` is the polarity of `image`; `None` tries both. An image of this size that is prepared already has one
+/// reading: itself, unchanged. Fails if the image shows nothing.
 pub fn readings(
     image: &DynamicImage,
     found: Option<Polarity>,
@@ -289,8 +289,8 @@ mod tests {
         assert!(fits, "{place:?}");
     }
 
-    /// Only images like MNIST's are taken as they are: the network has not seen a grey ground, faint ink or a digit of a
-    /// few pixels.
+    /// Only images like MNIST's are taken as they are: the network has not seen a grey ground, faint ink or a digit of
+    /// a few pixels.
     #[test]
     fn an_image_of_the_networks_size_is_prepared_unless_it_looks_like_its_training_images() {
         let is_unchanged = |image: GrayImage| read(image).unwrap()[0].place.is_none();

@@ -154,8 +154,8 @@ fn painted<const N: usize>(paper: u8, mut pixels: Vec<u8>) -> Vec<u8> {
     pixels
 }
 
-/// Whether an image with transparency is drawn for a dark page: most of it is transparent and the rest is light, or it
-/// would be invisible on white.
+/// Whether an image with transparency is drawn for a dark page: on white nothing would be visible, or most of it is
+/// transparent and the rest is light.
 fn is_light_ink(image: &DynamicImage) -> bool {
     if !image.color().has_alpha() {
         return false;
@@ -168,7 +168,7 @@ fn is_light_ink(image: &DynamicImage) -> bool {
         pixels += 1;
         darkest = darkest.min(255.0 - (255 - level) as f32 * alpha as f32 / 255.0);
     }
-    let is_invisible = opaque < 255 * pixels && 255.0 - darkest < digit::MIN_CONTRAST;
+    let is_invisible = opaque > 0 && opaque < 255 * pixels && 255.0 - darkest < digit::MIN_CONTRAST;
     is_invisible || (2 * opaque < 255 * pixels && light > 192 * opaque)
 }
 

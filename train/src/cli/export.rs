@@ -303,8 +303,8 @@ impl Arguments {
         Ok(None)
     }
 
-    /// The calibration images of an int8 file: a part of `images`, which are those that the weights were fitted to, or any
-    /// images for imported weights.
+    /// The calibration images of an int8 file: a part of `images`, which are those that the weights were fitted to, or
+    /// any images for imported weights.
     fn calibration(&self, images: &Images) -> Result<Tensor> {
         let available = images.len();
         let count = self.calibrate.map_or(CALIBRATE.min(available), |count| count as usize);

@@ -30,7 +30,7 @@ Examples:
   deploy predict photos/ --model pets.onnx --format csv --threshold 0.8 > answers.csv
   deploy predict seven.jpg --save-input seen    and look at seen/seven.png
   deploy predict photos/ --model pets.onnx --explain why
-  ffmpeg -i clip.mp4 -c:v mjpeg -f image2pipe - | deploy predict --stream - --every 10
+  ffmpeg -i clip.mp4 -c:v mjpeg -f image2pipe - | deploy predict --stream - --every 10 --model pets.onnx
   rpicam-vid -t 0 --codec mjpeg -o - | deploy predict --stream - --latest --model pets.onnx";
 
 /// Names the image formats that this program was built to read.

@@ -1,7 +1,6 @@
 //! What `train` prints before and after training.
 
 use crate::checkpoint::Metadata;
-use crate::device;
 use crate::progress::duration;
 use crate::recipe::{self, Decision, ExportedEpoch, Recipe};
 use crate::report;
@@ -43,7 +42,7 @@ pub(super) fn introduction(
     own_threads: bool,
 ) -> String {
     let (facts, recipe, progress) = (trainer.facts(), trainer.recipe(), trainer.progress());
-    let on = if asked == Device::Auto && device == tch::Device::Cpu && device::cuda_count() == 0 {
+    let on = if asked == Device::Auto && device == tch::Device::Cpu {
         format!("{} (no CUDA: see `train devices`)", trainer.trained_with())
     } else {
         trainer.trained_with().to_owned()

@@ -24,7 +24,8 @@ use deploy::text;
 use messages::{conclusion, introduction, nothing_to_do, results};
 use models::architecture::Kind;
 use models::card::Content;
-use models::{dataset, files};
+use models::dataset::{self, Catalogue};
+use models::files;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -196,13 +197,17 @@ impl Arguments {
         };
         let form = DataSource::form(&folder, choices)?;
         let run = self.out.as_deref().unwrap_or(Path::new(run::RUNS));
-        ensure!(
-            self.folds.is_some() || !form.are_files || !files::is_within(run, &folder)?,
-            "the run's folder, {}, would be inside the data, {}, and become one of its classes: name another folder with \
-             --out",
-            run.display(),
-            folder.display()
-        );
+        if self.folds.is_none() && form.are_files && files::is_within(run, &folder)? {
+            // A folder beside splits is not a class.
+            let has_splits = !self.unlabelled && Catalogue::open(&folder)?.test_folder().is_some();
+            ensure!(
+                has_splits,
+                "the run's folder, {}, would be inside the data, {}, and become one of its classes: name another \
+                 folder with --out",
+                run.display(),
+                folder.display()
+            );
+        }
         let name = match &self.recipe {
             Some(name) => name,
             None if self.unlabelled => recipe::BODY,
@@ -277,7 +282,8 @@ impl Arguments {
         if !trainer.facts().has_the_test_of(data) {
             let _ = writeln!(
                 std::io::stderr(),
-                "note: the test images have changed since the run's last epoch: do not compare the accuracies before and after"
+                "note: the test images have changed since the run's last epoch: do not compare the accuracies before \
+                 and after"
             );
         }
         if let Some(epochs) = self.epochs {
