@@ -41,7 +41,8 @@ pub struct Watch {
     root: PathBuf,
     /// The folder as events name it.
     absolute: PathBuf,
-    /// Of the folder itself. If another folder takes its place, the watcher would not notice.
+    /// Of the folder itself. If another folder takes its place, the watcher would not notice. Polling would, and does
+    /// not compare it.
     identity: Identity,
     poll: Option<Duration>,
     /// Sends events as long as it exists. `None` if the folder is polled.

@@ -232,7 +232,7 @@ impl Scans {
                     *bits = Some(approximation & 15);
                 }
             } else {
-                // A baseline scan holds all coefficients, whatever these bytes say: some programs write zeros.
+                // A baseline scan holds all coefficients. libjpeg ignores these bytes too; some programs write zeros.
                 component.missing_bits.fill(Some(0));
             }
         }
